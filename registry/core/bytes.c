@@ -1,0 +1,297 @@
+/* bytes.c - borrowed slices and owned, growing buffers. */
+#include "registry/core/bytes.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/random.h>
+
+struct slice slice_of(const char *text)
+{
+    return text == NULL ? SLICE_NONE : (struct slice){text, strlen(text)};
+}
+
+bool slice_equal(struct slice a, struct slice b)
+{
+    return a.size == b.size && (a.size == 0 || memcmp(a.at, b.at, a.size) == 0);
+}
+
+bool slice_equal_text(struct slice a, const char *text)
+{
+    return slice_equal(a, slice_of(text));
+}
+
+bool slice_equal_ignore_case(struct slice a, const char *text)
+{
+    return a.size == strlen(text) && strncasecmp(a.at, text, a.size) == 0;
+}
+
+bool slice_starts(struct slice s, const char *prefix)
+{
+    size_t size = strlen(prefix);
+    return s.size >= size && memcmp(s.at, prefix, size) == 0;
+}
+
+bool slice_ends(struct slice s, const char *suffix)
+{
+    size_t size = strlen(suffix);
+    return s.size >= size && memcmp(s.at + s.size - size, suffix, size) == 0;
+}
+
+struct slice slice_from(struct slice s, size_t offset)
+{
+    if (offset > s.size)
+        offset = s.size;
+    return (struct slice){s.at == NULL ? NULL : s.at + offset, s.size - offset};
+}
+
+static bool is_blank(char c)
+{
+    return c == ' ' || c == '\t';
+}
+
+struct slice slice_trim(struct slice s)
+{
+    while (s.size > 0 && is_blank(s.at[0])) {
+        s.at++;
+        s.size--;
+    }
+    while (s.size > 0 && is_blank(s.at[s.size - 1]))
+        s.size--;
+    return s;
+}
+
+bool slice_split(struct slice s, char at, struct slice *head, struct slice *tail)
+{
+    const char *found = s.size == 0 ? NULL : memchr(s.at, at, s.size);
+
+    if (found == NULL) {
+        *head = s;
+        *tail = SLICE_NONE;
+        return false;
+    }
+    size_t before = (size_t)(found - s.at);
+    *head = (struct slice){s.at, before};
+    *tail = (struct slice){found + 1, s.size - before - 1};
+    return true;
+}
+
+bool slice_to_u64(struct slice s, uint64_t *out)
+{
+    uint64_t value = 0;
+
+    if (s.size == 0)
+        return false;
+    for (size_t i = 0; i < s.size; i++) {
+        if (s.at[i] < '0' || s.at[i] > '9')
+            return false;
+        uint64_t digit = (uint64_t)(s.at[i] - '0');
+        if (value > ((uint64_t)INT64_MAX - digit) / 10)
+            return false;
+        value = value * 10 + digit;
+    }
+    *out = value;
+    return true;
+}
+
+int slice_compare(struct slice a, struct slice b)
+{
+    size_t common = a.size < b.size ? a.size : b.size;
+    int order = common == 0 ? 0 : memcmp(a.at, b.at, common);
+
+    if (order != 0)
+        return order;
+    return a.size < b.size ? -1 : a.size > b.size;
+}
+
+bool slice_to_text(struct slice s, char *out, size_t capacity)
+{
+    if (s.size >= capacity || (s.size > 0 && memchr(s.at, 0, s.size) != NULL))
+        return false;
+    if (s.size > 0)
+        memcpy(out, s.at, s.size);
+    out[s.size] = 0;
+    return true;
+}
+
+void *memory_new(size_t size)
+{
+    void *memory = calloc(1, size == 0 ? 1 : size);
+    if (memory == NULL)
+        abort();
+    return memory;
+}
+
+void *memory_resize(void *old, size_t size)
+{
+    void *memory = realloc(old, size == 0 ? 1 : size);
+    if (memory == NULL)
+        abort();
+    return memory;
+}
+
+char *memory_text(struct slice s)
+{
+    char *text = memory_new(s.size + 1);
+    if (s.size > 0)
+        memcpy(text, s.at, s.size);
+    return text;
+}
+
+void memory_drop(void *owned_pointer)
+{
+    void **pointer = owned_pointer;
+    free(*pointer);
+    *pointer = NULL;
+}
+
+void buffer_drop(struct buffer *buffer)
+{
+    if (buffer == NULL)
+        return;
+    free(buffer->at);
+    *buffer = BUFFER_NONE;
+}
+
+void buffer_reserve(struct buffer *buffer, size_t more)
+{
+    if (buffer->capacity - buffer->size >= more)
+        return;
+    size_t wanted = buffer->capacity < 64 ? 64 : buffer->capacity * 2;
+    while (wanted - buffer->size < more)
+        wanted *= 2;
+    buffer->at = memory_resize(buffer->at, wanted);
+    buffer->capacity = wanted;
+}
+
+void buffer_append(struct buffer *buffer, const void *bytes, size_t size)
+{
+    if (size == 0)
+        return;
+    buffer_reserve(buffer, size);
+    memcpy(buffer->at + buffer->size, bytes, size);
+    buffer->size += size;
+}
+
+void buffer_append_slice(struct buffer *buffer, struct slice s)
+{
+    buffer_append(buffer, s.at, s.size);
+}
+
+void buffer_append_text(struct buffer *buffer, const char *text)
+{
+    buffer_append(buffer, text, strlen(text));
+}
+
+void buffer_append_u64(struct buffer *buffer, uint64_t value)
+{
+    char digits[20];
+    size_t used = 0;
+
+    do {
+        digits[sizeof(digits) - ++used] = (char)('0' + value % 10);
+        value /= 10;
+    } while (value != 0);
+    buffer_append(buffer, digits + sizeof(digits) - used, used);
+}
+
+void buffer_print_list(struct buffer *buffer, const char *format, va_list list)
+{
+    va_list again;
+
+    va_copy(again, list);
+    int size = vsnprintf(NULL, 0, format, list);
+    assert(size >= 0);
+    buffer_reserve(buffer, (size_t)size + 1);
+    vsnprintf(buffer->at + buffer->size, (size_t)size + 1, format, again);
+    buffer->size += (size_t)size;
+    va_end(again);
+}
+
+void buffer_print(struct buffer *buffer, const char *format, ...)
+{
+    va_list list;
+
+    va_start(list, format);
+    buffer_print_list(buffer, format, list);
+    va_end(list);
+}
+
+void buffer_append_json(struct buffer *buffer, struct slice text)
+{
+    buffer_append(buffer, "\"", 1);
+    for (size_t i = 0; i < text.size; i++) {
+        unsigned char c = (unsigned char)text.at[i];
+        if (c == '"' || c == '\\') {
+            char escaped[2] = {'\\', (char)c};
+            buffer_append(buffer, escaped, 2);
+        } else if (c < 0x20 || c == 0x7f) {
+            buffer_print(buffer, "\\u%04x", c);
+        } else {
+            buffer_append(buffer, text.at + i, 1);
+        }
+    }
+    buffer_append(buffer, "\"", 1);
+}
+
+struct slice buffer_slice(const struct buffer *buffer)
+{
+    return (struct slice){buffer->at, buffer->size};
+}
+
+void hex_encode(const uint8_t *bytes, size_t size, char *out)
+{
+    static const char digits[] = "0123456789abcdef";
+
+    for (size_t i = 0; i < size; i++) {
+        out[2 * i] = digits[bytes[i] >> 4];
+        out[2 * i + 1] = digits[bytes[i] & 15];
+    }
+}
+
+static int hex_value(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+bool hex_decode(struct slice text, uint8_t *out, size_t size)
+{
+    if (text.size != 2 * size)
+        return false;
+    for (size_t i = 0; i < size; i++) {
+        int high = hex_value(text.at[2 * i]);
+        int low = hex_value(text.at[2 * i + 1]);
+        if (high < 0 || low < 0)
+            return false;
+        out[i] = (uint8_t)(high << 4 | low);
+    }
+    return true;
+}
+
+uint64_t bytes_hash(uint64_t seed, const void *bytes, size_t size)
+{
+    const uint8_t *at = bytes;
+    uint64_t hash = seed ^ 0xcbf29ce484222325u;
+
+    for (size_t i = 0; i < size; i++)
+        hash = (hash ^ at[i]) * 0x100000001b3u;
+    hash ^= hash >> 32;
+    hash *= 0x9e3779b97f4a7c15u;
+    return hash ^ (hash >> 29);
+}
+
+void random_bytes(void *out, size_t size)
+{
+    char *at = out;
+
+    while (size > 0) {
+        ssize_t got = getrandom(at, size, 0);
+        if (got <= 0)
+            abort();
+        at += got;
+        size -= (size_t)got;
+    }
+}

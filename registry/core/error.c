@@ -1,0 +1,101 @@
+/* error.c - one error value, set where the failure is known and passed up untouched. */
+#include "registry/core/error.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+static const struct {
+    const char *name;
+    int status;
+} codes[ERROR_CODE_COUNT] = {
+    [ERROR_NONE] = {"", 200},
+    [ERROR_BLOB_UNKNOWN] = {"BLOB_UNKNOWN", 404},
+    [ERROR_BLOB_UPLOAD_INVALID] = {"BLOB_UPLOAD_INVALID", 400},
+    [ERROR_BLOB_UPLOAD_UNKNOWN] = {"BLOB_UPLOAD_UNKNOWN", 404},
+    [ERROR_DIGEST_INVALID] = {"DIGEST_INVALID", 400},
+    [ERROR_MANIFEST_BLOB_UNKNOWN] = {"MANIFEST_BLOB_UNKNOWN", 400},
+    [ERROR_MANIFEST_INVALID] = {"MANIFEST_INVALID", 400},
+    [ERROR_MANIFEST_UNKNOWN] = {"MANIFEST_UNKNOWN", 404},
+    [ERROR_NAME_INVALID] = {"NAME_INVALID", 400},
+    [ERROR_NAME_UNKNOWN] = {"NAME_UNKNOWN", 404},
+    [ERROR_SIZE_INVALID] = {"SIZE_INVALID", 400},
+    [ERROR_UNAUTHORIZED] = {"UNAUTHORIZED", 401},
+    [ERROR_DENIED] = {"DENIED", 403},
+    [ERROR_UNSUPPORTED] = {"UNSUPPORTED", 405},
+    [ERROR_TOOMANYREQUESTS] = {"TOOMANYREQUESTS", 429},
+    [ERROR_INTERNAL] = {"UNKNOWN", 500},
+    [ERROR_UNAVAILABLE] = {"UNAVAILABLE", 503},
+    [ERROR_STORAGE_FULL] = {"UNAVAILABLE", 507},
+    [ERROR_BAD_REQUEST] = {"UNSUPPORTED", 400},
+    [ERROR_ROUTE_UNKNOWN] = {"UNSUPPORTED", 404},
+    [ERROR_PRECONDITION] = {"DENIED", 412},
+};
+
+static void set_list(struct error *err, enum error_code code, const char *format, va_list list)
+{
+    if (err->code != ERROR_NONE)
+        return;
+    err->code = code;
+    err->status = codes[code].status;
+    vsnprintf(err->message, sizeof(err->message), format, list);
+}
+
+int error_set(struct error *err, enum error_code code, const char *format, ...)
+{
+    va_list list;
+
+    va_start(list, format);
+    set_list(err, code, format, list);
+    va_end(list);
+    return -1;
+}
+
+int error_set_errno(struct error *err, enum error_code code, int number, const char *format, ...)
+{
+    va_list list;
+    char text[100];
+
+    if (err->code != ERROR_NONE)
+        return -1;
+    if (number == ENOSPC || number == EDQUOT)
+        code = ERROR_STORAGE_FULL;
+    va_start(list, format);
+    set_list(err, code, format, list);
+    va_end(list);
+    if (number != 0)
+        return error_set_cause(err, "%s", strerror_r(number, text, sizeof(text)));
+    return -1;
+}
+
+int error_set_cause(struct error *err, const char *format, ...)
+{
+    va_list list;
+
+    va_start(list, format);
+    vsnprintf(err->cause, sizeof(err->cause), format, list);
+    va_end(list);
+    return -1;
+}
+
+int error_set_status(struct error *err, int status)
+{
+    err->status = status;
+    return -1;
+}
+
+void error_clear(struct error *err)
+{
+    memset(err, 0, sizeof(*err));
+}
+
+const char *error_code_name(enum error_code code)
+{
+    return codes[code].name;
+}
+
+int error_code_status(enum error_code code)
+{
+    return codes[code].status;
+}

@@ -1,0 +1,57 @@
+/* error.h - one error value, set where the failure is known and passed up untouched.
+ * Touches  the caller's struct error.
+ * Never    allocates, logs, answers a request. */
+#ifndef SLIPWAY_CORE_ERROR_H
+#define SLIPWAY_CORE_ERROR_H
+
+#include "registry/core/attributes.h"
+
+/* The fourteen codes of the distribution specification, then ours. Spec: ERR-02. */
+enum error_code {
+    ERROR_NONE,
+    ERROR_BLOB_UNKNOWN,
+    ERROR_BLOB_UPLOAD_INVALID,
+    ERROR_BLOB_UPLOAD_UNKNOWN,
+    ERROR_DIGEST_INVALID,
+    ERROR_MANIFEST_BLOB_UNKNOWN,
+    ERROR_MANIFEST_INVALID,
+    ERROR_MANIFEST_UNKNOWN,
+    ERROR_NAME_INVALID,
+    ERROR_NAME_UNKNOWN,
+    ERROR_SIZE_INVALID,
+    ERROR_UNAUTHORIZED,
+    ERROR_DENIED,
+    ERROR_UNSUPPORTED,
+    ERROR_TOOMANYREQUESTS,
+    ERROR_INTERNAL,      /* our fault: 500 UNKNOWN */
+    ERROR_UNAVAILABLE,   /* try again: 503 UNAVAILABLE */
+    ERROR_STORAGE_FULL,  /* 507 UNAVAILABLE */
+    ERROR_BAD_REQUEST,   /* HTTP itself is malformed: 400 UNSUPPORTED */
+    ERROR_ROUTE_UNKNOWN, /* 404 UNSUPPORTED */
+    ERROR_PRECONDITION,  /* 412 DENIED */
+    ERROR_CODE_COUNT,
+};
+
+struct error {
+    enum error_code code;
+    int status;        /* HTTP status, from the table unless a caller knows better */
+    char message[200]; /* for the client: one line, no path, no SQL, no secret */
+    char cause[200];   /* for the log: what errno, the database or the peer said */
+};
+
+/* Sets the error; the first one stays when called twice. Returns -1, so failing is one line. */
+int error_set(struct error *err, enum error_code code, const char *format, ...) PRINTF_LIKE(3, 4);
+/* The same with a cause for the log; `number` is an errno, 0 for none. ENOSPC and EDQUOT make it
+ * STORAGE_FULL whatever code was given. */
+int error_set_errno(struct error *err, enum error_code code, int number, const char *format, ...)
+    PRINTF_LIKE(4, 5);
+/* Adds what is for the log only. Returns -1. */
+int error_set_cause(struct error *err, const char *format, ...) PRINTF_LIKE(2, 3);
+/* Another status than the table's, for callers who know better. Returns -1. */
+int error_set_status(struct error *err, int status);
+void error_clear(struct error *err);
+
+const char *error_code_name(enum error_code code); /* as it stands on the wire */
+int error_code_status(enum error_code code);
+
+#endif

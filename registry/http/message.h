@@ -1,0 +1,138 @@
+/* message.h - a request as a handler sees it, the reply it fills, and the small grammars of
+ * headers. Touches  memory only. Never    sockets, h2o, storage.
+ *
+ * A handler never sees the connection. A request lives from its parsed head until its reply was
+ * sent; everything a handler borrows from it is valid until the handler returns. */
+#ifndef SLIPWAY_HTTP_MESSAGE_H
+#define SLIPWAY_HTTP_MESSAGE_H
+
+#include "registry/core/bytes.h"
+#include "registry/core/error.h"
+
+struct services; /* registry/services.h: what handlers work with; opaque to http/ */
+struct route;
+
+enum method {
+    METHOD_GET = 1,
+    METHOD_HEAD = 2,
+    METHOD_POST = 4,
+    METHOD_PUT = 8,
+    METHOD_PATCH = 16,
+    METHOD_DELETE = 32,
+    METHOD_OTHER = 64,
+};
+
+struct header {
+    struct slice name;  /* lower case */
+    struct slice value; /* trimmed */
+};
+
+/* A decoded query parameter: percent-decoded, '+' turned into a blank. Spec: HTTP-10, HTTP-12. */
+struct parameter {
+    struct slice name;
+    struct slice value;
+};
+
+enum { REQUEST_ID_MAX = 64 };
+
+struct request {
+    enum method method;
+    struct slice method_text; /* as received */
+    struct slice target;      /* path and query as received, for the log */
+    struct slice path;        /* percent-decoded once; an encoded slash makes no route (HTTP-11) */
+    struct header *headers;
+    size_t header_count;
+    struct parameter *parameters;
+    size_t parameter_count;
+    uint64_t content_length; /* declared; 0 when there is none */
+    bool chunked;            /* the length is not known ahead */
+    bool tls;
+    char id[REQUEST_ID_MAX]; /* also in the reply's X-Request-Id and in the log */
+    char remote[64];         /* address of the peer */
+    const struct route *route;
+    struct slice name;      /* <name> of the route, validated; SLICE_NONE when it has none */
+    struct slice reference; /* <reference>, <digest>, <id>: the last variable segment, decoded */
+    struct slice body;      /* BODY_COLLECT routes: the whole body */
+    const struct services *services;
+    bool may_push; /* the caller's grant covers push on name: answers to it give leases (P4) */
+};
+
+/* First header of that (lower-case) name, or SLICE_NONE. */
+struct slice request_header(const struct request *request, const char *name);
+/* All headers of that name joined by ", " into out. Spec: HTTP-09. */
+void request_header_joined(const struct request *request, const char *name, struct buffer *out);
+/* First parameter of that name; SLICE_NONE when absent; an empty value has at != NULL. */
+struct slice request_parameter(const struct request *request, const char *name);
+
+/* One piece of a reply's body: bytes, then a range of the reply's file. */
+struct reply_part {
+    struct slice bytes;   /* borrowed from the reply (text) or from what release frees */
+    uint64_t file_offset; /* bytes */
+    uint64_t file_size;   /* 0: no file piece */
+};
+
+/* Zero-initialised is "no answer yet". */
+struct reply {
+    int status;
+    struct buffer head;       /* complete header lines, each ended by CR LF */
+    struct reply_part *parts; /* owned array */
+    size_t part_count;
+    uint64_t length; /* of the body; for HEAD what GET would send */
+    int fd;          /* the file of the parts; only looked at when a part has file_size */
+    /* Called once, on a worker when there is a file, else on any thread; read_failed tells that the
+     * file's bytes could not be read or ended early. */
+    void (*release)(void *released, bool read_failed);
+    void *released;
+    struct buffer text; /* owned bytes that parts may point into */
+};
+
+void reply_init(struct reply *reply);
+void reply_drop(struct reply *reply);
+/* Adds "name: value". Control characters in the value become blanks: no splitting. */
+void reply_header(struct reply *reply, const char *name, const char *format, ...) PRINTF_LIKE(3, 4);
+void reply_header_slice(struct reply *reply, const char *name, struct slice value);
+/* A whole body of borrowed bytes; release (may be NULL) is called when it is sent. */
+void reply_bytes(struct reply *reply, struct slice bytes, void (*release)(void *, bool),
+                 void *released);
+/* A whole body the reply owns: takes the buffer's memory. */
+void reply_text(struct reply *reply, struct buffer *text);
+/* A range of a file; consumes the descriptor by way of release. */
+void reply_file(struct reply *reply, int fd, uint64_t offset, uint64_t size,
+                void (*release)(void *, bool), void *released);
+/* Adds one more part (multipart/byteranges); bytes must lie in reply->text or outlive it. */
+void reply_part_add(struct reply *reply, struct slice bytes, uint64_t offset, uint64_t size);
+/* Status and the JSON error body; headers already added stay. Spec: ERR-01. */
+void reply_error(struct reply *reply, const struct error *err);
+
+/* --- grammars (pure) --- */
+
+/* Range of one representation. Spec: BLOB-04, BLOB-06; RFC 9110 section 14. */
+enum range_outcome {
+    RANGE_NONE,          /* absent, other unit, malformed: send everything */
+    RANGE_PARTIAL,       /* ranges hold what to send, ascending, coalesced */
+    RANGE_UNSATISFIABLE, /* 416 */
+    RANGE_TOO_MANY,      /* more than the cap: send everything */
+};
+struct range {
+    uint64_t first, last; /* inclusive */
+};
+enum { RANGES_MAX = 256 };
+enum range_outcome range_parse(struct slice header, uint64_t size, struct range *out,
+                               size_t *count);
+
+/* Content-Range of an upload chunk: "a-b", "bytes a-b/n", "bytes a-b/x", "bytes=a-b".
+ * Spec: NAME-07, UPL-10. */
+bool content_range_parse(struct slice header, uint64_t *first, uint64_t *last);
+
+/* If-None-Match or If-Match against one strong tag: lists, *, W/ prefix, unquoted. Spec: CACHE-02.
+ */
+bool etag_matches(struct slice header, struct slice etag_unquoted);
+
+/* Percent-decodes in place of out (capacity >= in.size); false on a malformed escape or NUL.
+ * plus_is_blank for query strings. keep_slash: an encoded slash or backslash is an error. */
+bool percent_decode(struct slice in, char *out, size_t *size, bool plus_is_blank,
+                    bool refuse_slash);
+/* Appends s with everything outside unreserved characters escaped. */
+void percent_encode(struct buffer *out, struct slice s);
+
+#endif

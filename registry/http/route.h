@@ -1,0 +1,74 @@
+/* route.h - the table of routes: method, path, endpoint, action asked of auth, handler.
+ * Touches  nothing (pure).
+ * Never    calls a handler.
+ *
+ * Spec: ROUTE-01 (matched from the right end), HTTP-11, HTTP-13, NAME-14. */
+#ifndef SLIPWAY_HTTP_ROUTE_H
+#define SLIPWAY_HTTP_ROUTE_H
+
+#include "registry/http/message.h"
+
+/* What auth must allow before the handler runs. */
+enum action {
+    ACTION_NONE, /* probes: anybody */
+    ACTION_BASE, /* end-1: any valid identity */
+    ACTION_PULL,
+    ACTION_PUSH,
+    ACTION_DELETE,
+    ACTION_CATALOG,
+};
+
+enum body_kind {
+    BODY_IGNORE,  /* read, bounded, and thrown away (HTTP-06) */
+    BODY_COLLECT, /* gathered up to the route's limit, then the handler runs */
+    BODY_STREAM,  /* handed over piece by piece */
+};
+
+enum body_outcome {
+    BODY_COMPLETE, /* every byte was given to write */
+    BODY_BROKEN,   /* the client left, stalled or broke the framing: no reply will be sent */
+    BODY_REFUSED,  /* write failed; its error is given to finish */
+};
+
+/* A streamed body. All three run on workers, never two at once for one request, in order. */
+struct body_stream {
+    /* Decides by the head alone. 1: send the body (and *stream is set); 0: reply is the answer and
+     * the body is thrown away; -1: refused, err holds why (headers already in reply are sent). */
+    int (*open)(struct request *request, struct reply *reply, void **stream, struct error *err);
+    /* bytes are borrowed for the call, at most 256 KiB. -1 ends the body with BODY_REFUSED. */
+    int (*write)(void *stream, struct slice bytes, struct error *err);
+    /* Consumes the stream, whatever the outcome. -1: err is rendered. */
+    int (*finish)(void *stream, enum body_outcome outcome, struct request *request,
+                  struct reply *reply, struct error *err);
+};
+
+struct route {
+    const char *pattern;  /* "/v2/<name>/manifests/<reference>"; at most one <name>, one other */
+    const char *endpoint; /* "end-3": what the log calls it */
+    int methods;          /* bits of enum method */
+    enum action action;
+    enum body_kind body;
+    /* BODY_COLLECT: bytes at most; above, 413 SIZE_INVALID before anything is stored. */
+    uint64_t (*body_limit)(const struct services *services);
+    /* On the loop, from memory only: true when reply is the answer. May be NULL. */
+    bool (*peek)(struct request *request, struct reply *reply);
+    /* BODY_IGNORE, BODY_COLLECT: on a worker. -1: err is rendered with its status. */
+    int (*handle)(struct request *request, struct reply *reply, struct error *err);
+    const struct body_stream *stream; /* BODY_STREAM */
+};
+
+struct route_table {
+    const struct route *routes;
+    size_t count;
+};
+
+enum route_outcome { ROUTE_FOUND, ROUTE_UNKNOWN, ROUTE_METHOD };
+
+/* Finds the route of request->method and request->path, sets route, name and reference (borrowed
+ * from path). Rows are tried in order; the first whose pattern fits from the right end wins.
+ * ROUTE_METHOD: the path is known, the method is not; *allowed gets the bits that are (for Allow).
+ * The grammar of <name> is not checked here. */
+enum route_outcome route_find(const struct route_table *table, struct request *request,
+                              int *allowed);
+
+#endif
