@@ -182,7 +182,8 @@ struct missing {
 void missing_drop(struct missing *missing);
 
 /* P6, one transaction. MANIFEST_BLOB_UNKNOWN with `missing` filled; PRECONDITION. Creates the
- * repository when there is none. */
+ * repository when there is none. With accept_missing it succeeds and `missing` may be filled too
+ * (WARN-01). */
 int storage_manifest_put(struct storage *store, struct slice repository,
                          const struct manifest_put *put, struct missing *missing,
                          struct error *err) MUST_CHECK ON(worker_thread);
@@ -227,9 +228,12 @@ struct referrers {
 };
 void referrers_drop(struct referrers *referrers);
 
-/* Oldest push first, after the cursor (0: from the start), until about size_max bytes of names,
- * types and annotations. An unknown repository or subject is an empty list. Spec: REF-01 to REF-07.
- */
+/* What a referrer counts beside its media type, artifact type and annotations: digest, size and
+ * the punctuation of its descriptor. */
+enum { STORAGE_REFERRER_OVERHEAD = 256 };
+/* Oldest push first, after the cursor (0: from the start), until the next one would take the page
+ * above size_max bytes; one that is larger by itself makes a page of its own. An unknown repository
+ * or subject is an empty list. Spec: REF-01 to REF-07. */
 int storage_referrer_list(struct storage *store, struct slice repository,
                           const struct digest *subject, struct slice artifact_type, uint64_t cursor,
                           uint64_t size_max, struct referrers *out, struct error *err) MUST_CHECK
