@@ -28,6 +28,7 @@ struct storage_options {
     uint64_t sweep_interval_ms; /* how often expired uploads and due trash are looked for */
     uint64_t pull_flush_ms;     /* how often pull counters are written */
     int readers;                /* database connections that read; 0: 8 */
+    const char *boot_id_path;   /* changes with every boot; NULL: the kernel's */
     bool accept_missing;        /* MPUT-17: manifests may name what is not here */
     bool protect_referenced;    /* DEL-06: a blob a manifest uses answers 405 */
 };

@@ -1,0 +1,74 @@
+/* driver.h - where blob bytes live: what a file system and an object store must be able to do.
+ * Touches  nothing by itself.
+ * Never    digests (save as a mark on the object), repositories, the database.
+ *
+ * An object is named by its locator, 32 lower-case hex digits, chosen at random and never used
+ * twice. It comes into being through one writer that appends, and is immutable once committed.
+ * A row of the database names the locator before the first byte is written, so an object without
+ * a row is an accident the consistency check may remove.
+ *
+ * Every function blocks: worker threads and storage's own background threads only. A writer belongs
+ * to one thread at a time, save that sync may run beside append. */
+#ifndef SLIPWAY_STORAGE_DRIVER_H
+#define SLIPWAY_STORAGE_DRIVER_H
+
+#include "registry/core/digest.h"
+
+enum { LOCATOR_SIZE = 32 }; /* without the terminator */
+
+struct blob_writer; /* each driver's own */
+
+struct blob_driver {
+    const char *name;
+
+    /* A writer standing at offset. 0 creates the object (it may be there already, empty or not);
+     * above 0 it must hold that many bytes. What lies behind offset is cut off. */
+    int (*writer_open)(void *self, const char *locator, uint64_t offset, struct blob_writer **out,
+                       struct error *err);
+    /* All or nothing: after a failure the writer stands where it stood. STORAGE_FULL */
+    int (*writer_append)(struct blob_writer *writer, struct slice bytes, struct error *err);
+    /* Back to an offset it has passed. */
+    int (*writer_rewind)(struct blob_writer *writer, uint64_t offset, struct error *err);
+    /* Reads back what was appended: exactly size bytes at offset. */
+    int (*writer_read)(struct blob_writer *writer, uint64_t offset, void *out, size_t size,
+                       struct error *err);
+    /* What was appended before the call survives a power cut. After a failure the writer is lost:
+     * nothing appended through it can be trusted. */
+    int (*writer_sync)(struct blob_writer *writer, struct error *err);
+    /* writer_sync, and the object's name survives as well; marks it with its digest where it can.
+     * Close the writer afterwards. */
+    int (*writer_commit)(struct blob_writer *writer, const struct digest *digest,
+                         struct error *err);
+    /* Frees it; the object stays as it is. Accepts NULL. */
+    void (*writer_close)(struct blob_writer *writer);
+
+    /* How many bytes an uncommitted object holds now; 0 when there is none. */
+    int (*size)(void *self, const char *locator, uint64_t *out, struct error *err);
+    /* Opens a committed object for reading.
+     * BLOB_UNKNOWN  there is none, or it has another size: its bytes are damaged */
+    int (*open)(void *self, const char *locator, uint64_t size, int *fd, struct error *err);
+    /* Success when there is none. */
+    int (*remove)(void *self, const char *locator, struct error *err);
+    /* UNAVAILABLE  it cannot be written to
+     * STORAGE_FULL  less than min_free_bytes are left */
+    int (*ready)(void *self, uint64_t min_free_bytes, struct error *err);
+    void (*close)(void *self);
+};
+
+/* A driver with its self. */
+struct blob_store {
+    const struct blob_driver *driver;
+    void *self;
+};
+
+/* Objects as files <root>/blobs/<first two digits>/<locator>. root is copied. */
+int blob_store_open_fs(struct blob_store *out, const char *root, struct error *err) MUST_CHECK;
+/* Accepts a zeroed one. */
+void blob_store_close(struct blob_store *store);
+
+/* A fresh locator, terminated; out holds LOCATOR_SIZE + 1. */
+void locator_new(char *out);
+/* 32 lower-case hex digits: what came from the database is a name and not a path. */
+bool locator_valid(const char *locator);
+
+#endif

@@ -1,0 +1,52 @@
+/* storage_internal.h - what the files of storage/ share.
+ * Touches  nothing by itself.
+ * Never    included outside of storage/ and its tests. */
+#ifndef SLIPWAY_STORAGE_INTERNAL_H
+#define SLIPWAY_STORAGE_INTERNAL_H
+
+#include <time.h>
+
+#include "storage/cache.h"
+#include "storage/driver.h"
+#include "storage/storage.h"
+
+struct meta;
+struct sweep;
+struct upload_table;
+
+/* Built by storage_open; the members are set once and never change, so no lock. What each points to
+ * names its own lock. */
+struct storage {
+    struct storage_options options; /* texts are copies */
+    int lock_fd;                    /* <root>/lock, exclusively locked */
+    struct blob_store blobs;
+    struct meta *meta;
+    struct cache *cache;
+    struct upload_table *uploads;
+    struct sweep *sweep;
+};
+
+/* Every time in the database and the cache: microseconds since 1970. */
+static inline uint64_t storage_now_us(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+}
+
+/* upload.c: the sessions a process knows of. Close before the database; it waits for nobody, so
+ * every claim must have been given back. */
+struct upload_table *upload_table_open(struct storage *store);
+void upload_table_close(struct upload_table *table) ON(worker_thread);
+/* Syncs and records sessions that received much or rest, and closes their descriptors. For the
+ * sweep: bounded work, then true when there is more. */
+bool upload_table_checkpoint(struct upload_table *table) ON(worker_thread);
+/* The row is gone (expired): the session ends for its writer as well. */
+void upload_table_forget(struct upload_table *table, const char *locator) ON(worker_thread);
+
+/* sweep.c: the background thread. Close ends it and waits. */
+struct sweep *sweep_open(struct storage *store);
+void sweep_close(struct sweep *sweep);
+
+#endif
