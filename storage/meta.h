@@ -1,0 +1,158 @@
+/* meta.h - what the database knows, one function a transaction; every SQL statement stands in
+ * meta*.c.
+ * Touches  the database only.
+ * Never    blob bytes, the cache (callers hand in what to do after COMMIT), HTTP, JSON.
+ *
+ * Times are microseconds since 1970, of this host's clock. The protocol (P1 to P7, G4, G5):
+ *
+ * (1) Every locator is in exactly one of uploads, blobs, trash; it moves by the delete of one row
+ *     and the insert of another in one transaction. Locators are never used again.
+ * (2) Bytes may be removed only when their locator is in trash, and that row is durable.
+ * (3) A row in blobs has its bytes, all of them and synced, unless it is marked damaged.
+ * (4) What is set aside (deleted_at) is seen by no read; pushing the same content clears it.
+ * (5) A positive answer to a caller who may push leaves touched_at younger than grace/2.
+ * (6) Whatever loses a reference, and whatever is new, has a row in gc_queue. */
+#ifndef SLIPWAY_STORAGE_META_H
+#define SLIPWAY_STORAGE_META_H
+
+#include "registry/core/digest.h"
+#include "registry/core/oci.h"
+#include "storage/db.h"
+#include "storage/storage.h"
+
+/* Immutable after meta_open. */
+struct meta {
+    struct db *db;
+    int64_t grace_us;      /* the lease */
+    int64_t undo_us;       /* 0: deletions are at once */
+    int64_t late_us;       /* from trash to unlinked, where somebody may still read */
+    int64_t upload_ttl_us; /* idle life of a session */
+    bool accept_missing;
+    bool protect_referenced;
+};
+
+/* What to do after COMMIT, on the writer thread, before the caller is answered. */
+struct meta_after {
+    void (*run)(void *arg);
+    void *arg;
+};
+
+/* Opens <root>/meta.db and brings its schema up to date in one transaction. `recovered` as in
+ * db_options: everything remembered from reads must be forgotten.
+ * UNAVAILABLE  cannot be opened, or written by a newer version of the program */
+int meta_open(struct meta *meta, const struct storage_options *options, struct meta_after recovered,
+              struct error *err) MUST_CHECK;
+void meta_close(struct meta *meta);
+/* The database answers a read. */
+int meta_ready(struct meta *meta, struct error *err) MUST_CHECK;
+int64_t meta_now(void);
+
+/* --- upload sessions: meta_upload.c --- */
+
+enum { META_LOCATOR_SIZE = 32 }; /* 128 random bits, lower-case hex */
+
+struct meta_upload {
+    char id[OCI_UPLOAD_ID_SIZE + 1];
+    char locator[META_LOCATOR_SIZE + 1];
+    enum digest_algorithm algorithm;
+    uint64_t received; /* offset last told to the client, as of the last checkpoint */
+    uint64_t synced;   /* bytes before it survive a power cut; hash_state stands here */
+    size_t hash_size;  /* 0: none was saved; then synced is 0 too */
+    uint8_t hash_state[HASHER_SAVED_MAX];
+    int64_t expires_at;
+};
+
+/* P1; creates the repository when there is none. id and locator are the caller's, fresh. May be
+ * lost by a power cut: then the session is gone, and a file without a row may be left, at most of
+ * a second's bytes, for the scrub of orphans. */
+int meta_upload_start(struct meta *meta, struct slice repository, const char *id,
+                      const char *locator, enum digest_algorithm algorithm,
+                      struct error *err) MUST_CHECK;
+/* BLOB_UPLOAD_UNKNOWN  no such session in this repository, also when it is finished or expired */
+int meta_upload_find(struct meta *meta, struct slice repository, struct slice id,
+                     struct meta_upload *out, struct error *err) MUST_CHECK;
+/* Stores received, synced and the hash state of `upload`, and extends its life. May be lost by a
+ * power cut: the row then stands at an earlier checkpoint, which the file backs as well.
+ * BLOB_UPLOAD_UNKNOWN */
+int meta_upload_checkpoint(struct meta *meta, const struct meta_upload *upload,
+                           struct error *err) MUST_CHECK;
+/* Extends expires_at only. BLOB_UPLOAD_UNKNOWN */
+int meta_upload_touch(struct meta *meta, const char *id, struct error *err) MUST_CHECK;
+/* P3, with everything of the session synced: the row is claimed and becomes the blob `digest` of
+ * the repository, with a lease. When the blob is here already, the session's locator goes to trash
+ * (or takes the place of a damaged one's). Remembers the id as finished for an hour (UPL-23).
+ * References that waited for this digest become real. durable.
+ * BLOB_UPLOAD_UNKNOWN  the row is gone: cancelled, expired or finished by someone else */
+int meta_upload_finish(struct meta *meta, struct slice repository, struct slice id,
+                       const struct descriptor *blob, const struct meta_after *after,
+                       struct error *err) MUST_CHECK;
+/* *found with the digest when the id was finished in this repository within the last hour. */
+int meta_upload_finished(struct meta *meta, struct slice repository, struct slice id, bool *found,
+                         struct digest *digest, struct error *err) MUST_CHECK;
+/* The session's locator goes to trash, due at once. Durable. BLOB_UPLOAD_UNKNOWN */
+int meta_upload_cancel(struct meta *meta, struct slice repository, struct slice id,
+                       struct error *err) MUST_CHECK;
+/* The same for the recovery at start, which knows only the id. Absent is success. */
+int meta_upload_discard(struct meta *meta, const char *id, struct error *err) MUST_CHECK;
+/* G5: one expired session goes to trash; id (OCI_UPLOAD_ID_SIZE + 1 bytes) is its, or "" when there
+ * is none. Also forgets finished ids older than an hour. Background. */
+int meta_upload_expire(struct meta *meta, char *id, struct error *err) MUST_CHECK;
+/* The session whose id follows `after` ("" to begin); *found is false at the end. */
+int meta_upload_next(struct meta *meta, const char *after, bool *found, struct meta_upload *out,
+                     struct error *err) MUST_CHECK;
+
+/* --- trash: meta_upload.c --- */
+
+/* Up to `capacity` locators whose time has come, oldest first. */
+int meta_trash_due(struct meta *meta, char (*locators)[META_LOCATOR_SIZE + 1], size_t capacity,
+                   size_t *count, struct error *err) MUST_CHECK;
+/* The bytes are gone and that is synced. Background; may be lost: removing again is harmless. */
+int meta_trash_done(struct meta *meta, const char *locator, struct error *err) MUST_CHECK;
+
+/* --- blobs: meta_blob.c --- */
+
+struct meta_blob {
+    uint64_t size;
+    char locator[META_LOCATOR_SIZE + 1];
+    /* Until then memory may answer callers who may push (5): touched_at + grace/2. Pull-only
+     * callers may be answered for as long as the cache entry stands. */
+    int64_t lease_until;
+};
+
+/* P4. For may_push a lease older than grace/2 is renewed, through the writer, before it returns.
+ * BLOB_UNKNOWN  not in this repository, set aside, or damaged.  UNAVAILABLE  no lease */
+int meta_blob_find(struct meta *meta, struct slice repository, const struct digest *digest,
+                   bool may_push, struct meta_blob *out, struct error *err) MUST_CHECK;
+/* Marks the blob damaged while it still has this locator, for all repositories: `after` has to
+ * forget the digest everywhere. A later push swaps the bytes. Absent is success. */
+int meta_blob_damage(struct meta *meta, const struct digest *digest, const char *locator,
+                     const struct meta_after *after, struct error *err) MUST_CHECK;
+/* The locator of a digest whatever repository links it, damaged or not; for storage_blob_damaged.
+ * BLOB_UNKNOWN */
+int meta_blob_locate(struct meta *meta, const struct digest *digest, struct meta_blob *out,
+                     struct error *err) MUST_CHECK;
+/* Sets the link aside, or removes it when undo is 0 and no manifest uses it. Spec: DEL-03, DEL-06.
+ * BLOB_UNKNOWN.  UNSUPPORTED  a manifest uses it and protect_referenced is set */
+int meta_blob_delete(struct meta *meta, struct slice repository, const struct digest *digest,
+                     const struct meta_after *after, struct error *err) MUST_CHECK;
+/* P5; from = SLICE_NONE looks in every repository. Creates the target repository only on success.
+ */
+int meta_blob_mount(struct meta *meta, struct slice repository, struct slice from,
+                    const struct digest *digest, bool *mounted, const struct meta_after *after,
+                    struct error *err) MUST_CHECK;
+
+/* --- small things the server remembers: meta.c --- */
+
+/* Text by name; *found is false and out "" when there is none. */
+int meta_state_get(struct meta *meta, const char *name, char *out, size_t capacity, bool *found,
+                   struct error *err) MUST_CHECK;
+int meta_state_put(struct meta *meta, const char *name, const char *value,
+                   struct error *err) MUST_CHECK;
+
+struct meta_counts {
+    uint64_t uploads; /* open sessions */
+    uint64_t trash;   /* locators waiting for removal */
+};
+int meta_count(struct meta *meta, struct meta_counts *out, struct error *err) MUST_CHECK;
+
+#endif
