@@ -18,6 +18,7 @@
 #include "registry/core/digest.h"
 #include "registry/core/oci.h"
 #include "storage/db.h"
+#include "storage/driver.h"
 #include "storage/storage.h"
 
 /* Immutable after meta_open. */
@@ -40,8 +41,9 @@ struct meta_after {
 /* Opens <root>/meta.db and brings its schema up to date in one transaction. `recovered` as in
  * db_options: everything remembered from reads must be forgotten.
  * UNAVAILABLE  cannot be opened, or written by a newer version of the program */
-int meta_open(struct meta *meta, const struct storage_options *options, struct meta_after recovered,
+int meta_open(struct meta **out, const struct storage_options *options, struct meta_after recovered,
               struct error *err) MUST_CHECK;
+/* Accepts NULL. */
 void meta_close(struct meta *meta);
 /* The database answers a read. */
 int meta_ready(struct meta *meta, struct error *err) MUST_CHECK;
@@ -49,11 +51,9 @@ int64_t meta_now(void);
 
 /* --- upload sessions: meta_upload.c --- */
 
-enum { META_LOCATOR_SIZE = 32 }; /* 128 random bits, lower-case hex */
-
 struct meta_upload {
     char id[OCI_UPLOAD_ID_SIZE + 1];
-    char locator[META_LOCATOR_SIZE + 1];
+    char locator[LOCATOR_SIZE + 1];
     enum digest_algorithm algorithm;
     uint64_t received; /* offset last told to the client, as of the last checkpoint */
     uint64_t synced;   /* bytes before it survive a power cut; hash_state stands here */
@@ -94,9 +94,9 @@ int meta_upload_cancel(struct meta *meta, struct slice repository, struct slice 
                        struct error *err) MUST_CHECK;
 /* The same for the recovery at start, which knows only the id. Absent is success. */
 int meta_upload_discard(struct meta *meta, const char *id, struct error *err) MUST_CHECK;
-/* G5: one expired session goes to trash; id (OCI_UPLOAD_ID_SIZE + 1 bytes) is its, or "" when there
- * is none. Also forgets finished ids older than an hour. Background. */
-int meta_upload_expire(struct meta *meta, char *id, struct error *err) MUST_CHECK;
+/* G5: one expired session goes to trash, durably; locator (LOCATOR_SIZE + 1 bytes) is its, or ""
+ * when there is none. Also forgets finished ids older than an hour. Background. */
+int meta_upload_expire(struct meta *meta, char *locator, struct error *err) MUST_CHECK;
 /* The session whose id follows `after` ("" to begin); *found is false at the end. */
 int meta_upload_next(struct meta *meta, const char *after, bool *found, struct meta_upload *out,
                      struct error *err) MUST_CHECK;
@@ -104,7 +104,7 @@ int meta_upload_next(struct meta *meta, const char *after, bool *found, struct m
 /* --- trash: meta_upload.c --- */
 
 /* Up to `capacity` locators whose time has come, oldest first. */
-int meta_trash_due(struct meta *meta, char (*locators)[META_LOCATOR_SIZE + 1], size_t capacity,
+int meta_trash_due(struct meta *meta, char (*locators)[LOCATOR_SIZE + 1], size_t capacity,
                    size_t *count, struct error *err) MUST_CHECK;
 /* The bytes are gone and that is synced. Background; may be lost: removing again is harmless. */
 int meta_trash_done(struct meta *meta, const char *locator, struct error *err) MUST_CHECK;
@@ -113,7 +113,7 @@ int meta_trash_done(struct meta *meta, const char *locator, struct error *err) M
 
 struct meta_blob {
     uint64_t size;
-    char locator[META_LOCATOR_SIZE + 1];
+    char locator[LOCATOR_SIZE + 1];
     /* Until then memory may answer callers who may push (5): touched_at + grace/2. Pull-only
      * callers may be answered for as long as the cache entry stands. */
     int64_t lease_until;

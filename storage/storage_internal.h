@@ -11,6 +11,7 @@
 #include "storage/storage.h"
 
 struct meta;
+struct pulls;
 struct sweep;
 struct upload_table;
 
@@ -22,6 +23,7 @@ struct storage {
     struct blob_store blobs;
     struct meta *meta;
     struct cache *cache;
+    struct pulls *pulls;
     struct upload_table *uploads;
     struct sweep *sweep;
 };
