@@ -77,6 +77,7 @@ struct reply {
     struct buffer head;       /* complete header lines, each ended by CR LF */
     struct reply_part *parts; /* owned array */
     size_t part_count;
+    size_t part_capacity;
     uint64_t length; /* of the body; for HEAD what GET would send */
     int fd;          /* the file of the parts; only looked at when a part has file_size */
     /* Called once, on a worker when there is a file, else on any thread; read_failed tells that the
@@ -88,6 +89,11 @@ struct reply {
 
 void reply_init(struct reply *reply);
 void reply_drop(struct reply *reply);
+/* Drops the content, release included, and keeps small memory for the next reply. */
+void reply_reset(struct reply *reply);
+/* Calls release, at most once over the life of a reply's body. */
+void reply_release(struct reply *reply, bool read_failed);
+bool reply_has_file(const struct reply *reply);
 /* Adds "name: value". Control characters in the value become blanks: no splitting. */
 void reply_header(struct reply *reply, const char *name, const char *format, ...) PRINTF_LIKE(3, 4);
 void reply_header_slice(struct reply *reply, const char *name, struct slice value);

@@ -1,0 +1,79 @@
+/* route.c - finds the row of a method and a path.
+ * Touches  nothing (pure).
+ * Never    calls a handler.
+ *
+ * Patterns are matched segment by segment from the right end, so that a repository may be called
+ * "blobs" or "a/manifests" (ROUTE-01, NAME-14). */
+#include "registry/http/route.h"
+
+#include <string.h>
+
+/* Cuts the last "/segment" off; false when there is no slash left. */
+static bool cut_last(struct slice *text, struct slice *segment)
+{
+    const char *slash = text->size == 0 ? NULL : memrchr(text->at, '/', text->size);
+
+    if (slash == NULL)
+        return false;
+    size_t before = (size_t)(slash - text->at);
+    *segment = (struct slice){slash + 1, text->size - before - 1};
+    text->size = before;
+    return true;
+}
+
+/* What is left of the path must be the pattern's beginning, a slash and a name. */
+static bool fits_name(struct slice pattern, struct slice path, struct slice *name)
+{
+    if (path.size < pattern.size + 2 || memcmp(path.at, pattern.at, pattern.size) != 0 ||
+        path.at[pattern.size] != '/')
+        return false;
+    *name = slice_from(path, pattern.size + 1);
+    return true;
+}
+
+static bool fits(struct slice pattern, struct slice path, struct slice *name,
+                 struct slice *reference)
+{
+    struct slice wanted, found;
+
+    *name = *reference = SLICE_NONE;
+    while (cut_last(&pattern, &wanted)) {
+        if (slice_equal(wanted, SLICE("<name>")))
+            return fits_name(pattern, path, name);
+        if (!cut_last(&path, &found))
+            return false;
+        if (wanted.size > 0 && wanted.at[0] == '<') {
+            if (found.size == 0)
+                return false;
+            *reference = found;
+        } else if (!slice_equal(wanted, found)) {
+            return false;
+        }
+    }
+    return path.size == 0;
+}
+
+enum route_outcome route_find(const struct route_table *table, struct request *request,
+                              int *allowed)
+{
+    const char *known = NULL; /* the pattern that fits; its rows differ by method only */
+
+    *allowed = 0;
+    for (size_t i = 0; i < table->count; i++) {
+        const struct route *route = &table->routes[i];
+        struct slice name, reference;
+        if (known != NULL ? strcmp(route->pattern, known) != 0
+                          : !fits(slice_of(route->pattern), request->path, &name, &reference))
+            continue;
+        if (known == NULL) {
+            known = route->pattern;
+            request->name = name;
+            request->reference = reference;
+        }
+        request->route = route;
+        if ((route->methods & (int)request->method) != 0)
+            return ROUTE_FOUND;
+        *allowed |= route->methods;
+    }
+    return known == NULL ? ROUTE_UNKNOWN : ROUTE_METHOD;
+}

@@ -1,0 +1,102 @@
+/* worker.c - pools of threads that may block: one queue a pool, first come first served.
+ * Touches  threads.
+ * Never    sockets. */
+#include "registry/http/worker.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "registry/core/bytes.h"
+
+struct worker_pool {
+    char name[16]; /* of its threads */
+    pthread_mutex_t lock;
+    pthread_cond_t ready;
+    struct worker_job *first; /* under lock, as all below */
+    struct worker_job **last;
+    int idle; /* threads in pthread_cond_wait */
+    bool closing;
+    int threads; /* immutable */
+    pthread_t ids[];
+};
+
+/* The next job, or NULL when the pool closes and nothing is left. */
+static struct worker_job *take(struct worker_pool *pool)
+{
+    pthread_mutex_lock(&pool->lock);
+    while (pool->first == NULL && !pool->closing) {
+        pool->idle++;
+        pthread_cond_wait(&pool->ready, &pool->lock);
+        pool->idle--;
+    }
+    struct worker_job *job = pool->first;
+    if (job != NULL) {
+        pool->first = job->next;
+        if (pool->first == NULL)
+            pool->last = &pool->first;
+    }
+    pthread_mutex_unlock(&pool->lock);
+    return job;
+}
+
+static void *work(void *argument)
+{
+    struct worker_pool *pool = argument;
+    struct worker_job *job;
+
+    thread_role_current = ROLE_WORKER;
+    pthread_setname_np(pthread_self(), pool->name);
+    while ((job = take(pool)) != NULL)
+        job->run(job);
+    return NULL;
+}
+
+struct worker_pool *worker_pool_open(const char *name, int threads)
+{
+    struct worker_pool *pool = memory_new(sizeof(*pool) + (size_t)threads * sizeof(pool->ids[0]));
+    sigset_t all, before;
+
+    snprintf(pool->name, sizeof(pool->name), "%s", name);
+    pthread_mutex_init(&pool->lock, NULL);
+    pthread_cond_init(&pool->ready, NULL);
+    pool->last = &pool->first;
+    pool->threads = threads;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before); /* signals belong to main */
+    for (int i = 0; i < threads; i++) {
+        if (pthread_create(&pool->ids[i], NULL, work, pool) != 0)
+            abort();
+    }
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return pool;
+}
+
+void worker_pool_close(struct worker_pool *pool)
+{
+    if (pool == NULL)
+        return;
+    pthread_mutex_lock(&pool->lock);
+    pool->closing = true;
+    pthread_cond_broadcast(&pool->ready);
+    pthread_mutex_unlock(&pool->lock);
+    for (int i = 0; i < pool->threads; i++)
+        pthread_join(pool->ids[i], NULL);
+    pthread_cond_destroy(&pool->ready);
+    pthread_mutex_destroy(&pool->lock);
+    free(pool);
+}
+
+void worker_pool_submit(struct worker_pool *pool, struct worker_job *job)
+{
+    job->next = NULL;
+    pthread_mutex_lock(&pool->lock);
+    *pool->last = job;
+    pool->last = &job->next;
+    bool wake = pool->idle > 0;
+    pthread_mutex_unlock(&pool->lock);
+    if (wake)
+        pthread_cond_signal(&pool->ready);
+}
