@@ -1,28 +1,127 @@
 # Slipway. `make help` lists what there is.
 MODE ?= release
-CC ?= gcc
-BUILD := build/$(MODE)
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+BUILD ?= build/$(MODE)
+PREFIX ?= /usr/local
+FUZZ_SECONDS ?= 60
+PYTHON := /usr/bin/python3
 
 WARNINGS := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wformat=2 -Wvla \
-	-Wcast-qual -Wundef -Wwrite-strings
-CFLAGS_release := -O2 -g -fPIE -D_FORTIFY_SOURCE=2 -fstack-protector-strong
-LDFLAGS_release := -pie -Wl,-z,relro,-z,now
+	-Wcast-qual -Wundef -Wwrite-strings -Wnull-dereference
+ifneq ($(findstring clang,$(CC)),)
+WARNINGS += -Wthread-safety
+endif
+ifeq ($(CI),true)
+WARNINGS += -Werror
+endif
+SANITIZE_debug :=
+SANITIZE_asan := -fsanitize=address,undefined -fno-sanitize-recover=all
+SANITIZE_tsan := -fsanitize=thread
+SANITIZE_fuzz := -fsanitize=address,undefined,fuzzer-no-link -fno-sanitize-recover=all
+CFLAGS_release := -O2 -D_FORTIFY_SOURCE=3 -fstack-protector-strong
+CFLAGS_debug := -O0
+CFLAGS_asan := -O1 -fno-omit-frame-pointer
+CFLAGS_tsan := -O1 -fno-omit-frame-pointer
+CFLAGS_fuzz := -O1 -fno-omit-frame-pointer
+
 PACKAGES := openssl jansson sqlite3 yaml-0.1
-CPPFLAGS += -I. -D_GNU_SOURCE -DH2O_USE_LIBUV=0 -DH2O_USE_EPOLL=1
-CFLAGS += -std=gnu11 -pthread $(WARNINGS) $(CFLAGS_$(MODE)) $(shell pkg-config --cflags $(PACKAGES))
-LDLIBS += -lh2o-evloop $(shell pkg-config --libs $(PACKAGES)) -lm
+PACKAGE_CFLAGS := $(shell pkg-config --cflags $(PACKAGES) 2>/dev/null)
+PACKAGE_LIBS := $(shell pkg-config --libs $(PACKAGES) 2>/dev/null)
+ALL_CPPFLAGS := -I. -I$(BUILD) -D_GNU_SOURCE -DH2O_USE_LIBUV=0 -DH2O_USE_EPOLL=1 $(CPPFLAGS)
+ALL_CFLAGS := -std=gnu11 -g -fPIE -pthread $(WARNINGS) $(CFLAGS_$(MODE)) $(SANITIZE_$(MODE)) \
+	$(PACKAGE_CFLAGS) $(CFLAGS)
+ALL_LDFLAGS := -pthread -pie -Wl,-z,relro,-z,now $(SANITIZE_$(MODE)) $(LDFLAGS)
+ALL_LDLIBS := -lh2o-evloop $(PACKAGE_LIBS) -lm $(LDLIBS)
 
-SOURCES := $(shell find registry storage auth s2i -name '*.c' | sort)
+SOURCES := $(shell find registry storage auth s2i -name '*.c' 2>/dev/null | sort)
 OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o)
+LIBRARY := $(BUILD)/slipway.a
+UNIT := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/unit/test_*.c tests/drivers/test_*.c))
+FUZZ := $(wildcard tests/fuzz/fuzz_*.c)
+REPLAY := $(FUZZ:tests/fuzz/fuzz_%.c=$(BUILD)/tests/fuzz/replay_%)
+FUZZERS := $(FUZZ:tests/fuzz/%.c=$(BUILD)/tests/fuzz/%)
+C_FILES := $(shell find registry storage auth s2i tests -name '*.[ch]' 2>/dev/null | sort)
 
-all: $(BUILD)/slipway
+all: $(BUILD)/slipway ## builds build/$(MODE)/slipway; MODE is release, debug, asan or tsan
 
-$(BUILD)/slipway: $(OBJECTS)
-	$(CC) -pthread $(LDFLAGS_$(MODE)) -o $@ $^ $(LDLIBS)
+ifeq ($(wildcard registry/main.c),)
+$(BUILD)/slipway: $(LIBRARY)
+else
+$(BUILD)/slipway: $(BUILD)/registry/main.o $(LIBRARY)
+	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(ALL_LDLIBS)
+endif
+
+$(LIBRARY): $(filter-out %/main.o,$(OBJECTS))
+	@rm -f $@
+	@$(AR) rcs $@ $^
 
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+	$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
--include $(OBJECTS:.o=.d)
-.PHONY: all
+$(UNIT): $(BUILD)/%: $(BUILD)/%.o $(LIBRARY)
+	$(CC) $(ALL_LDFLAGS) -o $@ $^ -lcmocka $(ALL_LDLIBS)
+
+$(REPLAY): $(BUILD)/tests/fuzz/replay_%: $(BUILD)/tests/fuzz/fuzz_%.o $(BUILD)/tests/fuzz/replay.o $(LIBRARY)
+	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(ALL_LDLIBS)
+
+$(FUZZERS): $(BUILD)/%: $(BUILD)/%.o $(LIBRARY)
+	$(CC) $(ALL_LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(ALL_LDLIBS)
+
+run: deps ## installs what is needed, builds, serves on 127.0.0.1:5000 with ./var
+	@$(MAKE) --no-print-directory all
+	@tests/support/run.sh $(BUILD)/slipway
+
+deps: ## installs what building and running need (Debian packages)
+	@tests/support/deps.sh run
+deps-test: ## installs what the tests need as well: clients, peers, tools
+	@tests/support/deps.sh run test
+
+test: deps-test ## unit, driver, replayed fuzz and end-to-end tests; ends in one line of totals
+	@$(MAKE) --no-print-directory all test-programs
+	@$(PYTHON) tests/run.py --build $(BUILD)
+test-unit: test-programs ## only what needs no server
+	@$(PYTHON) tests/run.py --build $(BUILD) --no-pytest
+test-programs: $(UNIT) $(REPLAY)
+
+bench: deps-test ## measures Slipway beside docker-registry and nginx
+	@$(MAKE) --no-print-directory all
+	@$(PYTHON) tests/bench/bench.py --server $(BUILD)/slipway $(BENCH)
+
+fuzz: deps-test ## runs every fuzz target for FUZZ_SECONDS
+	@$(MAKE) --no-print-directory MODE=fuzz CC=clang fuzz-run
+fuzz-run: $(FUZZERS)
+	@set -e; for target in $(FUZZERS); do name=$${target##*/fuzz_}; \
+		mkdir -p build/corpus/$$name tests/fuzz/corpus/$$name; \
+		$$target -max_total_time=$(FUZZ_SECONDS) -timeout=10 -artifact_prefix=build/corpus/ \
+			build/corpus/$$name tests/fuzz/corpus/$$name; done
+
+sanitize: deps-test ## unit and end-to-end tests under address, undefined, then thread sanitizer
+	@set -e; for mode in asan tsan; do \
+		$(MAKE) --no-print-directory MODE=$$mode all test-programs; \
+		$(PYTHON) tests/run.py --build build/$$mode; done
+
+mutants: deps-test ## breaks the program on purpose, line by line: a test must notice each
+	@$(PYTHON) tests/mutants.py
+
+lint: deps-test ## format, clang-tidy, cppcheck, layers, banned functions
+	@tests/lint/lint.sh
+format: ## applies clang-format
+	@clang-format -i $(C_FILES)
+
+install: all ## into PREFIX, below DESTDIR when that is set
+	install -D -m 755 $(BUILD)/slipway $(DESTDIR)$(PREFIX)/bin/slipway
+	install -D -m 644 conf/slipway.yml $(DESTDIR)/etc/slipway/config.yml.example
+	install -D -m 644 conf/slipway.service $(DESTDIR)$(PREFIX)/lib/systemd/system/slipway.service
+
+clean: ## removes build/
+	rm -rf build
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+.SECONDARY:
+.PHONY: all run deps deps-test test test-unit test-programs bench fuzz fuzz-run sanitize mutants lint \
+	format install clean help
+-include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

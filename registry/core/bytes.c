@@ -105,6 +105,24 @@ int slice_compare(struct slice a, struct slice b)
     return a.size < b.size ? -1 : a.size > b.size;
 }
 
+size_t utf8_size(struct slice s)
+{
+    const unsigned char *at = (const unsigned char *)s.at;
+
+    if (s.size > 0 && at[0] < 0x80)
+        return 1;
+    size_t size = s.size == 0 || at[0] < 0xc2 ? 0 : at[0] < 0xe0 ? 2 : at[0] < 0xf0 ? 3 : 4;
+    if (size == 0 || at[0] > 0xf4 || s.size < size)
+        return 0;
+    for (size_t i = 1; i < size; i++)
+        if ((at[i] & 0xc0) != 0x80)
+            return 0;
+    bool too_long = (at[0] == 0xe0 && at[1] < 0xa0) || (at[0] == 0xf0 && at[1] < 0x90);
+    bool surrogate = at[0] == 0xed && at[1] > 0x9f;
+    bool too_high = at[0] == 0xf4 && at[1] > 0x8f;
+    return too_long || surrogate || too_high ? 0 : size;
+}
+
 bool slice_to_text(struct slice s, char *out, size_t capacity)
 {
     if (s.size >= capacity || (s.size > 0 && memchr(s.at, 0, s.size) != NULL))

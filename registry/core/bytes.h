@@ -36,6 +36,8 @@ bool slice_split(struct slice s, char at, struct slice *head, struct slice *tail
 bool slice_to_u64(struct slice s, uint64_t *out);
 /* bytewise order, the shorter first when one is a prefix */
 int slice_compare(struct slice a, struct slice b);
+/* Bytes of the UTF-8 character at the start; 0 when s is empty or starts with something else. */
+size_t utf8_size(struct slice s);
 /* Copies into out with a terminating zero; false when it does not fit or holds a zero byte. */
 bool slice_to_text(struct slice s, char *out, size_t capacity) MUST_CHECK;
 

@@ -26,7 +26,7 @@ struct document {
     struct digest subject; /* or not set */
     struct document_link *blobs; /* config first, then layers; duplicates kept once */
     size_t blob_count;
-    struct document_link *children;
+    struct document_link *children; /* in order; duplicates kept once */
     size_t child_count;
 };
 
