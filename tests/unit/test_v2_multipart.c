@@ -1,13 +1,9 @@
 /* test_v2_multipart.c - the layout of multipart/byteranges bodies. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "registry/v2/multipart.h"
+
 #include <string.h>
 
-#include <cmocka.h>
-
-#include "registry/v2/multipart.h"
+#include "tests/support/unit.h"
 
 /* What the client would read, each byte of the file standing as a dot. */
 static void flatten(const struct reply *reply, struct buffer *out)

@@ -1,13 +1,7 @@
 /* test_v2_paging.c - the parameters n and last, and the Link they lead to. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <string.h>
-
-#include <cmocka.h>
-
 #include "registry/v2/paging.h"
+
+#include "tests/support/unit.h"
 
 enum { DEFAULT = 10000, MAX = 1000 };
 
@@ -42,7 +36,7 @@ static void test_paging_parse_reads_and_clamps_n(void **state)
     };
 
     (void)state;
-    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+    for (size_t i = 0; i < LENGTH(cases); i++) {
         struct paging paging;
         struct error err = {0};
         assert_int_equal(parse(cases[i].n, NULL, &paging, &err), 0);
@@ -57,7 +51,7 @@ static void test_paging_parse_refuses_what_is_no_number(void **state)
     static const char *const cases[] = {"", "-1", "+1", "x", "1x", "1.0", " 1", "0x10", "1e3"};
 
     (void)state;
-    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+    for (size_t i = 0; i < LENGTH(cases); i++) {
         struct paging paging;
         struct error err = {0};
         assert_int_equal(parse(cases[i], NULL, &paging, &err), -1);
@@ -95,7 +89,7 @@ static void test_paging_link_is_a_path_with_escapes(void **state)
     };
 
     (void)state;
-    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+    for (size_t i = 0; i < LENGTH(cases); i++) {
         struct reply reply;
         reply_init(&reply);
         paging_link(&reply, SLICE("/v2/a/tags/list"), &cases[i].paging, slice_of(cases[i].last));

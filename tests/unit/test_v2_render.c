@@ -1,13 +1,9 @@
 /* test_v2_render.c - headers and JSON that several endpoints of the distribution API write. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "registry/v2/render.h"
+
 #include <string.h>
 
-#include <cmocka.h>
-
-#include "registry/v2/render.h"
+#include "tests/support/unit.h"
 
 #define EMPTY_SHA256 "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 
@@ -33,7 +29,7 @@ static void test_render_upload_head_counts_inclusively(void **state)
     };
 
     (void)state;
-    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+    for (size_t i = 0; i < LENGTH(cases); i++) {
         struct reply reply;
         reply_init(&reply);
         render_upload_head(&reply, SLICE("a/b"), SLICE("u"), cases[i].offset);
@@ -59,7 +55,7 @@ static void test_render_content_head_says_how_long_it_holds(void **state)
     };
 
     (void)state;
-    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+    for (size_t i = 0; i < LENGTH(cases); i++) {
         struct buffer expected = BUFFER_NONE;
         struct reply reply;
         reply_init(&reply);
