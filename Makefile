@@ -42,6 +42,7 @@ UNIT := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/unit/test_*.c tests/drivers/t
 FUZZ := $(wildcard tests/fuzz/fuzz_*.c)
 REPLAY := $(FUZZ:tests/fuzz/fuzz_%.c=$(BUILD)/tests/fuzz/replay_%)
 FUZZERS := $(FUZZ:tests/fuzz/%.c=$(BUILD)/tests/fuzz/%)
+INTERPOSER := $(BUILD)/interpose.so
 C_FILES := $(shell find registry storage auth s2i tests -name '*.[ch]' 2>/dev/null | sort)
 
 all: $(BUILD)/slipway ## builds build/$(MODE)/slipway; MODE is release, debug, asan or tsan
@@ -70,6 +71,12 @@ $(REPLAY): $(BUILD)/tests/fuzz/replay_%: $(BUILD)/tests/fuzz/fuzz_%.o $(BUILD)/t
 $(FUZZERS): $(BUILD)/%: $(BUILD)/%.o $(LIBRARY)
 	$(CC) $(ALL_LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(ALL_LDLIBS)
 
+# Preloaded by the crash tests, never linked.
+$(INTERPOSER): $(wildcard tests/crash/*.[ch])
+	@mkdir -p $(@D)
+	$(CC) -I. -D_GNU_SOURCE -std=gnu11 -O2 -g -fPIC -fno-builtin -shared -pthread $(WARNINGS) \
+		-Wl,-z,defs -o $@ $(filter %.c,$^) -ldl
+
 run: deps ## installs what is needed, builds, serves on 127.0.0.1:5000 with ./var
 	@$(MAKE) --no-print-directory all
 	@tests/support/run.sh $(BUILD)/slipway
@@ -84,7 +91,7 @@ test: deps-test ## unit, driver, replayed fuzz and end-to-end tests; ends in one
 	@$(PYTHON) tests/run.py --build $(BUILD)
 test-unit: test-programs ## only what needs no server
 	@$(PYTHON) tests/run.py --build $(BUILD) --no-pytest
-test-programs: $(UNIT) $(REPLAY)
+test-programs: $(UNIT) $(REPLAY) $(INTERPOSER)
 
 bench: deps-test ## measures Slipway beside docker-registry and nginx
 	@$(MAKE) --no-print-directory all

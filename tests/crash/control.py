@@ -1,0 +1,87 @@
+"""control.py - the file through which a test drives the preloaded library (interpose.h).
+
+Touches  the control file it made, mapped into both processes.
+Never    the server's files.
+"""
+import mmap
+import os
+import pathlib
+import struct
+import subprocess
+
+TOP = pathlib.Path(__file__).resolve().parents[2]
+
+# enum call
+OPEN, CREATE, WRITE, SYNC, DATASYNC, TRUNCATE, ALLOCATE, UNLINK, MKDIR, RMDIR, RENAME, LINK, XATTR, \
+    READ, MALLOC, SYNC_END = (1 << bit for bit in range(16))
+ANY_SYNC = SYNC | DATASYNC
+# enum action
+KILL_BEFORE, KILL_MID, KILL_AFTER, FAIL, SHORT, SKIP, DELAY = range(1, 8)
+
+HEAD = struct.Struct("<Q40sII")
+RULE = struct.Struct("<IIIIiI104s")
+RULES = 8
+
+
+def library():
+    """Built by the Makefile; made here for whoever runs pytest by hand."""
+    path = TOP / "build/release/interpose.so"
+    subprocess.run(["make", "-s", "-C", TOP, path.relative_to(TOP)], check=True)
+    return path
+
+
+class Control:
+    """Rules, counter, boot id. One for each storage root; it outlives the server's processes."""
+
+    def __init__(self, path):
+        self.path = pathlib.Path(path)
+        self.path.write_bytes(bytes(HEAD.size + RULES * RULE.size))
+        with open(self.path, "r+b") as file:
+            self.map = mmap.mmap(file.fileno(), 0)
+
+    def environment(self, root, trace=None):
+        """What the server needs in its environment. root: the folder that is watched."""
+        more = {"LD_PRELOAD": str(library_path()), "CRASH_CONTROL": str(self.path),
+                "CRASH_ROOT": str(root)}
+        return {**more, "CRASH_TRACE": str(trace)} if trace else more
+
+    @property
+    def sequence(self):
+        return struct.unpack_from("<Q", self.map, 0)[0]
+
+    def boot(self, boot_id):
+        """What the server reads as boot id from now on; "" is the machine's own."""
+        self.map[8:48] = boot_id.encode().ljust(40, b"\0")
+
+    @property
+    def misuse(self):
+        return struct.unpack_from("<I", self.map, 52)[0]
+
+    def rule(self, number, calls, action, pattern="*", first=1, times=1, error=0):
+        """Arms rule `number`: from the first-th matching call on, for so many calls (0: for all)."""
+        at = HEAD.size + number * RULE.size
+        struct.pack_into("<I", self.map, at, 0)
+        self.map[at + 4:at + RULE.size] = RULE.pack(0, action, first, times, error, 0,
+                                                    pattern.encode())[4:]
+        struct.pack_into("<I", self.map, at, calls)
+
+    def disarm(self, number=None):
+        for one in range(RULES) if number is None else [number]:
+            struct.pack_into("<I", self.map, HEAD.size + one * RULE.size, 0)
+
+    def hits(self, number=0):
+        """Matching calls since the rule was armed."""
+        return struct.unpack_from("<I", self.map, HEAD.size + number * RULE.size + 20)[0]
+
+    def close(self):
+        self.map.close()
+
+
+_library = None
+
+
+def library_path():
+    global _library
+    if _library is None:
+        _library = os.environ.get("CRASH_LIBRARY") or library()
+    return _library
