@@ -43,6 +43,7 @@ FUZZ := $(wildcard tests/fuzz/fuzz_*.c)
 REPLAY := $(FUZZ:tests/fuzz/fuzz_%.c=$(BUILD)/tests/fuzz/replay_%)
 FUZZERS := $(FUZZ:tests/fuzz/%.c=$(BUILD)/tests/fuzz/%)
 INTERPOSER := $(BUILD)/interpose.so
+LOAD := $(BUILD)/tests/bench/load
 C_FILES := $(shell find registry storage auth s2i tests -name '*.[ch]' 2>/dev/null | sort)
 
 all: $(BUILD)/slipway ## builds build/$(MODE)/slipway; MODE is release, debug, asan or tsan
@@ -77,6 +78,9 @@ $(INTERPOSER): $(wildcard tests/crash/*.[ch])
 	$(CC) -I. -D_GNU_SOURCE -std=gnu11 -O2 -g -fPIC -fno-builtin -shared -pthread $(WARNINGS) \
 		-Wl,-z,defs -o $@ $(filter %.c,$^) -ldl
 
+$(LOAD): $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/bench/*.c))
+	$(CC) $(ALL_LDFLAGS) -o $@ $^ -lcrypto
+
 run: deps ## installs what is needed, builds, serves on 127.0.0.1:5000 with ./var
 	@$(MAKE) --no-print-directory all
 	@tests/support/run.sh $(BUILD)/slipway
@@ -91,11 +95,12 @@ test: deps-test ## unit, driver, replayed fuzz and end-to-end tests; ends in one
 	@$(PYTHON) tests/run.py --build $(BUILD)
 test-unit: test-programs ## only what needs no server
 	@$(PYTHON) tests/run.py --build $(BUILD) --no-pytest
-test-programs: $(UNIT) $(REPLAY) $(INTERPOSER)
+test-programs: $(UNIT) $(REPLAY) $(INTERPOSER) $(LOAD)
 
-bench: deps-test ## measures Slipway beside docker-registry and nginx
-	@$(MAKE) --no-print-directory all
-	@$(PYTHON) tests/bench/bench.py --server $(BUILD)/slipway $(BENCH)
+bench: deps-test ## measures Slipway beside docker-registry and nginx; BENCH_QUICK=1, BENCH="--rows push"
+	@$(MAKE) --no-print-directory all $(LOAD)
+	@$(PYTHON) tests/bench/bench.py --slipway $(BUILD)/slipway --load $(LOAD) \
+		$(if $(BENCH_QUICK),--quick) $(BENCH)
 
 fuzz: deps-test ## runs every fuzz target for FUZZ_SECONDS
 	@$(MAKE) --no-print-directory MODE=fuzz CC=clang fuzz-run

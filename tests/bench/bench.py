@@ -22,7 +22,7 @@ from servers import Registry, Slipway
 def parse():
     parser = argparse.ArgumentParser(description="Slipway beside docker-registry and nginx.")
     parser.add_argument("--slipway", default=Slipway.binary, help="the program to measure")
-    parser.add_argument("--load", default="build/load", help="the load program")
+    parser.add_argument("--load", default="build/release/tests/bench/load", help="the load program")
     parser.add_argument("--rows", default="", help="comma-separated: " + ",".join(rows.ROWS))
     parser.add_argument("--repetitions", type=int, default=0, help="default 5; quick: 2")
     parser.add_argument("--quick", action="store_true", help="smaller and shorter, for a glance")

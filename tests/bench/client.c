@@ -165,7 +165,7 @@ static void read_head(struct client *client, size_t head_length)
     const char *line = client->reply;
     const char *end = client->reply + head_length - 2;
 
-    client->status = client->filled > 12 ? atoi(line + 9) : 0;
+    client->status = client->filled > 12 ? (int)strtol(line + 9, NULL, 10) : 0;
     client->left = 0;
     client->chunked = client->closing = false;
     while (line < end) {

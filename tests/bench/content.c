@@ -40,13 +40,19 @@ const char *content_at(const struct content *content, uint64_t offset, size_t *l
 
 static void write_digest(EVP_MD_CTX *hash, char *out)
 {
+    static const char HEX[] = "0123456789abcdef";
     unsigned char raw[EVP_MAX_MD_SIZE];
     unsigned length = 0;
 
     EVP_DigestFinal_ex(hash, raw, &length);
-    out += sprintf(out, "sha256:");
-    for (unsigned i = 0; i < length; i++)
-        out += sprintf(out, "%02x", raw[i]);
+    assert(length == CONTENT_HEX / 2);
+    memcpy(out, "sha256:", sizeof "sha256:");
+    out += strlen(out);
+    for (unsigned i = 0; i < length; i++) {
+        *out++ = HEX[raw[i] >> 4];
+        *out++ = HEX[raw[i] & 15];
+    }
+    *out = '\0';
 }
 
 void content_digest(const void *bytes, size_t length, char *out)

@@ -5,6 +5,7 @@
  * usage: load get|head|patch|put|tag|image|pull --address HOST:PORT [--NAME VALUE ...] */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -203,25 +204,34 @@ static void describe(struct run *run, struct work *work, const struct options *o
     run->interval_ns = (uint64_t)(options->interval_us * 1e3);
 }
 
+static int read_options(struct options *options, int argc, char **argv)
+{
+    if (argc % 2 != 0)
+        return fail("usage", "load SCRIPT --address HOST:PORT [--NAME VALUE ...]");
+    for (int i = 2; i < argc; i += 2)
+        if (read_option(options, argv[i], argv[i + 1]) < 0)
+            return -1;
+    if (options->clients < 1 || options->items < 1)
+        return fail("expected at least one of", "--clients, --items");
+    if (options->count < 1 && options->seconds <= 0)
+        return fail("expected", "--count or --seconds");
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
-    static struct run run;
+    struct run run = {0};
     struct work work = {0};
     struct options options = {.path = "/v2/", .repository = "bench/load", .tag = "t"};
     int script = argc > 1 ? work_script(argv[1]) : -1;
 
     options.clients = options.items = options.size = 1;
-    if (script < 0 || argc % 2 != 0)
-        return fail("usage", "load SCRIPT --address HOST:PORT [--NAME VALUE ...]"), 2;
-    run.script = (enum script)script;
-    for (int i = 2; i < argc; i += 2)
-        if (read_option(&options, argv[i], argv[i + 1]) < 0)
-            return 2;
-    if (read_address(options.address, &run.address) < 0)
+    if (script < 0)
+        return fail("unknown script", argc > 1 ? argv[1] : "none"), 2;
+    if (read_options(&options, argc, argv) < 0 || read_address(options.address, &run.address) < 0)
         return 2;
+    run.script = (enum script)script;
     describe(&run, &work, &options);
-    if (run.count == 0 && run.seconds <= 0)
-        return fail("expected", "--count or --seconds"), 2;
     content_prepare();
     make_items(&work, &options);
     if (prepare_all(&run, &work, &options) < 0)

@@ -204,7 +204,7 @@ static int open_all(struct stage *stage)
 
         actor->client.fd = -1;
         actor->client.address = stage->run->address;
-        actor->random = stage->run->work->seed + i * 7919U;
+        actor->random = stage->run->work->seed + (uint64_t)i * 7919U;
         if (watch(stage, actor) < 0)
             return -1;
         stage->live++;
