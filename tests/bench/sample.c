@@ -1,12 +1,12 @@
-/* sample.c - latencies counted in a histogram of constant size: 64 steps for each power of two.
+/* sample.c - latencies counted in a histogram of constant size: 64 slots for each power of two.
  * Touches  the histogram it is given.
  * Never    allocates. */
 #include "tests/bench/sample.h"
 
-/* The power of two whose 64 steps hold the value; values below 64 have slots of their own. */
+/* How many bits a value loses in its slot; values below SAMPLE_STEPS lose none. */
 static unsigned shift_of(uint64_t value_ns)
 {
-    return value_ns < SAMPLE_STEPS ? 0 : 58U - (unsigned)__builtin_clzll(value_ns);
+    return value_ns < SAMPLE_STEPS ? 0 : 57U - (unsigned)__builtin_clzll(value_ns);
 }
 
 void samples_add(struct samples *samples, uint64_t value_ns)
