@@ -8,7 +8,7 @@
  * a row is an accident the consistency check may remove.
  *
  * Every function blocks: worker threads and storage's own background threads only. A writer belongs
- * to one thread at a time, save that sync may run beside append. */
+ * to one thread at a time, save that sync may run beside append and rewind. */
 #ifndef SLIPWAY_STORAGE_DRIVER_H
 #define SLIPWAY_STORAGE_DRIVER_H
 
@@ -21,8 +21,9 @@ struct blob_writer; /* each driver's own */
 struct blob_driver {
     const char *name;
 
-    /* A writer standing at offset. 0 creates the object (it may be there already, empty or not);
-     * above 0 it must hold that many bytes. What lies behind offset is cut off. */
+    /* A writer standing at offset. 0 creates the object when there is none. What lies behind
+     * offset is cut off, so never on a committed object.
+     * BLOB_UNKNOWN  it holds fewer bytes */
     int (*writer_open)(void *self, const char *locator, uint64_t offset, struct blob_writer **out,
                        struct error *err);
     /* All or nothing: after a failure the writer stands where it stood. STORAGE_FULL */
@@ -32,11 +33,11 @@ struct blob_driver {
     /* Reads back what was appended: exactly size bytes at offset. */
     int (*writer_read)(struct blob_writer *writer, uint64_t offset, void *out, size_t size,
                        struct error *err);
-    /* What was appended before the call survives a power cut. After a failure the writer is lost:
-     * nothing appended through it can be trusted. */
+    /* What was appended before the call, and the object's name, survive a power cut. After a
+     * failure nothing appended since the last sync can be trusted: rewind to there, or give up. */
     int (*writer_sync)(struct blob_writer *writer, struct error *err);
-    /* writer_sync, and the object's name survives as well; marks it with its digest where it can.
-     * Close the writer afterwards. */
+    /* The last sync: the object is complete. Marks it with its digest where it can. Close the
+     * writer afterwards. */
     int (*writer_commit)(struct blob_writer *writer, const struct digest *digest,
                          struct error *err);
     /* Frees it; the object stays as it is. Accepts NULL. */
@@ -47,8 +48,9 @@ struct blob_driver {
     /* Opens a committed object for reading.
      * BLOB_UNKNOWN  there is none, or it has another size: its bytes are damaged */
     int (*open)(void *self, const char *locator, uint64_t size, int *fd, struct error *err);
-    /* Success when there is none. */
-    int (*remove)(void *self, const char *locator, struct error *err);
+    /* Removes them for good: no power cut brings them back. Success where there is none. */
+    int (*remove)(void *self, const char (*locators)[LOCATOR_SIZE + 1], size_t count,
+                  struct error *err);
     /* UNAVAILABLE  it cannot be written to
      * STORAGE_FULL  less than min_free_bytes are left */
     int (*ready)(void *self, uint64_t min_free_bytes, struct error *err);

@@ -35,12 +35,13 @@ struct fs {
     atomic_bool settled[FOLDERS]; /* exists, and its name is synced; set under the lock */
 };
 
-/* One thread's at a time; sync reads fd only. */
+/* One thread's at a time; sync, which may run beside append, touches fd and named only. */
 struct blob_writer {
     struct fs *fs;
     int fd;
     uint64_t offset;
     uint64_t writeback; /* up to here writing was started */
+    bool named;         /* its folder was synced since it was created */
     char locator[LOCATOR_SIZE + 1];
 };
 
@@ -58,6 +59,16 @@ bool locator_valid(const char *locator)
     uint8_t bytes[LOCATOR_SIZE / 2];
 
     return hex_decode(slice_of(locator), bytes, sizeof(bytes));
+}
+
+static uint8_t folder_index(const char *locator)
+{
+    uint8_t index = 0;
+    bool valid = hex_decode((struct slice){locator, 2}, &index, 1);
+
+    assert(valid);
+    (void)valid;
+    return index;
 }
 
 static char *folder_path(const struct fs *fs, const char *locator)
@@ -95,10 +106,9 @@ static int folder_sync(const char *path, struct error *err)
  * could not sync any more. */
 static int folder_settle(struct fs *fs, const char *locator, struct error *err)
 {
-    uint8_t index;
+    uint8_t index = folder_index(locator);
     int status = 0;
 
-    hex_decode((struct slice){locator, 2}, &index, 1);
     if (atomic_load(&fs->settled[index]))
         return 0;
     OWNED(memory_drop) char *path = folder_path(fs, locator);
@@ -197,10 +207,10 @@ static int fs_writer_append(struct blob_writer *writer, struct slice bytes, stru
     assert_worker_thread();
     int failed = write_all(writer->fd, bytes, writer->offset);
     if (failed != 0) {
-        /* What was written of it would count after a restart: harmless, they are the client's own
-         * bytes, but a full disk wants them back. */
-        if (ftruncate(writer->fd, (off_t)writer->offset) < 0)
-            error_set_cause(err, "cutting back: errno %d", errno);
+        /* A full disk wants back what was written of it; where that fails too, it stays as a part
+         * of what the client sent, or the next append writes over it. */
+        int cut = ftruncate(writer->fd, (off_t)writer->offset);
+        (void)cut;
         return error_set_errno(err, ERROR_UNAVAILABLE, failed, "blob data cannot be written");
     }
     writer->offset += bytes.size;
@@ -240,6 +250,12 @@ static int fs_writer_sync(struct blob_writer *writer, struct error *err)
     assert_worker_thread();
     if (fdatasync(writer->fd) < 0)
         return error_set_errno(err, ERROR_UNAVAILABLE, errno, "blob data cannot be synced");
+    if (writer->named)
+        return 0;
+    OWNED(memory_drop) char *folder = folder_path(writer->fs, writer->locator);
+    if (folder_sync(folder, err) < 0)
+        return -1;
+    writer->named = true;
     return 0;
 }
 
@@ -252,10 +268,7 @@ static int fs_writer_commit(struct blob_writer *writer, const struct digest *dig
     digest_text(digest, text);
     /* A help for whoever lost the database; not every file system can. */
     (void)fsetxattr(writer->fd, DIGEST_ATTRIBUTE, text, strlen(text), 0);
-    if (fs_writer_sync(writer, err) < 0)
-        return -1;
-    OWNED(memory_drop) char *folder = folder_path(writer->fs, writer->locator);
-    return folder_sync(folder, err);
+    return fs_writer_sync(writer, err);
 }
 
 static int fs_size(void *self, const char *locator, uint64_t *out, struct error *err)
@@ -292,12 +305,26 @@ static int fs_open(void *self, const char *locator, uint64_t size, int *fd, stru
     return error_set(err, ERROR_BLOB_UNKNOWN, "blob data has another size than it was stored with");
 }
 
-static int fs_remove(void *self, const char *locator, struct error *err)
+static int fs_remove(void *self, const char (*locators)[LOCATOR_SIZE + 1], size_t count,
+                     struct error *err)
 {
+    bool changed[FOLDERS] = {false};
+
     assert_worker_thread();
-    OWNED(memory_drop) char *path = file_path(self, locator);
-    if (unlink(path) < 0 && errno != ENOENT)
-        return error_set_errno(err, ERROR_UNAVAILABLE, errno, "blob data cannot be removed");
+    for (size_t i = 0; i < count; i++) {
+        OWNED(memory_drop) char *path = file_path(self, locators[i]);
+        if (unlink(path) == 0)
+            changed[folder_index(locators[i])] = true;
+        else if (errno != ENOENT)
+            return error_set_errno(err, ERROR_UNAVAILABLE, errno, "blob data cannot be removed");
+    }
+    for (size_t i = 0; i < count; i++) {
+        bool *folder_changed = &changed[folder_index(locators[i])];
+        OWNED(memory_drop) char *folder = folder_path(self, locators[i]);
+        if (*folder_changed && folder_sync(folder, err) < 0)
+            return -1;
+        *folder_changed = false;
+    }
     return 0;
 }
 

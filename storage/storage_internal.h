@@ -37,15 +37,21 @@ static inline uint64_t storage_now_us(void)
     return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
 }
 
-/* upload.c: the sessions a process knows of. Close before the database; it waits for nobody, so
- * every claim must have been given back. */
+/* session.c: the upload sessions in memory. Close before the database, when every claim was given
+ * back: what they received is synced and recorded. Accepts NULL. */
 struct upload_table *upload_table_open(struct storage *store);
 void upload_table_close(struct upload_table *table) ON(worker_thread);
 /* Syncs and records sessions that received much or rest, and closes their descriptors. For the
  * sweep: bounded work, then true when there is more. */
 bool upload_table_checkpoint(struct upload_table *table) ON(worker_thread);
-/* The row is gone (expired): the session ends for its writer as well. */
+/* Extends the life of sessions somebody writes to. */
+void upload_table_touch(struct upload_table *table) ON(worker_thread);
+/* Its row is in trash (expired): the session ends for its writer as well. */
 void upload_table_forget(struct upload_table *table, const char *locator) ON(worker_thread);
+
+/* upload.c: after the machine was started anew, every session stands at its last synced offset or
+ * is gone. Before anything else touches a session. */
+int upload_recover(struct storage *store, struct error *err) MUST_CHECK ON(worker_thread);
 
 /* sweep.c: the background thread. Close ends it and waits. */
 struct sweep *sweep_open(struct storage *store);

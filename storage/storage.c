@@ -1,0 +1,324 @@
+/* storage.c - opens and closes a root; blobs; what memory answers.
+ * Touches  the root folder, its lock, the blob store, the database.
+ * Never    HTTP, JSON.
+ *
+ * (1) One process owns a root while its lock file is locked; the kernel unlocks it with the
+ *     process, however it ends.
+ * (2) Memory is told of a change after COMMIT and before the caller (cache (1)). */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "storage/meta.h"
+#include "storage/pulls.h"
+#include "storage/storage_internal.h"
+
+enum { ROOT_MODE = 0700, LOCK_MODE = 0600, BOOT_ID_MAX = 64 };
+
+static const char BOOT_ID_PATH[] = "/proc/sys/kernel/random/boot_id";
+static const char STATE_BOOT[] = "boot_id"; /* of the boot that wrote the unsynced bytes */
+
+/* --- open and close --- */
+
+static int parent_sync(const char *path, struct error *err)
+{
+    OWNED(memory_drop) char *parent = memory_text(slice_of(path));
+    char *slash = strrchr(parent, '/');
+
+    if (slash != NULL)
+        slash[slash == parent ? 1 : 0] = 0;
+    int fd = open(slash == NULL ? "." : parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int failed = fd < 0 || fsync(fd) < 0 ? errno : 0;
+    if (fd >= 0)
+        close(fd);
+    if (failed != 0)
+        return error_set_errno(err, ERROR_UNAVAILABLE, failed, "folder %s cannot be synced",
+                               parent);
+    return 0;
+}
+
+static int folder_make(const char *path, struct error *err)
+{
+    if (mkdir(path, ROOT_MODE) == 0)
+        return parent_sync(path, err);
+    if (errno == EEXIST)
+        return 0;
+    return error_set_errno(err, ERROR_UNAVAILABLE, errno, "folder %s cannot be made", path);
+}
+
+/* The folder and those above it. */
+static int root_make(const char *root, struct error *err)
+{
+    OWNED(memory_drop) char *path = memory_text(slice_of(root));
+    size_t size = strlen(path);
+
+    while (size > 1 && path[size - 1] == '/')
+        path[--size] = 0;
+    for (char *slash = strchr(path + 1, '/'); slash != NULL; slash = strchr(slash + 1, '/')) {
+        *slash = 0;
+        int status = folder_make(path, err);
+        *slash = '/';
+        if (status < 0)
+            return -1;
+    }
+    return folder_make(path, err);
+}
+
+static int root_lock(struct storage *store, struct error *err)
+{
+    struct buffer path = BUFFER_NONE;
+
+    buffer_print(&path, "%s/lock", store->options.root);
+    store->lock_fd = open(path.at, O_RDWR | O_CREAT | O_CLOEXEC, LOCK_MODE);
+    int failed = errno;
+    buffer_drop(&path);
+    if (store->lock_fd < 0)
+        return error_set_errno(err, ERROR_UNAVAILABLE, failed, "lock file of %s cannot be opened",
+                               store->options.root);
+    if (flock(store->lock_fd, LOCK_EX | LOCK_NB) == 0)
+        return 0;
+    if (errno == EWOULDBLOCK)
+        return error_set(err, ERROR_UNAVAILABLE, "another process owns the storage root %s",
+                         store->options.root);
+    return error_set_errno(err, ERROR_UNAVAILABLE, errno, "storage root %s cannot be locked",
+                           store->options.root);
+}
+
+/* "" when it cannot be read: then every boot counts as another one. */
+static void boot_id_read(const char *path, char out[BOOT_ID_MAX])
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t got = fd < 0 ? 0 : read(fd, out, BOOT_ID_MAX - 1);
+
+    out[got < 0 ? 0 : got] = 0;
+    out[strcspn(out, "\n")] = 0;
+    if (fd >= 0)
+        close(fd);
+}
+
+/* After another boot, bytes that were not synced are in doubt: upload (2). */
+static int recover(struct storage *store, struct error *err) ON(worker_thread)
+{
+    const char *path = store->options.boot_id_path;
+    char now[BOOT_ID_MAX], then[BOOT_ID_MAX];
+    bool found = false;
+
+    boot_id_read(path == NULL ? BOOT_ID_PATH : path, now);
+    if (meta_state_get(store->meta, STATE_BOOT, then, sizeof(then), &found, err) < 0)
+        return -1;
+    if (found && now[0] != 0 && strcmp(now, then) == 0)
+        return 0;
+    if (upload_recover(store, err) < 0)
+        return -1;
+    return meta_state_put(store->meta, STATE_BOOT, now, err);
+}
+
+static void forget_reads(void *cache)
+{
+    cache_invalidate_all(cache);
+}
+
+static int storage_build(struct storage *store, struct error *err) ON(worker_thread)
+{
+    const struct storage_options *options = &store->options;
+
+    if (root_make(options->root, err) < 0 || root_lock(store, err) < 0 ||
+        blob_store_open_fs(&store->blobs, options->root, err) < 0)
+        return -1;
+    store->cache = cache_open(options->cache_size_bytes);
+    if (meta_open(&store->meta, options, (struct meta_after){forget_reads, store->cache}, err) < 0)
+        return -1;
+    store->uploads = upload_table_open(store);
+    if (recover(store, err) < 0)
+        return -1;
+    store->pulls = pulls_open(store->meta, options->pull_flush_ms);
+    store->sweep = sweep_open(store);
+    return 0;
+}
+
+/* Opening and closing block as workers do; main does both. */
+static enum thread_role_kind become_worker(void) ASSERTS_ROLE_(worker_thread)
+{
+    enum thread_role_kind before = thread_role_current;
+
+    thread_role_current = ROLE_WORKER;
+    return before;
+}
+
+int storage_open(struct storage **out, const struct storage_options *options, struct error *err)
+{
+    enum thread_role_kind role = become_worker();
+    struct storage *store = memory_new(sizeof(*store));
+
+    store->lock_fd = -1;
+    store->options = *options;
+    store->options.root = memory_text(slice_of(options->root));
+    if (options->boot_id_path != NULL)
+        store->options.boot_id_path = memory_text(slice_of(options->boot_id_path));
+    int status = storage_build(store, err);
+    if (status == 0)
+        *out = store;
+    else
+        storage_close(store);
+    thread_role_current = role;
+    return status;
+}
+
+void storage_close(struct storage *store)
+{
+    enum thread_role_kind role = become_worker();
+
+    if (store != NULL) {
+        sweep_close(store->sweep);
+        upload_table_close(store->uploads);
+        pulls_close(store->pulls);
+        meta_close(store->meta);
+        cache_close(store->cache);
+        blob_store_close(&store->blobs);
+        if (store->lock_fd >= 0)
+            close(store->lock_fd);
+        free((void *)(uintptr_t)store->options.root);
+        free((void *)(uintptr_t)store->options.boot_id_path);
+        free(store);
+    }
+    thread_role_current = role;
+}
+
+int storage_ready(struct storage *store, struct error *err)
+{
+    if (store->blobs.driver->ready(store->blobs.self, store->options.min_free_bytes, err) < 0)
+        return -1;
+    return meta_ready(store->meta, err);
+}
+
+/* --- blobs --- */
+
+/* What a writer tells memory after COMMIT. */
+struct forget {
+    struct cache *cache;
+    struct cache_key key;
+};
+
+static void forget_key(void *arg)
+{
+    const struct forget *forget = arg;
+
+    cache_invalidate(forget->cache, &forget->key);
+}
+
+/* The row, which memory keeps. */
+static int blob_find(struct storage *store, struct slice repository, const struct digest *digest,
+                     bool may_push, struct meta_blob *row, struct error *err) ON(worker_thread)
+{
+    struct cache_key key = cache_key_blob(repository, digest);
+    struct cache_stamp stamp = cache_stamp(store->cache, &key);
+
+    if (meta_blob_find(store->meta, repository, digest, may_push, row, err) < 0)
+        return -1;
+    cache_fill_blob(store->cache, &key, stamp, row->size, (uint64_t)row->lease_until);
+    return 0;
+}
+
+int storage_blob_stat(struct storage *store, struct slice repository, const struct digest *digest,
+                      bool may_push, struct blob *out, struct error *err)
+{
+    struct meta_blob row;
+
+    if (blob_find(store, repository, digest, may_push, &row, err) < 0)
+        return -1;
+    *out = (struct blob){.digest = *digest, .size = row.size, .fd = -1};
+    return 0;
+}
+
+static int blob_damage(struct storage *store, const struct digest *digest, const char *locator,
+                       struct error *err) ON(worker_thread)
+{
+    struct meta_after after = {forget_reads, store->cache};
+
+    return meta_blob_damage(store->meta, digest, locator, &after, err);
+}
+
+int storage_blob_open(struct storage *store, struct slice repository, const struct digest *digest,
+                      bool may_push, struct blob *out, struct error *err)
+{
+    const struct blob_store *blobs = &store->blobs;
+    char tried[LOCATOR_SIZE + 1] = "";
+    struct meta_blob row;
+    int fd = -1;
+
+    while (true) {
+        if (blob_find(store, repository, digest, may_push, &row, err) < 0)
+            return -1;
+        if (strcmp(tried, row.locator) == 0)
+            break; /* the same bytes again: they are damaged */
+        memcpy(tried, row.locator, sizeof(tried));
+        if (blobs->driver->open(blobs->self, row.locator, row.size, &fd, err) == 0) {
+            *out = (struct blob){.digest = *digest, .size = row.size, .fd = fd};
+            return 0;
+        }
+        if (err->code != ERROR_BLOB_UNKNOWN)
+            return -1;
+        error_clear(err); /* perhaps a push healed it between the row and the file: look again */
+    }
+    if (blob_damage(store, digest, row.locator, err) < 0)
+        return -1;
+    return error_set(err, ERROR_BLOB_UNKNOWN, "blob data is damaged or missing; push it again");
+}
+
+void storage_blob_close(struct blob *blob)
+{
+    if (blob->fd >= 0)
+        close(blob->fd);
+    blob->fd = -1;
+}
+
+void storage_blob_damaged(struct storage *store, const struct digest *digest)
+{
+    struct meta_blob row;
+    struct error ignored = {0}; /* the reader has gone; the next one meets the damage again */
+
+    if (meta_blob_locate(store->meta, digest, &row, &ignored) < 0 ||
+        blob_damage(store, digest, row.locator, &ignored) < 0)
+        error_clear(&ignored);
+}
+
+bool storage_peek_blob(struct storage *store, struct slice repository, const struct digest *digest,
+                       bool may_push, uint64_t *size)
+{
+    struct cache_key key = cache_key_blob(repository, digest);
+
+    return cache_get_blob(store->cache, &key, may_push ? storage_now_us() : 0, size);
+}
+
+int storage_blob_delete(struct storage *store, struct slice repository, const struct digest *digest,
+                        struct error *err)
+{
+    struct forget forget = {store->cache, cache_key_blob(repository, digest)};
+    struct meta_after after = {forget_key, &forget};
+
+    return meta_blob_delete(store->meta, repository, digest, &after, err);
+}
+
+int storage_blob_mount(struct storage *store, struct slice repository, struct slice from,
+                       const struct digest *digest, bool *mounted, struct error *err)
+{
+    return meta_blob_mount(store->meta, repository, from, digest, mounted, NULL, err);
+}
+
+/* --- manifests in memory --- */
+
+bool storage_peek_manifest(struct storage *store, struct slice repository,
+                           const struct manifest_reference *reference, bool may_push,
+                           const struct manifest **out)
+{
+    struct cache_key key = reference->tag.at != NULL
+                               ? cache_key_tag(repository, reference->tag)
+                               : cache_key_manifest(repository, &reference->digest);
+
+    return cache_get_manifest(store->cache, &key, may_push ? storage_now_us() : 0, out);
+}

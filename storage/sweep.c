@@ -1,0 +1,176 @@
+/* sweep.c - the background thread: settles resting uploads, expires idle ones (G5), removes what is
+ * in trash (G4).
+ * Touches  sessions in memory, the tables uploads and trash, blob bytes whose locator is in trash.
+ * Never    makes a request wait: short transactions of the lowest priority, one at a time.
+ *
+ * (1) Bytes go only after their trash row is durable, and the row only after the bytes. */
+#include <pthread.h>
+#include <stdlib.h>
+
+#include "registry/core/log.h"
+#include "storage/meta.h"
+#include "storage/storage_internal.h"
+
+enum {
+    TICK_MS = 1000, /* how often sessions are looked at */
+    INTERVAL_DEFAULT_MS = 60000,
+    EXPIRE_MAX = 256, /* sessions a round */
+    TRASH_BATCH = 64,
+    TRASH_BATCHES_MAX = 64, /* a round */
+};
+
+struct sweep {
+    struct storage *store; /* immutable */
+    pthread_t thread;
+    pthread_mutex_t lock;
+    pthread_cond_t wake;
+    bool ending; /* under the lock */
+};
+
+static void report(const char *what, const struct error *err)
+{
+    log_event(LOG_WARNING, "sweep.failed", F_TEXT("what", what), F_TEXT("message", err->message),
+              F_TEXT("cause", err->cause));
+}
+
+static bool ending(struct sweep *sweep)
+{
+    pthread_mutex_lock(&sweep->lock);
+    bool ends = sweep->ending;
+    pthread_mutex_unlock(&sweep->lock);
+    return ends;
+}
+
+/* G5 */
+static void sweep_uploads(struct sweep *sweep) ON(worker_thread)
+{
+    struct storage *store = sweep->store;
+    char locator[LOCATOR_SIZE + 1] = "first";
+
+    for (int i = 0; i < EXPIRE_MAX && locator[0] != 0 && !ending(sweep); i++) {
+        struct error err = {0};
+        if (meta_upload_expire(store->meta, locator, &err) < 0) {
+            report("expire uploads", &err);
+            return;
+        }
+        if (locator[0] != 0)
+            upload_table_forget(store->uploads, locator);
+    }
+}
+
+static int trash_remove(struct storage *store, const char (*locators)[LOCATOR_SIZE + 1],
+                        size_t count, struct error *err) ON(worker_thread)
+{
+    if (store->blobs.driver->remove(store->blobs.self, locators, count, err) < 0)
+        return -1;
+    for (size_t i = 0; i < count; i++)
+        if (meta_trash_done(store->meta, locators[i], err) < 0)
+            return -1;
+    return 0;
+}
+
+/* A batch whose removal failed is tried one by one, so that one file cannot keep all others. */
+static size_t trash_remove_each(struct storage *store, const char (*locators)[LOCATOR_SIZE + 1],
+                                size_t count) ON(worker_thread)
+{
+    size_t removed = 0;
+
+    for (size_t i = 0; i < count; i++) {
+        struct error err = {0};
+        if (trash_remove(store, &locators[i], 1, &err) < 0)
+            report("remove blob data", &err);
+        else
+            removed++;
+    }
+    return removed;
+}
+
+/* G4 */
+static void sweep_trash(struct sweep *sweep) ON(worker_thread)
+{
+    struct storage *store = sweep->store;
+    char locators[TRASH_BATCH][LOCATOR_SIZE + 1];
+    size_t count = TRASH_BATCH;
+
+    for (int i = 0; i < TRASH_BATCHES_MAX && count == TRASH_BATCH && !ending(sweep); i++) {
+        struct error err = {0};
+        if (meta_trash_due(store->meta, locators, TRASH_BATCH, &count, &err) < 0) {
+            report("list trash", &err);
+            return;
+        }
+        const char(*due)[LOCATOR_SIZE + 1] = (const char(*)[LOCATOR_SIZE + 1]) locators;
+        if (trash_remove(store, due, count, &err) < 0)
+            count = trash_remove_each(store, due, count);
+    }
+}
+
+static void rest(struct sweep *sweep, uint64_t ms)
+{
+    struct timespec until;
+
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    uint64_t nanoseconds = (uint64_t)until.tv_nsec + ms % 1000 * 1000000;
+    until.tv_sec += (time_t)(ms / 1000 + nanoseconds / 1000000000);
+    until.tv_nsec = (long)(nanoseconds % 1000000000);
+    pthread_mutex_lock(&sweep->lock);
+    if (!sweep->ending)
+        pthread_cond_timedwait(&sweep->wake, &sweep->lock, &until);
+    pthread_mutex_unlock(&sweep->lock);
+}
+
+static void *run(void *arg)
+{
+    struct sweep *sweep = arg;
+    uint64_t interval_ms = sweep->store->options.sweep_interval_ms;
+    uint64_t rested_ms = 0;
+
+    thread_role_current = ROLE_WORKER; /* it may block */
+    assert_worker_thread();
+    pthread_setname_np(pthread_self(), "sweep");
+    if (interval_ms == 0)
+        interval_ms = INTERVAL_DEFAULT_MS;
+    uint64_t tick_ms = interval_ms < TICK_MS ? interval_ms : TICK_MS;
+    while (!ending(sweep)) {
+        while (upload_table_checkpoint(sweep->store->uploads) && !ending(sweep))
+            continue;
+        if (rested_ms >= interval_ms) {
+            rested_ms = 0;
+            upload_table_touch(sweep->store->uploads);
+            sweep_uploads(sweep);
+            sweep_trash(sweep);
+        }
+        rest(sweep, tick_ms);
+        rested_ms += tick_ms;
+    }
+    return NULL;
+}
+
+struct sweep *sweep_open(struct storage *store)
+{
+    struct sweep *sweep = memory_new(sizeof(*sweep));
+    pthread_condattr_t attributes;
+
+    sweep->store = store;
+    pthread_mutex_init(&sweep->lock, NULL);
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    pthread_cond_init(&sweep->wake, &attributes);
+    pthread_condattr_destroy(&attributes);
+    if (pthread_create(&sweep->thread, NULL, run, sweep) != 0)
+        abort();
+    return sweep;
+}
+
+void sweep_close(struct sweep *sweep)
+{
+    if (sweep == NULL)
+        return;
+    pthread_mutex_lock(&sweep->lock);
+    sweep->ending = true;
+    pthread_cond_signal(&sweep->wake);
+    pthread_mutex_unlock(&sweep->lock);
+    pthread_join(sweep->thread, NULL);
+    pthread_cond_destroy(&sweep->wake);
+    pthread_mutex_destroy(&sweep->lock);
+    free(sweep);
+}
