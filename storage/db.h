@@ -14,7 +14,13 @@
 #include "registry/core/error.h"
 
 struct db;
-struct db_tx; /* a transaction under way; lives for one call of a db_run */
+struct db_driver;
+
+/* A transaction under way; lives for one call of a db_run. An engine's connection begins with it.
+ */
+struct db_tx {
+    const struct db_driver *driver;
+};
 
 /* What runs inside a transaction. -1 undoes it. Must be ready to run again from the start, so it
  * sets its results anew each time and changes nothing but the database and what `arg` owns. */
@@ -57,6 +63,7 @@ struct db_dialect {
     const char *bigint; /* BIGINT */
     const char *tight;  /* @TIGHT: a table stored in the order of its key */
     const char *strict; /* @STRICT */
+    const char *bytewise; /* @BYTEWISE: text that sorts by its bytes */
 };
 
 /* A database engine. Functions with `statement` get what prepare gave. */

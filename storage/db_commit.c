@@ -1,0 +1,566 @@
+/* db_commit.c - SQLite: readers beside one writer that shares its commits, checkpoints, recovery.
+ * Touches  the database through its connections; the directory it lies in.
+ * Never    SQLite's own functions (db_sqlite.c), a table of ours.
+ *
+ * Three kinds of threads: callers read, each on a connection of the pool; the writer takes what
+ * waits in the queue, gives each work a savepoint of one BEGIN IMMEDIATE ... COMMIT and answers
+ * after it (group commit); the checkpointer moves the WAL into the database file.
+ *
+ *   UP --a write or sync fails with an I/O error--> DOWN: nothing is read or written, every
+ *   connection is closed; opened anew, SQLite replays the part of the WAL whose checksums hold, and
+ *   a checkpoint writes and syncs it again --> UP
+ *
+ * The WAL is synced by each durable commit (synchronous=FULL). A commit whose works all may be lost
+ * runs with NORMAL: then the checkpointer syncs it within a second. */
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "storage/db_queue.h"
+#include "storage/db_sqlite.h"
+
+enum {
+    READERS_DEFAULT = 8,
+    COMMIT_WORKS_MAX = 256,     /* of each priority */
+    BACKGROUND_US_MAX = 5000,   /* a commit */
+    CHECKPOINT_PAGES = 1000,    /* of WAL: then the checkpointer starts at once */
+    CHECKPOINT_DELAY_MS = 1000, /* at the latest after a commit that was not synced */
+    TRUNCATE_PAGES = 16384,     /* 64 MiB: shrink the WAL as well */
+    DOWN_READ_WAIT_MS = 1000,
+    REOPEN_DELAY_MS = 1000,
+};
+
+struct database {
+    struct db_options options; /* path is a copy; immutable, as is all to the next blank line */
+    struct db_queue queue;
+    pthread_t writer_thread;
+    pthread_t checkpoint_thread;
+
+    struct connection *writer; /* the writer thread's own */
+
+    pthread_mutex_t lock; /* of what follows */
+    pthread_cond_t changed;
+    struct connection *idle;
+    int opened; /* readers, idle or out */
+    int out;    /* readers in use */
+    bool down;
+    bool closing;
+    int wal_pages;  /* as of the last commit */
+    bool unsynced;  /* commits nobody has synced */
+    bool io_failed; /* in the checkpointer */
+};
+
+static int64_t now_us(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}
+
+static const char PRAGMAS_WRITER[] = "PRAGMA journal_mode = WAL;"
+                                     "PRAGMA synchronous = FULL;"
+                                     "PRAGMA wal_autocheckpoint = 0;"
+                                     "PRAGMA foreign_keys = ON;"
+                                     "PRAGMA secure_delete = OFF;"
+                                     "PRAGMA temp_store = MEMORY;"
+                                     "PRAGMA cache_size = -4096;"
+                                     "SELECT count(*) FROM sqlite_schema;";
+static const char PRAGMAS_READER[] = "PRAGMA synchronous = FULL;"
+                                     "PRAGMA wal_autocheckpoint = 0;"
+                                     "PRAGMA query_only = ON;"
+                                     "PRAGMA temp_store = MEMORY;"
+                                     "PRAGMA cache_size = -2048;";
+
+/* --- readers --- */
+
+static struct timespec monotonic_after(int ms)
+{
+    struct timespec at;
+
+    clock_gettime(CLOCK_MONOTONIC, &at);
+    at.tv_sec += ms / 1000;
+    at.tv_nsec += (long)(ms % 1000) * 1000000;
+    if (at.tv_nsec >= 1000000000) {
+        at.tv_sec++;
+        at.tv_nsec -= 1000000000;
+    }
+    return at;
+}
+
+/* An idle reader, or NULL with the right to open one. False while the database stays down. */
+static bool reader_claim(struct database *db, struct connection **out)
+{
+    struct timespec until = monotonic_after(DOWN_READ_WAIT_MS);
+    int waited = 0;
+
+    pthread_mutex_lock(&db->lock);
+    while (db->down && waited == 0)
+        waited = pthread_cond_timedwait(&db->changed, &db->lock, &until);
+    while (!db->down && db->idle == NULL && db->opened >= db->options.readers)
+        pthread_cond_wait(&db->changed, &db->lock);
+    bool up = !db->down;
+    *out = NULL;
+    if (up) {
+        db->out++;
+        if (db->idle == NULL) {
+            db->opened++;
+        } else {
+            *out = db->idle;
+            db->idle = (*out)->next;
+        }
+    }
+    pthread_mutex_unlock(&db->lock);
+    return up;
+}
+
+/* NULL: it could not be opened. */
+static void reader_give(struct database *db, struct connection *reader)
+{
+    pthread_mutex_lock(&db->lock);
+    db->out--;
+    if (reader == NULL) {
+        db->opened--;
+    } else {
+        reader->next = db->idle;
+        db->idle = reader;
+    }
+    pthread_cond_broadcast(&db->changed);
+    pthread_mutex_unlock(&db->lock);
+}
+
+static int reader_take(struct database *db, struct connection **out, struct error *err)
+{
+    if (!reader_claim(db, out))
+        return error_set(err, ERROR_UNAVAILABLE, "metadata is being recovered");
+    if (*out == NULL && connection_open(out, db->options.path, PRAGMAS_READER, err) < 0) {
+        reader_give(db, NULL);
+        return -1;
+    }
+    return 0;
+}
+
+int commit_read(void *self, db_run *run, void *arg, struct error *err)
+{
+    struct connection *reader = NULL;
+    struct error ignored = {0};
+
+    if (reader_take(self, &reader, err) < 0)
+        return -1;
+    int result = connection_run(reader, "BEGIN", err);
+    if (result == 0)
+        result = run(&reader->tx, arg, err);
+    if (connection_in_transaction(reader))
+        connection_run(reader, "ROLLBACK", &ignored);
+    reader_give(self, reader);
+    return result;
+}
+
+/* --- the writer: group commit --- */
+
+static void rollback(struct connection *writer)
+{
+    struct error ignored = {0};
+
+    if (connection_in_transaction(writer))
+        connection_run(writer, "ROLLBACK", &ignored);
+}
+
+static int begin(struct connection *writer, bool durable, struct error *err)
+{
+    if (writer->synced != durable) {
+        if (connection_execute(
+                writer, durable ? "PRAGMA synchronous = FULL" : "PRAGMA synchronous = NORMAL",
+                err) < 0)
+            return -1;
+        writer->synced = durable;
+    }
+    return connection_run(writer, "BEGIN IMMEDIATE", err);
+}
+
+/* After COMMIT: what the checkpointer has to know. */
+static void committed(struct database *db, bool durable)
+{
+    pthread_mutex_lock(&db->lock);
+    db->unsynced = !durable;
+    db->wal_pages = db->writer->wal_pages;
+    if (db->unsynced || db->wal_pages >= CHECKPOINT_PAGES)
+        pthread_cond_broadcast(&db->changed);
+    pthread_mutex_unlock(&db->lock);
+}
+
+static void answer_committed(struct db_member *member)
+{
+    if (member->result == 0 && member->work->after_commit != NULL)
+        member->work->after_commit(member->work->arg);
+    db_member_answer(member, member->result);
+}
+
+static void fail_all(struct db_members *members, const struct error *why)
+{
+    struct db_member *member;
+
+    while ((member = db_members_shift(members)) != NULL) {
+        *member->err = *why;
+        db_member_answer(member, -1);
+    }
+}
+
+static int run_work(struct connection *writer, struct db_member *member)
+{
+    error_clear(member->err);
+    int result = member->work->run(&writer->tx, member->work->arg, member->err);
+    if (result < 0 && member->err->code == ERROR_NONE)
+        error_set(member->err, ERROR_INTERNAL, "internal error");
+    return result;
+}
+
+/* A commit of its own: no savepoint needed. */
+static void commit_one(struct database *db, struct db_member *member)
+{
+    struct connection *writer = db->writer;
+    bool durable = !member->work->may_be_lost;
+
+    error_clear(member->err);
+    member->result = begin(writer, durable, member->err);
+    if (member->result == 0)
+        member->result = run_work(writer, member);
+    if (member->result == 0)
+        member->result = connection_run(writer, "COMMIT", member->err);
+    if (member->result < 0)
+        rollback(writer);
+    else
+        committed(db, durable);
+    answer_committed(member);
+}
+
+/* Runs a member inside the common transaction. False when that transaction is gone. */
+static bool run_in_savepoint(struct connection *writer, struct db_member *member)
+{
+    struct error undo = {0};
+
+    error_clear(member->err);
+    member->result = connection_run(writer, "SAVEPOINT work", member->err);
+    if (member->result == 0)
+        member->result = run_work(writer, member);
+    if (member->result == 0)
+        member->result = connection_run(writer, "RELEASE work", member->err);
+    if (member->result == 0 || !connection_in_transaction(writer))
+        return connection_in_transaction(writer);
+    return connection_run(writer, "ROLLBACK TO work", &undo) == 0 &&
+           connection_run(writer, "RELEASE work", &undo) == 0;
+}
+
+/* The common transaction broke in its last member. Without an I/O error each is run again by
+ * itself, that one too. With one, recovery comes first: the others go back into the queue. */
+static void commit_apart(struct database *db, struct db_members *members)
+{
+    struct db_members again = {NULL, NULL};
+    struct db_member *member;
+
+    rollback(db->writer);
+    while ((member = db_members_shift(members)) != NULL) {
+        if (!db->writer->io_failed)
+            commit_one(db, member);
+        else if (members->first == NULL && member->result < 0)
+            db_member_answer(member, -1);
+        else
+            db_members_add(&again, member);
+    }
+    db_queue_return(&db->queue, &again);
+}
+
+static bool any_durable(const struct db_members *members)
+{
+    for (const struct db_member *member = members->first; member != NULL; member = member->next)
+        if (!member->work->may_be_lost)
+            return true;
+    return false;
+}
+
+/* Runs members into `ran` until none is left or the background has had its time; what was not begun
+ * goes back into the queue. False when the transaction is gone. */
+static bool run_members(struct database *db, struct db_members *members, struct db_members *ran)
+{
+    int64_t background_end = 0;
+    bool alive = true;
+
+    while (alive && members->first != NULL) {
+        if (members->first->work->priority == DB_BACKGROUND) {
+            if (background_end == 0)
+                background_end = now_us() + BACKGROUND_US_MAX;
+            else if (now_us() >= background_end)
+                break;
+        }
+        struct db_member *member = db_members_shift(members);
+        alive = run_in_savepoint(db->writer, member);
+        db_members_add(ran, member);
+    }
+    db_queue_return(&db->queue, members);
+    return alive;
+}
+
+static void commit_together(struct database *db, struct db_members *members)
+{
+    struct db_members ran = {NULL, NULL};
+    struct db_member *member;
+    struct error why = {0};
+    bool durable = any_durable(members);
+
+    if (begin(db->writer, durable, &why) < 0) {
+        fail_all(members, &why);
+        return;
+    }
+    if (!run_members(db, members, &ran)) {
+        commit_apart(db, &ran);
+        return;
+    }
+    if (connection_run(db->writer, "COMMIT", &why) < 0) {
+        rollback(db->writer);
+        fail_all(&ran, &why); /* those that failed by themselves too: they saw the others' rows */
+        return;
+    }
+    committed(db, durable);
+    while ((member = db_members_shift(&ran)) != NULL)
+        answer_committed(member);
+}
+
+/* --- recovery --- */
+
+static void close_readers(struct database *db)
+{
+    pthread_mutex_lock(&db->lock);
+    while (db->out > 0)
+        pthread_cond_wait(&db->changed, &db->lock);
+    while (db->idle != NULL) {
+        struct connection *reader = db->idle;
+        db->idle = reader->next;
+        connection_drop(&reader);
+        db->opened--;
+    }
+    pthread_mutex_unlock(&db->lock);
+}
+
+/* Opens the writer, replays the WAL and syncs all of it into the database file. */
+static int reopen(struct database *db, struct error *err)
+{
+    OWNED(connection_drop) struct connection *writer = NULL;
+    int left = 0;
+
+    if (connection_open(&writer, db->options.path, PRAGMAS_WRITER, err) < 0 ||
+        connection_checkpoint(writer, true, &left, err) < 0)
+        return -1;
+    if (left > 0)
+        return error_set(err, ERROR_UNAVAILABLE, "metadata is being recovered");
+    db->writer = TAKE(writer);
+    return 0;
+}
+
+static void set_down(struct database *db, bool down)
+{
+    pthread_mutex_lock(&db->lock);
+    db->down = down;
+    db->io_failed = false;
+    pthread_cond_broadcast(&db->changed);
+    pthread_mutex_unlock(&db->lock);
+}
+
+/* Fails what waits, so that nobody hangs on a dead disk. */
+static void refuse_waiting(struct database *db, const struct error *why)
+{
+    struct db_members members;
+
+    db_queue_poke(&db->queue);
+    if (db_queue_take(&db->queue, SIZE_MAX, &members))
+        fail_all(&members, why);
+}
+
+static void recover(struct database *db)
+{
+    set_down(db, true);
+    close_readers(db);
+    connection_drop(&db->writer);
+    while (db->writer == NULL) {
+        struct error why = {0};
+        if (reopen(db, &why) == 0)
+            break;
+        refuse_waiting(db, &why);
+        if (db_queue_pause(&db->queue, REOPEN_DELAY_MS))
+            return; /* closing; the WAL waits for the next start */
+    }
+    if (db->options.recovered != NULL)
+        db->options.recovered(db->options.recovered_arg);
+    set_down(db, false);
+}
+
+static bool recovery_due(struct database *db)
+{
+    pthread_mutex_lock(&db->lock);
+    bool due = db->io_failed;
+    pthread_mutex_unlock(&db->lock);
+    return due || db->writer->io_failed;
+}
+
+static void *writer_main(void *arg)
+{
+    struct database *db = arg;
+    struct db_members members;
+    static const struct error gone = {
+        .code = ERROR_UNAVAILABLE, .status = 503, .message = "metadata cannot be reached"};
+
+    thread_role_current = ROLE_WORKER;
+    while (db_queue_take(&db->queue, COMMIT_WORKS_MAX, &members)) {
+        if (db->writer == NULL)
+            fail_all(&members, &gone);
+        else if (members.first != NULL && members.first->next == NULL)
+            commit_one(db, members.first);
+        else if (members.first != NULL)
+            commit_together(db, &members);
+        if (db->writer != NULL && recovery_due(db))
+            recover(db);
+    }
+    return NULL;
+}
+
+/* --- checkpoints --- */
+
+/* Waits until there is something to do; false at the end. */
+static bool checkpoint_wait(struct database *db)
+{
+    int waited = 0;
+
+    pthread_mutex_lock(&db->lock);
+    while (!db->closing && (db->down || (!db->unsynced && db->wal_pages < CHECKPOINT_PAGES)))
+        pthread_cond_wait(&db->changed, &db->lock);
+    struct timespec until = monotonic_after(CHECKPOINT_DELAY_MS);
+    while (!db->closing && waited == 0 && db->wal_pages < CHECKPOINT_PAGES)
+        waited = pthread_cond_timedwait(&db->changed, &db->lock, &until);
+    bool go_on = !db->closing;
+    db->unsynced = false;
+    pthread_mutex_unlock(&db->lock);
+    return go_on;
+}
+
+/* Readers of an old snapshot may keep pages from being moved: then the next one does. */
+static void checkpoint_once(struct database *db)
+{
+    struct connection *reader = NULL;
+    struct error err = {0};
+    int left = 0;
+
+    if (reader_take(db, &reader, &err) < 0)
+        return;
+    int result = connection_checkpoint(reader, false, &left, &err);
+    pthread_mutex_lock(&db->lock);
+    bool large = db->wal_pages >= TRUNCATE_PAGES;
+    db->wal_pages = left;
+    pthread_mutex_unlock(&db->lock);
+    if (result == 0 && large)
+        result = connection_checkpoint(reader, true, &left, &err);
+    if (result < 0 && reader->io_failed) {
+        pthread_mutex_lock(&db->lock);
+        db->io_failed = true;
+        pthread_mutex_unlock(&db->lock);
+        db_queue_poke(&db->queue);
+    }
+    reader_give(db, reader);
+}
+
+static void *checkpoint_main(void *arg)
+{
+    thread_role_current = ROLE_WORKER;
+    while (checkpoint_wait(arg))
+        checkpoint_once(arg);
+    return NULL;
+}
+
+/* The directory entries of a new database survive a power cut. */
+static int sync_directory_of(const char *path, struct error *err)
+{
+    const char *slash = strrchr(path, '/');
+    OWNED(memory_drop)
+    char *folder = slash == NULL ? memory_text(SLICE("."))
+                                 : memory_text((struct slice){path, (size_t)(slash - path) + 1});
+    int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int result = fd < 0 ? -1 : fsync(fd);
+    int number = errno;
+
+    if (fd >= 0)
+        close(fd);
+    return result == 0 ? 0
+                       : error_set_errno(err, ERROR_UNAVAILABLE, number, "cannot sync the root");
+}
+
+static void database_free(struct database *db)
+{
+    connection_drop(&db->writer);
+    db_queue_drop(&db->queue);
+    pthread_cond_destroy(&db->changed);
+    pthread_mutex_destroy(&db->lock);
+    memory_drop(&db->options.path);
+    free(db);
+}
+
+static struct database *database_new(const struct db_options *options)
+{
+    struct database *db = memory_new(sizeof(*db));
+    pthread_condattr_t clock;
+
+    db->options = *options;
+    db->options.path = memory_text(slice_of(options->path));
+    if (db->options.readers <= 0)
+        db->options.readers = READERS_DEFAULT;
+    pthread_mutex_init(&db->lock, NULL);
+    pthread_condattr_init(&clock);
+    pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
+    pthread_cond_init(&db->changed, &clock);
+    pthread_condattr_destroy(&clock);
+    db_queue_open(&db->queue);
+    return db;
+}
+
+/* A start is a recovery as well: what the last process left in the WAL is replayed and synced. */
+int commit_open(void **self, const struct db_options *options, struct error *err)
+{
+    struct database *db = database_new(options);
+
+    if (reopen(db, err) < 0 || sync_directory_of(options->path, err) < 0) {
+        database_free(db);
+        return -1;
+    }
+    if (pthread_create(&db->writer_thread, NULL, writer_main, db) != 0 ||
+        pthread_create(&db->checkpoint_thread, NULL, checkpoint_main, db) != 0)
+        abort();
+    *self = db;
+    return 0;
+}
+
+void commit_close(void *self)
+{
+    struct database *db = self;
+    struct error ignored = {0};
+    int left;
+
+    db_queue_close(&db->queue);
+    pthread_join(db->writer_thread, NULL);
+    pthread_mutex_lock(&db->lock);
+    db->closing = true;
+    pthread_cond_broadcast(&db->changed);
+    pthread_mutex_unlock(&db->lock);
+    pthread_join(db->checkpoint_thread, NULL);
+    close_readers(db);
+    if (db->writer != NULL && !db->writer->io_failed)
+        connection_checkpoint(db->writer, true, &left, &ignored);
+    database_free(db);
+}
+
+int commit_write(void *self, const struct db_work *work, struct error *err)
+{
+    struct database *db = self;
+
+    return db_queue_run(&db->queue, work, err);
+}

@@ -1,0 +1,331 @@
+/* meta.c - opening the database, what all of meta*.c share, and what the server remembers.
+ * Touches  repositories, repository_blobs, manifest_blobs, missing_refs, gc_queue, trash,
+ *          server_state.
+ * Never    decides who may do what. */
+#include "storage/meta_internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+enum { US_PER_S = 1000000 };
+
+int64_t meta_now(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (int64_t)now.tv_sec * US_PER_S + now.tv_nsec / 1000;
+}
+
+struct meta_key meta_key(const struct digest *digest)
+{
+    struct meta_key key;
+
+    key.size = digest_key(digest, key.bytes);
+    return key;
+}
+
+struct slice meta_key_slice(const struct meta_key *key)
+{
+    return (struct slice){(const char *)key->bytes, key->size};
+}
+
+int meta_digest(const struct db_query *query, int column, struct digest *out, struct error *err)
+{
+    if (digest_from_key(db_column_slice(query, column), out))
+        return 0;
+    error_set(err, ERROR_INTERNAL, "internal error");
+    return error_set_cause(err, "column %d holds no digest", column);
+}
+
+/* --- opening --- */
+
+/* Durations come from people: what does not fit is forever. */
+static int64_t seconds(uint64_t value)
+{
+    const uint64_t forever = (uint64_t)INT64_MAX / 4 / US_PER_S;
+
+    return (int64_t)(value < forever ? value : forever) * US_PER_S;
+}
+
+int meta_open(struct meta **out, const struct storage_options *options, struct meta_after recovered,
+              struct error *err)
+{
+    OWNED(buffer_drop) struct buffer path = BUFFER_NONE;
+    struct meta *meta = memory_new(sizeof(*meta));
+
+    *meta = (struct meta){
+        .grace_us = seconds(options->gc_grace_s),
+        .undo_us = seconds(options->gc_undo_s),
+        .late_us = seconds(options->gc_late_s),
+        .upload_ttl_us = seconds(options->upload_ttl_s),
+        .accept_missing = options->accept_missing,
+        .protect_referenced = options->protect_referenced,
+    };
+    buffer_print(&path, "%s/meta.db", options->root);
+    const struct db_options with = {.path = path.at,
+                                    .readers = options->readers,
+                                    .recovered = recovered.run,
+                                    .recovered_arg = recovered.arg};
+    if (db_open(&meta->db, &db_driver_sqlite, &with, err) < 0 || meta_migrate(meta->db, err) < 0) {
+        meta_close(meta);
+        return -1;
+    }
+    *out = meta;
+    return 0;
+}
+
+void meta_close(struct meta *meta)
+{
+    if (meta == NULL)
+        return;
+    db_close(meta->db);
+    free(meta);
+}
+
+/* --- forms of db_write --- */
+
+int meta_write(struct meta *meta, db_run *run, void *arg, struct error *err)
+{
+    const struct db_work work = {.run = run, .arg = arg};
+
+    return db_write(meta->db, &work, err);
+}
+
+int meta_write_after(struct meta *meta, db_run *run, void *arg, void (*after_commit)(void *arg),
+                     struct error *err)
+{
+    const struct db_work work = {.run = run, .arg = arg, .after_commit = after_commit};
+
+    return db_write(meta->db, &work, err);
+}
+
+int meta_write_loosely(struct meta *meta, db_run *run, void *arg, enum db_priority priority,
+                       struct error *err)
+{
+    const struct db_work work = {.run = run, .arg = arg, .priority = priority, .may_be_lost = true};
+
+    return db_write(meta->db, &work, err);
+}
+
+/* --- repositories --- */
+
+static const char SQL_REPOSITORY_FIND[] = "SELECT id"
+                                          "  FROM repositories"
+                                          " WHERE name = $1";
+static const char SQL_REPOSITORY_ADD[] = "INSERT INTO repositories(name, created_at)"
+                                         "     VALUES ($1, $2)"
+                                         " ON CONFLICT (name)"
+                                         "   DO UPDATE SET name = excluded.name"
+                                         "  RETURNING id";
+
+int meta_repository_find(struct db_tx *tx, struct slice name, int64_t *id, struct error *err)
+{
+    OWNED(db_query_end) struct db_query query = db_query(tx, SQL_REPOSITORY_FIND);
+
+    db_bind_text(&query, name);
+    int row = db_step(&query, err);
+    *id = row == 1 ? db_column_i64(&query, 0) : 0;
+    return row < 0 ? -1 : 0;
+}
+
+int meta_repository_create(struct db_tx *tx, struct slice name, int64_t *id, struct error *err)
+{
+    if (meta_repository_find(tx, name, id, err) < 0)
+        return -1;
+    if (*id != 0)
+        return 0;
+    OWNED(db_query_end) struct db_query query = db_query(tx, SQL_REPOSITORY_ADD);
+    db_bind_text(&query, name);
+    db_bind_i64(&query, meta_now());
+    if (db_step(&query, err) != 1)
+        return -1;
+    *id = db_column_i64(&query, 0);
+    return db_finish(&query, err);
+}
+
+/* --- the collector's queue, trash --- */
+
+static const char SQL_QUEUE_PUT[] = "INSERT INTO gc_queue(kind, repo_id, ref_id, due)"
+                                    "     VALUES ($1, $2, $3, $4)"
+                                    " ON CONFLICT (kind, repo_id, ref_id)"
+                                    "   DO UPDATE SET due = excluded.due, attempts = 0";
+static const char SQL_TRASH_ADD[] = "INSERT INTO trash(locator, not_before)"
+                                    "     VALUES ($1, $2)";
+
+int meta_queue(struct db_tx *tx, enum meta_queue_kind kind, int64_t repository, int64_t ref,
+               int64_t due, struct error *err)
+{
+    OWNED(db_query_end) struct db_query query = db_query(tx, SQL_QUEUE_PUT);
+
+    db_bind_i64(&query, kind);
+    db_bind_i64(&query, repository);
+    db_bind_i64(&query, ref);
+    db_bind_i64(&query, due);
+    return db_finish(&query, err);
+}
+
+int meta_trash(struct db_tx *tx, struct slice locator, int64_t not_before, struct error *err)
+{
+    OWNED(db_query_end) struct db_query query = db_query(tx, SQL_TRASH_ADD);
+
+    db_bind_text(&query, locator);
+    db_bind_i64(&query, not_before);
+    return db_finish(&query, err);
+}
+
+/* --- links --- */
+
+static const char SQL_LINK_PUT[] =
+    "INSERT INTO repository_blobs(repo_id, blob_id, touched_at)"
+    "     VALUES ($1, $2, $3)"
+    " ON CONFLICT (repo_id, blob_id)"
+    "   DO UPDATE SET touched_at = excluded.touched_at, deleted_at = NULL";
+static const char SQL_MISSING_ARRIVED[] =
+    "INSERT INTO manifest_blobs(repo_id, manifest_id, blob_id)"
+    "     SELECT repo_id, manifest_id, $1"
+    "       FROM missing_refs"
+    "      WHERE repo_id = $2 AND digest = $3"
+    " ON CONFLICT DO NOTHING";
+static const char SQL_MISSING_FORGET[] = "DELETE FROM missing_refs"
+                                         "      WHERE repo_id = $1 AND digest = $2";
+static const char SQL_CHILD_ARRIVED[] = "INSERT INTO manifest_blobs(repo_id, manifest_id, blob_id)"
+                                        "     SELECT repo_id, parent_id, $1"
+                                        "       FROM manifest_refs"
+                                        "      WHERE repo_id = $2 AND digest = $3"
+                                        "        AND child_id IS NULL"
+                                        " ON CONFLICT DO NOTHING";
+
+static int link_put(struct db_tx *tx, int64_t repository, int64_t blob, int64_t now,
+                    struct error *err)
+{
+    OWNED(db_query_end) struct db_query query = db_query(tx, SQL_LINK_PUT);
+
+    db_bind_i64(&query, repository);
+    db_bind_i64(&query, blob);
+    db_bind_i64(&query, now);
+    return db_finish(&query, err);
+}
+
+/* References that waited: of layers and configs, and of index children that turn out to be blobs
+ * (MPUT-16). */
+static int references_arrived(struct db_tx *tx, const char *sql, int64_t repository, int64_t blob,
+                              const struct meta_key *key, struct error *err)
+{
+    OWNED(db_query_end) struct db_query query = db_query(tx, sql);
+
+    db_bind_i64(&query, blob);
+    db_bind_i64(&query, repository);
+    db_bind_bytes(&query, meta_key_slice(key));
+    return db_finish(&query, err);
+}
+
+static int missing_forget(struct db_tx *tx, int64_t repository, const struct meta_key *key,
+                          struct error *err)
+{
+    OWNED(db_query_end) struct db_query query = db_query(tx, SQL_MISSING_FORGET);
+
+    db_bind_i64(&query, repository);
+    db_bind_bytes(&query, meta_key_slice(key));
+    return db_finish(&query, err);
+}
+
+int meta_link(struct db_tx *tx, const struct meta *meta, int64_t repository, int64_t blob,
+              const struct digest *digest, struct error *err)
+{
+    const struct meta_key key = meta_key(digest);
+    int64_t now = meta_now();
+
+    if (link_put(tx, repository, blob, now, err) < 0 ||
+        meta_queue(tx, META_QUEUE_LINK, repository, blob, now + meta->grace_us, err) < 0 ||
+        references_arrived(tx, SQL_MISSING_ARRIVED, repository, blob, &key, err) < 0 ||
+        references_arrived(tx, SQL_CHILD_ARRIVED, repository, blob, &key, err) < 0)
+        return -1;
+    return missing_forget(tx, repository, &key, err);
+}
+
+/* --- what the server remembers, counts --- */
+
+static const char SQL_STATE_FIND[] = "SELECT value"
+                                     "  FROM server_state"
+                                     " WHERE name = $1";
+static const char SQL_STATE_PUT[] = "INSERT INTO server_state(name, value)"
+                                    "     VALUES ($1, $2)"
+                                    " ON CONFLICT (name)"
+                                    "   DO UPDATE SET value = excluded.value";
+static const char SQL_COUNT[] = "SELECT (SELECT count(*) FROM uploads),"
+                                "       (SELECT count(*) FROM trash)";
+
+struct state {
+    const char *name;
+    const char *value; /* to put */
+    char *out;         /* to get */
+    size_t capacity;
+    bool found;
+};
+
+static int state_find(struct db_tx *tx, void *arg, struct error *err)
+{
+    struct state *state = arg;
+    OWNED(db_query_end) struct db_query query = db_query(tx, SQL_STATE_FIND);
+
+    state->out[0] = 0;
+    db_bind_text(&query, slice_of(state->name));
+    int row = db_step(&query, err);
+    state->found = row == 1;
+    if (row == 1 && !slice_to_text(db_column_slice(&query, 0), state->out, state->capacity))
+        return error_set(err, ERROR_INTERNAL, "internal error");
+    return row < 0 ? -1 : 0;
+}
+
+int meta_state_get(struct meta *meta, const char *name, char *out, size_t capacity, bool *found,
+                   struct error *err)
+{
+    struct state state = {.name = name, .out = out, .capacity = capacity};
+
+    int result = db_read(meta->db, state_find, &state, err);
+    *found = state.found;
+    return result;
+}
+
+static int state_put(struct db_tx *tx, void *arg, struct error *err)
+{
+    const struct state *state = arg;
+    OWNED(db_query_end) struct db_query query = db_query(tx, SQL_STATE_PUT);
+
+    db_bind_text(&query, slice_of(state->name));
+    db_bind_text(&query, slice_of(state->value));
+    return db_finish(&query, err);
+}
+
+int meta_state_put(struct meta *meta, const char *name, const char *value, struct error *err)
+{
+    struct state state = {.name = name, .value = value};
+
+    return meta_write(meta, state_put, &state, err);
+}
+
+static int count(struct db_tx *tx, void *arg, struct error *err)
+{
+    struct meta_counts *counts = arg;
+    OWNED(db_query_end) struct db_query query = db_query(tx, SQL_COUNT);
+
+    if (db_step(&query, err) != 1)
+        return -1;
+    counts->uploads = (uint64_t)db_column_i64(&query, 0);
+    counts->trash = (uint64_t)db_column_i64(&query, 1);
+    return 0;
+}
+
+int meta_count(struct meta *meta, struct meta_counts *out, struct error *err)
+{
+    return db_read(meta->db, count, out, err);
+}
+
+int meta_ready(struct meta *meta, struct error *err)
+{
+    struct state state = {.name = "", .out = (char[1]){0}, .capacity = 1};
+
+    return db_read(meta->db, state_find, &state, err);
+}

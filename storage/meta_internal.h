@@ -1,0 +1,44 @@
+/* meta_internal.h - shared by the files meta*.c and manifest.c: pieces of transactions.
+ * Touches  nothing by itself.
+ * Never    included outside of storage/ and its tests. */
+#ifndef SLIPWAY_STORAGE_META_INTERNAL_H
+#define SLIPWAY_STORAGE_META_INTERNAL_H
+
+#include "storage/meta.h"
+
+/* A digest as the database holds it. */
+struct meta_key {
+    uint8_t bytes[DIGEST_KEY_MAX];
+    size_t size;
+};
+
+struct meta_key meta_key(const struct digest *digest);
+struct slice meta_key_slice(const struct meta_key *key); /* borrows */
+/* INTERNAL  the column holds no digest */
+int meta_digest(const struct db_query *query, int column, struct digest *out, struct error *err);
+
+/* Brings the schema to the newest version this program has. meta_schema.c */
+int meta_migrate(struct db *db, struct error *err) MUST_CHECK;
+
+/* Forms of db_write. durable: false as db_work.may_be_lost says. */
+int meta_write(struct meta *meta, db_run *run, void *arg, struct error *err) MUST_CHECK;
+int meta_write_after(struct meta *meta, db_run *run, void *arg, void (*after_commit)(void *arg),
+                     struct error *err) MUST_CHECK;
+int meta_write_loosely(struct meta *meta, db_run *run, void *arg, enum db_priority priority,
+                       struct error *err) MUST_CHECK;
+
+/* id 0: there is none. */
+int meta_repository_find(struct db_tx *tx, struct slice name, int64_t *id, struct error *err);
+int meta_repository_create(struct db_tx *tx, struct slice name, int64_t *id, struct error *err);
+
+enum meta_queue_kind { META_QUEUE_MANIFEST = 1, META_QUEUE_LINK = 2, META_QUEUE_BLOB = 3 };
+/* The collector looks at it when due; a row that is there is moved, never skipped: a collector that
+ * holds it would otherwise drop the newer wish. */
+int meta_queue(struct db_tx *tx, enum meta_queue_kind kind, int64_t repository, int64_t ref,
+               int64_t due, struct error *err);
+int meta_trash(struct db_tx *tx, struct slice locator, int64_t not_before, struct error *err);
+/* Links the blob with a lease, queues the link, and makes references real that waited for it. */
+int meta_link(struct db_tx *tx, const struct meta *meta, int64_t repository, int64_t blob,
+              const struct digest *digest, struct error *err);
+
+#endif

@@ -1,0 +1,561 @@
+/* meta_upload.c - rows of upload sessions, from P1 to P3 or trash; the trash itself.
+ * Touches  uploads, finished_uploads, blobs, repository_blobs, trash, gc_queue.
+ * Never    bytes: the caller has synced what it says is synced.
+ *
+ * Whoever ends a session deletes its row first and goes on only with what that returned: of two
+ * that end it, one sees no row. */
+#include "storage/meta_internal.h"
+
+#include <string.h>
+
+static const int64_t FINISHED_US = 3600ll * 1000000; /* UPL-23 */
+
+static int unknown(struct error *err)
+{
+    return error_set(err, ERROR_BLOB_UPLOAD_UNKNOWN, "upload session unknown to this repository");
+}
+
+/* --- P1 --- */
+
+static const char SQL_UPLOAD_ADD[] =
+    "INSERT INTO uploads(id, repo_id, locator, algorithm, started_at, expires_at)"
+    "     VALUES ($1, $2, $3, $4, $5, $6)";
+
+struct start {
+    const struct meta *meta;
+    struct slice repository;
+    const char *id;
+    const char *locator;
+    enum digest_algorithm algorithm;
+};
+
+static int start(struct db_tx *tx, void *arg, struct error *err)
+{
+    const struct start *start = arg;
+    int64_t now = meta_now();
+    int64_t repository = 0;
+
+    if (meta_repository_create(tx, start->repository, &repository, err) < 0)
+        return -1;
+    OWNED(db_query_end) struct db_query query = db_query(tx, SQL_UPLOAD_ADD);
+    db_bind_text(&query, slice_of(start->id));
+    db_bind_i64(&query, repository);
+    db_bind_text(&query, slice_of(start->locator));
+    db_bind_i64(&query, start->algorithm);
+    db_bind_i64(&query, now);
+    db_bind_i64(&query, now + start->meta->upload_ttl_us);
+    return db_finish(&query, err);
+}
+
+int meta_upload_start(struct meta *meta, struct slice repository, const char *id,
+                      const char *locator, enum digest_algorithm algorithm, struct error *err)
+{
+    struct start with = {meta, repository, id, locator, algorithm};
+
+    return meta_write_loosely(meta, start, &with, DB_FOREGROUND, err);
+}
+
+/* --- finding --- */
+
+#define UPLOAD_COLUMNS                                                                             \
+    "u.id, u.locator, u.algorithm, u.received, u.synced, u.expires_at, u.hash_state"
+
+static const char SQL_UPLOAD_FIND[] = "SELECT " UPLOAD_COLUMNS "  FROM uploads u"
+                                      "  JOIN repositories r ON r.id = u.repo_id"
+                                      " WHERE u.id = $1 AND r.name = $2";
+static const char SQL_UPLOAD_NEXT[] = "SELECT " UPLOAD_COLUMNS "  FROM uploads u"
+                                      " WHERE u.id > $1"
+                                      " ORDER BY u.id"
+                                      " LIMIT 1";
+static const char SQL_FINISHED_FIND[] = "SELECT f.digest"
+                                        "  FROM finished_uploads f"
+                                        "  JOIN repositories r ON r.id = f.repo_id"
+                                        " WHERE f.id = $1 AND r.name = $2 AND f.forget_at > $3";
+
+struct find {
+    struct slice repository;
+    struct slice id;
+    bool found;
+    struct meta_upload *upload;
+    struct digest *digest;
+};
+
+static int upload_row(const struct db_query *query, struct meta_upload *out, struct error *err)
+{
+    struct slice state = db_column_slice(query, 6);
+
+    memset(out, 0, sizeof(*out));
+    if (!slice_to_text(db_column_slice(query, 0), out->id, sizeof(out->id)) ||
+        !slice_to_text(db_column_slice(query, 1), out->locator, sizeof(out->locator)) ||
+        state.size > sizeof(out->hash_state))
+        return error_set(err, ERROR_INTERNAL, "internal error");
+    out->algorithm = (enum digest_algorithm)db_column_i64(query, 2);
+    out->received = (uint64_t)db_column_i64(query, 3);
+    out->synced = (uint64_t)db_column_i64(query, 4);
+    out->expires_at = db_column_i64(query, 5);
+    out->hash_size = state.size;
+    if (state.size > 0)
+        memcpy(out->hash_state, state.at, state.size);
+    return 0;
+}
+
+static int find_upload(struct db_tx *tx, void *arg, struct error *err)
+{
+    struct find *find = arg;
+    OWNED(db_query_end) struct db_query query = db_query(tx, SQL_UPLOAD_FIND);
+
+    db_bind_text(&query, find->id);
+    db_bind_text(&query, find->repository);
+    int row = db_step(&query, err);
+    if (row <= 0)
+        return row < 0 ? -1 : unknown(err);
+    return upload_row(&query, find->upload, err);
+}
+
+int meta_upload_find(struct meta *meta, struct slice repository, struct slice id,
+                     struct meta_upload *out, struct error *err)
+{
+    struct find find = {.repository = repository, .id = id, .upload = out};
+
+    return db_read(meta->db, find_upload, &find, err);
+}
+
+static int find_next(struct db_tx *tx, void *arg, struct error *err)
+{
+    struct find *find = arg;
+    OWNED(db_query_end) struct db_query query = db_query(tx, SQL_UPLOAD_NEXT);
+
+    db_bind_text(&query, find->id);
+    int row = db_step(&query, err);
+    find->found = row == 1;
+    return row == 1 ? upload_row(&query, find->upload, err) : row;
+}
+
+int meta_upload_next(struct meta *meta, const char *after, bool *found, struct meta_upload *out,
+                     struct error *err)
+{
+    /* out may hold `after` */
+    char id[OCI_UPLOAD_ID_SIZE + 1] = "";
+    struct find find = {.upload = out};
+
+    if (!slice_to_text(slice_of(after), id, sizeof(id)))
+        return error_set(err, ERROR_INTERNAL, "internal error");
+    find.id = slice_of(id);
+    int result = db_read(meta->db, find_next, &find, err);
+    *found = find.found;
+    return result;
+}
+
+static int find_finished(struct db_tx *tx, void *arg, struct error *err)
+{
+    struct find *find = arg;
+    OWNED(db_query_end) struct db_query query = db_query(tx, SQL_FINISHED_FIND);
+
+    db_bind_text(&query, find->id);
+    db_bind_text(&query, find->repository);
+    db_bind_i64(&query, meta_now());
+    int row = db_step(&query, err);
+    find->found = row == 1;
+    return row == 1 ? meta_digest(&query, 0, find->digest, err) : row;
+}
+
+int meta_upload_finished(struct meta *meta, struct slice repository, struct slice id, bool *found,
+                         struct digest *digest, struct error *err)
+{
+    struct find find = {.repository = repository, .id = id, .digest = digest};
+
+    int result = db_read(meta->db, find_finished, &find, err);
+    *found = find.found;
+    return result;
+}
+
+/* --- P2 --- */
+
+static const char SQL_UPLOAD_CHECKPOINT[] =
+    "UPDATE uploads"
+    "   SET received = $1, synced = $2, hash_state = $3, expires_at = $4"
+    " WHERE id = $5";
+static const char SQL_UPLOAD_TOUCH[] = "UPDATE uploads"
+                                       "   SET expires_at = $1"
+                                       " WHERE id = $2";
+
+struct checkpoint {
+    const struct meta *meta;
+    const struct meta_upload *upload;
+    const char *id;
+};
+
+static int checkpoint(struct db_tx *tx, void *arg, struct error *err)
+{
+    const struct checkpoint *with = arg;
+    const struct meta_upload *upload = with->upload;
+    OWNED(db_query_end) struct db_query query = db_query(tx, SQL_UPLOAD_CHECKPOINT);
+
+    db_bind_i64(&query, (int64_t)upload->received);
+    db_bind_i64(&query, (int64_t)upload->synced);
+    db_bind_bytes(&query, upload->hash_size == 0 ? SLICE_NONE
+                                                 : (struct slice){(const char *)upload->hash_state,
+                                                                  upload->hash_size});
+    db_bind_i64(&query, meta_now() + with->meta->upload_ttl_us);
+    db_bind_text(&query, slice_of(upload->id));
+    if (db_finish(&query, err) < 0)
+        return -1;
+    return db_changes(&query) == 1 ? 0 : unknown(err);
+}
+
+int meta_upload_checkpoint(struct meta *meta, const struct meta_upload *upload, struct error *err)
+{
+    struct checkpoint with = {.meta = meta, .upload = upload};
+
+    return meta_write_loosely(meta, checkpoint, &with, DB_FOREGROUND, err);
+}
+
+static int touch(struct db_tx *tx, void *arg, struct error *err)
+{
+    const struct checkpoint *with = arg;
+    OWNED(db_query_end) struct db_query query = db_query(tx, SQL_UPLOAD_TOUCH);
+
+    db_bind_i64(&query, meta_now() + with->meta->upload_ttl_us);
+    db_bind_text(&query, slice_of(with->id));
+    if (db_finish(&query, err) < 0)
+        return -1;
+    return db_changes(&query) == 1 ? 0 : unknown(err);
+}
+
+int meta_upload_touch(struct meta *meta, const char *id, struct error *err)
+{
+    struct checkpoint with = {.meta = meta, .id = id};
+
+    return meta_write_loosely(meta, touch, &with, DB_FOREGROUND, err);
+}
+
+/* --- P3 --- */
+
+static const char SQL_UPLOAD_CLAIM[] = "DELETE FROM uploads"
+                                       "      WHERE id = $1 AND repo_id = $2"
+                                       "  RETURNING locator";
+static const char SQL_BLOB_PUT[] = "INSERT INTO blobs(digest, size, locator, created_at)"
+                                   "     VALUES ($1, $2, $3, $4)"
+                                   " ON CONFLICT (digest)"
+                                   "   DO UPDATE SET size = excluded.size"
+                                   "  RETURNING id, locator, damaged";
+static const char SQL_BLOB_HEAL[] = "UPDATE blobs"
+                                    "   SET locator = $1, damaged = 0, verified_at = NULL"
+                                    " WHERE id = $2";
+static const char SQL_FINISHED_ADD[] =
+    "INSERT INTO finished_uploads(id, repo_id, digest, forget_at)"
+    "     VALUES ($1, $2, $3, $4)";
+
+struct finish {
+    struct meta *meta;
+    struct slice repository;
+    struct slice id;
+    const struct descriptor *blob;
+    const struct meta_after *after;
+};
+
+struct blob_row {
+    int64_t id;
+    char locator[LOCATOR_SIZE + 1];
+    bool damaged;
+};
+
+/* Deletes the session's row. BLOB_UPLOAD_UNKNOWN when somebody else did. */
+static int claim(struct db_tx *tx, struct slice id, int64_t repository, char *locator,
+                 struct error *err)
+{
+    OWNED(db_query_end) struct db_query query = db_query(tx, SQL_UPLOAD_CLAIM);
+
+    db_bind_text(&query, id);
+    db_bind_i64(&query, repository);
+    int row = db_step(&query, err);
+    if (row <= 0)
+        return row < 0 ? -1 : unknown(err);
+    if (!slice_to_text(db_column_slice(&query, 0), locator, LOCATOR_SIZE + 1))
+        return error_set(err, ERROR_INTERNAL, "internal error");
+    return db_finish(&query, err);
+}
+
+static int claim_by_name(struct db_tx *tx, struct slice name, struct slice id, int64_t *repository,
+                         char *locator, struct error *err)
+{
+    if (meta_repository_find(tx, name, repository, err) < 0)
+        return -1;
+    return claim(tx, id, *repository, locator, err);
+}
+
+static int blob_put(struct db_tx *tx, const struct descriptor *blob, const char *locator,
+                    struct blob_row *out, struct error *err)
+{
+    const struct meta_key key = meta_key(&blob->digest);
+    OWNED(db_query_end) struct db_query query = db_query(tx, SQL_BLOB_PUT);
+
+    db_bind_bytes(&query, meta_key_slice(&key));
+    db_bind_i64(&query, (int64_t)blob->size);
+    db_bind_text(&query, slice_of(locator));
+    db_bind_i64(&query, meta_now());
+    if (db_step(&query, err) != 1)
+        return -1;
+    out->id = db_column_i64(&query, 0);
+    if (!slice_to_text(db_column_slice(&query, 1), out->locator, sizeof(out->locator)))
+        return error_set(err, ERROR_INTERNAL, "internal error");
+    out->damaged = db_column_i64(&query, 2) != 0;
+    return db_finish(&query, err);
+}
+
+static int blob_heal(struct db_tx *tx, const struct meta *meta, const struct blob_row *blob,
+                     const char *locator, struct error *err)
+{
+    OWNED(db_query_end) struct db_query query = db_query(tx, SQL_BLOB_HEAL);
+
+    db_bind_text(&query, slice_of(locator));
+    db_bind_i64(&query, blob->id);
+    if (db_finish(&query, err) < 0)
+        return -1;
+    return meta_trash(tx, slice_of(blob->locator), meta_now() + meta->late_us, err);
+}
+
+/* One locator becomes the blob's, the other one trash: nobody ever saw the bytes of a loser. */
+static int settle(struct db_tx *tx, const struct meta *meta, const struct blob_row *blob,
+                  const char *locator, struct error *err)
+{
+    if (strcmp(blob->locator, locator) == 0)
+        return 0;
+    if (blob->damaged)
+        return blob_heal(tx, meta, blob, locator, err);
+    return meta_trash(tx, slice_of(locator), meta_now(), err);
+}
+
+static int finished_add(struct db_tx *tx, const struct finish *finish, int64_t repository,
+                        struct error *err)
+{
+    const struct meta_key key = meta_key(&finish->blob->digest);
+    OWNED(db_query_end) struct db_query query = db_query(tx, SQL_FINISHED_ADD);
+
+    db_bind_text(&query, finish->id);
+    db_bind_i64(&query, repository);
+    db_bind_bytes(&query, meta_key_slice(&key));
+    db_bind_i64(&query, meta_now() + FINISHED_US);
+    return db_finish(&query, err);
+}
+
+static int finish(struct db_tx *tx, void *arg, struct error *err)
+{
+    const struct finish *with = arg;
+    char locator[LOCATOR_SIZE + 1];
+    struct blob_row blob;
+    int64_t repository = 0;
+
+    if (claim_by_name(tx, with->repository, with->id, &repository, locator, err) < 0 ||
+        blob_put(tx, with->blob, locator, &blob, err) < 0 ||
+        settle(tx, with->meta, &blob, locator, err) < 0 ||
+        meta_link(tx, with->meta, repository, blob.id, &with->blob->digest, err) < 0)
+        return -1;
+    return finished_add(tx, with, repository, err);
+}
+
+static void finish_after(void *arg)
+{
+    const struct finish *with = arg;
+
+    if (with->after != NULL)
+        with->after->run(with->after->arg);
+}
+
+int meta_upload_finish(struct meta *meta, struct slice repository, struct slice id,
+                       const struct descriptor *blob, const struct meta_after *after,
+                       struct error *err)
+{
+    struct finish with = {meta, repository, id, blob, after};
+
+    return meta_write_after(meta, finish, &with, finish_after, err);
+}
+
+/* --- the other ends: cancel, discard, expire --- */
+
+static const char SQL_UPLOAD_DISCARD[] = "DELETE FROM uploads"
+                                         "      WHERE id = $1"
+                                         "  RETURNING locator";
+static const char SQL_UPLOAD_EXPIRE[] = "DELETE FROM uploads"
+                                        "      WHERE id = (SELECT id"
+                                        "                    FROM uploads"
+                                        "                   WHERE expires_at < $1"
+                                        "                   ORDER BY expires_at"
+                                        "                   LIMIT 1)"
+                                        "  RETURNING locator";
+static const char SQL_FINISHED_FORGET[] = "DELETE FROM finished_uploads"
+                                          "      WHERE id IN (SELECT id"
+                                          "                     FROM finished_uploads"
+                                          "                    WHERE forget_at <= $1"
+                                          "                    ORDER BY forget_at"
+                                          "                    LIMIT 500)";
+static const char SQL_EXPIRE_DUE[] =
+    "SELECT EXISTS(SELECT 1 FROM uploads WHERE expires_at < $1)"
+    "    OR EXISTS(SELECT 1 FROM finished_uploads WHERE forget_at <= $1)";
+
+static int cancel(struct db_tx *tx, void *arg, struct error *err)
+{
+    const struct find *find = arg;
+    char locator[LOCATOR_SIZE + 1];
+    int64_t repository = 0;
+
+    if (claim_by_name(tx, find->repository, find->id, &repository, locator, err) < 0)
+        return -1;
+    return meta_trash(tx, slice_of(locator), meta_now(), err);
+}
+
+int meta_upload_cancel(struct meta *meta, struct slice repository, struct slice id,
+                       struct error *err)
+{
+    struct find find = {.repository = repository, .id = id};
+
+    return meta_write(meta, cancel, &find, err);
+}
+
+/* Runs a statement that returns at most one locator; "" when it returned none. */
+static int take_locator(struct db_query *query, char *locator, struct error *err)
+{
+    int row = db_step(query, err);
+
+    locator[0] = 0;
+    if (row <= 0)
+        return row;
+    if (!slice_to_text(db_column_slice(query, 0), locator, LOCATOR_SIZE + 1))
+        return error_set(err, ERROR_INTERNAL, "internal error");
+    return db_finish(query, err);
+}
+
+static int discard(struct db_tx *tx, void *arg, struct error *err)
+{
+    const struct find *find = arg;
+    char locator[LOCATOR_SIZE + 1];
+    OWNED(db_query_end) struct db_query query = db_query(tx, SQL_UPLOAD_DISCARD);
+
+    db_bind_text(&query, find->id);
+    if (take_locator(&query, locator, err) < 0)
+        return -1;
+    return locator[0] == 0 ? 0 : meta_trash(tx, slice_of(locator), meta_now(), err);
+}
+
+int meta_upload_discard(struct meta *meta, const char *id, struct error *err)
+{
+    struct find find = {.id = slice_of(id)};
+
+    return meta_write(meta, discard, &find, err);
+}
+
+struct expire {
+    char locator[LOCATOR_SIZE + 1];
+    bool due;
+};
+
+static int expire_due(struct db_tx *tx, void *arg, struct error *err)
+{
+    struct expire *expire = arg;
+    OWNED(db_query_end) struct db_query query = db_query(tx, SQL_EXPIRE_DUE);
+
+    db_bind_i64(&query, meta_now());
+    if (db_step(&query, err) != 1)
+        return -1;
+    expire->due = db_column_i64(&query, 0) != 0;
+    return 0;
+}
+
+static int finished_forget(struct db_tx *tx, struct error *err)
+{
+    OWNED(db_query_end) struct db_query query = db_query(tx, SQL_FINISHED_FORGET);
+
+    db_bind_i64(&query, meta_now());
+    return db_finish(&query, err);
+}
+
+static int expire(struct db_tx *tx, void *arg, struct error *err)
+{
+    struct expire *expire = arg;
+    OWNED(db_query_end) struct db_query query = db_query(tx, SQL_UPLOAD_EXPIRE);
+
+    db_bind_i64(&query, meta_now());
+    if (take_locator(&query, expire->locator, err) < 0)
+        return -1;
+    if (expire->locator[0] != 0 && meta_trash(tx, slice_of(expire->locator), meta_now(), err) < 0)
+        return -1;
+    return finished_forget(tx, err);
+}
+
+int meta_upload_expire(struct meta *meta, char *locator, struct error *err)
+{
+    struct expire with = {.locator = ""};
+    const struct db_work work = {.run = expire, .arg = &with, .priority = DB_BACKGROUND};
+
+    locator[0] = 0;
+    if (db_read(meta->db, expire_due, &with, err) < 0)
+        return -1;
+    if (!with.due)
+        return 0;
+    if (db_write(meta->db, &work, err) < 0)
+        return -1;
+    memcpy(locator, with.locator, sizeof(with.locator));
+    return 0;
+}
+
+/* --- trash --- */
+
+static const char SQL_TRASH_DUE[] = "SELECT locator"
+                                    "  FROM trash"
+                                    " WHERE not_before <= $1"
+                                    " ORDER BY not_before"
+                                    " LIMIT $2";
+static const char SQL_TRASH_DONE[] = "DELETE FROM trash"
+                                     "      WHERE locator = $1";
+
+struct trash {
+    char (*locators)[LOCATOR_SIZE + 1];
+    size_t capacity;
+    size_t count;
+    const char *done;
+};
+
+static int trash_due(struct db_tx *tx, void *arg, struct error *err)
+{
+    struct trash *trash = arg;
+    OWNED(db_query_end) struct db_query query = db_query(tx, SQL_TRASH_DUE);
+    int row;
+
+    trash->count = 0;
+    db_bind_i64(&query, meta_now());
+    db_bind_i64(&query, (int64_t)trash->capacity);
+    while ((row = db_step(&query, err)) == 1) {
+        struct slice locator = db_column_slice(&query, 0);
+        if (trash->count == trash->capacity ||
+            !slice_to_text(locator, trash->locators[trash->count], LOCATOR_SIZE + 1))
+            return error_set(err, ERROR_INTERNAL, "internal error");
+        trash->count++;
+    }
+    return row;
+}
+
+int meta_trash_due(struct meta *meta, char (*locators)[LOCATOR_SIZE + 1], size_t capacity,
+                   size_t *count, struct error *err)
+{
+    struct trash trash = {.locators = locators, .capacity = capacity};
+
+    int result = db_read(meta->db, trash_due, &trash, err);
+    *count = trash.count;
+    return result;
+}
+
+static int trash_done(struct db_tx *tx, void *arg, struct error *err)
+{
+    const struct trash *trash = arg;
+    OWNED(db_query_end) struct db_query query = db_query(tx, SQL_TRASH_DONE);
+
+    db_bind_text(&query, slice_of(trash->done));
+    return db_finish(&query, err);
+}
+
+int meta_trash_done(struct meta *meta, const char *locator, struct error *err)
+{
+    struct trash trash = {.done = locator};
+
+    return meta_write_loosely(meta, trash_done, &trash, DB_BACKGROUND, err);
+}
