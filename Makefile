@@ -63,6 +63,9 @@ $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
+# The schema files are part of the object (.incbin).
+$(BUILD)/storage/meta_schema.o: $(wildcard storage/schema/*.sql)
+
 $(UNIT): $(BUILD)/%: $(BUILD)/%.o $(LIBRARY)
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ -lcmocka $(ALL_LDLIBS)
 
