@@ -48,7 +48,7 @@ C_FILES := $(shell find registry storage auth s2i tests -name '*.[ch]' 2>/dev/nu
 
 all: $(BUILD)/slipway ## builds build/$(MODE)/slipway; MODE is release, debug, asan or tsan
 
-ifeq ($(wildcard registry/main.c),)
+ifeq ($(wildcard registry/http/server.c),)
 $(BUILD)/slipway: $(LIBRARY)
 else
 $(BUILD)/slipway: $(BUILD)/registry/main.o $(LIBRARY)

@@ -1,8 +1,8 @@
 /* config.h - the settings: one table gives defaults, files, environment, --set, checks and show.
- * Touches  configuration files, the environment.
+ * Touches  configuration files, the environment it is given.
  * Never    applies a setting.
  *
- * Order, later wins: defaults, the file, conf.d beside it in bytewise order, SLIPWAY_<KEY>, --set.
+ * Order, later wins: defaults, the file, conf.d/ beside it in bytewise order, SLIPWAY_<KEY>, --set.
  */
 #ifndef SLIPWAY_CONFIG_H
 #define SLIPWAY_CONFIG_H
@@ -19,11 +19,21 @@ struct config_list {
     size_t count;
 };
 
+/* A size, or a part of something whose size only its user knows. */
+struct config_share {
+    uint64_t bytes;
+    uint64_t percent; /* counts when it is not 0 */
+};
+
+/* What the text of a setting was, for show; one per row of the table. */
+struct config_source {
+    char *shown;  /* as YAML */
+    char *origin; /* "default", "FILE:LINE", "SLIPWAY_...", "--set" */
+};
+
 /* Durations in milliseconds, sizes in bytes. Texts are never NULL. */
 struct config {
-    struct config_list
-        server_listen; /* host:port, http://host:port, https://host:port, unix:/path */
-    char *server_public_url;
+    struct config_list server_listen; /* see config_listener_parse */
     char *server_tls_certificate;
     char *server_tls_key;
     char *server_tls_min_version;
@@ -46,7 +56,7 @@ struct config {
     uint64_t server_limits_requests; /* a second and address, 0 = none */
     char *storage_root;
     uint64_t storage_cache; /* bytes */
-    uint64_t storage_min_free;
+    struct config_share storage_min_free;
     uint64_t storage_upload_ttl;
     uint64_t gc_grace;
     uint64_t gc_undo;
@@ -61,6 +71,49 @@ struct config {
     char *log_level;
     char *log_format;
     bool log_access;
+    struct config_source *sources;
 };
+
+#define CONFIG_DEFAULT_FILE "/etc/slipway/config.yml"
+
+struct config_inputs {
+    const char *file;               /* NULL: CONFIG_DEFAULT_FILE when there is one */
+    const char *const *assignments; /* "key=value" of --set */
+    size_t assignment_count;
+    char *const *environment; /* ends in NULL; itself NULL: none */
+};
+
+/* What was found wrong, one line each: "file:line:column: key: sentence". */
+struct config_report {
+    struct buffer errors;
+    struct buffer warnings;
+};
+void config_report_drop(struct config_report *report);
+
+/* Reads everything and lists every mistake, not only the first. True when there is no error; out
+ * is filled either way (a setting in error keeps its earlier value) and freed by config_drop. */
+bool config_load(struct config *out, const struct config_inputs *inputs,
+                 struct config_report *report) MUST_CHECK;
+void config_drop(struct config *config);
+
+enum config_notes {
+    CONFIG_NOTES_NONE,
+    CONFIG_NOTES_ORIGIN, /* where each value comes from */
+    CONFIG_NOTES_TEXT,   /* what each setting means */
+};
+/* The settings as a YAML file that config_load accepts. */
+void config_show(const struct config *config, enum config_notes notes, struct buffer *out);
+
+/* An entry of server.listen. */
+struct config_listener {
+    char address[200]; /* "host:port", "[v6]:port", "unix:/path" */
+    bool tls;
+    bool local; /* only this machine reaches it: loopback or a socket file */
+};
+
+/* host:port, http://host:port, https://host:port, unix:/path; entries without a scheme are TLS
+ * when there is a certificate. BAD_REQUEST  with a sentence */
+int config_listener_parse(const struct config *config, const char *entry,
+                          struct config_listener *out, struct error *err) MUST_CHECK;
 
 #endif

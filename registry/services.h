@@ -1,15 +1,20 @@
-/* services.h - what a handler works with: built by main, borrowed by everybody, immutable. */
+/* services.h - what a handler works with: built by the serve command, borrowed by everybody,
+ * immutable.
+ * Touches  nothing.
+ * Never    owns what it points to. */
 #ifndef SLIPWAY_SERVICES_H
 #define SLIPWAY_SERVICES_H
 
 struct auth;
 struct config;
+struct probes;
 struct storage;
 
 struct services {
     struct storage *storage;
     const struct config *config;
     const struct auth *auth;
+    struct probes *probes; /* NULL: always ready */
 };
 
 #endif

@@ -33,7 +33,8 @@ static const struct {
     [ERROR_PRECONDITION] = {"DENIED", 412},
 };
 
-static void set_list(struct error *err, enum error_code code, const char *format, va_list list)
+static void PRINTF_LIKE(3, 0)
+    set_list(struct error *err, enum error_code code, const char *format, va_list list)
 {
     if (err->code != ERROR_NONE)
         return;

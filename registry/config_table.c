@@ -1,0 +1,105 @@
+/* config_table.c - every setting: key, kind, default, bounds, meaning.
+ * Touches  nothing.
+ * Never    a setting that does nothing.
+ *
+ * Sections stand together: show prints them in this order, and conf/slipway.yml is its output. */
+#include <stddef.h>
+
+#include "registry/config_internal.h"
+
+#define AT(field) offsetof(struct config, field)
+#define KIB (UINT64_C(1) << 10)
+#define MIB (UINT64_C(1) << 20)
+#define SECOND UINT64_C(1000)
+#define HOUR (UINT64_C(3600) * SECOND)
+#define ANY INT64_MAX
+#define TEXT(key, field, initial, text)                                                            \
+    {                                                                                              \
+        key, SETTING_TEXT, AT(field), initial, 0, 0, NULL, text                                    \
+    }
+#define CHOICE(key, field, initial, choices, text)                                                 \
+    {                                                                                              \
+        key, SETTING_CHOICE, AT(field), initial, 0, 0, choices, text                               \
+    }
+#define BOOL(key, field, initial, text)                                                            \
+    {                                                                                              \
+        key, SETTING_BOOL, AT(field), initial, 0, 0, NULL, text                                    \
+    }
+#define NUMBER(kind, key, field, initial, least, most, text)                                       \
+    {                                                                                              \
+        key, SETTING_##kind, AT(field), initial, least, most, NULL, text                           \
+    }
+
+const struct setting config_settings[] = {
+    {"server.listen", SETTING_LIST, AT(server_listen), "127.0.0.1:5000", 1, 64, NULL,
+     "addresses: host:port, http://host:port, https://host:port, unix:/path; port 0 picks one"},
+    TEXT("server.tls.certificate", server_tls_certificate, "",
+         "PEM file, leaf first; with it, addresses without a scheme speak TLS"),
+    TEXT("server.tls.key", server_tls_key, "", "PEM file of the certificate's private key"),
+    CHOICE("server.tls.min_version", server_tls_min_version, "1.2", "1.2|1.3",
+           "oldest TLS version accepted: 1.2 or 1.3"),
+    NUMBER(DURATION, "server.shutdown_delay", server_shutdown_delay, "0s", 0, HOUR,
+           "on SIGTERM: how long to be not ready and still serve, for load balancers"),
+    NUMBER(DURATION, "server.drain_timeout", server_drain_timeout, "60s", 0, 24 * HOUR,
+           "on SIGTERM: how long requests under way may take to finish"),
+    NUMBER(COUNT, "server.threads.loop", server_threads_loop, "0", 0, 64,
+           "threads that move bytes; 0: one, two from eight cores on"),
+    NUMBER(COUNT, "server.threads.hash", server_threads_hash, "0", 0, 256,
+           "threads that hash and write uploads; 0: as many as cores"),
+    NUMBER(COUNT, "server.threads.wait", server_threads_wait, "0", 0, 1024,
+           "threads that wait for disk and database; 0: 32"),
+    NUMBER(SIZE, "server.limits.manifest", server_limits_manifest, "4MiB", 4 * MIB, 64 * MIB,
+           "largest manifest; clients refuse to pull more than 4MiB"),
+    NUMBER(SIZE, "server.limits.blob", server_limits_blob, "0", 0, ANY,
+           "largest blob; 0: no limit"),
+    NUMBER(COUNT, "server.limits.descriptors", server_limits_descriptors, "10000", 100, 1000000,
+           "objects one manifest may name"),
+    NUMBER(COUNT, "server.limits.tags_page", server_limits_tags_page, "1000", 1, 1000000,
+           "tags or repositories in one page, when the client asks for pages"),
+    NUMBER(SIZE, "server.limits.header_size", server_limits_header_size, "32KiB", 4 * KIB, MIB,
+           "largest request line and headers together"),
+    NUMBER(DURATION, "server.limits.header_timeout", server_limits_header_timeout, "10s", 100, HOUR,
+           "time for a request line and headers to arrive"),
+    NUMBER(DURATION, "server.limits.idle_timeout", server_limits_idle_timeout, "75s", 100, HOUR,
+           "how long a connection is kept between two requests"),
+    NUMBER(DURATION, "server.limits.body_idle_timeout", server_limits_body_idle_timeout, "60s", 100,
+           HOUR, "how long an upload may stand still; its total time has no limit"),
+    NUMBER(DURATION, "server.limits.write_idle_timeout", server_limits_write_idle_timeout, "60s",
+           100, HOUR, "how long a download may stand still; its total time has no limit"),
+    NUMBER(COUNT, "server.limits.connections", server_limits_connections, "0", 0, 10000000,
+           "connections at a time; 0: as many as open files allow"),
+    NUMBER(COUNT, "server.limits.uploads", server_limits_uploads, "256", 1, 100000,
+           "uploads received at a time, about 1.5MiB of memory each"),
+    NUMBER(COUNT, "server.limits.requests", server_limits_requests, "0", 0, 1000000,
+           "requests a second from one address; 0: no limit"),
+    TEXT("storage.root", storage_root, "/var/lib/slipway",
+         "folder of everything stored; one process owns it"),
+    NUMBER(SIZE, "storage.cache", storage_cache, "64MiB", 0, ANY,
+           "memory for manifests and for which blobs are present"),
+    NUMBER(SHARE, "storage.min_free", storage_min_free, "5%", 0, ANY,
+           "free space below which the server is not ready: a size or a part of the file system"),
+    NUMBER(DURATION, "storage.upload_ttl", storage_upload_ttl, "7d", 1000, ANY,
+           "idle upload sessions older than this are removed"),
+    NUMBER(DURATION, "gc.grace", gc_grace, "24h", 1000, ANY,
+           "how long an object a client was told about stays without a manifest naming it"),
+    NUMBER(DURATION, "gc.undo", gc_undo, "24h", 0, ANY, "how long a deletion can be taken back"),
+    NUMBER(DURATION, "gc.late", gc_late, "1h", 0, ANY,
+           "from the end of a removed object's metadata to the end of its bytes"),
+    BOOL("manifests.accept_missing", manifests_accept_missing, "false",
+         "accept manifests that name objects which are not here (mirrors, partial copies)"),
+    BOOL("delete.tags", delete_tags, "true", "clients may delete tags"),
+    BOOL("delete.manifests", delete_manifests, "true", "clients may delete manifests"),
+    BOOL("delete.blobs", delete_blobs, "true", "clients may delete blobs"),
+    BOOL("delete.protect_referenced", delete_protect_referenced, "false",
+         "refuse to delete a blob that a manifest names"),
+    CHOICE("auth.mode", auth_mode, "none", "none", "none: everybody may do everything"),
+    BOOL("auth.insecure_open", auth_insecure_open, "false",
+         "allow mode none on addresses that other machines reach"),
+    CHOICE("log.level", log_level, "info", "debug|info|warning|error",
+           "debug, info, warning or error"),
+    CHOICE("log.format", log_format, "auto", "auto|text|logfmt|json",
+           "text, logfmt, json; auto: text on a terminal, else logfmt"),
+    BOOL("log.access", log_access, "true", "one line for each request"),
+};
+
+const size_t config_setting_count = sizeof(config_settings) / sizeof(config_settings[0]);
