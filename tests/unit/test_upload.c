@@ -1,0 +1,768 @@
+/* test_upload.c - upload sessions over the real database and the file system: what each call leaves
+ * behind, restarts, power cuts, two writers, and the sweep. */
+#include <dirent.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "registry/core/oci.h"
+#include "storage/meta.h"
+#include "storage/session.h"
+#include "storage/storage_internal.h"
+#include "tests/support/folder.h"
+#include "tests/support/unit.h"
+
+#define REPOSITORY SLICE("team/app")
+
+struct bench {
+    char root[FOLDER_MAX];
+    char boot[FOLDER_MAX];
+    struct storage_options options;
+    struct storage *store;
+    char id[OCI_UPLOAD_ID_SIZE + 1];
+};
+
+static void reopen(struct bench *bench)
+{
+    struct error err = {0};
+
+    storage_close(bench->store);
+    bench->store = NULL;
+    if (storage_open(&bench->store, &bench->options, &err) < 0)
+        fail_msg("%s: %s", err.message, err.cause);
+}
+
+/* What a power cut leaves: what was not synced may be there or not; another boot. */
+static void set_boot(struct bench *bench, const char *id)
+{
+    FILE *file = fopen(bench->boot, "w");
+
+    assert_non_null(file);
+    fprintf(file, "%s\n", id);
+    fclose(file);
+}
+
+static int set_up(void **state)
+{
+    struct bench *bench = memory_new(sizeof(*bench));
+
+    thread_role_current = ROLE_WORKER;
+    folder_new(bench->root);
+    snprintf(bench->boot, sizeof(bench->boot), "%.200s/boot", bench->root);
+    set_boot(bench, "first");
+    bench->options = (struct storage_options){
+        .root = bench->root,
+        .boot_id_path = bench->boot,
+        .upload_ttl_s = 3600,
+        .gc_grace_s = 3600,
+        .cache_size_bytes = 1 << 20,
+        .sweep_interval_ms = 3600000,
+        .pull_flush_ms = 3600000,
+    };
+    reopen(bench);
+    *state = bench;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    struct bench *bench = *state;
+
+    storage_close(bench->store);
+    folder_remove(bench->root);
+    free(bench);
+    return 0;
+}
+
+static void start(struct bench *bench)
+{
+    struct error err = {0};
+
+    assert_int_equal(storage_upload_start(bench->store, REPOSITORY, DIGEST_SHA256, bench->id, &err),
+                     0);
+}
+
+static struct upload *claim(struct bench *bench)
+{
+    struct upload *upload = NULL;
+    struct error err = {0};
+
+    if (storage_upload_claim(bench->store, REPOSITORY, slice_of(bench->id), &upload, &err) < 0)
+        fail_msg("%s: %s", err.message, err.cause);
+    return upload;
+}
+
+static int claim_code(struct bench *bench, struct slice repository)
+{
+    struct upload *upload = NULL;
+    struct error err = {0};
+
+    if (storage_upload_claim(bench->store, repository, slice_of(bench->id), &upload, &err) == 0)
+        storage_upload_release(upload);
+    return (int)err.code;
+}
+
+static void append(struct upload *upload, const char *text)
+{
+    struct error err = {0};
+
+    if (storage_upload_append(upload, slice_of(text), &err) < 0)
+        fail_msg("%s: %s", err.message, err.cause);
+}
+
+static void receive(struct bench *bench, const char *text)
+{
+    struct upload *upload = claim(bench);
+
+    append(upload, text);
+    storage_upload_release(upload);
+}
+
+static int append_code(struct upload *upload, const char *text)
+{
+    struct error err = {0};
+
+    return storage_upload_append(upload, slice_of(text), &err) == 0 ? 0 : (int)err.code;
+}
+
+static struct digest digest_of_text(enum digest_algorithm algorithm, const char *text)
+{
+    struct digest digest;
+
+    digest_of(algorithm, slice_of(text), &digest);
+    return digest;
+}
+
+/* 0, or the code of the failure. */
+static int finish_code(struct upload *upload, enum digest_algorithm algorithm, const char *text)
+{
+    struct digest digest = digest_of_text(algorithm, text);
+    struct descriptor blob = {.size = UINT64_MAX};
+    struct error err = {0};
+
+    if (storage_upload_finish(upload, &digest, &blob, &err) < 0)
+        return (int)err.code;
+    assert_int_equal(blob.size, strlen(text));
+    assert_true(digest_equal(&blob.digest, &digest));
+    return 0;
+}
+
+static int push(struct bench *bench, const char *text)
+{
+    start(bench);
+    struct upload *upload = claim(bench);
+    append(upload, text);
+    return finish_code(upload, DIGEST_SHA256, text);
+}
+
+static int blob_open_code(struct bench *bench, struct slice repository, const struct digest *digest,
+                          struct blob *blob)
+{
+    struct error err = {0};
+
+    return storage_blob_open(bench->store, repository, digest, true, blob, &err) == 0
+               ? 0
+               : (int)err.code;
+}
+
+static void blob_is(struct bench *bench, enum digest_algorithm algorithm, const char *text)
+{
+    struct digest digest = digest_of_text(algorithm, text);
+    char content[200] = "";
+    struct blob blob;
+
+    assert_int_equal(blob_open_code(bench, REPOSITORY, &digest, &blob), 0);
+    assert_int_equal(blob.size, strlen(text));
+    assert_int_equal(read(blob.fd, content, sizeof(content) - 1), strlen(text));
+    assert_string_equal(content, text);
+    storage_blob_close(&blob);
+}
+
+static void offset_is(struct bench *bench, uint64_t offset)
+{
+    struct upload_status status;
+    struct error err = {0};
+
+    if (storage_upload_status(bench->store, REPOSITORY, slice_of(bench->id), &status, &err) < 0)
+        fail_msg("%s: %s", err.message, err.cause);
+    assert_false(status.committed);
+    assert_int_equal(status.offset, offset);
+}
+
+static int status_code(struct bench *bench)
+{
+    struct upload_status status;
+    struct error err = {0};
+
+    return storage_upload_status(bench->store, REPOSITORY, slice_of(bench->id), &status, &err) == 0
+               ? 0
+               : (int)err.code;
+}
+
+/* Files below blobs/, and the path of the last one seen. */
+static struct {
+    int files;
+    char path[512];
+} seen;
+
+static int count_file(const char *path, const struct stat *file, int kind, struct FTW *place)
+{
+    (void)file;
+    (void)place;
+    if (kind == FTW_F) {
+        seen.files++;
+        snprintf(seen.path, sizeof(seen.path), "%s", path);
+    }
+    return 0;
+}
+
+static int files(struct bench *bench)
+{
+    char blobs[FOLDER_MAX + 10];
+
+    snprintf(blobs, sizeof(blobs), "%s/blobs", bench->root);
+    seen.files = 0;
+    nftw(blobs, count_file, 16, FTW_PHYS);
+    return seen.files;
+}
+
+/* The sweep's work, until it has done it once from start to end. */
+static void sweep_until_files(struct bench *bench, int wanted)
+{
+    bench->options.sweep_interval_ms = 10;
+    reopen(bench);
+    for (int i = 0; i < 500 && files(bench) != wanted; i++)
+        usleep(10000);
+    assert_int_equal(files(bench), wanted);
+}
+
+/* --- one writer --- */
+
+static void test_upload_in_pieces_becomes_a_blob(void **state)
+{
+    struct bench *bench = *state;
+
+    start(bench);
+    offset_is(bench, 0);
+    assert_int_equal(files(bench), 0); /* no bytes, no file */
+    receive(bench, "hello ");
+    offset_is(bench, 6);
+    struct upload *upload = claim(bench);
+    assert_int_equal(storage_upload_offset(upload), 6);
+    append(upload, "wor");
+    append(upload, "");
+    append(upload, "ld");
+    offset_is(bench, 11);
+    assert_int_equal(finish_code(upload, DIGEST_SHA256, "hello world"), 0);
+    blob_is(bench, DIGEST_SHA256, "hello world");
+    assert_int_equal(claim_code(bench, REPOSITORY), ERROR_BLOB_UPLOAD_UNKNOWN);
+    reopen(bench);
+    blob_is(bench, DIGEST_SHA256, "hello world");
+}
+
+static void test_upload_without_bytes_becomes_the_empty_blob(void **state)
+{
+    struct bench *bench = *state;
+
+    start(bench);
+    assert_int_equal(finish_code(claim(bench), DIGEST_SHA256, ""), 0);
+    blob_is(bench, DIGEST_SHA256, "");
+}
+
+static void test_upload_finish_in_sha512_reads_the_bytes_again(void **state)
+{
+    struct bench *bench = *state;
+
+    start(bench);
+    receive(bench, "hello ");
+    struct upload *upload = claim(bench);
+    append(upload, "world");
+    assert_int_equal(finish_code(upload, DIGEST_SHA512, "hello world"), 0);
+    blob_is(bench, DIGEST_SHA512, "hello world");
+}
+
+static void test_upload_mismatch_ends_the_session(void **state)
+{
+    struct bench *bench = *state;
+    struct digest digest = digest_of_text(DIGEST_SHA256, "other");
+    struct blob blob;
+
+    start(bench);
+    struct upload *upload = claim(bench);
+    append(upload, "hello");
+    assert_int_equal(finish_code(upload, DIGEST_SHA256, "other"), ERROR_DIGEST_INVALID);
+    assert_int_equal(status_code(bench), ERROR_BLOB_UPLOAD_UNKNOWN);
+    assert_int_equal(claim_code(bench, REPOSITORY), ERROR_BLOB_UPLOAD_UNKNOWN);
+    assert_int_equal(blob_open_code(bench, REPOSITORY, &digest, &blob), ERROR_BLOB_UNKNOWN);
+    assert_int_equal(files(bench), 0);
+}
+
+static void test_upload_rewind_forgets_bytes_and_hash(void **state)
+{
+    static const struct {
+        uint64_t offset;
+        const char *whole;
+    } cases[] = {{6, "hello world"}, {9, "hello badworld"}, {15, "hello bad bytesworld"}};
+    struct bench *bench = *state;
+
+    for (size_t i = 0; i < LENGTH(cases); i++) {
+        struct error err = {0};
+        start(bench);
+        receive(bench, "hello ");
+        struct upload *upload = claim(bench);
+        append(upload, "bad bytes");
+        assert_int_equal(storage_upload_rewind(upload, 5, &err), -1); /* before the claim */
+        error_clear(&err);
+        assert_int_equal(storage_upload_rewind(upload, 16, &err), -1);
+        error_clear(&err);
+        assert_int_equal(storage_upload_rewind(upload, cases[i].offset, &err), 0);
+        offset_is(bench, cases[i].offset);
+        append(upload, "world");
+        assert_int_equal(finish_code(upload, DIGEST_SHA256, cases[i].whole), 0);
+        blob_is(bench, DIGEST_SHA256, cases[i].whole);
+    }
+}
+
+static void test_upload_larger_than_allowed_keeps_what_came_before(void **state)
+{
+    struct bench *bench = *state;
+    struct error err = {0};
+
+    bench->options.blob_size_max = 8;
+    reopen(bench);
+    start(bench);
+    struct upload *upload = claim(bench);
+    append(upload, "hello");
+    assert_int_equal(storage_upload_append(upload, SLICE("1234"), &err), -1);
+    assert_int_equal(err.code, ERROR_SIZE_INVALID);
+    assert_int_equal(err.status, 413);
+    append(upload, "123");
+    assert_int_equal(finish_code(upload, DIGEST_SHA256, "hello123"), 0);
+}
+
+static void test_upload_belongs_to_its_repository(void **state)
+{
+    struct bench *bench = *state;
+
+    start(bench);
+    assert_int_equal(claim_code(bench, SLICE("team/other")), ERROR_BLOB_UPLOAD_UNKNOWN);
+    receive(bench, "hello");
+    assert_int_equal(claim_code(bench, SLICE("team/other")), ERROR_BLOB_UPLOAD_UNKNOWN);
+    struct error err = {0};
+    assert_int_equal(
+        storage_upload_cancel(bench->store, SLICE("team/other"), slice_of(bench->id), &err), -1);
+    offset_is(bench, 5);
+    memcpy(bench->id, "not-an-id", 10);
+    assert_int_equal(claim_code(bench, REPOSITORY), ERROR_BLOB_UPLOAD_UNKNOWN);
+    assert_int_equal(status_code(bench), ERROR_BLOB_UPLOAD_UNKNOWN);
+}
+
+static void test_upload_finished_is_remembered(void **state)
+{
+    struct bench *bench = *state;
+    struct digest digest = digest_of_text(DIGEST_SHA256, "hello");
+    struct upload_status status;
+    struct error err = {0};
+
+    assert_int_equal(push(bench, "hello"), 0);
+    reopen(bench);
+    assert_int_equal(
+        storage_upload_status(bench->store, REPOSITORY, slice_of(bench->id), &status, &err), 0);
+    assert_true(status.committed);
+    assert_true(digest_equal(&status.digest, &digest));
+    assert_int_equal(storage_upload_cancel(bench->store, REPOSITORY, slice_of(bench->id), &err),
+                     -1);
+    assert_int_equal(err.code, ERROR_BLOB_UPLOAD_UNKNOWN);
+}
+
+/* --- several writers, and other ends --- */
+
+static void test_upload_of_the_same_blob_keeps_one_file(void **state)
+{
+    struct bench *bench = *state;
+
+    assert_int_equal(push(bench, "hello"), 0);
+    assert_int_equal(push(bench, "hello"), 0);
+    assert_int_equal(files(bench), 2);
+    blob_is(bench, DIGEST_SHA256, "hello");
+    sweep_until_files(bench, 1);
+    blob_is(bench, DIGEST_SHA256, "hello");
+}
+
+static void test_upload_takeover_when_the_older_writer_rests(void **state)
+{
+    struct bench *bench = *state;
+
+    start(bench);
+    struct upload *older = claim(bench);
+    append(older, "hello ");
+    struct upload *newer = claim(bench); /* waits, then wins */
+    assert_int_equal(storage_upload_offset(newer), 6);
+    assert_int_equal(append_code(older, "interleaved"), ERROR_BLOB_UPLOAD_INVALID);
+    append(newer, "world");
+    assert_int_equal(finish_code(older, DIGEST_SHA256, "hello world"), ERROR_BLOB_UPLOAD_INVALID);
+    assert_int_equal(finish_code(newer, DIGEST_SHA256, "hello world"), 0);
+    blob_is(bench, DIGEST_SHA256, "hello world");
+}
+
+struct rival {
+    struct bench *bench;
+    struct error err;
+    int status;
+    struct upload *upload;
+};
+
+static void *rival_claim(void *arg)
+{
+    struct rival *rival = arg;
+
+    thread_role_current = ROLE_WORKER;
+    rival->status = storage_upload_claim(rival->bench->store, REPOSITORY,
+                                         slice_of(rival->bench->id), &rival->upload, &rival->err);
+    return NULL;
+}
+
+static void test_upload_second_writer_gives_way_to_progress(void **state)
+{
+    struct bench *bench = *state;
+    struct rival rival = {.bench = bench};
+    pthread_t thread;
+
+    start(bench);
+    struct upload *older = claim(bench);
+    assert_int_equal(pthread_create(&thread, NULL, rival_claim, &rival), 0);
+    for (int i = 0; i < 20; i++) {
+        append(older, "x");
+        usleep(100000);
+    }
+    pthread_join(thread, NULL);
+    assert_int_equal(rival.status, -1);
+    assert_int_equal(rival.err.code, ERROR_BLOB_UPLOAD_INVALID);
+    assert_int_equal(rival.err.status, 416);
+    assert_int_equal(finish_code(older, DIGEST_SHA256, "xxxxxxxxxxxxxxxxxxxx"), 0);
+}
+
+static void test_upload_second_writer_goes_on_after_the_first(void **state)
+{
+    struct bench *bench = *state;
+    struct rival rival = {.bench = bench};
+    pthread_t thread;
+
+    start(bench);
+    struct upload *older = claim(bench);
+    append(older, "hello ");
+    assert_int_equal(pthread_create(&thread, NULL, rival_claim, &rival), 0);
+    usleep(50000);
+    storage_upload_release(older);
+    pthread_join(thread, NULL);
+    assert_int_equal(rival.status, 0);
+    append(rival.upload, "world");
+    assert_int_equal(finish_code(rival.upload, DIGEST_SHA256, "hello world"), 0);
+}
+
+static void test_upload_cancel_ends_a_writer_as_well(void **state)
+{
+    struct bench *bench = *state;
+    struct error err = {0};
+
+    start(bench);
+    struct upload *upload = claim(bench);
+    append(upload, "hello");
+    assert_int_equal(storage_upload_cancel(bench->store, REPOSITORY, slice_of(bench->id), &err), 0);
+    assert_int_equal(append_code(upload, "x"), ERROR_BLOB_UPLOAD_UNKNOWN);
+    assert_int_equal(finish_code(upload, DIGEST_SHA256, "hello"), ERROR_BLOB_UPLOAD_UNKNOWN);
+    assert_int_equal(status_code(bench), ERROR_BLOB_UPLOAD_UNKNOWN);
+    assert_int_equal(files(bench), 0);
+    assert_int_equal(storage_upload_cancel(bench->store, REPOSITORY, slice_of(bench->id), &err),
+                     -1);
+}
+
+static void test_upload_idle_for_too_long_expires(void **state)
+{
+    struct bench *bench = *state;
+
+    bench->options.upload_ttl_s = 0;
+    reopen(bench);
+    start(bench);
+    receive(bench, "hello");
+    assert_int_equal(files(bench), 1);
+    sweep_until_files(bench, 0);
+    assert_int_equal(status_code(bench), ERROR_BLOB_UPLOAD_UNKNOWN);
+}
+
+static void test_upload_expired_under_its_writer_is_unknown(void **state)
+{
+    struct bench *bench = *state;
+    char locator[LOCATOR_SIZE + 1] = "";
+    struct error err = {0};
+
+    bench->options.upload_ttl_s = 0;
+    reopen(bench);
+    start(bench);
+    struct upload *upload = claim(bench);
+    append(upload, "hello");
+    usleep(2000);
+    assert_int_equal(meta_upload_expire(bench->store->meta, locator, &err), 0);
+    assert_true(locator_valid(locator));
+    assert_int_equal(finish_code(upload, DIGEST_SHA256, "hello"), ERROR_BLOB_UPLOAD_UNKNOWN);
+    assert_int_equal(files(bench), 0);
+}
+
+/* --- restarts --- */
+
+/* As the death of the process leaves it: nothing more is synced or recorded. */
+static void die(struct bench *bench)
+{
+    struct upload_table *table = bench->store->uploads;
+
+    for (size_t i = 0; i < SESSION_BUCKETS; i++) {
+        while (table->buckets[i] != NULL) {
+            struct session *session = table->buckets[i];
+            pthread_mutex_lock(&table->lock);
+            session->references++;
+            session_end(session, SESSION_LEFT);
+            pthread_mutex_unlock(&table->lock);
+            session_release(session);
+        }
+    }
+    reopen(bench);
+}
+
+static void test_upload_survives_the_death_of_the_process(void **state)
+{
+    struct bench *bench = *state;
+
+    start(bench);
+    receive(bench, "hello ");
+    die(bench);
+    offset_is(bench, 6);
+    receive(bench, "wor");
+    die(bench);
+    struct upload *upload = claim(bench);
+    assert_int_equal(storage_upload_offset(upload), 9);
+    append(upload, "ld");
+    assert_int_equal(finish_code(upload, DIGEST_SHA256, "hello world"), 0);
+    blob_is(bench, DIGEST_SHA256, "hello world");
+}
+
+static void test_upload_closed_in_order_goes_on_after_a_power_cut(void **state)
+{
+    struct bench *bench = *state;
+
+    start(bench);
+    receive(bench, "hello ");
+    set_boot(bench, "second");
+    reopen(bench); /* closing recorded it */
+    offset_is(bench, 6);
+    struct upload *upload = claim(bench);
+    append(upload, "world");
+    assert_int_equal(finish_code(upload, DIGEST_SHA256, "hello world"), 0);
+}
+
+static void test_upload_stands_at_its_checkpoint_after_a_power_cut(void **state)
+{
+    struct bench *bench = *state;
+
+    start(bench);
+    receive(bench, "hello ");
+    reopen(bench); /* a checkpoint at 6 */
+    receive(bench, "unsynced");
+    set_boot(bench, "second");
+    die(bench);
+    offset_is(bench, 6);
+    die(bench); /* again, and now in the same boot: the file must not tell otherwise */
+    offset_is(bench, 6);
+    struct upload *upload = claim(bench);
+    append(upload, "world");
+    assert_int_equal(finish_code(upload, DIGEST_SHA256, "hello world"), 0);
+    blob_is(bench, DIGEST_SHA256, "hello world");
+}
+
+static void test_upload_whose_file_fell_short_is_gone(void **state)
+{
+    static const char *const boots[] = {"first", "second"};
+    struct bench *bench = *state;
+
+    for (size_t i = 0; i < LENGTH(boots); i++) {
+        start(bench);
+        receive(bench, "hello ");
+        reopen(bench);
+        assert_int_equal(files(bench), 1);
+        assert_int_equal(truncate(seen.path, 3), 0);
+        set_boot(bench, boots[i]);
+        reopen(bench);
+        assert_int_equal(claim_code(bench, REPOSITORY), ERROR_BLOB_UPLOAD_UNKNOWN);
+        sweep_until_files(bench, 0);
+    }
+}
+
+static void test_upload_resting_is_recorded_and_leaves_memory(void **state)
+{
+    struct bench *bench = *state;
+
+    start(bench);
+    receive(bench, "hello ");
+    assert_int_equal(bench->store->uploads->idle, 1);
+    pthread_mutex_lock(&bench->store->uploads->lock);
+    struct session *session = session_find(bench->store->uploads, REPOSITORY, slice_of(bench->id));
+    session->idle_since_ms -= SESSION_IDLE_MS;
+    pthread_mutex_unlock(&bench->store->uploads->lock);
+    assert_false(upload_table_checkpoint(bench->store->uploads));
+    assert_int_equal(bench->store->uploads->idle, 0);
+    offset_is(bench, 6);
+    struct meta_upload row;
+    struct error err = {0};
+    assert_int_equal(
+        meta_upload_find(bench->store->meta, REPOSITORY, slice_of(bench->id), &row, &err), 0);
+    assert_int_equal(row.synced, 6);
+    struct upload *upload = claim(bench);
+    append(upload, "world");
+    assert_int_equal(finish_code(upload, DIGEST_SHA256, "hello world"), 0);
+}
+
+static void test_upload_crowd_keeps_few_descriptors(void **state)
+{
+    struct bench *bench = *state;
+
+    for (int i = 0; i < SESSION_IDLE_MAX + 20; i++) {
+        start(bench);
+        receive(bench, "hello");
+    }
+    assert_int_equal(bench->store->uploads->idle, SESSION_IDLE_MAX);
+    offset_is(bench, 5);
+}
+
+/* --- blobs --- */
+
+static void test_blob_damaged_is_unknown_until_pushed_again(void **state)
+{
+    struct bench *bench = *state;
+    struct digest digest = digest_of_text(DIGEST_SHA256, "hello");
+    struct error err = {0};
+    struct blob blob;
+    uint64_t size = 0;
+
+    for (int way = 0; way < 3; way++) {
+        assert_int_equal(push(bench, "hello"), 0);
+        blob_is(bench, DIGEST_SHA256, "hello");
+        assert_true(storage_peek_blob(bench->store, REPOSITORY, &digest, true, &size));
+        assert_int_equal(size, 5);
+        sweep_until_files(bench, 1);
+        if (way == 0)
+            assert_int_equal(truncate(seen.path, 4), 0);
+        else if (way == 1)
+            assert_int_equal(unlink(seen.path), 0);
+        else
+            storage_blob_damaged(bench->store, &digest);
+        assert_int_equal(blob_open_code(bench, REPOSITORY, &digest, &blob), ERROR_BLOB_UNKNOWN);
+        assert_int_equal(storage_blob_stat(bench->store, REPOSITORY, &digest, false, &blob, &err),
+                         -1);
+        assert_int_equal(err.code, ERROR_BLOB_UNKNOWN);
+        error_clear(&err);
+        assert_false(storage_peek_blob(bench->store, REPOSITORY, &digest, false, &size));
+    }
+}
+
+static void test_blob_delete_and_mount_are_seen_at_once(void **state)
+{
+    struct bench *bench = *state;
+    struct digest digest = digest_of_text(DIGEST_SHA256, "hello");
+    struct slice target = SLICE("team/target");
+    struct error err = {0};
+    struct blob blob;
+    bool mounted = true;
+    uint64_t size = 0;
+
+    assert_int_equal(storage_blob_mount(bench->store, target, REPOSITORY, &digest, &mounted, &err),
+                     0);
+    assert_false(mounted);
+    assert_int_equal(push(bench, "hello"), 0);
+    assert_int_equal(storage_blob_stat(bench->store, target, &digest, false, &blob, &err), -1);
+    error_clear(&err);
+    assert_int_equal(storage_blob_mount(bench->store, target, REPOSITORY, &digest, &mounted, &err),
+                     0);
+    assert_true(mounted);
+    assert_int_equal(storage_blob_stat(bench->store, REPOSITORY, &digest, true, &blob, &err), 0);
+    assert_int_equal(blob.fd, -1);
+    assert_true(storage_peek_blob(bench->store, REPOSITORY, &digest, true, &size));
+    assert_int_equal(storage_blob_delete(bench->store, REPOSITORY, &digest, &err), 0);
+    assert_false(storage_peek_blob(bench->store, REPOSITORY, &digest, false, &size));
+    assert_int_equal(storage_blob_stat(bench->store, REPOSITORY, &digest, true, &blob, &err), -1);
+    assert_int_equal(err.code, ERROR_BLOB_UNKNOWN);
+    error_clear(&err);
+    assert_int_equal(storage_blob_stat(bench->store, target, &digest, true, &blob, &err), 0);
+}
+
+/* --- the root --- */
+
+static void test_storage_root_has_one_owner(void **state)
+{
+    struct bench *bench = *state;
+    struct storage *second = NULL;
+    struct error err = {0};
+
+    assert_int_equal(storage_open(&second, &bench->options, &err), -1);
+    assert_int_equal(err.code, ERROR_UNAVAILABLE);
+    assert_non_null(strstr(err.message, "another process"));
+    error_clear(&err);
+    assert_int_equal(storage_ready(bench->store, &err), 0);
+    bench->options.min_free_bytes = UINT64_MAX;
+    reopen(bench);
+    assert_int_equal(storage_ready(bench->store, &err), -1);
+}
+
+static void test_storage_makes_the_folders_above_its_root(void **state)
+{
+    struct bench *bench = *state;
+    struct storage *store = NULL;
+    char root[FOLDER_MAX + 10];
+    struct error err = {0};
+    struct stat file;
+
+    snprintf(root, sizeof(root), "%s/a/b/", bench->root);
+    struct storage_options options = bench->options;
+    options.root = root;
+    assert_int_equal(storage_open(&store, &options, &err), 0);
+    storage_close(store);
+    assert_int_equal(stat(root, &file), 0);
+    assert_int_equal(file.st_mode & 07777, 0700);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(test_upload_in_pieces_becomes_a_blob),
+        TEST(test_upload_without_bytes_becomes_the_empty_blob),
+        TEST(test_upload_finish_in_sha512_reads_the_bytes_again),
+        TEST(test_upload_mismatch_ends_the_session),
+        TEST(test_upload_rewind_forgets_bytes_and_hash),
+        TEST(test_upload_larger_than_allowed_keeps_what_came_before),
+        TEST(test_upload_belongs_to_its_repository),
+        TEST(test_upload_finished_is_remembered),
+        TEST(test_upload_of_the_same_blob_keeps_one_file),
+        TEST(test_upload_takeover_when_the_older_writer_rests),
+        TEST(test_upload_second_writer_gives_way_to_progress),
+        TEST(test_upload_second_writer_goes_on_after_the_first),
+        TEST(test_upload_cancel_ends_a_writer_as_well),
+        TEST(test_upload_idle_for_too_long_expires),
+        TEST(test_upload_expired_under_its_writer_is_unknown),
+        TEST(test_upload_survives_the_death_of_the_process),
+        TEST(test_upload_closed_in_order_goes_on_after_a_power_cut),
+        TEST(test_upload_stands_at_its_checkpoint_after_a_power_cut),
+        TEST(test_upload_whose_file_fell_short_is_gone),
+        TEST(test_upload_resting_is_recorded_and_leaves_memory),
+        TEST(test_upload_crowd_keeps_few_descriptors),
+        TEST(test_blob_damaged_is_unknown_until_pushed_again),
+        TEST(test_blob_delete_and_mount_are_seen_at_once),
+        TEST(test_storage_root_has_one_owner),
+        TEST(test_storage_makes_the_folders_above_its_root),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
