@@ -58,11 +58,11 @@ struct db_options {
 
 /* The words in which databases differ, for the schema files. */
 struct db_dialect {
-    const char *id;     /* @ID: a primary key the database numbers */
-    const char *bytes;  /* @BYTES */
-    const char *bigint; /* BIGINT */
-    const char *tight;  /* @TIGHT: a table stored in the order of its key */
-    const char *strict; /* @STRICT */
+    const char *id;       /* @ID: a primary key the database numbers */
+    const char *bytes;    /* @BYTES */
+    const char *bigint;   /* BIGINT */
+    const char *tight;    /* @TIGHT: a table stored in the order of its key */
+    const char *strict;   /* @STRICT */
     const char *bytewise; /* @BYTEWISE: text that sorts by its bytes */
 };
 

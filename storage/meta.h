@@ -141,6 +141,50 @@ int meta_blob_mount(struct meta *meta, struct slice repository, struct slice fro
                     const struct digest *digest, bool *mounted, const struct meta_after *after,
                     struct error *err) MUST_CHECK;
 
+/* --- manifests and tags: meta_manifest.c (find, delete), meta_push.c (put) --- */
+
+/* *out is a new reference, released by the caller; *lease_until as in struct meta_blob.
+ * MANIFEST_UNKNOWN  also when the repository does not exist.  UNAVAILABLE  no lease */
+int meta_manifest_find(struct meta *meta, struct slice repository,
+                       const struct manifest_reference *reference, bool may_push,
+                       const struct manifest **out, int64_t *lease_until,
+                       struct error *err) MUST_CHECK;
+/* P6. *retyped, set before `after` runs: the manifest was here under another media type (MPUT-28),
+ * so what memory has under any tag may be wrong. missing is filled on MANIFEST_BLOB_UNKNOWN. */
+int meta_manifest_put(struct meta *meta, struct slice repository, const struct manifest_put *put,
+                      struct missing *missing, bool *retyped, const struct meta_after *after,
+                      struct error *err) MUST_CHECK;
+/* P7. MANIFEST_UNKNOWN */
+int meta_manifest_delete(struct meta *meta, struct slice repository,
+                         const struct manifest_reference *reference, const struct meta_after *after,
+                         struct error *err) MUST_CHECK;
+
+/* --- lists: meta_list.c; as the functions of storage.h --- */
+
+int meta_tag_list(struct meta *meta, struct slice repository, struct slice last, size_t limit,
+                  struct page *out, struct error *err) MUST_CHECK;
+int meta_repository_list(struct meta *meta, struct slice last, size_t limit, struct page *out,
+                         struct error *err) MUST_CHECK;
+int meta_referrer_list(struct meta *meta, struct slice repository, const struct digest *subject,
+                       struct slice artifact_type, uint64_t cursor, uint64_t size_max,
+                       struct referrers *out, struct error *err) MUST_CHECK;
+
+/* --- pull counters: meta_pulls.c --- */
+
+struct meta_pull {
+    struct slice repository;
+    struct slice reference;        /* a tag or the text of a digest */
+    const struct digest *manifest; /* what it was at the last pull */
+    int64_t day;                   /* since 1970 */
+    int64_t pulled_at;             /* of the last pull */
+    uint64_t pulls;
+};
+
+/* Adds them to the tables; those whose repository is gone are passed over. Background; may be
+ * lost. */
+int meta_pulls_add(struct meta *meta, const struct meta_pull *pulls, size_t count,
+                   struct error *err) MUST_CHECK;
+
 /* --- small things the server remembers: meta.c --- */
 
 /* Text by name; *found is false and out "" when there is none. */
