@@ -248,23 +248,24 @@ static void walk_mapping(const struct walk *walk, const yaml_node_t *mapping, st
     }
 }
 
-static void walk_document(struct walk *walk, struct slice text)
+static void walk_document(const struct walk *outer, struct slice text)
 {
     yaml_parser_t parser;
     yaml_document_t document;
+    struct walk walk = *outer;
 
     yaml_parser_initialize(&parser);
     yaml_parser_set_input_string(&parser, (const unsigned char *)text.at, text.size);
     if (yaml_parser_load(&parser, &document)) {
         const yaml_node_t *root = yaml_document_get_root_node(&document);
-        walk->document = &document;
+        walk.document = &document;
         if (root != NULL && root->type == YAML_MAPPING_NODE)
-            walk_mapping(walk, root, SLICE_NONE);
+            walk_mapping(&walk, root, SLICE_NONE);
         else if (root != NULL && (root->type != YAML_SCALAR_NODE || scalar_of(root).size > 0))
-            refuse_at(walk, root->start_mark, "expected sections and settings");
+            refuse_at(&walk, root->start_mark, "expected sections and settings");
         yaml_document_delete(&document);
     } else {
-        refuse_syntax(walk, &parser);
+        refuse_syntax(&walk, &parser);
     }
     yaml_parser_delete(&parser);
 }
@@ -296,7 +297,7 @@ static bool read_whole(const char *path, struct buffer *out)
 void config_file_read(struct config *config, const char *path, struct config_report *report)
 {
     OWNED(buffer_drop) struct buffer text = BUFFER_NONE;
-    struct walk walk = {.config = config, .report = report, .path = path};
+    const struct walk walk = {.config = config, .report = report, .path = path};
 
     if (!read_whole(path, &text))
         buffer_print(&report->errors, "%s: cannot be read: %s\n", path, strerror(errno));

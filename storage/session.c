@@ -240,10 +240,10 @@ static bool checkpoint_one(struct upload_table *table, uint64_t idle_ms) ON(work
     return done;
 }
 
-bool upload_table_checkpoint(struct upload_table *table, uint64_t idle_ms)
+bool upload_table_checkpoint(struct upload_table *table)
 {
     for (int i = 0; i < CHECKPOINT_BATCH; i++)
-        if (!checkpoint_one(table, idle_ms))
+        if (!checkpoint_one(table, SESSION_IDLE_MS))
             return false;
     return true;
 }

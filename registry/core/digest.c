@@ -110,7 +110,7 @@ const char *digest_text(const struct digest *digest, char *out)
     memcpy(out, algorithms[digest->algorithm].name, name);
     out[name] = ':';
     hex_encode(digest->bytes, digest->size, out + name + 1);
-    out[name + 1 + 2u * digest->size] = 0;
+    out[name + 1 + 2 * (size_t)digest->size] = 0;
     return out;
 }
 

@@ -6,6 +6,11 @@
 #include <stdio.h>
 #include <string.h>
 
+#undef error_set
+#undef error_set_errno
+#undef error_set_cause
+#undef error_set_status
+
 static const struct {
     const char *name;
     int status;

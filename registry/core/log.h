@@ -14,6 +14,7 @@ enum log_format { LOG_FORMAT_AUTO, LOG_FORMAT_TEXT, LOG_FORMAT_LOGFMT, LOG_FORMA
 
 enum log_field_kind {
     LOG_FIELD_END,
+    LOG_FIELD_NONE, /* left out */
     LOG_FIELD_TEXT,
     LOG_FIELD_SLICE,
     LOG_FIELD_U64,
@@ -43,7 +44,8 @@ struct log_field {
 /* One event. Fields with empty text are left out. Any thread. */
 #define log_event(level, name, ...)                                                                \
     log_write((level), (name),                                                                     \
-              (const struct log_field[]){__VA_ARGS__ __VA_OPT__(, ){.kind = LOG_FIELD_END}})
+              (const struct log_field[]){                                                          \
+                  {.kind = LOG_FIELD_NONE}, ##__VA_ARGS__, {.kind = LOG_FIELD_END}})
 
 void log_write(enum log_level level, const char *event, const struct log_field *fields);
 

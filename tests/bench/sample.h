@@ -6,7 +6,8 @@
 
 #include <stdint.h>
 
-/* A power of two has SAMPLE_STEPS / 2 slots; the last of them begins at 2^47 ns, more than a day. */
+/* A power of two has SAMPLE_STEPS / 2 slots; the last of them begins at 2^47 ns, more than a day.
+ */
 enum { SAMPLE_STEPS = 128, SAMPLE_SLOTS = SAMPLE_STEPS / 2 * 42 };
 
 struct samples {

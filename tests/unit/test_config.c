@@ -26,9 +26,8 @@ static void write_text(const char *path, const char *text)
 
 static struct place_on_disk disk_new(const char *yaml)
 {
-    struct place_on_disk disk;
+    struct place_on_disk disk = {.folder = "/tmp/slipway-config-XXXXXX"};
 
-    strcpy(disk.folder, "/tmp/slipway-config-XXXXXX");
     assert_non_null(mkdtemp(disk.folder));
     snprintf(disk.file, sizeof(disk.file), "%s/config.yml", disk.folder);
     write_text(disk.file, yaml);
