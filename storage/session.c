@@ -240,10 +240,10 @@ static bool checkpoint_one(struct upload_table *table, uint64_t idle_ms) ON(work
     return done;
 }
 
-bool upload_table_checkpoint(struct upload_table *table)
+bool upload_table_checkpoint(struct upload_table *table, uint64_t idle_ms)
 {
     for (int i = 0; i < CHECKPOINT_BATCH; i++)
-        if (!checkpoint_one(table, SESSION_IDLE_MS))
+        if (!checkpoint_one(table, idle_ms))
             return false;
     return true;
 }

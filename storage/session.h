@@ -16,7 +16,6 @@
 enum {
     SESSION_BUCKETS = 1024,
     SESSION_IDLE_MAX = 256,             /* sessions between two claims that may keep a descriptor */
-    SESSION_IDLE_MS = 5000,             /* longer idle: synced, recorded, descriptor closed */
     SESSION_CHECKPOINT_SIZE = 64 << 20, /* this much unsynced: synced and recorded though in use */
 };
 

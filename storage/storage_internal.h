@@ -41,9 +41,9 @@ static inline uint64_t storage_now_us(void)
  * back: what they received is synced and recorded. Accepts NULL. */
 struct upload_table *upload_table_open(struct storage *store);
 void upload_table_close(struct upload_table *table) ON(worker_thread);
-/* Syncs and records sessions that received much or rest, and closes their descriptors. For the
- * sweep: bounded work, then true when there is more. */
-bool upload_table_checkpoint(struct upload_table *table) ON(worker_thread);
+/* Syncs and records sessions that received much, or rest for idle_ms: those leave memory and their
+ * descriptors are closed. For the sweep: bounded work, then true when there may be more. */
+bool upload_table_checkpoint(struct upload_table *table, uint64_t idle_ms) ON(worker_thread);
 /* Extends the life of sessions somebody writes to. */
 void upload_table_touch(struct upload_table *table) ON(worker_thread);
 /* Its row is in trash (expired): the session ends for its writer as well. */

@@ -14,7 +14,8 @@
 enum {
     TICK_MS = 1000, /* how often sessions are looked at */
     INTERVAL_DEFAULT_MS = 60000,
-    EXPIRE_MAX = 256, /* sessions a round */
+    SESSION_IDLE_MS = 5000, /* longer idle: synced, recorded, descriptor closed */
+    EXPIRE_MAX = 256,       /* sessions a round */
     TRASH_BATCH = 64,
     TRASH_BATCHES_MAX = 64, /* a round */
 };
@@ -131,7 +132,7 @@ static void *run(void *arg)
         interval_ms = INTERVAL_DEFAULT_MS;
     uint64_t tick_ms = interval_ms < TICK_MS ? interval_ms : TICK_MS;
     while (!ending(sweep)) {
-        while (upload_table_checkpoint(sweep->store->uploads) && !ending(sweep))
+        while (upload_table_checkpoint(sweep->store->uploads, SESSION_IDLE_MS) && !ending(sweep))
             continue;
         if (rested_ms >= interval_ms) {
             rested_ms = 0;

@@ -33,6 +33,7 @@ struct server_options {
     uint64_t uploads_max;     /* streamed bodies at a time; above: 503 with Retry-After */
     uint64_t
         requests_per_second; /* per client address, 0 = no limit; above: 429 with Retry-After */
+    bool access_log;         /* an event "http.request" per answer */
     const struct route_table *routes;
     const struct services *services;
     const struct auth *auth;

@@ -1,8 +1,8 @@
 /* test_upload.c - upload sessions over the real database and the file system: what each call leaves
  * behind, restarts, power cuts, two writers, and the sweep. */
-#include <dirent.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -512,6 +512,129 @@ static void test_upload_expired_under_its_writer_is_unknown(void **state)
     assert_int_equal(files(bench), 0);
 }
 
+/* Threads that claim, write, rewind, give back and finish the same few sessions while others settle
+ * and cancel them. The byte at each offset is known, so whatever order they came in, a finish
+ * that succeeds has stored exactly the pattern, and so has its hash. */
+enum { STORM_SESSIONS = 6, STORM_THREADS = 4, STORM_ROUNDS = 150, STORM_SIZE = 200000 };
+
+struct storm {
+    struct bench *bench;
+    char ids[STORM_SESSIONS][OCI_UPLOAD_ID_SIZE + 1];
+    char pattern[STORM_SIZE];
+    _Atomic bool ended;
+    _Atomic unsigned seed, finished, failures;
+};
+
+static void storm_write(struct storm *storm, struct upload *upload, unsigned *seed)
+{
+    uint64_t at = storage_upload_offset(upload);
+    uint64_t first = at;
+    struct error err = {0};
+
+    for (int i = 0; i < 4; i++) {
+        size_t size = (size_t)rand_r(seed) % 3000;
+        struct slice piece = {storm->pattern + at, size};
+        if (at + size > STORM_SIZE || storage_upload_append(upload, piece, &err) < 0)
+            return;
+        at += size;
+    }
+    uint64_t back = first + (at == first ? 0 : (uint64_t)rand_r(seed) % (at - first));
+    if (rand_r(seed) % 4 == 0 && storage_upload_rewind(upload, back, &err) < 0)
+        atomic_fetch_add(&storm->failures, err.code != ERROR_BLOB_UPLOAD_UNKNOWN);
+}
+
+static bool storm_stored(struct storm *storm, const struct digest *digest, struct slice whole)
+{
+    OWNED(memory_drop) char *content = memory_new(whole.size);
+    struct blob blob;
+
+    if (blob_open_code(storm->bench, REPOSITORY, digest, &blob) != 0)
+        return false;
+    ssize_t got = pread(blob.fd, content, whole.size, 0);
+    storage_blob_close(&blob);
+    return got == (ssize_t)whole.size && memcmp(content, whole.at, whole.size) == 0;
+}
+
+static void storm_finish(struct storm *storm, struct upload *upload)
+{
+    struct slice whole = {storm->pattern, storage_upload_offset(upload)};
+    struct digest digest;
+    struct descriptor blob;
+    struct error err = {0};
+
+    digest_of(DIGEST_SHA256, whole, &digest);
+    if (storage_upload_finish(upload, &digest, &blob, &err) == 0)
+        atomic_fetch_add(storm_stored(storm, &digest, whole) ? &storm->finished : &storm->failures,
+                         1);
+    else
+        atomic_fetch_add(&storm->failures, err.code != ERROR_BLOB_UPLOAD_UNKNOWN);
+}
+
+static void *storm_thread(void *arg)
+{
+    struct storm *storm = arg;
+    unsigned seed = atomic_fetch_add(&storm->seed, 1);
+
+    thread_role_current = ROLE_WORKER;
+    for (int i = 0; i < STORM_ROUNDS; i++) {
+        struct slice id = slice_of(storm->ids[rand_r(&seed) % STORM_SESSIONS]);
+        struct upload *upload = NULL;
+        struct upload_status status;
+        struct error err = {0};
+        if (storage_upload_claim(storm->bench->store, REPOSITORY, id, &upload, &err) < 0)
+            continue;
+        storm_write(storm, upload, &seed);
+        if (storage_upload_status(storm->bench->store, REPOSITORY, id, &status, &err) < 0)
+            error_clear(&err);
+        if (rand_r(&seed) % 60 == 0)
+            storm_finish(storm, upload);
+        else
+            storage_upload_release(upload);
+        if (rand_r(&seed) % 300 == 0 &&
+            storage_upload_cancel(storm->bench->store, REPOSITORY, id, &err) < 0)
+            error_clear(&err);
+    }
+    return NULL;
+}
+
+static void *storm_settle(void *arg)
+{
+    struct storm *storm = arg;
+
+    thread_role_current = ROLE_WORKER;
+    while (!atomic_load(&storm->ended))
+        upload_table_checkpoint(storm->bench->store->uploads, 0);
+    return NULL;
+}
+
+static void test_upload_threads_on_the_same_sessions_keep_bytes_and_hash_equal(void **state)
+{
+    OWNED(memory_drop) struct storm *storm = memory_new(sizeof(*storm));
+    pthread_t threads[STORM_THREADS], settling;
+
+    storm->bench = *state;
+    for (size_t i = 0; i < STORM_SIZE; i++)
+        storm->pattern[i] = (char)(i * 31 + i / 251);
+    for (int i = 0; i < STORM_SESSIONS; i++) {
+        start(storm->bench);
+        memcpy(storm->ids[i], storm->bench->id, sizeof(storm->ids[i]));
+    }
+    assert_int_equal(pthread_create(&settling, NULL, storm_settle, storm), 0);
+    for (int i = 0; i < STORM_THREADS; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, storm_thread, storm), 0);
+    for (int i = 0; i < STORM_THREADS; i++)
+        pthread_join(threads[i], NULL);
+    atomic_store(&storm->ended, true);
+    pthread_join(settling, NULL);
+    for (int i = 0; i < STORM_SESSIONS; i++) {
+        memcpy(storm->bench->id, storm->ids[i], sizeof(storm->ids[i]));
+        if (status_code(storm->bench) == 0 && claim_code(storm->bench, REPOSITORY) == 0)
+            storm_finish(storm, claim(storm->bench));
+    }
+    assert_int_equal(storm->failures, 0);
+    assert_true(storm->finished > 0);
+}
+
 /* --- restarts --- */
 
 /* As the death of the process leaves it: nothing more is synced or recorded. */
@@ -607,11 +730,9 @@ static void test_upload_resting_is_recorded_and_leaves_memory(void **state)
     start(bench);
     receive(bench, "hello ");
     assert_int_equal(bench->store->uploads->idle, 1);
-    pthread_mutex_lock(&bench->store->uploads->lock);
-    struct session *session = session_find(bench->store->uploads, REPOSITORY, slice_of(bench->id));
-    session->idle_since_ms -= SESSION_IDLE_MS;
-    pthread_mutex_unlock(&bench->store->uploads->lock);
-    assert_false(upload_table_checkpoint(bench->store->uploads));
+    assert_false(upload_table_checkpoint(bench->store->uploads, 60000));
+    assert_int_equal(bench->store->uploads->idle, 1);
+    assert_false(upload_table_checkpoint(bench->store->uploads, 0));
     assert_int_equal(bench->store->uploads->idle, 0);
     offset_is(bench, 6);
     struct meta_upload row;
@@ -752,6 +873,7 @@ int main(void)
         TEST(test_upload_cancel_ends_a_writer_as_well),
         TEST(test_upload_idle_for_too_long_expires),
         TEST(test_upload_expired_under_its_writer_is_unknown),
+        TEST(test_upload_threads_on_the_same_sessions_keep_bytes_and_hash_equal),
         TEST(test_upload_survives_the_death_of_the_process),
         TEST(test_upload_closed_in_order_goes_on_after_a_power_cut),
         TEST(test_upload_stands_at_its_checkpoint_after_a_power_cut),

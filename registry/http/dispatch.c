@@ -1,0 +1,215 @@
+/* dispatch.c - the worker's side of a request: authorise, call the handler, render its failure.
+ * Touches  an exchange that the loop gave away.
+ * Never    connections, sockets. */
+#include <errno.h>
+#include <string.h>
+
+#include "registry/core/log.h"
+#include "registry/http/http_internal.h"
+
+/* --- rendering --- */
+
+static void failure_log(const struct exchange *exchange) ON(worker_thread);
+static void failure_log(const struct exchange *exchange)
+{
+    const struct request *request = &exchange->request;
+    const struct error *err = &exchange->err;
+
+    if (err->status < 500 && err->cause[0] == 0)
+        return;
+    log_event(err->status >= 500 ? LOG_ERROR : LOG_DEBUG, "http.failed",
+              F_TEXT("request_id", request->id), F_TEXT("route", request->route->endpoint),
+              F_SLICE("repository", request->name), F_U64("status", (uint64_t)err->status),
+              F_TEXT("code", error_code_name(err->code)), F_TEXT("message", err->message),
+              F_TEXT("cause", err->cause));
+}
+
+/* A reply always leaves with a status: a handler that failed has its error rendered. */
+static void render(struct exchange *exchange, int outcome) ON(worker_thread);
+static void render(struct exchange *exchange, int outcome)
+{
+    if (outcome < 0) {
+        if (exchange->err.code == ERROR_NONE)
+            error_set(&exchange->err, ERROR_INTERNAL, "internal error");
+        failure_log(exchange);
+        reply_error(&exchange->reply, &exchange->err);
+    }
+    assert(exchange->reply.status != 0);
+}
+
+/* --- steps --- */
+
+static int authorise(struct exchange *exchange) ON(worker_thread);
+static int authorise(struct exchange *exchange)
+{
+    struct request *request = &exchange->request;
+    struct auth_request wanted = {.authorization = request_header(request, "authorization"),
+                                  .repository = request->name,
+                                  .action = (int)request->route->action};
+    struct auth_grant grant = {0};
+
+    if (exchange->authorised)
+        return 0;
+    if (auth_authorise(exchange->loop->server->options.auth, &wanted, &grant, &exchange->err) < 0)
+        return -1;
+    request->may_push = grant.may_push;
+    exchange->authorised = true;
+    return 0;
+}
+
+static void step_handle(struct exchange *exchange) ON(worker_thread);
+static void step_handle(struct exchange *exchange)
+{
+    int outcome = authorise(exchange);
+
+    if (outcome == 0)
+        outcome =
+            exchange->request.route->handle(&exchange->request, &exchange->reply, &exchange->err);
+    render(exchange, outcome);
+}
+
+/* 1: the stream is open. Otherwise the reply is ready. */
+static int step_open(struct exchange *exchange) ON(worker_thread);
+static int step_open(struct exchange *exchange)
+{
+    int opened = authorise(exchange);
+
+    if (opened == 0)
+        opened = exchange->request.route->stream->open(&exchange->request, &exchange->reply,
+                                                       &exchange->stream.handle, &exchange->err);
+    exchange->opened = opened;
+    if (opened != 1)
+        render(exchange, opened);
+    return opened;
+}
+
+static void finish(struct exchange *exchange, enum body_outcome outcome) ON(worker_thread);
+static void finish(struct exchange *exchange, enum body_outcome outcome)
+{
+    void *handle = exchange->stream.handle;
+
+    exchange->stream.handle = NULL;
+    int result = exchange->request.route->stream->finish(handle, outcome, &exchange->request,
+                                                         &exchange->reply, &exchange->err);
+    if (outcome != BODY_BROKEN)
+        render(exchange, result);
+    else if (result < 0)
+        failure_log(exchange);
+}
+
+static void step_whole(struct exchange *exchange) ON(worker_thread);
+static void step_whole(struct exchange *exchange)
+{
+    enum body_outcome outcome = BODY_COMPLETE;
+
+    if (step_open(exchange) != 1)
+        return;
+    if (exchange->whole.size > 0 &&
+        exchange->request.route->stream->write(exchange->stream.handle, exchange->whole,
+                                               &exchange->err) < 0)
+        outcome = BODY_REFUSED;
+    finish(exchange, outcome);
+}
+
+static void step_finish(struct exchange *exchange) ON(worker_thread);
+static void step_finish(struct exchange *exchange)
+{
+    enum body_outcome outcome = exchange->stream.outcome;
+
+    if (outcome == BODY_COMPLETE && exchange->stream.failed)
+        outcome = BODY_REFUSED;
+    finish(exchange, outcome);
+}
+
+/* Reads a piece of the reply's file into the page cache, so that the loop need not wait for it. */
+static void step_warm(struct exchange *exchange) ON(worker_thread);
+static void step_warm(struct exchange *exchange)
+{
+    const struct sending *out = &exchange->out;
+    const struct reply_part *part = &exchange->reply.parts[(out->piece - 2) / 2];
+    uint64_t at = part->file_offset + out->offset;
+    uint64_t end = out->warm_until;
+    OWNED(memory_drop) char *buffer = memory_new(CHUNK_SIZE);
+
+    while (at < end) {
+        size_t wanted = end - at < CHUNK_SIZE ? (size_t)(end - at) : CHUNK_SIZE;
+        ssize_t got = pread(exchange->reply.fd, buffer, wanted, (off_t)at);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got <= 0) { /* BLOB-09 */
+            exchange->read_failed = true;
+            return;
+        }
+        at += (uint64_t)got;
+    }
+}
+
+void dispatch_run(struct worker_job *job)
+{
+    struct exchange *exchange = H2O_STRUCT_FROM_MEMBER(struct exchange, job, job);
+
+    assert_worker_thread();
+    switch (exchange->step) {
+    case STEP_AUTHORISE:
+        if (authorise(exchange) < 0)
+            render(exchange, -1);
+        break;
+    case STEP_HANDLE:
+        step_handle(exchange);
+        break;
+    case STEP_OPEN:
+        step_open(exchange);
+        break;
+    case STEP_WHOLE:
+        step_whole(exchange);
+        break;
+    case STEP_FINISH:
+        step_finish(exchange);
+        break;
+    case STEP_WARM:
+        step_warm(exchange);
+        break;
+    }
+    loop_answer(exchange->loop, &exchange->message);
+}
+
+/* --- streams --- */
+
+static struct chunk *chunk_take(struct stream *stream)
+{
+    pthread_mutex_lock(&stream->lock);
+    struct chunk *chunk = stream->first;
+    stream->first = chunk->next;
+    if (stream->first == NULL)
+        stream->last = &stream->first;
+    pthread_mutex_unlock(&stream->lock);
+    return chunk;
+}
+
+/* One piece, then back into the pool's queue: streams take turns, and no worker is bound to one. */
+void dispatch_stream(struct worker_job *job)
+{
+    struct exchange *exchange = H2O_STRUCT_FROM_MEMBER(struct exchange, stream.job, job);
+    struct server *server = exchange->loop->server;
+    struct stream *stream = &exchange->stream;
+    struct chunk *chunk = chunk_take(stream);
+    bool failed = stream->failed; /* only workers set it, one at a time (3) */
+
+    assert_worker_thread();
+    if (!failed)
+        failed = exchange->request.route->stream->write(
+                     stream->handle, (struct slice){chunk->bytes, chunk->size}, &exchange->err) < 0;
+    pthread_mutex_lock(&stream->lock);
+    stream->failed = failed;
+    bool more = stream->first != NULL;
+    bool last = !more && stream->ended;
+    stream->running = more;
+    pthread_mutex_unlock(&stream->lock);
+    /* While the piece is out the exchange lives, and it is out until its message has arrived; the
+     * finish is asked for after that message was sent. */
+    loop_answer(exchange->loop, &chunk->message);
+    if (more)
+        worker_pool_submit(server->hash_pool, &stream->job);
+    else if (last)
+        worker_pool_submit(server->wait_pool, &exchange->job);
+}

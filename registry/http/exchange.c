@@ -1,0 +1,523 @@
+/* exchange.c - one request on the loop: from the parsed head to the worker and back.
+ * Touches  exchanges; hands jobs to workers.
+ * Never    reads or writes a socket, runs a handler (save a route's peek). */
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "registry/core/log.h"
+#include "registry/core/oci.h"
+#include "registry/http/http_internal.h"
+
+enum { DECODED_KEPT_MAX = 4096 };
+
+/* --- memory --- */
+
+static void exchange_arrived(struct message *message);
+
+static struct exchange *exchange_take(struct loop *loop) ON(loop_thread);
+static struct exchange *exchange_take(struct loop *loop)
+{
+    struct exchange *exchange = loop->free_exchanges;
+
+    if (exchange != NULL) {
+        loop->free_exchanges = exchange->next_free;
+        loop->free_exchange_count--;
+        return exchange;
+    }
+    exchange = memory_new(sizeof(*exchange));
+    exchange->loop = loop;
+    exchange->job.run = dispatch_run;
+    exchange->message.arrived = exchange_arrived;
+    exchange->stream.job.run = dispatch_stream;
+    exchange->stream.last = &exchange->stream.first;
+    pthread_mutex_init(&exchange->stream.lock, NULL);
+    reply_init(&exchange->reply);
+    return exchange;
+}
+
+struct exchange *exchange_new(struct conn *conn)
+{
+    struct exchange *exchange = exchange_take(conn->loop);
+
+    exchange->conn = conn;
+    conn->exchange = exchange;
+    conn->loop->exchange_count++;
+    return exchange;
+}
+
+/* Everything that the next request must not see. */
+static void exchange_clear(struct exchange *exchange) ON(loop_thread);
+static void exchange_clear(struct exchange *exchange)
+{
+    struct stream *stream = &exchange->stream;
+
+    assert(stream->first == NULL && stream->chunks == 0 && !stream->running);
+    exchange->request = (struct request){0};
+    exchange->err.code = ERROR_NONE;
+    exchange->err.status = 0;
+    exchange->err.message[0] = exchange->err.cause[0] = 0;
+    exchange->conn = NULL;
+    exchange->at_work = exchange->authorised = exchange->keep = exchange->api = false;
+    exchange->old = exchange->goodbye = exchange->logged = exchange->read_failed = false;
+    exchange->opened = exchange->broken_status = 0;
+    exchange->whole = SLICE_NONE;
+    buffer_drop(&exchange->body.collected);
+    exchange->body = (struct body){0};
+    stream->ended = stream->failed = stream->open = false;
+    stream->handle = NULL;
+    exchange->out = (struct sending){0};
+    exchange->bytes_out = exchange->started_us = 0;
+    memory_drop(&exchange->head_bytes);
+    if (exchange->decoded_capacity > DECODED_KEPT_MAX) {
+        memory_drop(&exchange->decoded);
+        exchange->decoded_capacity = 0;
+    }
+}
+
+static void upload_uncount(struct exchange *exchange) ON(loop_thread);
+static void upload_uncount(struct exchange *exchange)
+{
+    if (exchange->counted)
+        atomic_fetch_sub(&exchange->loop->server->uploads, 1);
+    exchange->counted = false;
+}
+
+void exchange_free(struct exchange *exchange)
+{
+    struct loop *loop = exchange->loop;
+
+    exchange_log(exchange);
+    exchange_release(exchange);
+    exchange->conn = NULL;
+    exchange->dying = exchange->stream.chunks > 0; /* a piece's message is still on its way */
+    if (exchange->dying)
+        return;
+    reply_reset(&exchange->reply);
+    upload_uncount(exchange);
+    exchange_clear(exchange);
+    loop->exchange_count--;
+    if (loop->free_exchange_count >= FREE_LIST_MAX) {
+        reply_drop(&exchange->reply);
+        pthread_mutex_destroy(&exchange->stream.lock);
+        free(exchange->decoded);
+        free(exchange);
+        return;
+    }
+    exchange->next_free = loop->free_exchanges;
+    loop->free_exchanges = exchange;
+    loop->free_exchange_count++;
+}
+
+/* --- the body's file is closed where closing may wait --- */
+
+struct release_job {
+    struct worker_job job; /* first */
+    void (*release)(void *, bool);
+    void *released;
+    bool read_failed;
+};
+
+static void release_run(struct worker_job *job)
+{
+    struct release_job *release = (struct release_job *)job;
+
+    assert_worker_thread();
+    release->release(release->released, release->read_failed);
+    free(release);
+}
+
+void exchange_release(struct exchange *exchange)
+{
+    struct reply *reply = &exchange->reply;
+
+    if (reply->release == NULL)
+        return;
+    if (!reply_has_file(reply)) {
+        reply_release(reply, false);
+        return;
+    }
+    struct release_job *job = memory_new(sizeof(*job));
+    *job = (struct release_job){.job.run = release_run,
+                                .release = reply->release,
+                                .released = reply->released,
+                                .read_failed = exchange->read_failed};
+    reply->release = NULL;
+    worker_pool_submit(exchange->loop->server->wait_pool, &job->job);
+}
+
+/* --- the log --- */
+
+static uint64_t now_us(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+}
+
+static bool logs_access(const struct exchange *exchange)
+{
+    return exchange->loop->server->options.access_log && log_enabled(LOG_INFO);
+}
+
+void exchange_log(struct exchange *exchange)
+{
+    const struct request *request = &exchange->request;
+
+    /* without a status nothing was answered: a head that never became complete, or a client that
+     * left */
+    if (exchange->logged || exchange->reply.status == 0 || !logs_access(exchange))
+        return;
+    exchange->logged = true;
+    log_event(LOG_INFO, "http.request", F_TEXT("request_id", request->id),
+              F_TEXT("remote", request->remote), F_SLICE("method", request->method_text),
+              F_TEXT("route", request->route == NULL ? NULL : request->route->endpoint),
+              F_SLICE("path", request->target), F_U64("status", (uint64_t)exchange->reply.status),
+              F_U64("bytes_in", exchange->body.received), F_U64("bytes_out", exchange->bytes_out),
+              F_U64("duration_us", exchange->started_us == 0 ? 0 : now_us() - exchange->started_us),
+              F_SLICE("repository", request->name),
+              F_SLICE("user_agent", request_header(request, "user-agent")));
+}
+
+/* --- the request --- */
+
+static uint64_t id_word(uint64_t *state)
+{
+    uint64_t word = *state += 0x9e3779b97f4a7c15u;
+
+    word = (word ^ (word >> 30)) * 0xbf58476d1ce4e5b9u;
+    word = (word ^ (word >> 27)) * 0x94d049bb133111ebu;
+    return word ^ (word >> 31);
+}
+
+/* Unique, and not to be guessed by chance: two seeded streams. Spec: HTTP-25. */
+static void id_new(struct loop *loop, char *out)
+{
+    uint64_t words[2] = {id_word(&loop->id_state[0]), id_word(&loop->id_state[1])};
+
+    hex_encode((const uint8_t *)words, sizeof(words), out);
+    out[2 * sizeof(words)] = 0;
+}
+
+static void request_fill(struct exchange *exchange, const struct head *head) ON(loop_thread);
+static void request_fill(struct exchange *exchange, const struct head *head)
+{
+    struct request *request = &exchange->request;
+
+    request->method = method_parse(head->method);
+    request->method_text = head->method;
+    request->target = head->target;
+    request->headers = exchange->headers;
+    request->header_count = head->header_count;
+    request->parameters = exchange->parameters;
+    request->content_length = head->content_length;
+    request->chunked = head->chunked;
+    request->tls = exchange->conn->tls != NULL;
+    request->services = exchange->loop->server->options.services;
+    memcpy(request->remote, exchange->conn->remote, sizeof(request->remote));
+    exchange->api =
+        slice_starts(head->path, "/v2") && (head->path.size == 3 || head->path.at[3] == '/');
+    exchange->old = head->old;
+    exchange->body.chunked = head->chunked;
+    exchange->body.left = head->content_length;
+    exchange->body.done = !head->chunked && head->content_length == 0;
+    exchange->body.awaits_continue = head->expects_continue;
+    if (!head->persistent)
+        exchange->conn->last = exchange->goodbye = true;
+    if (logs_access(exchange))
+        exchange->started_us = now_us();
+}
+
+static bool has_control(struct slice s)
+{
+    for (size_t i = 0; i < s.size; i++) {
+        unsigned char c = (unsigned char)s.at[i];
+        if (c < 0x20 || c == 0x7f)
+            return true;
+    }
+    return false;
+}
+
+/* Decodes path and query once (HTTP-10, HTTP-11). */
+static int target_decode(struct exchange *exchange, const struct head *head) ON(loop_thread);
+static int target_decode(struct exchange *exchange, const struct head *head)
+{
+    struct request *request = &exchange->request;
+    size_t needed = head->path.size + head->query.size;
+    size_t size;
+
+    if (needed > exchange->decoded_capacity) {
+        exchange->decoded = memory_resize(exchange->decoded, needed);
+        exchange->decoded_capacity = needed;
+    }
+    char *path = exchange->decoded, *query = path + head->path.size;
+    if (!percent_decode(head->path, path, &size, false, true)) {
+        if (percent_decode(head->path, path, &size, false, false))
+            return error_set(&exchange->err, ERROR_ROUTE_UNKNOWN,
+                             "an encoded slash does not separate segments");
+        return error_set(&exchange->err, ERROR_BAD_REQUEST, "the path is badly escaped");
+    }
+    request->path = (struct slice){path, size};
+    if (has_control(request->path))
+        return error_set(&exchange->err, ERROR_BAD_REQUEST, "the path has control characters");
+    if (!query_parse(head->query, query, exchange->parameters, &request->parameter_count))
+        return error_set(&exchange->err, ERROR_BAD_REQUEST,
+                         "the query is badly escaped or has too many parameters");
+    return 0;
+}
+
+static void allow_header(struct reply *reply, int allowed)
+{
+    static const struct {
+        enum method method;
+        const char *text;
+    } methods[] = {{METHOD_GET, "GET"}, {METHOD_HEAD, "HEAD"},   {METHOD_POST, "POST"},
+                   {METHOD_PUT, "PUT"}, {METHOD_PATCH, "PATCH"}, {METHOD_DELETE, "DELETE"}};
+    char text[64] = "";
+    size_t used = 0;
+
+    for (size_t i = 0; i < sizeof(methods) / sizeof(methods[0]); i++) {
+        if ((allowed & (int)methods[i].method) == 0)
+            continue;
+        used += (size_t)snprintf(text + used, sizeof(text) - used, "%s%s", used > 0 ? ", " : "",
+                                 methods[i].text);
+    }
+    reply_header_slice(reply, "Allow", (struct slice){text, used});
+}
+
+/* The route, the request rate and the name's grammar, in this order (ROUTE-02). */
+static int route_judge(struct exchange *exchange) ON(loop_thread);
+static int route_judge(struct exchange *exchange)
+{
+    struct server *server = exchange->loop->server;
+    struct request *request = &exchange->request;
+    int allowed;
+    enum route_outcome outcome = route_find(server->options.routes, request, &allowed);
+
+    if (server->limiter != NULL &&
+        (outcome == ROUTE_UNKNOWN || request->route->action != ACTION_NONE) &&
+        !limiter_admit(
+            server->limiter,
+            (struct slice){(const char *)exchange->conn->network, sizeof(exchange->conn->network)},
+            h2o_now(exchange->loop->evloop)))
+        return error_set(&exchange->err, ERROR_TOOMANYREQUESTS, "too many requests");
+    if (outcome == ROUTE_UNKNOWN)
+        return error_set(&exchange->err, ERROR_ROUTE_UNKNOWN, "no such resource");
+    if (outcome == ROUTE_METHOD) { /* HTTP-13 */
+        allow_header(&exchange->reply, allowed);
+        return error_set(&exchange->err, ERROR_UNSUPPORTED, "the method is not allowed here");
+    }
+    if (request->name.at != NULL && !oci_name_valid(request->name)) { /* ROUTE-03 */
+        bool reads = (request->method & (METHOD_GET | METHOD_HEAD)) != 0;
+        error_set(&exchange->err, ERROR_NAME_INVALID, "the repository name is malformed");
+        return error_set_status(&exchange->err, reads ? 404 : 400);
+    }
+    return 0;
+}
+
+/* What memory knows of the caller: 1 granted, 0 a worker must ask, -1 refused. */
+static int authorise_peek(struct exchange *exchange) ON(loop_thread);
+static int authorise_peek(struct exchange *exchange)
+{
+    struct request *request = &exchange->request;
+    struct auth_request wanted = {.authorization = request_header(request, "authorization"),
+                                  .repository = request->name,
+                                  .action = (int)request->route->action};
+    struct auth_grant grant = {0};
+
+    if (request->route->action == ACTION_NONE)
+        return 1;
+    int known = auth_peek(exchange->loop->server->options.auth, &wanted, &grant, &exchange->err);
+    if (known > 0)
+        request->may_push = grant.may_push;
+    return known;
+}
+
+static int upload_admit(struct exchange *exchange) ON(loop_thread);
+static int upload_admit(struct exchange *exchange)
+{
+    struct server *server = exchange->loop->server;
+
+    exchange->counted = true;
+    if (atomic_fetch_add(&server->uploads, 1) < server->options.uploads_max)
+        return 0;
+    upload_uncount(exchange);
+    return error_set(&exchange->err, ERROR_UNAVAILABLE, "too many uploads at a time");
+}
+
+static int collect_admit(struct exchange *exchange) ON(loop_thread);
+static int collect_admit(struct exchange *exchange)
+{
+    const struct route *route = exchange->request.route;
+    uint64_t limit = route->body_limit == NULL ? 0 : route->body_limit(exchange->request.services);
+
+    if (exchange->request.content_length <= limit)
+        return 0;
+    error_set(&exchange->err, ERROR_SIZE_INVALID, "body exceeds the limit of %llu bytes",
+              (unsigned long long)limit);
+    return error_set_status(&exchange->err, 413);
+}
+
+/* Which step comes first depends on the body, and on whether all of it is here. */
+static int exchange_start(struct exchange *exchange) ON(loop_thread);
+static int exchange_start(struct exchange *exchange)
+{
+    struct conn *conn = exchange->conn;
+
+    switch (exchange->request.route->body) {
+    case BODY_IGNORE:
+        exchange_submit(exchange, STEP_HANDLE);
+        return 0;
+    case BODY_COLLECT:
+        if (exchange->authorised && collect_admit(exchange) < 0)
+            return -1;
+        if (body_whole(conn, &exchange->request.body))
+            exchange_submit(exchange, STEP_HANDLE);
+        else if (exchange->authorised)
+            body_start(conn);
+        else
+            exchange_submit(exchange, STEP_AUTHORISE);
+        return 0;
+    case BODY_STREAM:
+        if (upload_admit(exchange) < 0)
+            return -1;
+        exchange_submit(exchange, body_whole(conn, &exchange->whole) ? STEP_WHOLE : STEP_OPEN);
+        return 0;
+    }
+    return 0;
+}
+
+void exchange_begin(struct conn *conn, const struct head *head)
+{
+    struct exchange *exchange = conn->exchange;
+
+    request_fill(exchange, head);
+    id_new(conn->loop, exchange->request.id);
+    if (target_decode(exchange, head) < 0 || route_judge(exchange) < 0) {
+        exchange_answer_error(exchange);
+        return;
+    }
+    int known = authorise_peek(exchange);
+    if (known < 0) {
+        exchange_answer_error(exchange);
+        return;
+    }
+    exchange->authorised = known > 0;
+    const struct route *route = exchange->request.route;
+    if (exchange->authorised && route->peek != NULL) {
+        if (route->peek(&exchange->request, &exchange->reply)) {
+            send_start(conn);
+            return;
+        }
+        reply_reset(&exchange->reply);
+    }
+    if (exchange_start(exchange) < 0)
+        exchange_answer_error(exchange);
+}
+
+/* --- to a worker and back --- */
+
+void exchange_submit(struct exchange *exchange, enum step step)
+{
+    exchange->step = step;
+    exchange->at_work = true;
+    if (exchange->conn != NULL && step != STEP_WARM) {
+        exchange->conn->state = CONN_WAIT;
+        conn_timer(exchange->conn, NULL);
+    }
+    worker_pool_submit(exchange->loop->server->wait_pool, &exchange->job);
+}
+
+void exchange_answer_error(struct exchange *exchange)
+{
+    if (exchange->request.id[0] == 0)
+        id_new(exchange->loop, exchange->request.id);
+    if (exchange->request.remote[0] == 0)
+        memcpy(exchange->request.remote, exchange->conn->remote, sizeof(exchange->request.remote));
+    reply_error(&exchange->reply, &exchange->err);
+    send_start(exchange->conn);
+}
+
+void exchange_detach(struct exchange *exchange)
+{
+    exchange->conn = NULL;
+    if (exchange->at_work)
+        return;
+    if (exchange->stream.open)
+        body_abandon(exchange);
+    else
+        exchange_free(exchange);
+}
+
+/* Nobody waits for the answer any more. */
+static void arrived_alone(struct exchange *exchange) ON(loop_thread);
+static void arrived_alone(struct exchange *exchange)
+{
+    if (exchange->step == STEP_OPEN && exchange->opened == 1) {
+        exchange->stream.open = true;
+        body_abandon(exchange);
+        return;
+    }
+    exchange_free(exchange);
+}
+
+static void arrived_finished(struct exchange *exchange) ON(loop_thread);
+static void arrived_finished(struct exchange *exchange)
+{
+    int status = exchange->broken_status;
+
+    upload_uncount(exchange);
+    if (status == 0) {
+        send_start(exchange->conn);
+        return;
+    }
+    exchange_release(exchange);
+    reply_reset(&exchange->reply);
+    conn_refuse(exchange->conn, status, ERROR_BAD_REQUEST,
+                status == 408 ? "the body stalled; what came is kept"
+                              : "the body's framing is malformed; what came before is kept");
+}
+
+static void exchange_arrived(struct message *message)
+{
+    struct exchange *exchange = H2O_STRUCT_FROM_MEMBER(struct exchange, message, message);
+    struct conn *conn = exchange->conn;
+
+    assert_loop_thread();
+    exchange->at_work = false;
+    if (conn == NULL) {
+        arrived_alone(exchange);
+        return;
+    }
+    switch (exchange->step) {
+    case STEP_AUTHORISE:
+        if (exchange->reply.status != 0 || collect_admit(exchange) < 0) {
+            if (exchange->reply.status == 0)
+                reply_error(&exchange->reply, &exchange->err);
+            send_start(conn);
+        } else {
+            body_start(conn);
+        }
+        break;
+    case STEP_OPEN:
+        if (exchange->opened == 1) {
+            exchange->stream.open = true;
+            body_start(conn);
+            break;
+        }
+        upload_uncount(exchange);
+        send_start(conn);
+        break;
+    case STEP_HANDLE:
+        send_start(conn);
+        break;
+    case STEP_WHOLE:
+    case STEP_FINISH:
+        arrived_finished(exchange);
+        break;
+    case STEP_WARM:
+        send_some(conn);
+        break;
+    }
+}
