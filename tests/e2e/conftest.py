@@ -1,0 +1,124 @@
+"""conftest.py - what the end-to-end tests share: servers, clients of them, engines, images.
+
+Touches  a temporary folder of the run, child processes ended by pid.
+Never    the machine's own docker, containerd or image storage.
+
+Session-wide servers serve all tests that only talk; a test that needs a setting, a restart or a
+look at the process takes its own from `make_server`.
+"""
+import itertools
+import pathlib
+import shutil
+import sys
+import tempfile
+
+import pytest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+from support import certificate, engines, images, process  # noqa: E402
+
+names = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def folder():
+    """A short path: UNIX sockets of engines must fit below it."""
+    path = pathlib.Path(tempfile.mkdtemp(prefix="sw-"))
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def authority(folder):
+    return certificate.Authority(folder / "tls")
+
+
+def served(server):
+    server.start()
+    yield server
+    server.finish()
+
+
+@pytest.fixture(scope="session")
+def plain(folder):
+    yield from served(process.Server(folder / "plain"))
+
+
+@pytest.fixture(scope="session")
+def tls(folder, authority):
+    yield from served(process.Server(folder / "https", tls=authority))
+
+
+@pytest.fixture(params=["http", "https"])
+def server(request):
+    """Both ways a request can come in: bodies and replies take different roads below."""
+    return request.getfixturevalue("plain" if request.param == "http" else "tls")
+
+
+@pytest.fixture
+def client(server):
+    value = server.client()
+    yield value
+    value.close()
+
+
+@pytest.fixture
+def name(request):
+    """A repository nobody else uses."""
+    word = "".join(c if c.isalnum() else "-" for c in request.function.__name__.lower())
+    return f"t{next(names)}/{word.replace('_', '-')[:60].strip('-')}"
+
+
+@pytest.fixture
+def make_server(folder):
+    """make_server(setting=value, tls=authority): started, ended and checked after the test."""
+    made = []
+
+    def make(settings=None, tls=None, start=True, files=None):
+        server = process.Server(folder / f"own-{next(names)}", settings, tls)
+        made.append(server)
+        return server.start(files) if start else server
+
+    yield make
+    failures = []
+    for server in made:
+        try:
+            if server.child:
+                server.finish()
+        except AssertionError as failure:
+            failures.append(failure)
+        finally:
+            shutil.rmtree(server.root, ignore_errors=True)
+    if failures:
+        raise failures[0]
+
+
+@pytest.fixture(scope="session")
+def docker(folder):
+    engine = engines.Docker(folder / "dk")
+    engine.start()
+    yield engine
+    engine.stop()
+
+
+@pytest.fixture(scope="session")
+def containerd(folder):
+    engine = engines.Containerd(folder / "cd")
+    engine.start()
+    yield engine
+    engine.stop()
+
+
+@pytest.fixture(scope="session")
+def tools(folder, authority):
+    """podman, buildah, skopeo, umoci with storage of their own."""
+    value = engines.Tools(folder / "tools", authority.ca)
+    yield value
+    value.clean()
+
+
+@pytest.fixture(scope="session")
+def layouts(folder):
+    """The images of these tests, as OCI layouts, each made when first asked for."""
+    return images.Shelf(folder / "layouts")

@@ -1,0 +1,40 @@
+"""certificate.py - an authority and a certificate for 127.0.0.1, made by openssl.
+
+Touches  files below the folder given.
+Never    a key that outlives the run.
+"""
+import pathlib
+import subprocess
+
+EXTENSIONS = """subjectAltName=IP:127.0.0.1,DNS:localhost
+basicConstraints=CA:FALSE
+extendedKeyUsage=serverAuth
+"""
+
+
+class Authority:
+    """ca.pem, and certificate.pem with key.pem signed by it."""
+
+    def __init__(self, folder):
+        folder = pathlib.Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self.ca, self.ca_key = folder / "ca.pem", folder / "ca-key.pem"
+        self.certificate, self.key = folder / "certificate.pem", folder / "key.pem"
+        self.make()
+
+    def make(self):
+        request, extensions = self.folder / "request.pem", self.folder / "extensions"
+        extensions.write_text(EXTENSIONS)
+        curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+        openssl("req", "-x509", *curve, "-subj", "/CN=test authority", "-days", "2",
+                "-keyout", self.ca_key, "-out", self.ca)
+        openssl("req", *curve, "-subj", "/CN=127.0.0.1", "-keyout", self.key, "-out", request)
+        openssl("x509", "-req", "-in", request, "-CA", self.ca, "-CAkey", self.ca_key,
+                "-CAcreateserial", "-days", "2", "-extfile", extensions,
+                "-out", self.certificate)
+
+
+def openssl(*words):
+    subprocess.run(["openssl", *map(str, words)], check=True, stdout=subprocess.PIPE,
+                   stderr=subprocess.PIPE)
