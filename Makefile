@@ -48,12 +48,8 @@ C_FILES := $(shell find registry storage auth s2i tests -name '*.[ch]' 2>/dev/nu
 
 all: $(BUILD)/slipway ## builds build/$(MODE)/slipway; MODE is release, debug, asan or tsan
 
-ifeq ($(wildcard registry/http/server.c),)
-$(BUILD)/slipway: $(LIBRARY)
-else
 $(BUILD)/slipway: $(BUILD)/registry/main.o $(LIBRARY)
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(ALL_LDLIBS)
-endif
 
 $(LIBRARY): $(filter-out %/main.o,$(OBJECTS))
 	@rm -f $@

@@ -174,6 +174,7 @@ static struct server_options server_options_of(const struct config *config)
         .connections_max = config->server_limits_connections,
         .uploads_max = config->server_limits_uploads,
         .requests_per_second = config->server_limits_requests,
+        .access_log = config->log_access,
     };
 }
 

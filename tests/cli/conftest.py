@@ -1,0 +1,100 @@
+"""conftest.py - what the tests of the commands share: the program, and servers with an end.
+
+Touches  a temporary folder; processes it started itself, ended by pid.
+Never    a fixed port.
+"""
+import os
+import pathlib
+import re
+import signal
+import subprocess
+import time
+import urllib.error
+import urllib.request
+
+import pytest
+
+TOP = pathlib.Path(__file__).resolve().parents[2]
+PROGRAM = os.environ.get("SLIPWAY_BIN", str(TOP / "build/release/slipway"))
+
+
+def clean_environment(**more):
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("SLIPWAY_", "NOTIFY_"))}
+    return {**kept, **more}
+
+
+def wait_for(question, seconds=20, what="condition"):
+    end = time.monotonic() + seconds
+    while not (value := question()):
+        assert time.monotonic() < end, f"{what} did not come in {seconds} s"
+        time.sleep(0.02)
+    return value
+
+
+@pytest.fixture
+def slipway():
+    """slipway("config", "show", ...): the finished process, with its texts."""
+    def run(*words, **environment):
+        return subprocess.run([PROGRAM, *words], env=clean_environment(**environment), timeout=60, check=False,
+                              stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    return run
+
+
+class Server:
+    def __init__(self, folder, settings=(), environment=None):
+        self.log = folder / "log"
+        words = [PROGRAM, "serve", "--config", "/dev/null", "--set", "server.listen=127.0.0.1:0",
+                 "--set", f"storage.root={folder}/root", "--set", "storage.min_free=0"]
+        for setting in settings:
+            words += ["--set", setting]
+        with open(self.log, "wb") as log:
+            self.child = subprocess.Popen(words, env=clean_environment(**environment or {}), stderr=log,
+                                          stdin=subprocess.DEVNULL)
+        match = wait_for(self.listening, what="server.listening")
+        self.url = f"http://{match.group(1)}"
+
+    def text(self):
+        return self.log.read_text(errors="replace")
+
+    def listening(self):
+        assert self.child.poll() is None, self.text()
+        return re.search(r'msg=server\.listening address="?([0-9.]+:\d+)', self.text())
+
+    def get(self, path, seconds=10):
+        """Status and body; status 0 when nothing answers."""
+        try:
+            with urllib.request.urlopen(self.url + path, timeout=seconds) as reply:
+                return reply.status, reply.read().decode()
+        except urllib.error.HTTPError as reply:
+            return reply.code, reply.read().decode()
+        except OSError:
+            return 0, ""
+
+    def signal(self, number):
+        self.child.send_signal(number)
+
+    def wait(self, seconds=30):
+        return self.child.wait(seconds)
+
+    def end(self):
+        if self.child.poll() is None:
+            self.child.kill()
+            self.child.wait()
+
+
+@pytest.fixture
+def serve(tmp_path):
+    """serve("key=value", ..., environment={}): a server that listens; killed after the test."""
+    servers = []
+
+    def start(*settings, environment=None):
+        folder = tmp_path / str(len(servers))
+        folder.mkdir()
+        servers.append(Server(folder, settings, environment))
+        return servers[-1]
+    yield start
+    for server in servers:
+        server.end()
+
+
+TERM, INT = signal.SIGTERM, signal.SIGINT

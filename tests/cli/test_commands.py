@@ -1,0 +1,75 @@
+"""test_commands.py - options, settings and messages of the commands, as a person types them."""
+import pathlib
+
+import pytest
+
+TOP = pathlib.Path(__file__).resolve().parents[2]
+
+
+def test_help_lists_every_command(slipway):
+    said = slipway("help")
+    assert said.returncode == 0
+    for command in ("serve", "config show", "config check", "version", "help"):
+        assert f"slipway {command}" in said.stdout
+
+
+def test_no_command_is_a_usage_error(slipway):
+    said = slipway()
+    assert said.returncode == 2 and "usage:" in said.stderr and said.stdout == ""
+
+
+@pytest.mark.parametrize("words", [["frobnicate"], ["config"], ["serve", "--sett", "a=b"], ["serve", "--config"],
+                                   ["config", "show", "extra"]])
+def test_what_is_not_understood_is_a_usage_error(slipway, words):
+    assert slipway(*words).returncode == 2
+
+
+def test_version(slipway):
+    said = slipway("version")
+    assert said.returncode == 0 and said.stdout.startswith("slipway ")
+
+
+def test_config_show_defaults_is_the_file_in_conf(slipway):
+    said = slipway("config", "show", "--defaults", SLIPWAY_LOG_LEVEL="error")
+    assert said.stdout == (TOP / "conf/slipway.yml").read_text()
+
+
+def test_the_file_in_conf_is_accepted(slipway):
+    said = slipway("serve", "-t", "--config", str(TOP / "conf/slipway.yml"))
+    assert (said.returncode, said.stderr) == (0, "")
+
+
+def test_config_show_tells_origins(slipway, tmp_path):
+    file = tmp_path / "c.yml"
+    file.write_text("gc:\n  grace: 48h\n")
+    said = slipway("config", "show", "--origin", "--config", str(file), "--set=log.level=debug",
+                   SLIPWAY_DELETE_TAGS="false")
+    assert said.returncode == 0
+    assert f"  grace: 48h # {file}:2\n" in said.stdout
+    assert '  level: "debug" # --set\n' in said.stdout
+    assert "  tags: false # SLIPWAY_DELETE_TAGS\n" in said.stdout
+    assert "  undo: 24h # default\n" in said.stdout
+
+
+@pytest.mark.parametrize("words", [["serve", "-t"], ["serve", "--check"], ["config", "check"], ["serve"]])
+def test_every_mistake_is_listed(slipway, tmp_path, words):
+    file = tmp_path / "c.yml"
+    file.write_text("storage:\n  rot: /x\nlog: {level: loud}\n")
+    said = slipway(*words, "--config", str(file))
+    assert said.returncode == 1
+    assert said.stderr.splitlines() == [
+        f"{file}:2:3: storage.rot: unknown key, did you mean storage.root?",
+        f'{file}:3:14: log.level: expected debug|info|warning|error, found "loud"']
+
+
+def test_open_to_others_only_when_told(slipway):
+    words = ["serve", "-t", "--config", "/dev/null", "--set", "server.listen=0.0.0.0:0"]
+    said = slipway(*words)
+    assert said.returncode == 1 and "auth.insecure_open" in said.stderr
+    assert slipway(*words, "--set", "auth.insecure_open=true").returncode == 0
+
+
+def test_unknown_variable_warns(slipway):
+    said = slipway("config", "check", "--config", "/dev/null", SLIPWAY_STORAGE_ROT="/x", SLIPWAY_PORT="tcp://1.2.3.4:5")
+    assert said.returncode == 0
+    assert said.stderr == "SLIPWAY_STORAGE_ROT: no such setting, did you mean SLIPWAY_STORAGE_ROOT?\n"

@@ -1,0 +1,123 @@
+"""test_life.py - from start to end of the serving process: probes, signals, drain, the service manager."""
+import socket
+import time
+
+from conftest import INT, TERM, wait_for
+
+
+def begin_upload(server):
+    """A connection in the middle of a body: (socket, what is missing)."""
+    host, port = server.url.removeprefix("http://").split(":")
+    connection = socket.create_connection((host, int(port)), timeout=10)
+    connection.sendall(b"PUT /v2/a/manifests/t HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+                       b"Content-Length: 4\r\n\r\n{}")
+    return connection, b"  "
+
+
+def test_probes_answer_while_serving(serve):
+    server = serve()
+    assert server.get("/livez") == (200, "ok\n")
+    assert server.get("/startupz") == (200, "ok\n")
+    assert server.get("/readyz") == (200, "ready\n")
+
+
+def test_not_ready_when_space_is_low(serve):
+    server = serve("storage.min_free=8000000TiB")
+    assert server.get("/livez")[0] == 200
+    assert server.get("/readyz")[0] == 503
+
+
+def test_term_and_int_end_with_zero(serve):
+    for number in (TERM, INT):
+        server = serve()
+        server.signal(number)
+        assert server.wait() == 0
+        assert "msg=server.stopped" in server.text()
+
+
+def test_shutdown_delay_serves_but_is_not_ready(serve):
+    server = serve("server.shutdown_delay=2s")
+    server.signal(TERM)
+    wait_for(lambda: server.get("/readyz") == (503, "shutting down\n"), 1.5, "not ready")
+    assert server.get("/v2/")[0] == 200
+    assert server.get("/livez")[0] == 200
+    assert server.wait() == 0
+
+
+def test_drain_lets_a_request_finish(serve):
+    server = serve()
+    connection, rest = begin_upload(server)
+    time.sleep(0.2)
+    server.signal(TERM)
+    wait_for(lambda: server.get("/livez", 1)[0] == 0, 5, "refusing new connections")
+    connection.sendall(rest)
+    answer = connection.recv(65536)
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b"onnection: close" in answer
+    connection.close()
+    assert server.wait() == 0
+
+
+def test_drain_ends_at_its_timeout(serve):
+    server = serve("server.drain_timeout=1s")
+    connection, _ = begin_upload(server)
+    time.sleep(0.2)
+    started = time.monotonic()
+    server.signal(TERM)
+    assert server.wait() == 0
+    assert 0.8 < time.monotonic() - started < 8
+    connection.close()
+
+
+def test_second_signal_ends_at_once(serve):
+    server = serve("server.shutdown_delay=1h")
+    server.signal(TERM)
+    wait_for(lambda: "msg=server.stopping" in server.text(), what="server.stopping")
+    server.signal(TERM)
+    assert server.wait(5) == 128 + TERM
+
+
+def test_one_process_owns_a_root(serve, slipway):
+    server = serve()
+    root = server.log.parent / "root"
+    said = slipway("serve", "--config", "/dev/null", "--set", f"storage.root={root}", "--set", "server.listen=127.0.0.1:0")
+    assert said.returncode == 1
+    assert "msg=server.failed" in said.stderr
+    assert server.get("/readyz")[0] == 200
+
+
+def test_address_in_use_is_told(serve, slipway, tmp_path):
+    server = serve()
+    address = server.url.removeprefix("http://")
+    said = slipway("serve", "--config", "/dev/null", "--set", f"storage.root={tmp_path}/other", "--set",
+                   f"server.listen={address}")
+    assert said.returncode == 1
+    assert "msg=server.failed" in said.stderr and address in said.stderr
+
+
+def test_service_manager_is_told(serve, tmp_path):
+    path = str(tmp_path / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(path)
+        manager.settimeout(10)
+        server = serve(environment={"NOTIFY_SOCKET": path})
+        assert manager.recv(100) == b"READY=1"
+        server.signal(TERM)
+        assert manager.recv(100) == b"STOPPING=1"
+        assert server.wait() == 0
+
+
+def test_descriptor_limit_is_raised(serve):
+    server = serve()
+    line = next(line for line in open(f"/proc/{server.child.pid}/limits") if line.startswith("Max open files"))
+    soft, hard = line.split()[3:5]
+    assert soft == hard
+
+
+def test_json_log(serve, slipway):
+    import json
+    said = slipway("serve", "--config", "/dev/null", "--set", "storage.root=/dev/null/x", "--set", "log.format=json",
+                   "--set", "server.listen=127.0.0.1:0")
+    lines = [json.loads(line) for line in said.stderr.splitlines()]
+    assert [line["msg"] for line in lines] == ["server.starting", "server.failed"]
+    assert said.returncode == 1
