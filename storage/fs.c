@@ -265,6 +265,8 @@ static int fs_writer_commit(struct blob_writer *writer, const struct digest *dig
     char text[DIGEST_TEXT_MAX];
 
     assert_worker_thread();
+    if (writer_stand(writer, writer->offset, err) < 0) /* what a failed append left goes */
+        return -1;
     digest_text(digest, text);
     /* A help for whoever lost the database; not every file system can. */
     (void)fsetxattr(writer->fd, DIGEST_ATTRIBUTE, text, strlen(text), 0);

@@ -118,7 +118,7 @@ void session_release(struct session *session)
     bool wrote = session->writer != NULL;
     blobs->driver->writer_close(session->writer);
     /* Its locator is in trash; the sweep may have looked before our last append made the file. */
-    bool trash = session->state == SESSION_GONE || session->state == SESSION_LOST;
+    bool trash = session->state == SESSION_TRASHED || session->state == SESSION_LOST;
     if (wrote && trash && blobs->driver->remove(blobs->self, &session->locator, 1, &ignored) < 0)
         error_clear(&ignored);
     free(session);
@@ -306,7 +306,7 @@ void upload_table_forget(struct upload_table *table, const char *locator)
                 found = session;
     if (found != NULL) {
         found->references++;
-        session_end(found, SESSION_GONE);
+        session_end(found, SESSION_TRASHED);
     }
     pthread_mutex_unlock(&table->lock);
     if (found != NULL)

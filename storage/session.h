@@ -21,9 +21,10 @@ enum {
 
 enum session_state {
     SESSION_LIVE,
-    SESSION_LEFT, /* no longer in memory; its row, if there is one, decides */
-    SESSION_GONE, /* its locator is in trash: cancelled, expired, mismatched */
-    SESSION_LOST, /* the same, because a sync failed */
+    SESSION_LEFT,    /* no longer in memory; its row, if there is one, decides */
+    SESSION_GONE,    /* its row is gone; what became of its bytes the database knows */
+    SESSION_TRASHED, /* its locator is in trash for certain: cancelled, expired, mismatched */
+    SESSION_LOST,    /* the same, because a sync failed */
 };
 
 /* Members are guarded by the table's lock. Those marked (owner) belong to the thread inside a call

@@ -228,7 +228,7 @@ static int session_enter(const struct upload *upload, struct error *err)
     int status = 0;
 
     pthread_mutex_lock(&upload->table->lock);
-    if (session->state == SESSION_GONE)
+    if (session->state == SESSION_GONE || session->state == SESSION_TRASHED)
         status = unknown(err);
     else if (session->state == SESSION_LOST || session->failed)
         status = lost(err);
@@ -400,7 +400,7 @@ static int finish_mismatch(struct session *session, struct error *err) ON(worker
     int cancelled = meta_upload_cancel(session->table->store->meta, slice_of(session->repository),
                                        slice_of(session->id), &failure);
 
-    session_finish(session, cancelled == 0 ? SESSION_GONE : SESSION_LEFT);
+    session_finish(session, cancelled == 0 ? SESSION_TRASHED : SESSION_LEFT);
     return error_set(err, ERROR_DIGEST_INVALID, "content does not match its digest");
 }
 
@@ -427,8 +427,9 @@ static int finish(struct session *session, const struct digest *claimed, struct 
     }
     int status = meta_upload_finish(store->meta, slice_of(session->repository),
                                     slice_of(session->id), &blob, NULL, err);
-    /* On failure its row decides, read anew by the next claim: the commit may have happened. */
-    session_finish(session, err->code == ERROR_BLOB_UPLOAD_UNKNOWN ? SESSION_GONE : SESSION_LEFT);
+    /* After a failure its row decides, read anew by the next claim: the commit may have happened,
+     * so nothing is removed here. */
+    session_finish(session, SESSION_LEFT);
     if (status == 0)
         *out = blob;
     return status;
@@ -458,7 +459,7 @@ int storage_upload_cancel(struct storage *store, struct slice repository, struct
     struct session *session = session_find(table, repository, id);
     if (session != NULL) {
         session->references++;
-        session_end(session, SESSION_GONE);
+        session_end(session, SESSION_TRASHED);
     }
     pthread_mutex_unlock(&table->lock);
     if (session != NULL)
