@@ -112,7 +112,10 @@ int v2_manifest_delete(struct request *request, struct reply *reply, struct erro
 
 /* --- end-7: PUT --- */
 
-enum { TAGS_MAX = 100 }; /* MPUT-25 */
+enum {
+    TAGS_MAX = 100, /* MPUT-25 */
+    TAG_LINES_MAX = 50,
+};
 
 /* One push while it is put together. Freed with push_drop. */
 struct push {
@@ -259,7 +262,24 @@ static int push_conditions(const struct request *request, struct push *push, str
     return match.at == NULL ? 0 : condition_match(request, match, push, err);
 }
 
-/* Spec: MPUT-21, MPUT-22, MPUT-25. */
+/* A line for each tag, or one list when they are many: there are clients that refuse a head of more
+ * than a hundred lines. Spec: MPUT-25. */
+static void tags_answer(struct reply *reply, const struct push *push)
+{
+    OWNED(buffer_drop) struct buffer list = BUFFER_NONE;
+    bool lines = push->put.tag_count <= TAG_LINES_MAX;
+
+    for (size_t i = 0; i < push->put.tag_count; i++) {
+        if (lines)
+            reply_header_slice(reply, "OCI-Tag", push->tags[i]);
+        else
+            buffer_print(&list, "%s%.*s", i == 0 ? "" : ", ", SLICE_ARG(push->tags[i]));
+    }
+    if (!lines)
+        reply_header_slice(reply, "OCI-Tag", buffer_slice(&list));
+}
+
+/* Spec: MPUT-21, MPUT-22. */
 static void push_answer(const struct request *request, struct reply *reply, const struct push *push)
 {
     char text[DIGEST_TEXT_MAX];
@@ -268,8 +288,7 @@ static void push_answer(const struct request *request, struct reply *reply, cons
     if (digest_is_set(&push->put.subject))
         reply_header_slice(reply, "OCI-Subject", slice_of(digest_text(&push->put.subject, text)));
     if (names_digest(request->reference))
-        for (size_t i = 0; i < push->put.tag_count; i++)
-            reply_header_slice(reply, "OCI-Tag", push->tags[i]);
+        tags_answer(reply, push);
     if (push->missing.count > 0)
         render_warning(reply, SLICE("accepted although the repository lacks content it names"));
 }
