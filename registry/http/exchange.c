@@ -261,10 +261,13 @@ static int target_decode(struct exchange *exchange, const struct head *head)
     request->path = (struct slice){path, size};
     if (has_control(request->path))
         return error_set(&exchange->err, ERROR_BAD_REQUEST, "the path has control characters");
-    if (!query_parse(head->query, query, exchange->parameters, &request->parameter_count))
-        return error_set(&exchange->err, ERROR_BAD_REQUEST,
-                         "the query is badly escaped or has too many parameters");
-    return 0;
+    if (query_parse(head->query, query, exchange->parameters, &request->parameter_count))
+        return 0;
+    if (request->parameter_count < HEAD_PARAMETERS_MAX)
+        return error_set(&exchange->err, ERROR_BAD_REQUEST, "the query is badly escaped");
+    error_set(&exchange->err, ERROR_BAD_REQUEST, "the query has more than %d parameters",
+              HEAD_PARAMETERS_MAX);
+    return error_set_status(&exchange->err, 414);
 }
 
 static void allow_header(struct reply *reply, int allowed)

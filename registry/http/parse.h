@@ -10,7 +10,7 @@
 
 enum {
     HEAD_HEADERS_MAX = 100,
-    HEAD_PARAMETERS_MAX = 64,
+    HEAD_PARAMETERS_MAX = 128, /* a push may name 100 tags (MPUT-25) */
 };
 
 enum head_outcome {
@@ -44,7 +44,8 @@ enum head_outcome head_parse(char *bytes, size_t size, size_t previous, struct h
 enum method method_parse(struct slice text);
 
 /* Splits and decodes a query into at most HEAD_PARAMETERS_MAX parameters. `storage` holds at least
- * query.size bytes and must outlive them. False when an escape is malformed or there are more. */
+ * query.size bytes and must outlive them. False when an escape is malformed or there are more;
+ * then *count is HEAD_PARAMETERS_MAX. */
 bool query_parse(struct slice query, char *storage, struct parameter *out, size_t *count);
 
 /* --- chunked transfer coding: RFC 9112 section 7.1, strictly --- */
