@@ -10,8 +10,8 @@ bool cli_config_load(const struct cli_options *options, struct config *config)
     OWNED(config_report_drop) struct config_report report = {BUFFER_NONE, BUFFER_NONE};
     bool fine = config_load(config, &options->inputs, &report);
 
-    fwrite(report.warnings.at, 1, report.warnings.size, stderr);
-    fwrite(report.errors.at, 1, report.errors.size, stderr);
+    fprintf(stderr, "%.*s", SLICE_ARG(buffer_slice(&report.warnings)));
+    fprintf(stderr, "%.*s", SLICE_ARG(buffer_slice(&report.errors)));
     return fine;
 }
 
