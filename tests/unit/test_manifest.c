@@ -606,7 +606,7 @@ static void test_manifest_referrers_are_split_by_size(void **state)
     struct digest subject = digest_text_of("subject");
     uint64_t cursor = 0;
     size_t count = 0, pages = 0;
-    char text[16];
+    char text[32];
 
     for (int i = 0; i < 10; i++) {
         snprintf(text, sizeof(text), "referrer %d", i);
