@@ -123,7 +123,7 @@ static int resolve(struct db_tx *tx, struct push *push, struct resolved *item, b
     if (item->child != 0 || item->blob != 0)
         return 0;
     item->size = (int64_t)link->size;
-    if (!link->may_be_missing && !push->meta->accept_missing)
+    if (!link->may_be_missing)
         missing_add(push->missing, &link->digest);
     return 0;
 }
@@ -149,7 +149,7 @@ static int resolve_all(struct db_tx *tx, struct push *push, struct error *err)
             return -1;
         push->total_size = add_size(push->total_size, push->children.items[i].size);
     }
-    if (push->missing->count > 0)
+    if (push->missing->count > 0 && !push->meta->accept_missing)
         return error_set(err, ERROR_MANIFEST_BLOB_UNKNOWN,
                          "the manifest names content that is not in this repository");
     return 0;

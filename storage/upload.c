@@ -221,6 +221,12 @@ int storage_upload_claim(struct storage *store, struct slice repository, struct 
     return 0;
 }
 
+static int taken_over(struct error *err)
+{
+    error_set(err, ERROR_BLOB_UPLOAD_INVALID, "another request took the upload over");
+    return error_set_status(err, STATUS_RANGE);
+}
+
 /* Begins a call of the owner: its thread may use what session.h marks (owner). */
 static int session_enter(const struct upload *upload, struct error *err)
 {
@@ -233,7 +239,7 @@ static int session_enter(const struct upload *upload, struct error *err)
     else if (session->state == SESSION_LOST || session->failed)
         status = lost(err);
     else if (session->owner != upload || session->state != SESSION_LIVE)
-        status = error_set(err, ERROR_BLOB_UPLOAD_INVALID, "another request took the upload over");
+        status = taken_over(err);
     else
         session->busy = true;
     pthread_mutex_unlock(&upload->table->lock);
