@@ -15,6 +15,12 @@ import xml.etree.ElementTree
 TOP = pathlib.Path(__file__).resolve().parents[1]
 
 
+def environment(**more):
+    """What sanitizers are told: every report ends the program; two leaks are libh2o's own."""
+    return {**os.environ, "LSAN_OPTIONS": f"suppressions={TOP}/tests/support/leaks.txt:print_suppressions=0",
+            "UBSAN_OPTIONS": "print_stacktrace=1", "TSAN_OPTIONS": "exitcode=66:second_deadlock_stack=1", **more}
+
+
 class Totals:
     def __init__(self):
         self.passed = self.failed = self.skipped = 0
@@ -34,10 +40,10 @@ def tell(name, passed, failed, skipped, started):
     print(f"{name}: {passed} passed, {failed} failed{more} ({time.monotonic() - started:.1f} s)", flush=True)
 
 
-def run_program(words, environment=None, seconds=600):
+def run_program(words, seconds=600, **more):
     """Exit status (None: it hung) and everything it said."""
     try:
-        done = subprocess.run(words, cwd=TOP, env={**os.environ, **(environment or {})}, timeout=seconds,
+        done = subprocess.run(words, cwd=TOP, env=environment(**more), timeout=seconds,
                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     except subprocess.TimeoutExpired as stuck:
         return None, (stuck.stdout or b"").decode(errors="replace")
@@ -49,7 +55,7 @@ def run_unit(build, totals):
     for source in sorted([*TOP.glob("tests/unit/test_*.c"), *TOP.glob("tests/drivers/test_*.c")]):
         started = time.monotonic()
         name = source.relative_to(TOP).with_suffix("")
-        status, text = run_program([build / name], {"CMOCKA_MESSAGE_OUTPUT": "TAP"})
+        status, text = run_program([build / name], CMOCKA_MESSAGE_OUTPUT="TAP")
         passed = len(re.findall(r"^ok \d+(?!.*# SKIP)", text, re.M))
         skipped = len(re.findall(r"^ok \d+.*# SKIP", text, re.M))
         failed = len(re.findall(r"^not ok ", text, re.M))
@@ -80,8 +86,8 @@ def run_pytest(folder, build, totals, words):
     report.unlink(missing_ok=True)
     status = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", f"--junitxml={report}", *words, folder], cwd=TOP, check=False,
-        env={**os.environ, "SLIPWAY_BIN": str(build / "slipway"), "SLIPWAY_BUILD": str(build),
-             "PYTHONDONTWRITEBYTECODE": "1"}).returncode
+        env=environment(SLIPWAY_BIN=str(build / "slipway"), SLIPWAY_BUILD=str(build),
+                        PYTHONDONTWRITEBYTECODE="1")).returncode
     passed = failed = skipped = 0
     if report.exists():
         for suite in xml.etree.ElementTree.parse(report).getroot().iter("testsuite"):
