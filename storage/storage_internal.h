@@ -4,8 +4,6 @@
 #ifndef SLIPWAY_STORAGE_INTERNAL_H
 #define SLIPWAY_STORAGE_INTERNAL_H
 
-#include <time.h>
-
 #include "storage/cache.h"
 #include "storage/driver.h"
 #include "storage/storage.h"
@@ -27,15 +25,6 @@ struct storage {
     struct upload_table *uploads;
     struct sweep *sweep;
 };
-
-/* Every time in the database and the cache: microseconds since 1970. */
-static inline uint64_t storage_now_us(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_REALTIME, &now);
-    return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
-}
 
 /* session.c: the upload sessions in memory. Close before the database, when every claim was given
  * back: what they received is synced and recorded. Accepts NULL. */
