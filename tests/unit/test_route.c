@@ -1,0 +1,112 @@
+/* test_route.c - paths find their rows from the right end. */
+#include "registry/http/route.h"
+
+#include "tests/support/unit.h"
+
+static const struct route routes[] = {
+    {.pattern = "/v2/", .endpoint = "base", .methods = METHOD_GET},
+    {.pattern = "/v2", .endpoint = "base", .methods = METHOD_GET},
+    {.pattern = "/v2/_catalog", .endpoint = "catalog", .methods = METHOD_GET},
+    {.pattern = "/v2/<name>/tags/list", .endpoint = "tags", .methods = METHOD_GET},
+    {.pattern = "/v2/<name>/manifests/<reference>",
+     .endpoint = "read",
+     .methods = METHOD_GET | METHOD_HEAD},
+    {.pattern = "/v2/<name>/manifests/<reference>", .endpoint = "put", .methods = METHOD_PUT},
+    {.pattern = "/v2/<name>/blobs/uploads/", .endpoint = "start", .methods = METHOD_POST},
+    {.pattern = "/v2/<name>/blobs/uploads", .endpoint = "start", .methods = METHOD_POST},
+    {.pattern = "/v2/<name>/blobs/uploads/<id>", .endpoint = "patch", .methods = METHOD_PATCH},
+    {.pattern = "/v2/<name>/blobs/<digest>", .endpoint = "blob", .methods = METHOD_GET},
+};
+static const struct route_table table = {routes, LENGTH(routes)};
+
+/* Spec: ROUTE-01, NAME-14, HTTP-11, HTTP-14. */
+static void test_route_find_matches_from_the_right(void **state)
+{
+    static const struct {
+        enum method method;
+        const char *path, *endpoint, *name, *reference;
+    } cases[] = {
+        {METHOD_GET, "/v2/", "base", NULL, NULL},
+        {METHOD_GET, "/v2", "base", NULL, NULL},
+        {METHOD_GET, "/v2/_catalog", "catalog", NULL, NULL},
+        {METHOD_GET, "/v2/a/tags/list", "tags", "a", NULL},
+        {METHOD_GET, "/v2/tags/list/x/tags/list", "tags", "tags/list/x", NULL},
+        {METHOD_GET, "/v2/a/b/manifests/v1", "read", "a/b", "v1"},
+        {METHOD_HEAD, "/v2/a/manifests/manifests/v1", "read", "a/manifests", "v1"},
+        {METHOD_PUT, "/v2/v2/v2/manifests/v1", "put", "v2/v2", "v1"},
+        {METHOD_POST, "/v2/blobs/blobs/uploads/", "start", "blobs", NULL},
+        {METHOD_POST, "/v2/a/blobs/uploads/blobs/uploads", "start", "a/blobs/uploads", NULL},
+        {METHOD_PATCH, "/v2/a/blobs/uploads/7", "patch", "a", "7"},
+        {METHOD_GET, "/v2/a/blobs/uploads/blobs/d", "blob", "a/blobs/uploads", "d"},
+        {METHOD_GET, "/v2/A_/blobs/d", "blob", "A_", "d"}, /* the grammar is not ours */
+    };
+
+    (void)state;
+    for (size_t i = 0; i < LENGTH(cases); i++) {
+        struct request request = {.method = cases[i].method, .path = slice_of(cases[i].path)};
+        int allowed;
+        assert_int_equal(route_find(&table, &request, &allowed), ROUTE_FOUND);
+        assert_string_equal(request.route->endpoint, cases[i].endpoint);
+        assert_true((request.name.at == NULL) == (cases[i].name == NULL));
+        assert_true(slice_equal_text(request.name, cases[i].name));
+        assert_true((request.reference.at == NULL) == (cases[i].reference == NULL));
+        assert_true(slice_equal_text(request.reference, cases[i].reference));
+    }
+}
+
+static void test_route_find_knows_nothing_else(void **state)
+{
+    static const char *const cases[] = {
+        "",
+        "/",
+        "/v2/x",
+        "//v2/",
+        "/v2//",
+        "/v2//manifests/x",
+        "/v2/manifests/x",
+        "/v2/a/manifests/",
+        "/v2/a/manifests",
+        "/v2/a/manifests/x/",
+        "/v1/a/manifests/x",
+        "/v2a/manifests/x",
+        "v2/a/manifests/x",
+        "/v2/a/tags/list/",
+        "/v2/a/tags/List",
+        "/v2/blobs/uploads/",
+    };
+
+    (void)state;
+    for (size_t i = 0; i < LENGTH(cases); i++) {
+        struct request request = {.method = METHOD_GET, .path = slice_of(cases[i])};
+        int allowed;
+        if (route_find(&table, &request, &allowed) != ROUTE_UNKNOWN)
+            fail_msg("found: %s", cases[i]);
+        assert_null(request.route);
+    }
+}
+
+/* Spec: HTTP-13. Rows of one pattern are one resource. */
+static void test_route_find_tells_the_allowed_methods(void **state)
+{
+    struct request request = {.method = METHOD_DELETE, .path = SLICE("/v2/a/manifests/x")};
+    int allowed;
+
+    (void)state;
+    assert_int_equal(route_find(&table, &request, &allowed), ROUTE_METHOD);
+    assert_int_equal(allowed, METHOD_GET | METHOD_HEAD | METHOD_PUT);
+    assert_non_null(request.route);
+
+    request = (struct request){.method = METHOD_OTHER, .path = SLICE("/v2/")};
+    assert_int_equal(route_find(&table, &request, &allowed), ROUTE_METHOD);
+    assert_int_equal(allowed, METHOD_GET);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_route_find_matches_from_the_right),
+        cmocka_unit_test(test_route_find_knows_nothing_else),
+        cmocka_unit_test(test_route_find_tells_the_allowed_methods),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

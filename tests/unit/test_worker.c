@@ -1,0 +1,69 @@
+/* test_worker.c - every job runs once, on a worker, side by side, before the pool is closed. */
+#include "registry/http/worker.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "tests/support/unit.h"
+
+static atomic_int runs;
+
+static void count_run(struct worker_job *job)
+{
+    (void)job;
+    assert_worker_thread();
+    atomic_fetch_add(&runs, 1);
+}
+
+static void test_worker_pool_close_waits_for_queued_jobs(void **state)
+{
+    struct worker_job jobs[1000];
+    struct worker_pool *pool = worker_pool_open("test", 3);
+
+    (void)state;
+    atomic_store(&runs, 0);
+    for (size_t i = 0; i < LENGTH(jobs); i++) {
+        jobs[i].run = count_run;
+        worker_pool_submit(pool, &jobs[i]);
+    }
+    worker_pool_close(pool);
+    assert_int_equal(atomic_load(&runs), LENGTH(jobs));
+    worker_pool_close(NULL);
+}
+
+static pthread_barrier_t together;
+
+static void wait_run(struct worker_job *job)
+{
+    (void)job;
+    pthread_barrier_wait(&together);
+}
+
+/* Would hang if fewer than all threads were woken. */
+static void test_worker_pool_uses_all_its_threads(void **state)
+{
+    enum { THREADS = 4 };
+    struct worker_job jobs[THREADS];
+    struct worker_pool *pool = worker_pool_open("test", THREADS);
+
+    (void)state;
+    pthread_barrier_init(&together, NULL, THREADS);
+    for (int round = 0; round < 100; round++) {
+        for (size_t i = 0; i < THREADS - 1; i++) {
+            jobs[i].run = wait_run;
+            worker_pool_submit(pool, &jobs[i]);
+        }
+        pthread_barrier_wait(&together);
+    }
+    worker_pool_close(pool);
+    pthread_barrier_destroy(&together);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_worker_pool_close_waits_for_queued_jobs),
+        cmocka_unit_test(test_worker_pool_uses_all_its_threads),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
