@@ -10,6 +10,8 @@
  *   connection is closed; opened anew, SQLite replays the part of the WAL whose checksums hold, and
  *   a checkpoint writes and syncs it again --> UP
  *
+ * The WAL is a file written from its start again once all of it has been moved; while commits never
+ * cease, that moment has to be made: the writer moves the last pages itself, between two commits.
  * The WAL is synced by each durable commit (synchronous=FULL). A commit whose works all may be lost
  * runs with NORMAL: then the checkpointer syncs it within a second. */
 #include <errno.h>
@@ -27,9 +29,9 @@ enum {
     READERS_DEFAULT = 8,
     COMMIT_WORKS_MAX = 256,     /* of each priority */
     BACKGROUND_US_MAX = 5000,   /* a commit */
-    CHECKPOINT_PAGES = 1000,    /* of WAL: then the checkpointer starts at once */
+    CHECKPOINT_PAGES = 1000,    /* not moved yet: then the checkpointer starts at once */
     CHECKPOINT_DELAY_MS = 1000, /* at the latest after a commit that was not synced */
-    TRUNCATE_PAGES = 16384,     /* 64 MiB: shrink the WAL as well */
+    REWIND_PAGES = 4000,        /* 16 MiB: the writer makes it begin anew */
     DOWN_READ_WAIT_MS = 1000,
     REOPEN_DELAY_MS = 1000,
 };
@@ -49,9 +51,10 @@ struct database {
     int out;    /* readers in use */
     bool down;
     bool closing;
-    int wal_pages;  /* as of the last commit */
-    bool unsynced;  /* commits nobody has synced */
-    bool io_failed; /* in the checkpointer */
+    struct wal_state wal; /* as of the last commit and the last checkpoint */
+    bool rewind_due;      /* the WAL has become long */
+    bool unsynced;        /* commits nobody has synced */
+    bool io_failed;       /* in the checkpointer */
 };
 
 static int64_t now_us(void)
@@ -66,6 +69,7 @@ static const char PRAGMAS_WRITER[] = "PRAGMA journal_mode = WAL;"
                                      "PRAGMA synchronous = FULL;"
                                      "PRAGMA wal_autocheckpoint = 0;"
                                      "PRAGMA foreign_keys = ON;"
+                                     "PRAGMA journal_size_limit = 67108864;"
                                      "PRAGMA secure_delete = OFF;"
                                      "PRAGMA temp_store = MEMORY;"
                                      "PRAGMA cache_size = -4096;"
@@ -182,13 +186,20 @@ static int begin(struct connection *writer, bool durable, struct error *err)
     return connection_run(writer, "BEGIN IMMEDIATE", err);
 }
 
+static bool wal_is_due(const struct database *db)
+{
+    return db->wal.pages - db->wal.moved >= CHECKPOINT_PAGES;
+}
+
 /* After COMMIT: what the checkpointer has to know. */
 static void committed(struct database *db, bool durable)
 {
     pthread_mutex_lock(&db->lock);
     db->unsynced = !durable;
-    db->wal_pages = db->writer->wal_pages;
-    if (db->unsynced || db->wal_pages >= CHECKPOINT_PAGES)
+    db->wal.pages = db->writer->wal_pages;
+    if (db->wal.moved > db->wal.pages)
+        db->wal.moved = 0; /* it began anew */
+    if (db->unsynced || wal_is_due(db))
         pthread_cond_broadcast(&db->changed);
     pthread_mutex_unlock(&db->lock);
 }
@@ -349,12 +360,12 @@ static void close_readers(struct database *db)
 static int reopen(struct database *db, struct error *err)
 {
     OWNED(connection_drop) struct connection *writer = NULL;
-    int left = 0;
+    struct wal_state wal = {0, 0};
 
     if (connection_open(&writer, db->options.path, PRAGMAS_WRITER, err) < 0 ||
-        connection_checkpoint(writer, true, &left, err) < 0)
+        connection_checkpoint(writer, true, &wal, err) < 0)
         return -1;
-    if (left > 0)
+    if (wal.pages > wal.moved)
         return error_set(err, ERROR_UNAVAILABLE, "metadata is being recovered");
     db->writer = TAKE(writer);
     return 0;
@@ -405,6 +416,21 @@ static bool recovery_due(struct database *db)
     return due || db->writer->io_failed;
 }
 
+/* Between two commits no page is added: once the rest is moved the next commit begins at the start
+ * of the WAL, unless a reader still needs it. Never waits. */
+static void rewind_if_due(struct database *db)
+{
+    struct wal_state wal = {0, 0};
+    struct error ignored = {0}; /* a failed sync is noted in the connection */
+
+    pthread_mutex_lock(&db->lock);
+    bool due = db->rewind_due;
+    db->rewind_due = false;
+    pthread_mutex_unlock(&db->lock);
+    if (due)
+        connection_checkpoint(db->writer, false, &wal, &ignored);
+}
+
 static void *writer_main(void *arg)
 {
     struct database *db = arg;
@@ -420,6 +446,8 @@ static void *writer_main(void *arg)
             commit_one(db, members.first);
         else if (members.first != NULL)
             commit_together(db, &members);
+        if (db->writer != NULL)
+            rewind_if_due(db);
         if (db->writer != NULL && recovery_due(db))
             recover(db);
     }
@@ -434,10 +462,10 @@ static bool checkpoint_wait(struct database *db)
     int waited = 0;
 
     pthread_mutex_lock(&db->lock);
-    while (!db->closing && (db->down || (!db->unsynced && db->wal_pages < CHECKPOINT_PAGES)))
+    while (!db->closing && (db->down || (!db->unsynced && !wal_is_due(db))))
         pthread_cond_wait(&db->changed, &db->lock);
     struct timespec until = monotonic_after(CHECKPOINT_DELAY_MS);
-    while (!db->closing && waited == 0 && db->wal_pages < CHECKPOINT_PAGES)
+    while (!db->closing && waited == 0 && !wal_is_due(db))
         waited = pthread_cond_timedwait(&db->changed, &db->lock, &until);
     bool go_on = !db->closing;
     db->unsynced = false;
@@ -446,22 +474,26 @@ static bool checkpoint_wait(struct database *db)
 }
 
 /* Readers of an old snapshot may keep pages from being moved: then the next one does. */
+static void note_checkpoint(struct database *db, struct wal_state wal)
+{
+    pthread_mutex_lock(&db->lock);
+    db->wal.moved = wal.moved <= db->wal.pages ? wal.moved : 0;
+    db->unsynced |= wal.moved < wal.pages;
+    db->rewind_due = wal.pages >= REWIND_PAGES;
+    pthread_mutex_unlock(&db->lock);
+}
+
 static void checkpoint_once(struct database *db)
 {
     struct connection *reader = NULL;
+    struct wal_state wal = {0, 0};
     struct error err = {0};
-    int left = 0;
 
     if (reader_take(db, &reader, &err) < 0)
         return;
-    int result = connection_checkpoint(reader, false, &left, &err);
-    pthread_mutex_lock(&db->lock);
-    bool large = db->wal_pages >= TRUNCATE_PAGES;
-    db->wal_pages = left;
-    pthread_mutex_unlock(&db->lock);
-    if (result == 0 && large)
-        result = connection_checkpoint(reader, true, &left, &err);
-    if (result < 0 && reader->io_failed) {
+    if (connection_checkpoint(reader, false, &wal, &err) == 0)
+        note_checkpoint(db, wal);
+    if (reader->io_failed) {
         pthread_mutex_lock(&db->lock);
         db->io_failed = true;
         pthread_mutex_unlock(&db->lock);
@@ -543,7 +575,7 @@ void commit_close(void *self)
 {
     struct database *db = self;
     struct error ignored = {0};
-    int left;
+    struct wal_state wal;
 
     db_queue_close(&db->queue);
     pthread_join(db->writer_thread, NULL);
@@ -554,7 +586,7 @@ void commit_close(void *self)
     pthread_join(db->checkpoint_thread, NULL);
     close_readers(db);
     if (db->writer != NULL && !db->writer->io_failed)
-        connection_checkpoint(db->writer, true, &left, &ignored);
+        connection_checkpoint(db->writer, true, &wal, &ignored);
     database_free(db);
 }
 

@@ -153,9 +153,9 @@ int connection_open(struct connection **out, const char *path, const char *pragm
     sqlite3_extended_result_codes(connection->handle, 1);
     sqlite3_busy_timeout(connection->handle, BUSY_TIMEOUT_MS);
     sqlite3_db_config(connection->handle, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
-    sqlite3_wal_hook(connection->handle, note_wal, connection);
     if (connection_execute(connection, pragmas, err) < 0)
         return -1;
+    sqlite3_wal_hook(connection->handle, note_wal, connection); /* wal_autocheckpoint clears it */
     *out = TAKE(connection);
     return 0;
 }
@@ -165,16 +165,16 @@ bool connection_in_transaction(const struct connection *connection)
     return !sqlite3_get_autocommit(connection->handle);
 }
 
-int connection_checkpoint(struct connection *connection, bool truncate, int *left,
+int connection_checkpoint(struct connection *connection, bool truncate, struct wal_state *out,
                           struct error *err)
 {
     int mode = truncate ? SQLITE_CHECKPOINT_TRUNCATE : SQLITE_CHECKPOINT_PASSIVE;
-    int wal = 0, moved = 0;
-    int code = sqlite3_wal_checkpoint_v2(connection->handle, NULL, mode, &wal, &moved);
+    int pages = 0, moved = 0;
+    int code = sqlite3_wal_checkpoint_v2(connection->handle, NULL, mode, &pages, &moved);
 
     if (code != SQLITE_OK && code != SQLITE_BUSY)
         return fail(connection, err);
-    *left = wal < 0 ? 0 : wal - moved;
+    *out = (struct wal_state){pages < 0 ? 0 : pages, moved < 0 ? 0 : moved};
     return 0;
 }
 

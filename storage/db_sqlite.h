@@ -29,9 +29,14 @@ int connection_execute(struct connection *connection, const char *script, struct
 int connection_run(struct connection *connection, const char *sql, struct error *err);
 /* A transaction is open. SQLite ends it by itself on some failures. */
 bool connection_in_transaction(const struct connection *connection);
-/* Moves the WAL into the database file, syncing both. *left: pages not moved because of readers.
- * truncate waits for the readers and empties the WAL. */
-int connection_checkpoint(struct connection *connection, bool truncate, int *left,
+struct wal_state {
+    int pages; /* in the WAL */
+    int moved; /* of them, in the database file as well, synced */
+};
+
+/* Moves the WAL into the database file, syncing both, as far as readers of old snapshots let it.
+ * truncate waits for them and empties the WAL. */
+int connection_checkpoint(struct connection *connection, bool truncate, struct wal_state *out,
                           struct error *err);
 
 /* --- the database: db_commit.c; functions of struct db_driver --- */

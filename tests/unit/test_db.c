@@ -465,6 +465,21 @@ static void test_db_loose_commit_is_synced_within_a_second(void **state)
     assert_true(sync_count > before);
 }
 
+/* Durable commits alone start the checkpointer too, or the WAL would grow for ever. */
+static void test_db_long_wal_is_moved_into_the_database(void **state)
+{
+    struct bench *bench = *state;
+    struct work large = {.name = "large", .db = bench->db, .size = 6 << 20};
+    struct stat file = {.st_size = 0};
+
+    assert_int_equal(write_work(&large), 0);
+    for (int i = 0; i < 300 && file.st_size < 6 << 20; i++) {
+        usleep(10000);
+        assert_int_equal(stat(bench->path, &file), 0);
+    }
+    assert_true(file.st_size >= 6 << 20);
+}
+
 /* --- readers --- */
 
 struct look_twice {
@@ -656,6 +671,7 @@ int main(void)
         TEST(test_db_works_of_many_threads_all_arrive),
         TEST(test_db_work_that_may_be_lost_is_not_synced_at_once),
         TEST(test_db_loose_commit_is_synced_within_a_second),
+        TEST(test_db_long_wal_is_moved_into_the_database),
         TEST(test_db_reader_sees_one_snapshot),
         TEST(test_db_more_threads_than_readers_wait_for_their_turn),
         TEST(test_db_full_harms_only_the_work_that_does_not_fit),
