@@ -374,20 +374,15 @@ static const struct blob_driver blob_driver_fs = {
 
 int blob_store_open_fs(struct blob_store *out, const char *root, struct error *err)
 {
-    struct buffer path = BUFFER_NONE;
+    OWNED(buffer_drop) struct buffer path = BUFFER_NONE;
 
     buffer_print(&path, "%s/blobs", root);
-    if ((mkdir(path.at, FOLDER_MODE) < 0 && errno != EEXIST)) {
-        error_set_errno(err, ERROR_UNAVAILABLE, errno, "folder %s cannot be made", path.at);
-        buffer_drop(&path);
+    if (mkdir(path.at, FOLDER_MODE) < 0 && errno != EEXIST)
+        return error_set_errno(err, ERROR_UNAVAILABLE, errno, "folder %s cannot be made", path.at);
+    if (folder_sync(root, err) < 0)
         return -1;
-    }
-    if (folder_sync(root, err) < 0) {
-        buffer_drop(&path);
-        return -1;
-    }
     struct fs *fs = memory_new(sizeof(*fs));
-    fs->blobs = path.at;
+    fs->blobs = TAKE(path.at);
     pthread_mutex_init(&fs->lock, NULL);
     *out = (struct blob_store){&blob_driver_fs, fs};
     return 0;

@@ -71,22 +71,16 @@ static int root_make(const char *root, struct error *err)
 
 static int root_lock(struct storage *store, struct error *err)
 {
-    struct buffer path = BUFFER_NONE;
+    const char *root = store->options.root;
+    OWNED(buffer_drop) struct buffer path = BUFFER_NONE;
 
-    buffer_print(&path, "%s/lock", store->options.root);
+    buffer_print(&path, "%s/lock", root);
     store->lock_fd = open(path.at, O_RDWR | O_CREAT | O_CLOEXEC, LOCK_MODE);
-    int failed = errno;
-    buffer_drop(&path);
-    if (store->lock_fd < 0)
-        return error_set_errno(err, ERROR_UNAVAILABLE, failed, "lock file of %s cannot be opened",
-                               store->options.root);
-    if (flock(store->lock_fd, LOCK_EX | LOCK_NB) == 0)
+    if (store->lock_fd >= 0 && flock(store->lock_fd, LOCK_EX | LOCK_NB) == 0)
         return 0;
     if (errno == EWOULDBLOCK)
-        return error_set(err, ERROR_UNAVAILABLE, "another process owns the storage root %s",
-                         store->options.root);
-    return error_set_errno(err, ERROR_UNAVAILABLE, errno, "storage root %s cannot be locked",
-                           store->options.root);
+        return error_set(err, ERROR_UNAVAILABLE, "another process owns the storage root %s", root);
+    return error_set_errno(err, ERROR_UNAVAILABLE, errno, "storage root %s cannot be locked", root);
 }
 
 /* "" when it cannot be read: then every boot counts as another one. */

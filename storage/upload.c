@@ -51,7 +51,7 @@ int storage_upload_start(struct storage *store, struct slice repository,
 /* --- what a session's file and row say --- */
 
 /* The row, and how many bytes the file holds. BLOB_UPLOAD_UNKNOWN also when the file holds less
- * than the client was told: such a session is discarded. */
+ * than the row says: such a session is discarded. */
 static int session_read(struct storage *store, struct slice repository, struct slice id,
                         struct meta_upload *row, uint64_t *size, struct error *err)
     ON(worker_thread)
@@ -61,7 +61,7 @@ static int session_read(struct storage *store, struct slice repository, struct s
     if (meta_upload_find(store->meta, repository, id, row, err) < 0 ||
         store->blobs.driver->size(store->blobs.self, row->locator, size, err) < 0)
         return -1;
-    if (*size >= row->received && *size >= row->synced)
+    if (*size >= row->synced)
         return 0;
     if (meta_upload_cancel(store->meta, repository, id, err) < 0)
         return -1;
@@ -505,7 +505,7 @@ int storage_upload_status(struct storage *store, struct slice repository, struct
 /* --- after a power cut --- */
 
 /* upload (2): cuts the file back to what the checkpoint backs. */
-static int recover_session(struct storage *store, struct meta_upload *row, struct error *err)
+static int recover_session(struct storage *store, const struct meta_upload *row, struct error *err)
     ON(worker_thread)
 {
     const struct blob_store *blobs = &store->blobs;
@@ -516,15 +516,12 @@ static int recover_session(struct storage *store, struct meta_upload *row, struc
         return -1;
     if (size < row->synced)
         return meta_upload_discard(store->meta, row->id, err);
-    if (size > row->synced) {
-        if (blobs->driver->writer_open(blobs->self, row->locator, row->synced, &writer, err) < 0)
-            return -1;
-        blobs->driver->writer_close(writer);
-    }
-    if (row->received == row->synced)
+    if (size == row->synced)
         return 0;
-    row->received = row->synced;
-    return meta_upload_checkpoint(store->meta, row, err);
+    if (blobs->driver->writer_open(blobs->self, row->locator, row->synced, &writer, err) < 0)
+        return -1;
+    blobs->driver->writer_close(writer);
+    return 0;
 }
 
 int upload_recover(struct storage *store, struct error *err)

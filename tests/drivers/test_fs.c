@@ -235,6 +235,21 @@ static void test_fs_failed_append_leaves_it_where_it_stood(void **state)
     content_is(bench, "hello again");
 }
 
+/* What a failed append could not take back must not become part of the blob. */
+static void test_fs_commit_cuts_what_was_not_appended(void **state)
+{
+    struct bench *bench = *state;
+    struct blob_writer *writer = writer_at(bench, 0);
+    char path[FOLDER_MAX + 100];
+
+    append(bench, writer, "hello");
+    snprintf(path, sizeof(path), "%s/blobs/%.2s/%s", bench->root, bench->locator, bench->locator);
+    assert_int_equal(truncate(path, 8), 0);
+    commit(bench, writer, "hello");
+    bench->store.driver->writer_close(writer);
+    content_is(bench, "hello");
+}
+
 static void test_fs_ready_tells_when_space_runs_out(void **state)
 {
     struct bench *bench = *state;
@@ -272,6 +287,7 @@ int main(void)
         TEST(test_fs_open_finds_damage),
         TEST(test_fs_removes_and_is_content_when_there_is_nothing),
         TEST(test_fs_failed_append_leaves_it_where_it_stood),
+        TEST(test_fs_commit_cuts_what_was_not_appended),
         TEST(test_fs_ready_tells_when_space_runs_out),
         TEST(test_fs_open_refuses_a_root_that_is_a_file),
     };
