@@ -59,6 +59,9 @@ $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
+# Tests play the part of every thread.
+$(BUILD)/tests/%.o: ALL_CFLAGS += $(if $(findstring clang,$(CC)),-Wno-thread-safety)
+
 # The schema files are part of the object (.incbin).
 $(BUILD)/storage/meta_schema.o: $(wildcard storage/schema/*.sql)
 
@@ -125,7 +128,9 @@ format: ## applies clang-format
 install: all ## into PREFIX, below DESTDIR when that is set
 	install -D -m 755 $(BUILD)/slipway $(DESTDIR)$(PREFIX)/bin/slipway
 	install -D -m 644 conf/slipway.yml $(DESTDIR)/etc/slipway/config.yml.example
-	install -D -m 644 conf/slipway.service $(DESTDIR)$(PREFIX)/lib/systemd/system/slipway.service
+	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system
+	sed "s|/usr/local/bin|$(PREFIX)/bin|" conf/slipway.service \
+		> $(DESTDIR)$(PREFIX)/lib/systemd/system/slipway.service
 
 clean: ## removes build/
 	rm -rf build

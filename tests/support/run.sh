@@ -8,7 +8,7 @@ cat <<TEXT
 Slipway serves on $listen, everything is kept in ./var, Ctrl-C ends it. In another terminal:
 
     docker pull debian:12 && docker tag debian:12 $listen/debian:12 && docker push $listen/debian:12
-    podman push --tls-verify=false IMAGE $listen/NAME:TAG
+    podman pull docker.io/library/debian:12 && podman push --tls-verify=false docker.io/library/debian:12 $listen/debian:12
     skopeo copy --dest-tls-verify=false docker://docker.io/library/debian:12 docker://$listen/debian:12
     curl http://$listen/v2/_catalog
 
