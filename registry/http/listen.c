@@ -210,8 +210,8 @@ static void accepted(struct listener *listener, int fd, const struct sockaddr_st
     int on = 1;
 
     if (refused && (listener->tls || before >= server->connections_max + REFUSED_MAX)) {
-        atomic_fetch_sub(&server->connections, 1);
         close(fd);
+        loop_connection_ended(loop);
         return;
     }
     if (!listener->local)

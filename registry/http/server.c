@@ -55,7 +55,8 @@ void loop_connection_ended(struct loop *loop)
 
     if (loop->listeners != NULL && h2o_timeout_is_linked(&loop->accept_retry))
         listeners_resume(loop);
-    if (atomic_fetch_sub(&server->connections, 1) == 1 && loop->draining) {
+    /* the server's flag, not the loop's: main may wait before the loop has heard of the drain */
+    if (atomic_fetch_sub(&server->connections, 1) == 1 && atomic_load(&server->draining)) {
         pthread_mutex_lock(&server->lock);
         pthread_cond_broadcast(&server->changed);
         pthread_mutex_unlock(&server->lock);
