@@ -1,4 +1,4 @@
-/* db_commit.c - SQLite: readers beside one writer that shares its commits, checkpoints, recovery.
+/* db_commit.c - SQLite: one writer that shares its commits, and recovery.
  * Touches  the database through its connections; the directory it lies in.
  * Never    SQLite's own functions (db_sqlite.c), a table of ours.
  *
@@ -22,39 +22,13 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "storage/db_queue.h"
 #include "storage/db_sqlite.h"
 
 enum {
     READERS_DEFAULT = 8,
-    COMMIT_WORKS_MAX = 256,     /* of each priority */
-    BACKGROUND_US_MAX = 5000,   /* a commit */
-    CHECKPOINT_PAGES = 1000,    /* not moved yet: then the checkpointer starts at once */
-    CHECKPOINT_DELAY_MS = 1000, /* at the latest after a commit that was not synced */
-    REWIND_PAGES = 4000,        /* 16 MiB: the writer makes it begin anew */
-    DOWN_READ_WAIT_MS = 1000,
+    COMMIT_WORKS_MAX = 256,   /* of each priority */
+    BACKGROUND_US_MAX = 5000, /* a commit */
     REOPEN_DELAY_MS = 1000,
-};
-
-struct database {
-    struct db_options options; /* path is a copy; immutable, as is all to the next blank line */
-    struct db_queue queue;
-    pthread_t writer_thread;
-    pthread_t checkpoint_thread;
-
-    struct connection *writer; /* the writer thread's own */
-
-    pthread_mutex_t lock; /* of what follows */
-    pthread_cond_t changed;
-    struct connection *idle;
-    int opened; /* readers, idle or out */
-    int out;    /* readers in use */
-    bool down;
-    bool closing;
-    struct wal_state wal; /* as of the last commit and the last checkpoint */
-    bool rewind_due;      /* the WAL has become long */
-    bool unsynced;        /* commits nobody has synced */
-    bool io_failed;       /* in the checkpointer */
 };
 
 static int64_t now_us(void)
@@ -74,95 +48,6 @@ static const char PRAGMAS_WRITER[] = "PRAGMA journal_mode = WAL;"
                                      "PRAGMA temp_store = MEMORY;"
                                      "PRAGMA cache_size = -4096;"
                                      "SELECT count(*) FROM sqlite_schema;";
-static const char PRAGMAS_READER[] = "PRAGMA synchronous = FULL;"
-                                     "PRAGMA wal_autocheckpoint = 0;"
-                                     "PRAGMA query_only = ON;"
-                                     "PRAGMA temp_store = MEMORY;"
-                                     "PRAGMA cache_size = -2048;";
-
-/* --- readers --- */
-
-static struct timespec monotonic_after(int ms)
-{
-    struct timespec at;
-
-    clock_gettime(CLOCK_MONOTONIC, &at);
-    at.tv_sec += ms / 1000;
-    at.tv_nsec += (long)(ms % 1000) * 1000000;
-    if (at.tv_nsec >= 1000000000) {
-        at.tv_sec++;
-        at.tv_nsec -= 1000000000;
-    }
-    return at;
-}
-
-/* An idle reader, or NULL with the right to open one. False while the database stays down. */
-static bool reader_claim(struct database *db, struct connection **out)
-{
-    struct timespec until = monotonic_after(DOWN_READ_WAIT_MS);
-    int waited = 0;
-
-    pthread_mutex_lock(&db->lock);
-    while (db->down && waited == 0)
-        waited = pthread_cond_timedwait(&db->changed, &db->lock, &until);
-    while (!db->down && db->idle == NULL && db->opened >= db->options.readers)
-        pthread_cond_wait(&db->changed, &db->lock);
-    bool up = !db->down;
-    *out = NULL;
-    if (up) {
-        db->out++;
-        if (db->idle == NULL) {
-            db->opened++;
-        } else {
-            *out = db->idle;
-            db->idle = (*out)->next;
-        }
-    }
-    pthread_mutex_unlock(&db->lock);
-    return up;
-}
-
-/* NULL: it could not be opened. */
-static void reader_give(struct database *db, struct connection *reader)
-{
-    pthread_mutex_lock(&db->lock);
-    db->out--;
-    if (reader == NULL) {
-        db->opened--;
-    } else {
-        reader->next = db->idle;
-        db->idle = reader;
-    }
-    pthread_cond_broadcast(&db->changed);
-    pthread_mutex_unlock(&db->lock);
-}
-
-static int reader_take(struct database *db, struct connection **out, struct error *err)
-{
-    if (!reader_claim(db, out))
-        return error_set(err, ERROR_UNAVAILABLE, "metadata is being recovered");
-    if (*out == NULL && connection_open(out, db->options.path, PRAGMAS_READER, err) < 0) {
-        reader_give(db, NULL);
-        return -1;
-    }
-    return 0;
-}
-
-int commit_read(void *self, db_run *run, void *arg, struct error *err)
-{
-    struct connection *reader = NULL;
-    struct error ignored = {0};
-
-    if (reader_take(self, &reader, err) < 0)
-        return -1;
-    int result = connection_run(reader, "BEGIN", err);
-    if (result == 0)
-        result = run(&reader->tx, arg, err);
-    if (connection_in_transaction(reader))
-        connection_run(reader, "ROLLBACK", &ignored);
-    reader_give(self, reader);
-    return result;
-}
 
 /* --- the writer: group commit --- */
 
@@ -184,11 +69,6 @@ static int begin(struct connection *writer, bool durable, struct error *err)
         writer->synced = durable;
     }
     return connection_run(writer, "BEGIN IMMEDIATE", err);
-}
-
-static bool wal_is_due(const struct database *db)
-{
-    return db->wal.pages - db->wal.moved >= CHECKPOINT_PAGES;
 }
 
 /* After COMMIT: what the checkpointer has to know. */
@@ -342,20 +222,6 @@ static void commit_together(struct database *db, struct db_members *members)
 
 /* --- recovery --- */
 
-static void close_readers(struct database *db)
-{
-    pthread_mutex_lock(&db->lock);
-    while (db->out > 0)
-        pthread_cond_wait(&db->changed, &db->lock);
-    while (db->idle != NULL) {
-        struct connection *reader = db->idle;
-        db->idle = reader->next;
-        connection_drop(&reader);
-        db->opened--;
-    }
-    pthread_mutex_unlock(&db->lock);
-}
-
 /* Opens the writer, replays the WAL and syncs all of it into the database file. */
 static int reopen(struct database *db, struct error *err)
 {
@@ -393,7 +259,7 @@ static void refuse_waiting(struct database *db, const struct error *why)
 static void recover(struct database *db)
 {
     set_down(db, true);
-    close_readers(db);
+    readers_close(db);
     connection_drop(&db->writer);
     while (db->writer == NULL) {
         struct error why = {0};
@@ -451,62 +317,6 @@ static void *writer_main(void *arg)
         if (db->writer != NULL && recovery_due(db))
             recover(db);
     }
-    return NULL;
-}
-
-/* --- checkpoints --- */
-
-/* Waits until there is something to do; false at the end. */
-static bool checkpoint_wait(struct database *db)
-{
-    int waited = 0;
-
-    pthread_mutex_lock(&db->lock);
-    while (!db->closing && (db->down || (!db->unsynced && !wal_is_due(db))))
-        pthread_cond_wait(&db->changed, &db->lock);
-    struct timespec until = monotonic_after(CHECKPOINT_DELAY_MS);
-    while (!db->closing && waited == 0 && !wal_is_due(db))
-        waited = pthread_cond_timedwait(&db->changed, &db->lock, &until);
-    bool go_on = !db->closing;
-    db->unsynced = false;
-    pthread_mutex_unlock(&db->lock);
-    return go_on;
-}
-
-/* Readers of an old snapshot may keep pages from being moved: then the next one does. */
-static void note_checkpoint(struct database *db, struct wal_state wal)
-{
-    pthread_mutex_lock(&db->lock);
-    db->wal.moved = wal.moved <= db->wal.pages ? wal.moved : 0;
-    db->unsynced |= wal.moved < wal.pages;
-    db->rewind_due = wal.pages >= REWIND_PAGES;
-    pthread_mutex_unlock(&db->lock);
-}
-
-static void checkpoint_once(struct database *db)
-{
-    struct connection *reader = NULL;
-    struct wal_state wal = {0, 0};
-    struct error err = {0};
-
-    if (reader_take(db, &reader, &err) < 0)
-        return;
-    if (connection_checkpoint(reader, false, &wal, &err) == 0)
-        note_checkpoint(db, wal);
-    if (reader->io_failed) {
-        pthread_mutex_lock(&db->lock);
-        db->io_failed = true;
-        pthread_mutex_unlock(&db->lock);
-        db_queue_poke(&db->queue);
-    }
-    reader_give(db, reader);
-}
-
-static void *checkpoint_main(void *arg)
-{
-    thread_role_current = ROLE_WORKER;
-    while (checkpoint_wait(arg))
-        checkpoint_once(arg);
     return NULL;
 }
 
@@ -584,7 +394,7 @@ void commit_close(void *self)
     pthread_cond_broadcast(&db->changed);
     pthread_mutex_unlock(&db->lock);
     pthread_join(db->checkpoint_thread, NULL);
-    close_readers(db);
+    readers_close(db);
     if (db->writer != NULL && !db->writer->io_failed)
         connection_checkpoint(db->writer, true, &wal, &ignored);
     database_free(db);

@@ -76,7 +76,8 @@ static int prepare(struct connection *connection, const char *sql, sqlite3_stmt 
     while (connection->statements[place].text != NULL &&
            connection->statements[place].text != sql) {
         place = (place + 1) % STATEMENTS;
-        assert(++tried < STATEMENTS);
+        tried++;
+        assert(tried < STATEMENTS);
     }
     if (connection->statements[place].text == NULL) {
         sqlite3_stmt *statement = NULL;

@@ -1,11 +1,13 @@
-/* db_sqlite.h - shared by db_sqlite.c (one connection, the table of functions) and db_commit.c
- * (which connection does what, and when).
+/* db_sqlite.h - shared by db_sqlite.c (one connection, the table of functions), db_readers.c (those
+ * that read, the WAL) and db_commit.c (the one that writes, recovery).
  * Touches  nothing by itself.
  * Never    included by others. */
 #ifndef SLIPWAY_STORAGE_DB_SQLITE_H
 #define SLIPWAY_STORAGE_DB_SQLITE_H
 
-#include "storage/db.h"
+#include <pthread.h>
+
+#include "storage/db_queue.h"
 
 /* --- one connection, for one thread at a time: db_sqlite.c --- */
 
@@ -39,11 +41,40 @@ struct wal_state {
 int connection_checkpoint(struct connection *connection, bool truncate, struct wal_state *out,
                           struct error *err);
 
-/* --- the database: db_commit.c; functions of struct db_driver --- */
+/* --- the database --- */
 
+struct database {
+    struct db_options options; /* path is a copy; immutable, as is all to the next blank line */
+    struct db_queue queue;
+    pthread_t writer_thread;
+    pthread_t checkpoint_thread;
+
+    struct connection *writer; /* the writer thread's own */
+
+    pthread_mutex_t lock; /* of what follows */
+    pthread_cond_t changed;
+    struct connection *idle;
+    int opened; /* readers, idle or out */
+    int out;    /* readers in use */
+    bool down;
+    bool closing;
+    struct wal_state wal; /* as of the last commit and the last checkpoint */
+    bool rewind_due;      /* the WAL has become long */
+    bool unsynced;        /* commits nobody has synced */
+    bool io_failed;       /* in the checkpointer */
+};
+
+/* db_readers.c. Checkpoints run in a thread whose main is checkpoint_main(database). */
+int commit_read(void *self, db_run *run, void *arg, struct error *err);
+/* Waits for the readers in use and closes all; nobody may be given one meanwhile. */
+void readers_close(struct database *db);
+void *checkpoint_main(void *database);
+/* So much of the WAL has not been moved that the checkpointer should not wait; under the lock. */
+bool wal_is_due(const struct database *db);
+
+/* db_commit.c */
 int commit_open(void **self, const struct db_options *options, struct error *err);
 void commit_close(void *self);
-int commit_read(void *self, db_run *run, void *arg, struct error *err);
 int commit_write(void *self, const struct db_work *work, struct error *err);
 
 #endif
