@@ -9,7 +9,10 @@
 #include "registry/core/oci.h"
 #include "registry/http/http_internal.h"
 
-enum { DECODED_KEPT_MAX = 4096 };
+enum {
+    DECODED_KEPT_MAX = 4096,
+    CLIENT_LEFT = 499, /* in the log only: nobody was there to be answered */
+};
 
 /* --- memory --- */
 
@@ -59,6 +62,8 @@ static void exchange_clear(struct exchange *exchange)
     exchange->err.message[0] = exchange->err.cause[0] = 0;
     exchange->conn = NULL;
     exchange->at_work = exchange->authorised = exchange->keep = exchange->api = false;
+    exchange->left = false;
+    exchange->prefix_size = 0;
     exchange->old = exchange->goodbye = exchange->logged = exchange->read_failed = false;
     exchange->opened = exchange->broken_status = 0;
     exchange->whole = SLICE_NONE;
@@ -165,15 +170,14 @@ void exchange_log(struct exchange *exchange)
 {
     const struct request *request = &exchange->request;
 
-    /* without a status nothing was answered: a head that never became complete, or a client that
-     * left */
-    if (exchange->logged || exchange->reply.status == 0 || !logs_access(exchange))
+    if (exchange->logged || request->id[0] == 0 || !logs_access(exchange))
         return;
     exchange->logged = true;
     log_event(LOG_INFO, "http.request", F_TEXT("request_id", request->id),
               F_TEXT("remote", request->remote), F_SLICE("method", request->method_text),
               F_TEXT("route", request->route == NULL ? NULL : request->route->endpoint),
-              F_SLICE("path", request->target), F_U64("status", (uint64_t)exchange->reply.status),
+              F_SLICE("path", request->target),
+              F_U64("status", exchange->left ? CLIENT_LEFT : (uint64_t)exchange->reply.status),
               F_U64("bytes_in", exchange->body.received), F_U64("bytes_out", exchange->bytes_out),
               F_U64("duration_us", exchange->started_us == 0 ? 0 : now_us() - exchange->started_us),
               F_SLICE("repository", request->name),
@@ -445,6 +449,7 @@ void exchange_answer_error(struct exchange *exchange)
 void exchange_detach(struct exchange *exchange)
 {
     exchange->conn = NULL;
+    exchange->left = exchange->prefix_size == 0;
     if (exchange->at_work)
         return;
     if (exchange->stream.open)

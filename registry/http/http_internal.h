@@ -263,6 +263,7 @@ struct exchange {
     bool old;        /* HTTP/1.0 */
     bool counted;    /* in server->uploads */
     bool goodbye;    /* the end is the client's wish and nothing is unread: no lingering */
+    bool left;       /* the client was gone before the answer */
     bool logged, read_failed;
     int broken_status;  /* 408 or 400 to answer after a broken stream was put away; 0: none */
     struct slice whole; /* STEP_WHOLE: all of the body */
