@@ -191,7 +191,9 @@ static const char SQL_LINK_USED[] =
     "                          JOIN manifests m ON m.id = u.manifest_id"
     "                         WHERE u.repo_id = $1 AND u.blob_id = $2 AND m.deleted_at IS NULL)"
     "            THEN 2"
-    "            ELSE EXISTS(SELECT 1 FROM manifest_blobs WHERE repo_id = $1 AND blob_id = $2)"
+    "            WHEN EXISTS(SELECT 1 FROM manifest_blobs WHERE repo_id = $1 AND blob_id = $2)"
+    "            THEN 1"
+    "            ELSE 0"
     "        END";
 static const char SQL_LINK_SET_ASIDE[] = "UPDATE repository_blobs"
                                          "   SET deleted_at = $1"

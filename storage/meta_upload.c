@@ -390,8 +390,11 @@ static const char SQL_FINISHED_FORGET[] = "DELETE FROM finished_uploads"
                                           "                    ORDER BY forget_at"
                                           "                    LIMIT 500)";
 static const char SQL_EXPIRE_DUE[] =
-    "SELECT EXISTS(SELECT 1 FROM uploads WHERE expires_at < $1)"
-    "    OR EXISTS(SELECT 1 FROM finished_uploads WHERE forget_at <= $1)";
+    "SELECT CASE WHEN EXISTS(SELECT 1 FROM uploads WHERE expires_at < $1)"
+    "              OR EXISTS(SELECT 1 FROM finished_uploads WHERE forget_at <= $1)"
+    "            THEN 1"
+    "            ELSE 0"
+    "        END";
 
 static int cancel(struct db_tx *tx, void *arg, struct error *err)
 {
