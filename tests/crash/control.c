@@ -145,7 +145,7 @@ struct verdict rules_ask(enum call call, const char *path)
     for (int i = 0; control != NULL && i < RULE_COUNT; i++) {
         struct rule *rule = &control->rules[i];
         if ((__atomic_load_n(&rule->calls, __ATOMIC_ACQUIRE) & call) == 0 ||
-            (call != CALL_MALLOC && fnmatch(rule->pattern, path, FNM_PATHNAME) != 0))
+            (rule->pattern[0] != '\0' && fnmatch(rule->pattern, path, FNM_PATHNAME) != 0))
             continue;
         uint32_t hit = __atomic_add_fetch(&rule->hits, 1, __ATOMIC_RELAXED);
         if (hit < rule->from || (rule->times > 0 && hit - rule->from >= rule->times))

@@ -57,8 +57,9 @@ class Control:
     def misuse(self):
         return struct.unpack_from("<I", self.map, 52)[0]
 
-    def rule(self, number, calls, action, pattern="*", first=1, times=1, error=0):
-        """Arms rule `number`: from the first-th matching call on, for so many calls (0: for all)."""
+    def rule(self, number, calls, action, pattern="", first=1, times=1, error=0):
+        """Arms rule `number`: from the first-th matching call on, for so many calls (0: for all).
+        pattern: fnmatch of the path below the watched folder; empty matches all."""
         at = HEAD.size + number * RULE.size
         struct.pack_into("<I", self.map, at, 0)
         self.map[at + 4:at + RULE.size] = RULE.pack(0, action, first, times, error, 0,

@@ -52,7 +52,7 @@ struct rule {
     uint32_t times;
     int32_t error;     /* FAIL: errno; DELAY: milliseconds */
     uint32_t hits;     /* matching calls so far */
-    char pattern[104]; /* fnmatch(3), of the path below CRASH_ROOT; "." is the folder itself */
+    char pattern[104]; /* fnmatch(3), of the path below CRASH_ROOT, "." itself; empty: any */
 };
 
 #define RULE_COUNT 8

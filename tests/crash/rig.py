@@ -1,0 +1,124 @@
+"""rig.py - a server under the preloaded library, and the clients that work on it.
+
+Touches  a scratch folder: <folder>/watched/root is the server's, beside it control file and log.
+Never    a process it did not start.
+"""
+import signal
+import subprocess
+
+from crash import checks, control, workload
+from support import process
+
+BOOTS = "00000000-0000-4000-8000-{:012x}"
+# Bytes go soon after their rows, so that removal is crashed into as well.
+SETTINGS = {"gc.late": "0s", "gc.undo": "0s", "log.access": "false", "server.drain_timeout": "2s"}
+
+
+class Server(process.Server):
+    """The root's parent is watched as well: the root itself must be made durable."""
+
+    def __init__(self, folder, control_file, settings=None, trace=None):
+        super().__init__(folder, {**SETTINGS, **(settings or {})})
+        self.watched = self.folder / "watched"
+        self.watched.mkdir(exist_ok=True)
+        self.root = self.watched / "root"
+        self.environment = control_file.environment(self.watched, trace)
+
+    def arguments(self):
+        given = [f"{name}={value}" for name, value in self.environment.items()]
+        return ["/usr/bin/env", *given, *super().arguments()]
+
+    def spawn(self):
+        """Starts without waiting for it to listen."""
+        with open(self.log, "ab") as log:
+            self.child = subprocess.Popen(self.arguments(), stdin=subprocess.DEVNULL, stdout=log,
+                                          stderr=log, cwd=self.folder, start_new_session=True)
+
+    def wait_dead(self, seconds):
+        """Until a rule has killed it; True when one did."""
+        try:
+            self.child.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
+
+class Rig:
+    def __init__(self, folder, settings=None, trace=False, workers=3, seed=1):
+        self.folder = folder
+        self.folder.mkdir(exist_ok=True)
+        self.control = control.Control(folder / "control")
+        self.trace = folder / "trace" if trace else None
+        self.server = Server(folder, self.control, settings, self.trace)
+        self.seeds = iter(range(seed * 1000, seed * 1000 + 1000000))
+        self.workers, self.count = [], workers
+        self.offline = checks.Offline()
+        self.boot(1)
+
+    def boot(self, number):
+        self.control.boot(BOOTS.format(number))
+
+    def start(self):
+        self.server.start()
+        return self
+
+    def work(self, limit=None):
+        """Clients begin, or go on with what they know."""
+        target = self.server.target
+        if self.workers:
+            self.workers = [worker.again(target, next(self.seeds)) for worker in self.workers]
+        else:
+            self.workers = [workload.Worker(number, target, self.control, next(self.seeds))
+                            for number in range(self.count)]
+        for worker in self.workers:
+            worker.limit = limit
+            worker.start()
+
+    def rest(self):
+        """Clients end; returns what surprised them."""
+        for worker in self.workers:
+            worker.stopping.set()
+        return self.join()
+
+    def join(self):
+        wrong = []
+        for worker in self.workers:
+            if worker.ident is not None:
+                worker.join(60)
+                if worker.is_alive():
+                    wrong.append(f"client {worker.number} hangs")
+            wrong += worker.surprises
+            worker.surprises = []
+        return wrong
+
+    def kill(self):
+        if self.server.running():
+            self.server.kill()
+        elif self.server.child.returncode == -signal.SIGKILL:
+            self.server.ended.append(-signal.SIGKILL)
+            self.server.forgiven += 1
+
+    def check_disk(self):
+        """After a kill: nothing may be wrong and nothing may be left over."""
+        wrong, leaks = self.offline.check(self.server.root, self.folder / "copy")
+        return wrong + ([f"{leaks} files without a row"] if leaks else [])
+
+    def counts(self):
+        total = {}
+        for worker in self.workers:
+            for what, number in worker.counts.items():
+                total[what] = total.get(what, 0) + number
+        return total
+
+    def close(self):
+        self.rest()
+        if self.server.running():
+            self.server.kill()
+        misuse = self.control.misuse
+        self.control.close()
+        assert misuse == 0, "bytes reached a file in a way the harness cannot see"
+
+
+def told(counts):
+    return ", ".join(f"{what}: {number}" for what, number in sorted(counts.items()))
+

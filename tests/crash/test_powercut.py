@@ -1,0 +1,182 @@
+"""test_powercut.py - the power fails: what was not synced is lost, torn or reordered.
+
+Touches  one server at a time, scratch folders with images of disks.
+Never    trusts the page cache: that is what test_kill.py has.
+
+A workload is recorded; for many points of the record the disk is built as the cut leaves it
+(trace.py), the real server is started on it with another boot id, and every acknowledgement given
+before the cut is looked at. CONC-02, UPL-04, UPL-22.
+"""
+import filecmp
+import os
+import random
+import shutil
+
+import pytest
+
+from crash import checks, control, rig, trace
+
+CUTS = 300
+RECORDINGS = 4
+LOOKED_AT = 60  # keys of each client read from each server; the database is checked for all
+
+
+class Recording:
+    """Clients worked for a while, were killed and restarted in the middle, and the server ended."""
+
+    def __init__(self, folder, seed, steps=60, rules=(), kill=True):
+        self.folder = folder
+        self.rig = rig.Rig(folder, trace=True, seed=seed)
+        die = random.Random(seed)
+        for number, (calls, action, pattern) in enumerate(rules):
+            self.rig.control.rule(number + 1, calls, action, pattern, times=0)
+        self.rig.start()
+        if kill:
+            self.work_until_killed(die)
+        self.work(steps)
+        self.hits = [self.rig.control.hits(number + 1) for number in range(len(rules))]
+        self.status = self.rig.server.stop()
+        self.records = trace.read(self.rig.trace)
+        self.counts = self.rig.counts()
+
+    def work_until_killed(self, die):
+        """The page cache outlives the first process; the second has to sync what that one left."""
+        self.rig.control.rule(0, control.WRITE, control.KILL_AFTER, "root/blobs/??/*",
+                              first=die.randint(20, 60))
+        self.rig.work()
+        assert self.rig.server.wait_dead(20), "the rule did not kill the server"
+        wrong = self.rig.join()
+        self.rig.kill()
+        self.rig.control.disarm(0)
+        self.rig.start()
+        wrong += checks.online(self.rig.workers, self.rig.server.target)
+        assert not wrong, wrong
+
+    def work(self, steps):
+        self.rig.work(limit=steps)
+        for worker in self.rig.workers:
+            worker.join(120)
+        wrong = self.rig.join()
+        assert not wrong, wrong
+
+    @property
+    def workers(self):
+        return self.rig.workers
+
+    def acknowledgements(self):
+        return sorted({operation.acked for worker in self.workers
+                       for operation in worker.history.operations if operation.acked})
+
+    def cuts(self, die, count):
+        """Half right after an acknowledgement, where nothing later can help; half anywhere."""
+        acked = self.acknowledgements()
+        chosen = die.sample(acked, min(len(acked), count // 2))
+        last = self.records[-1].sequence
+        return sorted(chosen + [die.randint(1, last) for _ in range(count - len(chosen))])
+
+
+class Images:
+    """Disks after cuts of one recording, in the order of the cuts."""
+
+    def __init__(self, recording, folder):
+        self.recording, self.folder = recording, folder
+        self.disk, self.at = trace.Disk(), 0
+        self.server = rig.Server(folder / "server", recording.rig.control)
+        self.control = recording.rig.control
+        self.orphans = 0
+
+    def build(self, cut, fate):
+        records = self.recording.records
+        while self.at < len(records) and records[self.at].sequence <= cut:
+            self.disk.feed(records[self.at])
+            self.at += 1
+        shutil.rmtree(self.server.watched, ignore_errors=True)
+        self.disk.build(self.server.watched, fate)
+
+    def check(self, cut, die, number):
+        """Starts the real server on the image. Returns what is wrong."""
+        self.control.boot(rig.BOOTS.format(1000 + number))
+        try:
+            self.server.start()
+        except AssertionError as error:
+            return [f"the server does not start: {error}"]
+        target = self.server.target
+
+        def some(keys):
+            return keys if len(keys) <= LOOKED_AT else die.sample(keys, LOOKED_AT)
+
+        workers, finished = self.recording.workers, set()
+        wrong = checks.online(workers, target, cut, same_boot=False, choose=some)
+        wrong += checks.finish_sessions(workers, target, lambda paths: some(paths)[:10],
+                                        finished)
+        self.server.kill()
+        found, orphans = checks.Offline().check(self.server.root)
+        self.orphans += orphans
+        return wrong + found + self.offline(cut, finished)
+
+    def offline(self, cut, finished):
+        """All keys of all clients, in the database as the server left it."""
+        held = checks.held(self.server.root)
+        return [text for worker in self.recording.workers
+                for text in checks.compare_held(worker.history, held, cut, finished)]
+
+
+def run_cuts(recording, folder, cuts, die, fate_of):
+    """The first cut that loses something: (cut, fate, what); None when none does."""
+    images = Images(recording, folder)
+    for number, cut in enumerate(cuts):
+        fate = fate_of(die)
+        images.build(cut, fate)
+        wrong = images.check(cut, die, number)
+        if wrong:
+            return (cut, type(fate).__name__, wrong), images
+    return None, images
+
+
+@pytest.mark.spec("CONC-02", "UPL-04", "UPL-22", "MPUT-23")
+def test_nothing_acknowledged_is_lost_by_power_cuts(scratch, seed, say, request):
+    total = request.config.getoption("--cuts") or CUTS
+    die, orphans, done, answers = random.Random(seed), 0, 0, {}
+    recordings = max(RECORDINGS, total // 500)
+    for number in range(recordings):
+        folder = scratch / f"recording{number}"
+        recording = Recording(folder, die.randrange(10**6), kill=number % 2 == 1)
+        assert recording.status == 0
+        cuts = recording.cuts(die, total // recordings)
+        found, images = run_cuts(recording, folder, cuts, die, trace.fates)
+        assert found is None, explain(found, images)
+        orphans, done = orphans + images.orphans, done + len(cuts)
+        for what, count in recording.counts.items():
+            answers[what] = answers.get(what, 0) + count
+        recording.rig.close()
+        shutil.rmtree(folder)
+    say(f"{done} power cuts in {recordings} recordings; files without a row: {orphans}; "
+        f"answers: {rig.told(answers)}")
+
+
+def explain(found, images):
+    cut, fate, wrong = found
+    lines = "\n".join(wrong[:20])
+    return f"cut at {cut}, unsynced: {fate}, image {images.server.root}:\n{lines}"
+
+
+def test_the_record_is_complete(scratch, seed):
+    """Everything kept is, byte for byte, what the server left."""
+    recording = Recording(scratch / "one", seed, steps=30)
+    disk = trace.Disk()
+    for record in recording.records:
+        disk.feed(record)
+    disk.build(scratch / "image", trace.Kept())
+    compare_folders(recording.rig.server.watched, scratch / "image")
+    recording.rig.close()
+
+
+def compare_folders(one, other):
+    names = [sorted(name for name in os.listdir(path) if not name.endswith("-shm"))
+             for path in (one, other)]
+    assert names[0] == names[1], (one, names)
+    for name in names[0]:
+        if (one / name).is_dir():
+            compare_folders(one / name, other / name)
+        else:
+            assert filecmp.cmp(one / name, other / name, shallow=False), one / name

@@ -1,0 +1,39 @@
+"""test_sync_mutants.py - each sync removed in turn: the power-cut harness must notice.
+
+Touches  as test_powercut.py.
+Never    passes because a sync was not reached: each must have been skipped at least once.
+
+The preloaded library answers a sync with success and does nothing, as if the line were not in the
+source; and in the record it does not exist. README.md says which source mutants cover the same.
+"""
+import random
+
+import pytest
+
+from crash import control, trace
+from crash.test_powercut import Recording, explain, run_cuts
+
+SYNCS = {
+    "the blob's file": "root/blobs/??/*",
+    "the folder of the blob's file": "root/blobs/??",
+    "the folder of folders": "root/blobs",
+    "the root": "root",
+    "the root's parent": ".",
+    "the write-ahead log": "root/meta.db-wal",
+    "the database, at a checkpoint": "root/meta.db",
+}
+CUTS = 60
+
+
+@pytest.mark.parametrize("what", SYNCS)
+def test_a_removed_sync_is_noticed(scratch, seed, say, what):
+    rules = [(control.ANY_SYNC, control.SKIP, SYNCS[what])]
+    recording = Recording(scratch / "mutant", seed, steps=60, rules=rules)
+    assert recording.hits[0] > 0, f"{what}: there is no such sync"
+    die = random.Random(seed)
+    cuts = recording.acknowledgements()
+    cuts = sorted(die.sample(cuts, min(len(cuts), CUTS)), reverse=False)
+    found, images = run_cuts(recording, scratch / "mutant", cuts, die, lambda _: trace.Lost())
+    assert found, f"{recording.hits[0]} syncs of {what} were skipped and {len(cuts)} cuts lost nothing"
+    say(f"without the sync of {what}: {explain(found, images).splitlines()[1][:150]}")
+    recording.rig.close()
