@@ -66,7 +66,7 @@ static bool path_base(int folder, char *out, size_t out_size)
     if (folder == AT_FDCWD)
         return getcwd(out, out_size) != NULL;
     char link[64];
-    snprintf(link, sizeof link, "/proc/self/fd/%d", folder);
+    (void)snprintf(link, sizeof link, "/proc/self/fd/%d", folder);
     ssize_t n = readlink(link, out, out_size - 1);
     if (n < 0)
         return false;

@@ -26,6 +26,7 @@
 #define PATH_SIZE sizeof(((struct tracked *)0)->path)
 #define BOOT_ID "/proc/sys/kernel/random/boot_id"
 #define SYNC_FAILED 1 /* flag of a record: what was unsynced on this file is lost for good */
+#define ALL_PERMISSIONS 07777
 #define SAME(other) __attribute__((alias(#other)))
 
 /* --- one call: ask the rules, work and record under the lock --- */
@@ -113,25 +114,24 @@ static int open_any(int folder, const char *name, int flags, mode_t mode)
     return open_below_root(folder, name, flags, mode, path);
 }
 
-#define MODE_OF(flags, mode)                                                                       \
-    mode_t mode = 0;                                                                               \
-    if (((flags)&O_CREAT) != 0 || ((flags)&O_TMPFILE) == O_TMPFILE) {                              \
-        va_list rest;                                                                              \
-        va_start(rest, flags);                                                                     \
-        mode = va_arg(rest, mode_t);                                                               \
-        va_end(rest);                                                                              \
-    }
-
+/* Without O_CREAT there is no mode: then it is whatever was in its place, and the kernel does not
+ * look at it. */
 int open(const char *path, int flags, ...)
 {
-    MODE_OF(flags, mode)
-    return open_any(AT_FDCWD, path, flags, mode);
+    va_list rest;
+    va_start(rest, flags);
+    mode_t mode = va_arg(rest, mode_t);
+    va_end(rest);
+    return open_any(AT_FDCWD, path, flags, mode & ALL_PERMISSIONS);
 }
 
 int openat(int folder, const char *path, int flags, ...)
 {
-    MODE_OF(flags, mode)
-    return open_any(folder, path, flags, mode);
+    va_list rest;
+    va_start(rest, flags);
+    mode_t mode = va_arg(rest, mode_t);
+    va_end(rest);
+    return open_any(folder, path, flags, mode & ALL_PERMISSIONS);
 }
 
 int creat(const char *path, mode_t mode)

@@ -132,12 +132,12 @@ def test_a_failed_sync_is_not_healed_by_the_next(toy):
     disk = trace.Disk()
     for record in trace.read(toy.folder / "trace"):
         disk.feed(record)
-    folder = disk.find("root/blobs")
-    broken = [node for child in folder.live.values() for node in child.live.values()
-              if any(doomed for _, _, doomed in node.pending)]
-    assert len(broken) == 1
-    broken[0].synced(1 << 62)
-    assert broken[0].pending and not broken[0].durable
+    files = [node for child in disk.find("root/blobs").live.values()
+             for node in child.live.values()]
+    for node in files:
+        node.synced(1 << 62)
+    broken = [node for node in files if not any(node.durable)]
+    assert len(files) == 5 and len(broken) == 1 and len(broken[0].durable) == 500 + 4 * 37
 
 
 @pytest.mark.parametrize("action", [control.KILL_BEFORE, control.KILL_MID, control.KILL_AFTER])

@@ -10,7 +10,8 @@ The model of a disk, stricter than any one file system:
   own name in its parent.
 - Whatever else was issued before the cut is there or not, each by itself, and a write may be torn
   at sectors of 512 bytes. Changes of one name keep their order.
-- After a sync that failed, what it should have covered is never made durable by a later one.
+- What a failed sync should have covered is lost: only sizes remain. Later syncs do not bring it
+  back; writing it again does.
 """
 import collections
 import os
@@ -52,21 +53,20 @@ class Node:
         self.is_folder = is_folder
         self.durable = {} if is_folder else bytearray()
         self.live = {}     # folders: the names as programs see them
-        self.pending = []  # [sequence, change, doomed]
+        self.pending = []  # (sequence, change)
 
     def issue(self, sequence, change):
-        self.pending.append([sequence, change, False])
+        self.pending.append((sequence, change))
 
     def synced(self, begin):
-        kept = [entry for entry in self.pending if entry[0] >= begin or entry[2]]
-        for entry in self.pending:
-            if entry[0] < begin and not entry[2]:
-                entry[1].apply(self.durable)
-        self.pending = kept
+        for sequence, change in self.pending:
+            if sequence < begin:
+                change.apply(self.durable)
+        self.pending = [entry for entry in self.pending if entry[0] >= begin]
 
-    def doom(self, sequence):
-        for entry in self.pending:
-            entry[2] = entry[2] or entry[0] < sequence
+    def lost(self):
+        """A sync failed: the kernel takes the pages for clean, and they never reached the disk."""
+        self.pending = [(sequence, change.without_bytes()) for sequence, change in self.pending]
 
 
 class Write:
@@ -88,6 +88,9 @@ class Write:
                 piece = self.data[at:at + SECTOR]
                 content[self.offset + at:self.offset + at + len(piece)] = piece
 
+    def without_bytes(self):
+        return Resize(self.offset + len(self.data), grow_only=True)
+
     def sectors(self):
         return (len(self.data) + SECTOR - 1) // SECTOR
 
@@ -102,6 +105,9 @@ class Resize:
         elif not self.grow_only:
             del content[self.size:]
 
+    def without_bytes(self):
+        return self
+
 
 class Zero:
     """A punched hole or a zeroed range."""
@@ -114,12 +120,18 @@ class Zero:
         if data and end > self.offset:
             content[self.offset:end] = bytes(end - self.offset)
 
+    def without_bytes(self):
+        return Zero(0, 0)
+
 
 class Names:
     """Names set (to a node) or removed (None), together."""
 
     def __init__(self, **changes):
         self.changes = changes
+
+    def without_bytes(self):
+        return Names()
 
     def apply(self, entries):
         for name, node in self.changes.items():
@@ -165,7 +177,7 @@ class Disk:
             node.synced(record.reference)
         elif call in (control.SYNC, control.DATASYNC):
             if record.flags & FAILED:
-                node.doom(record.sequence)
+                node.lost()
         elif call == control.TRUNCATE:
             (node or self.find(record.path)).issue(record.sequence, Resize(record.reference))
         elif call == control.ALLOCATE:
@@ -247,11 +259,11 @@ class Kept:
     """Everything arrived: what a plain kill leaves."""
 
     def names(self, pending, entries):
-        for _, change, _ in pending:
+        for _, change in pending:
             change.apply(entries)
 
     def bytes(self, pending, content):
-        for _, change, _ in pending:
+        for _, change in pending:
             change.apply(content)
 
 
@@ -259,7 +271,7 @@ class Hollow(Kept):
     """Names and sizes arrived, bytes did not: a journal of metadata only."""
 
     def bytes(self, pending, content):
-        for _, change, _ in pending:
+        for _, change in pending:
             change.apply(content, data=False)
 
 
@@ -278,17 +290,17 @@ class Mixed:
 
     def names(self, pending, entries):
         blocked, chance = set(), self.random.choice((0.0, 0.5, 0.9, 1.0))
-        for _, change, doomed in pending:
+        for _, change in pending:
             names = set(change.changes)
-            if names & blocked or doomed or self.random.random() >= chance:
+            if names & blocked or self.random.random() >= chance:
                 blocked |= names
             else:
                 change.apply(entries)
 
     def bytes(self, pending, content):
         chance, tear = self.random.choice((0.0, 0.5, 0.9, 1.0)), self.random.choice((0, 0.3))
-        for _, change, doomed in pending:
-            if doomed or self.random.random() >= chance:
+        for _, change in pending:
+            if self.random.random() >= chance:
                 if self.random.random() < 0.5:
                     change.apply(content, data=False)
             elif isinstance(change, Write) and self.random.random() < tear:
