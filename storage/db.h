@@ -51,7 +51,8 @@ struct db_work {
 struct db_options {
     const char *path;
     int readers; /* connections that read, opened when needed; 0: 8 */
-    /* (4) happened: forget what was read before. Called on the writer thread. NULL: nothing. */
+    /* (4) begins, and (4) ended: forget what was read before. Called on the writer thread, before
+     * any failure is answered. NULL: nothing. */
     void (*recovered)(void *arg);
     void *recovered_arg;
 };

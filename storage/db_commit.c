@@ -71,6 +71,31 @@ static int begin(struct connection *writer, bool durable, struct error *err)
     return connection_run(writer, "BEGIN IMMEDIATE", err);
 }
 
+static void set_down(struct database *db, bool down)
+{
+    pthread_mutex_lock(&db->lock);
+    db->down = down;
+    db->io_failed = false;
+    pthread_cond_broadcast(&db->changed);
+    pthread_mutex_unlock(&db->lock);
+}
+
+static void forget_reads(const struct database *db)
+{
+    if (db->options.recovered != NULL)
+        db->options.recovered(db->options.recovered_arg);
+}
+
+/* Before a failure is answered: what the client reads next must be what recovery made of it, not
+ * the state that recovery may replace. */
+static void hold_reads(struct database *db)
+{
+    if (!db->writer->io_failed)
+        return;
+    set_down(db, true);
+    forget_reads(db);
+}
+
 /* After COMMIT: what the checkpointer has to know. */
 static void committed(struct database *db, bool durable)
 {
@@ -122,10 +147,12 @@ static void commit_one(struct database *db, struct db_member *member)
         member->result = run_work(writer, member);
     if (member->result == 0)
         member->result = connection_run(writer, "COMMIT", member->err);
-    if (member->result < 0)
+    if (member->result < 0) {
         rollback(writer);
-    else
+        hold_reads(db);
+    } else {
         committed(db, durable);
+    }
     answer_committed(member);
 }
 
@@ -154,6 +181,7 @@ static void commit_apart(struct database *db, struct db_members *members)
     struct db_member *member;
 
     rollback(db->writer);
+    hold_reads(db);
     while ((member = db_members_shift(members)) != NULL) {
         if (!db->writer->io_failed)
             commit_one(db, member);
@@ -212,6 +240,7 @@ static void commit_together(struct database *db, struct db_members *members)
     }
     if (connection_run(db->writer, "COMMIT", &why) < 0) {
         rollback(db->writer);
+        hold_reads(db);
         fail_all(&ran, &why); /* those that failed by themselves too: they saw the others' rows */
         return;
     }
@@ -237,15 +266,6 @@ static int reopen(struct database *db, struct error *err)
     return 0;
 }
 
-static void set_down(struct database *db, bool down)
-{
-    pthread_mutex_lock(&db->lock);
-    db->down = down;
-    db->io_failed = false;
-    pthread_cond_broadcast(&db->changed);
-    pthread_mutex_unlock(&db->lock);
-}
-
 /* Fails what waits, so that nobody hangs on a dead disk. */
 static void refuse_waiting(struct database *db, const struct error *why)
 {
@@ -269,8 +289,7 @@ static void recover(struct database *db)
         if (db_queue_pause(&db->queue, REOPEN_DELAY_MS))
             return; /* closing; the WAL waits for the next start */
     }
-    if (db->options.recovered != NULL)
-        db->options.recovered(db->options.recovered_arg);
+    forget_reads(db);
     set_down(db, false);
 }
 

@@ -407,6 +407,10 @@ static int finish_mismatch(struct session *session, struct error *err) ON(worker
                                        slice_of(session->id), &failure);
 
     session_finish(session, cancelled == 0 ? SESSION_TRASHED : SESSION_LEFT);
+    if (cancelled < 0 && failure.code != ERROR_BLOB_UPLOAD_UNKNOWN) {
+        *err = failure; /* it is still there: its end may not be told */
+        return -1;
+    }
     return error_set(err, ERROR_DIGEST_INVALID, "content does not match its digest");
 }
 

@@ -7,6 +7,7 @@
 #include "registry/core/document.h"
 
 #include <jansson.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -124,10 +125,18 @@ static int refuse_json(const json_error_t *why, struct error *err)
                      why->line, why->column);
 }
 
+/* Out of memory must not look like bad JSON: memory_new ends the process. */
+static void configure(void)
+{
+    json_set_alloc_funcs(memory_new, free);
+}
+
 static int parse(struct slice body, json_t **out, struct error *err)
 {
+    static pthread_once_t configured = PTHREAD_ONCE_INIT;
     json_error_t why;
 
+    pthread_once(&configured, configure);
     if (body.size == 0)
         return error_set(err, ERROR_MANIFEST_INVALID, "the manifest is empty");
     if (nests_too_deep(body))

@@ -17,10 +17,13 @@ from support import content
 ALGORITHMS = {32: "sha256", 64: "sha512"}
 
 
+SYNCS_FAILED = "syncs failed"  # an upload whose sync failed ends: upload (4)
+
 # --- what readers see ---
 
 def online(workers, target, cut=math.inf, same_boot=True, choose=None):
     """Reads every key the clients used before the cut. choose(keys) may take a sample of them.
+    same_boot False: sessions may be gone or stand earlier; SYNCS_FAILED: they may be gone.
     With no cut what was seen settles what was in doubt."""
     wrong = []
     for worker in workers:
@@ -61,7 +64,7 @@ def judge(reader, key, value, cut, same_boot):
     if key[0] != "session":
         return [] if value in possible else [f"{key} is {value}, may be {possible}"]
     if value is None:
-        return [] if None in possible or not same_boot else [f"{key} is gone, told {possible}"]
+        return [] if None in possible or same_boot is not True else [f"{key} is gone, told {possible}"]
     if possible == {None}:
         return [f"{key} is at {value}, told it is over"]
     told = [offset for offset in possible if offset is not None]
