@@ -23,7 +23,7 @@ struct blob_driver {
 
     /* A writer standing at offset. 0 creates the object when there is none. What lies behind
      * offset is cut off, so never on a committed object.
-     * BLOB_UNKNOWN  it holds fewer bytes */
+     * BLOB_UPLOAD_UNKNOWN  it holds fewer bytes */
     int (*writer_open)(void *self, const char *locator, uint64_t offset, struct blob_writer **out,
                        struct error *err);
     /* All or nothing: after a failure the writer stands where it stood. STORAGE_FULL */

@@ -145,7 +145,7 @@ static int writer_stand(struct blob_writer *writer, uint64_t offset, struct erro
     if (fstat(writer->fd, &file) < 0)
         return error_set_errno(err, ERROR_UNAVAILABLE, errno, "blob data cannot be examined");
     if ((uint64_t)file.st_size < offset)
-        return error_set(err, ERROR_BLOB_UNKNOWN, "blob data received earlier is missing");
+        return error_set(err, ERROR_BLOB_UPLOAD_UNKNOWN, "blob data received earlier is missing");
     if ((uint64_t)file.st_size > offset && ftruncate(writer->fd, (off_t)offset) < 0)
         return error_set_errno(err, ERROR_UNAVAILABLE, errno, "blob data cannot be cut");
     writer->offset = offset;
@@ -167,7 +167,7 @@ static int fs_writer_open(void *self, const char *locator, uint64_t offset,
     memcpy(writer->locator, locator, LOCATOR_SIZE + 1);
     writer->fd = open(path, O_RDWR | O_CLOEXEC | (offset == 0 ? O_CREAT : 0), FILE_MODE);
     if (writer->fd < 0 && errno == ENOENT)
-        return error_set(err, ERROR_BLOB_UNKNOWN, "blob data received earlier is missing");
+        return error_set(err, ERROR_BLOB_UPLOAD_UNKNOWN, "blob data received earlier is missing");
     if (writer->fd < 0)
         return error_set_errno(err, ERROR_UNAVAILABLE, errno, "blob data cannot be opened");
     if (writer_stand(writer, offset, err) < 0)

@@ -164,12 +164,12 @@ static void test_fs_refuses_to_go_on_behind_the_end(void **state)
 
     assert_int_equal(
         bench->store.driver->writer_open(bench->store.self, bench->locator, 1, &writer, &err), -1);
-    assert_int_equal(err.code, ERROR_BLOB_UNKNOWN);
+    assert_int_equal(err.code, ERROR_BLOB_UPLOAD_UNKNOWN);
     bench->store.driver->writer_close(writer_at(bench, 0));
     error_clear(&err);
     assert_int_equal(
         bench->store.driver->writer_open(bench->store.self, bench->locator, 1, &writer, &err), -1);
-    assert_int_equal(err.code, ERROR_BLOB_UNKNOWN);
+    assert_int_equal(err.code, ERROR_BLOB_UPLOAD_UNKNOWN);
 }
 
 static void test_fs_open_finds_damage(void **state)
