@@ -117,8 +117,8 @@ sanitize: deps-test ## unit and end-to-end tests under address, undefined, then 
 		$(MAKE) --no-print-directory MODE=$$mode all test-programs; \
 		$(PYTHON) tests/run.py --build build/$$mode; done
 
-mutants: deps-test ## breaks the program on purpose, line by line: a test must notice each
-	@$(PYTHON) tests/mutants.py
+mutants: deps-test ## breaks the program on purpose, line by line: a test must notice each; MUTANTS="--only v2"
+	@$(PYTHON) tests/mutants/run.py $(MUTANTS)
 
 lint: deps-test ## format, clang-tidy, cppcheck, layers, banned functions
 	@tests/lint/lint.sh
