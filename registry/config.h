@@ -61,6 +61,7 @@ struct config {
     uint64_t gc_grace;
     uint64_t gc_undo;
     uint64_t gc_late;
+    uint64_t gc_interval;
     bool manifests_accept_missing;
     bool delete_tags;
     bool delete_manifests;

@@ -85,6 +85,8 @@ const struct setting config_settings[] = {
     NUMBER(DURATION, "gc.undo", gc_undo, "24h", 0, ANY, "how long a deletion can be taken back"),
     NUMBER(DURATION, "gc.late", gc_late, "1h", 0, ANY,
            "from the end of a removed object's metadata to the end of its bytes"),
+    NUMBER(DURATION, "gc.interval", gc_interval, "1m", 10, HOUR,
+           "how often idle uploads and bytes due for removal are looked for"),
     BOOL("manifests.accept_missing", manifests_accept_missing, "false",
          "accept manifests that name objects which are not here (mirrors, partial copies)"),
     BOOL("delete.tags", delete_tags, "true", "clients may delete tags"),

@@ -22,7 +22,7 @@
 #include "registry/v2/v2.h"
 #include "storage/storage.h"
 
-enum { SWEEP_INTERVAL_MS = 60 * 1000, PULL_FLUSH_MS = 10 * 1000, LISTENERS_MAX = 64 };
+enum { PULL_FLUSH_MS = 10 * 1000, LISTENERS_MAX = 64 };
 
 static void storage_drop(struct storage **store)
 {
@@ -146,7 +146,7 @@ static int open_storage(struct storage **out, const struct config *config, struc
         .cache_size_bytes = config->storage_cache,
         .min_free_bytes = min_free_bytes(config),
         .blob_size_max = config->server_limits_blob,
-        .sweep_interval_ms = SWEEP_INTERVAL_MS,
+        .sweep_interval_ms = config->gc_interval,
         .pull_flush_ms = PULL_FLUSH_MS,
         .accept_missing = config->manifests_accept_missing,
         .protect_referenced = config->delete_protect_referenced,

@@ -13,7 +13,16 @@ import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
+from support import process  # noqa: E402
+
 SAID = []
+
+
+def pytest_collection_modifyitems(items):
+    if process.sanitized():
+        for item in items:
+            item.add_marker(pytest.mark.skip("a sanitizer's runtime and this library exclude each "
+                                             "other"))
 
 
 def pytest_addoption(parser):

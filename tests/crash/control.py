@@ -3,6 +3,7 @@
 Touches  the control file it made, mapped into both processes.
 Never    the server's files.
 """
+import functools
 import mmap
 import os
 import pathlib
@@ -23,10 +24,12 @@ RULE = struct.Struct("<IIIIiI104s")
 RULES = 8
 
 
+@functools.cache
 def library():
     """Built by the Makefile; made here for whoever runs pytest by hand."""
-    path = TOP / "build/release/interpose.so"
-    subprocess.run(["make", "-s", "-C", TOP, path.relative_to(TOP)], check=True)
+    path = pathlib.Path(os.environ.get("SLIPWAY_BUILD", TOP / "build/release")) / "interpose.so"
+    if "SLIPWAY_BUILD" not in os.environ:
+        subprocess.run(["make", "-s", "-C", TOP, path.relative_to(TOP)], check=True)
     return path
 
 
@@ -41,7 +44,7 @@ class Control:
 
     def environment(self, root, trace=None):
         """What the server needs in its environment. root: the folder that is watched."""
-        more = {"LD_PRELOAD": str(library_path()), "CRASH_CONTROL": str(self.path),
+        more = {"LD_PRELOAD": str(library()), "CRASH_CONTROL": str(self.path),
                 "CRASH_ROOT": str(root)}
         return {**more, "CRASH_TRACE": str(trace)} if trace else more
 
@@ -76,13 +79,3 @@ class Control:
 
     def close(self):
         self.map.close()
-
-
-_library = None
-
-
-def library_path():
-    global _library
-    if _library is None:
-        _library = os.environ.get("CRASH_LIBRARY") or library()
-    return _library

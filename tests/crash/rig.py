@@ -11,7 +11,8 @@ from support import process
 
 BOOTS = "00000000-0000-4000-8000-{:012x}"
 # Bytes go soon after their rows, so that removal is crashed into as well.
-SETTINGS = {"gc.late": "0s", "gc.undo": "0s", "log.access": "false", "server.drain_timeout": "2s"}
+SETTINGS = {"gc.late": "0s", "gc.undo": "0s", "gc.interval": "100ms", "log.access": "false",
+            "server.drain_timeout": "2s"}
 
 
 class Server(process.Server):
