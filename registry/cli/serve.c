@@ -41,9 +41,11 @@ static void server_drop(struct server **server)
 
 /* --- signals --- */
 
+/* As asked, so with status 0; what is lost are pull counts of some seconds. */
 static void end_at_once(int signal_number)
 {
-    _exit(128 + signal_number);
+    (void)signal_number;
+    _exit(0);
 }
 
 static void stop_signals(sigset_t *out)

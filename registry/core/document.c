@@ -368,6 +368,7 @@ static int read_image(const json_t *root, size_t descriptors_max, struct documen
     out->blobs = memory_new(count * sizeof(*out->blobs));
     if (read_descriptor(member(root, "config"), "config", &out->blobs[0], err) < 0)
         return -1;
+    out->blobs[0].nondistributable = false; /* MPUT-15 excuses layers, not configs */
     out->blob_count = 1;
     if (read_list(layers, "layers", out->blobs, &out->blob_count, err) < 0)
         return -1;

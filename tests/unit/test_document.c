@@ -272,8 +272,15 @@ static void test_document_knows_nondistributable_layers(void **state)
         assert_int_equal(document.blobs[1].nondistributable, cases[i].expected);
         document_drop(&document);
     }
-    struct document both;
+    struct document both, config;
     struct error err = {0};
+    assert_int_equal(parse("{" V2 ",\"config\":" DESCRIPTOR(
+                               "application/vnd.oci.image.layer.nondistributable.v1.tar",
+                               "sha256:" A64, "2") "}",
+                           NULL, &config, &err),
+                     0);
+    assert_false(config.blobs[0].nondistributable);
+    document_drop(&config);
     assert_int_equal(parse("{" V2 "," CONFIG ",\"layers\":[" DESCRIPTOR(
                                "application/vnd.oci.image.layer.nondistributable.v1.tar",
                                "sha256:" B64, "3") "," LAYER "]}",
