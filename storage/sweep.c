@@ -123,7 +123,6 @@ static void *run(void *arg)
 {
     struct sweep *sweep = arg;
     uint64_t interval_ms = sweep->store->options.sweep_interval_ms;
-    uint64_t rested_ms = 0;
 
     thread_role_current = ROLE_WORKER; /* it may block */
     assert_worker_thread();
@@ -131,6 +130,7 @@ static void *run(void *arg)
     if (interval_ms == 0)
         interval_ms = INTERVAL_DEFAULT_MS;
     uint64_t tick_ms = interval_ms < TICK_MS ? interval_ms : TICK_MS;
+    uint64_t rested_ms = interval_ms; /* what an earlier life left is looked at first */
     while (!ending(sweep)) {
         while (upload_table_checkpoint(sweep->store->uploads, SESSION_IDLE_MS) && !ending(sweep))
             continue;

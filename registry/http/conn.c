@@ -5,8 +5,10 @@
  * The states are drawn in http_internal.h. libh2o only polls for us: we read and write the
  * descriptor ourselves, so an idle connection owns no buffer. */
 #include <errno.h>
+#include <linux/sockios.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include "registry/http/http_internal.h"
@@ -204,6 +206,24 @@ static void on_soon(h2o_timeout_entry_t *entry)
         readable(conn);
 }
 
+static int unsent(const struct conn *conn)
+{
+    int bytes;
+    return ioctl(conn->fd, SIOCOUTQ, &bytes) < 0 ? 0 : bytes;
+}
+
+static bool peer_took_bytes(const struct conn *conn)
+{
+    return unsent(conn) < conn->unsent;
+}
+
+void conn_write_timer(struct conn *conn)
+{
+    assert_loop_thread();
+    conn->unsent = unsent(conn);
+    conn_timer(conn, &conn->loop->timeouts.write);
+}
+
 static void on_timeout(h2o_timeout_entry_t *entry)
 {
     struct conn *conn = conn_of_timer(entry);
@@ -221,6 +241,10 @@ static void on_timeout(h2o_timeout_entry_t *entry)
         body_timed_out(conn);
         break;
     case CONN_SEND:
+        if (peer_took_bytes(conn)) {
+            conn_write_timer(conn);
+            break;
+        }
         conn->broken = true;
         conn_close(conn);
         break;

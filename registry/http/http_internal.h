@@ -159,6 +159,7 @@ struct conn {
     h2o_timeout_entry_t timer; /* one of the idle times; what it means depends on state */
     h2o_timeout_entry_t soon;  /* go on in the next turn */
     uint64_t lingered;         /* bytes */
+    int unsent;                /* bytes the peer had still to take when the write timer was set */
     int fd;
     enum conn_state state;
     bool processing;    /* conn_process is on the stack */
@@ -193,6 +194,9 @@ void conn_poll_read(struct conn *conn) ON(loop_thread);
 void conn_poll_write(struct conn *conn) ON(loop_thread);
 void conn_go_on_soon(struct conn *conn) ON(loop_thread);
 void conn_timer(struct conn *conn, h2o_timeout_t *timeout) ON(loop_thread); /* NULL: off */
+/* Sets the write timer. A big send buffer takes no byte for minutes while a slow peer empties it:
+ * the timer ends the connection only when the peer took nothing either (HTTP-21). */
+void conn_write_timer(struct conn *conn) ON(loop_thread);
 void conns_free_closed(struct loop *loop) ON(loop_thread);
 void conn_input_trim(struct conn *conn) ON(loop_thread);
 

@@ -309,7 +309,7 @@ static void send_wait(struct conn *conn, bool moved) ON(loop_thread);
 static void send_wait(struct conn *conn, bool moved)
 {
     if (moved)
-        conn_timer(conn, &conn->loop->timeouts.write);
+        conn_write_timer(conn);
     conn_poll_write(conn);
 }
 
