@@ -76,7 +76,7 @@ def test_pages_cover_everything_once(client, six, n):
 @pytest.mark.spec("TAG-04")
 @pytest.mark.parametrize("last, expected", [
     ("", VECTOR), ("A", VECTOR[1:]), ("AA", VECTOR[1:]), ("a", VECTOR[3:]), ("a-", VECTOR[3:]), ("b", []),
-    ("zzz", []), ("0", VECTOR), ("a.b", VECTOR[4:]), ("x" * 200, []), ("%00", VECTOR), ("%7e", [])])
+    ("zzz", []), ("0", VECTOR), ("a.b", VECTOR[4:]), ("x" * 200, []), ("%01", VECTOR), ("%7e", [])])
 def test_last_is_strictly_after(client, six, last, expected):
     assert page(client, six, f"?last={last}") == (expected, None)
     assert page(client, six, f"?n=100&last={last}") == (expected, None)

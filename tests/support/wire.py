@@ -12,6 +12,7 @@ import json
 import re
 import socket
 import ssl
+import struct
 
 API_CODES = {
     "BLOB_UNKNOWN", "BLOB_UPLOAD_INVALID", "BLOB_UPLOAD_UNKNOWN", "DIGEST_INVALID",
@@ -97,14 +98,20 @@ class Connection:
 
     def reset(self):
         """Ends with RST instead of FIN."""
-        self.raw_option_linger_zero()
-        if isinstance(self.socket, ssl.SSLSocket):
-            socket.socket(fileno=self.socket.detach()).close()
-        else:
-            self.socket.close()
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.socket.close()
 
-    def raw_option_linger_zero(self):
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    def leave(self):
+        """Ends with FIN for certain: closing with unread bytes (TLS tickets) would send RST."""
+        plain = socket.socket(fileno=self.socket.detach())
+        plain.settimeout(5)
+        plain.shutdown(socket.SHUT_WR)
+        try:
+            while plain.recv(65536):
+                pass
+        except OSError:
+            pass
+        plain.close()
 
     def send(self, data):
         self.socket.sendall(data)
