@@ -7,8 +7,8 @@
  * after it (group commit); the checkpointer moves the WAL into the database file.
  *
  *   UP --a write or sync fails with an I/O error--> DOWN: nothing is read or written, every
- *   connection is closed; opened anew, SQLite replays the part of the WAL whose checksums hold, and
- *   a checkpoint writes and syncs it again --> UP
+ *   connection is closed; the WAL is written and synced anew; opened, SQLite replays the part of it
+ *   whose checksums hold, and a checkpoint moves and syncs that --> UP
  *
  * The WAL is a file written from its start again once all of it has been moved; while commits never
  * cease, that moment has to be made: the writer moves the last pages itself, between two commits.
@@ -29,6 +29,7 @@ enum {
     COMMIT_WORKS_MAX = 256,   /* of each priority */
     BACKGROUND_US_MAX = 5000, /* a commit */
     REOPEN_DELAY_MS = 1000,
+    REWRITE_SIZE = 1 << 18, /* bytes at a time */
 };
 
 static int64_t now_us(void)
@@ -251,12 +252,48 @@ static void commit_together(struct database *db, struct db_members *members)
 
 /* --- recovery --- */
 
+static int rewrite(int fd)
+{
+    OWNED(memory_drop) char *piece = memory_new(REWRITE_SIZE);
+    off_t at = 0;
+    ssize_t got;
+
+    while ((got = pread(fd, piece, REWRITE_SIZE, at)) > 0) {
+        ssize_t put = pwrite(fd, piece, (size_t)got, at);
+        if (put <= 0)
+            return -1;
+        at += put;
+    }
+    return got < 0 ? -1 : fdatasync(fd);
+}
+
+/* After a failed sync the kernel takes pages for written that never reached the disk, and the next
+ * sync succeeds without them. A checkpoint on top of such a WAL could be torn by a power cut beyond
+ * repair. So all of it is written again, the same bytes at the same place, while nobody has it
+ * open; and so at each start, since the sync may have failed just before a process died. */
+static int wal_rewrite(const char *database, struct error *err)
+{
+    struct buffer path = BUFFER_NONE;
+
+    buffer_print(&path, "%s-wal", database);
+    int fd = open(path.at, O_RDWR | O_CLOEXEC);
+    int failed = fd < 0 || rewrite(fd) < 0 ? errno : 0;
+    if (fd >= 0)
+        close(fd);
+    buffer_drop(&path);
+    if (failed != 0 && failed != ENOENT)
+        return error_set_errno(err, ERROR_UNAVAILABLE, failed, "metadata cannot be recovered");
+    return 0;
+}
+
 /* Opens the writer, replays the WAL and syncs all of it into the database file. */
 static int reopen(struct database *db, struct error *err)
 {
     OWNED(connection_drop) struct connection *writer = NULL;
     struct wal_state wal = {0, 0};
 
+    if (wal_rewrite(db->options.path, err) < 0)
+        return -1;
     if (connection_open(&writer, db->options.path, PRAGMAS_WRITER, err) < 0 ||
         connection_checkpoint(writer, true, &wal, err) < 0)
         return -1;
