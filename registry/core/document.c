@@ -370,7 +370,6 @@ static int read_image(const json_t *root, size_t descriptors_max, struct documen
         return -1;
     out->blobs[0].nondistributable = false; /* MPUT-15 excuses layers, not configs */
     out->blob_count = 1;
-    out->blobs[0].nondistributable = false; /* MPUT-15 excuses layers alone */
     if (read_list(layers, "layers", out->blobs, &out->blob_count, err) < 0)
         return -1;
     out->artifact_type = memory_text(slice_of(out->blobs[0].media_type));
