@@ -95,9 +95,8 @@ class Rig:
     def kill(self):
         if self.server.running():
             self.server.kill()
-        elif self.server.child.returncode == -signal.SIGKILL:
-            self.server.ended.append(-signal.SIGKILL)
-            self.server.forgiven += 1
+        status = self.server.child.returncode
+        assert status == -signal.SIGKILL, f"ended by itself with {status}: {self.server.tail()}"
 
     def check_disk(self):
         """After a kill: nothing may be wrong and nothing may be left over."""
