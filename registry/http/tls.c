@@ -16,8 +16,9 @@ struct tls_context {
 
 struct tls {
     SSL *ssl;
-    bool dry;    /* the last read found nothing: what SSL still holds is part of a record */
-    bool failed; /* nothing may be written any more, not even a goodbye */
+    bool dry;      /* the last read found nothing: what SSL still holds is part of a record */
+    bool failed;   /* nothing may be written any more, not even a goodbye */
+    bool ticketed; /* the ticket for resuming was sent */
 };
 
 enum { READ_AHEAD_SIZE = 32 * 1024 };
@@ -66,7 +67,7 @@ int tls_context_open(struct tls_context **out, const struct server_options *opti
     SSL_CTX_set_mode(context->ssl, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
                                        SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
     SSL_CTX_set_session_cache_mode(context->ssl, SSL_SESS_CACHE_OFF); /* tickets resume */
-    SSL_CTX_set_num_tickets(context->ssl, 1);
+    SSL_CTX_set_num_tickets(context->ssl, 0);                         /* tls_write sends one */
     SSL_CTX_set_read_ahead(context->ssl, 1);
     SSL_CTX_set_default_read_buffer_len(context->ssl, READ_AHEAD_SIZE);
     SSL_CTX_set_alpn_select_cb(context->ssl, alpn_select, NULL);
@@ -156,10 +157,21 @@ ssize_t tls_read(struct tls *tls, void *out, size_t size)
     }
 }
 
+/* The ticket leaves with the first answer. Sent behind the handshake it would lie unread at a
+ * client that only sends: closing, that client would reset the connection and destroy what it had
+ * sent. */
+static void ticket_send(struct tls *tls)
+{
+    if (!tls->ticketed && SSL_version(tls->ssl) == TLS1_3_VERSION)
+        SSL_new_session_ticket(tls->ssl);
+    tls->ticketed = true;
+}
+
 ssize_t tls_write(struct tls *tls, const void *bytes, size_t size)
 {
     size_t put = 0;
 
+    ticket_send(tls);
     ERR_clear_error();
     int outcome = SSL_write_ex(tls->ssl, bytes, size, &put);
     if (outcome == 1)
