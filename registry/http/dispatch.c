@@ -186,16 +186,16 @@ static struct chunk *chunk_take(struct stream *stream)
     return chunk;
 }
 
-/* One piece, then back into the pool's queue: streams take turns, and no worker is bound to one. */
-void dispatch_stream(struct worker_job *job)
+/* Writes the next piece and gives it back. True when another one waits. */
+static bool stream_write(struct exchange *exchange) ON(worker_thread);
+static bool stream_write(struct exchange *exchange)
 {
-    struct exchange *exchange = H2O_STRUCT_FROM_MEMBER(struct exchange, stream.job, job);
-    struct server *server = exchange->loop->server;
     struct stream *stream = &exchange->stream;
+    struct server *server = exchange->loop->server;
+    struct loop *loop = exchange->loop;
     struct chunk *chunk = chunk_take(stream);
     bool failed = stream->failed; /* only workers set it, one at a time (3) */
 
-    assert_worker_thread();
     if (!failed)
         failed = exchange->request.route->stream->write(
                      stream->handle, (struct slice){chunk->bytes, chunk->size}, &exchange->err) < 0;
@@ -207,9 +207,20 @@ void dispatch_stream(struct worker_job *job)
     pthread_mutex_unlock(&stream->lock);
     /* While the piece is out the exchange lives, and it is out until its message has arrived; the
      * finish is asked for after that message was sent. */
-    loop_answer(exchange->loop, &chunk->message);
-    if (more)
-        worker_pool_submit(server->hash_pool, &stream->job);
-    else if (last)
+    loop_answer(loop, &chunk->message);
+    if (last)
         worker_pool_submit(server->wait_pool, &exchange->job);
+    return more;
+}
+
+/* Stays with the stream as long as no other one waits: streams take turns, piece by piece, and no
+ * worker is bound to one; but a lone upload does not wander between threads. */
+void dispatch_stream(struct worker_job *job)
+{
+    struct exchange *exchange = H2O_STRUCT_FROM_MEMBER(struct exchange, stream.job, job);
+    struct worker_pool *pool = exchange->loop->server->hash_pool;
+
+    assert_worker_thread();
+    while (stream_write(exchange) && worker_pool_go_on(pool, job))
+        ;
 }

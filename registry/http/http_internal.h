@@ -46,6 +46,7 @@ enum {
     FREE_CHUNKS_MAX = 16,
     RETRY_MS = 100, /* after running out of descriptors */
     WAIT_THREADS = 32,
+    HASH_NICE = 5,
     MANY_CORES = 8, /* from here on two loops */
 };
 

@@ -274,10 +274,11 @@ int server_open(struct server **out, const struct server_options *options, struc
     }
     if (options->requests_per_second > 0)
         server->limiter = limiter_open(options->requests_per_second);
+    /* uploads stand back behind the loop and short answers where cores are few */
     server->hash_pool = worker_pool_open(
-        "http-hash", options->hash_threads > 0 ? options->hash_threads : (int)cores());
+        "http-hash", options->hash_threads > 0 ? options->hash_threads : (int)cores(), HASH_NICE);
     server->wait_pool = worker_pool_open(
-        "http-wait", options->wait_threads > 0 ? options->wait_threads : WAIT_THREADS);
+        "http-wait", options->wait_threads > 0 ? options->wait_threads : WAIT_THREADS, 0);
     loops_start(server);
     *out = server;
     return 0;

@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 
 #include "registry/core/bytes.h"
 
@@ -19,7 +20,8 @@ struct worker_pool {
     struct worker_job **last;
     int idle; /* threads in pthread_cond_wait */
     bool closing;
-    int threads; /* immutable */
+    int threads; /* immutable, as nice */
+    int nice;
     pthread_t ids[];
 };
 
@@ -49,12 +51,14 @@ static void *work(void *argument)
 
     thread_role_current = ROLE_WORKER;
     pthread_setname_np(pthread_self(), pool->name);
+    if (pool->nice != 0)
+        setpriority(PRIO_PROCESS, 0, pool->nice); /* Linux: of this thread alone */
     while ((job = take(pool)) != NULL)
         job->run(job);
     return NULL;
 }
 
-struct worker_pool *worker_pool_open(const char *name, int threads)
+struct worker_pool *worker_pool_open(const char *name, int threads, int nice)
 {
     struct worker_pool *pool = memory_new(sizeof(*pool) + (size_t)threads * sizeof(pool->ids[0]));
     sigset_t all, before;
@@ -64,6 +68,7 @@ struct worker_pool *worker_pool_open(const char *name, int threads)
     pthread_cond_init(&pool->ready, NULL);
     pool->last = &pool->first;
     pool->threads = threads;
+    pool->nice = nice;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before); /* signals belong to main */
     for (int i = 0; i < threads; i++) {
@@ -89,14 +94,29 @@ void worker_pool_close(struct worker_pool *pool)
     free(pool);
 }
 
-void worker_pool_submit(struct worker_pool *pool, struct worker_job *job)
+static void append(struct worker_pool *pool, struct worker_job *job)
 {
     job->next = NULL;
-    pthread_mutex_lock(&pool->lock);
     *pool->last = job;
     pool->last = &job->next;
+}
+
+void worker_pool_submit(struct worker_pool *pool, struct worker_job *job)
+{
+    pthread_mutex_lock(&pool->lock);
+    append(pool, job);
     bool wake = pool->idle > 0;
     pthread_mutex_unlock(&pool->lock);
     if (wake)
         pthread_cond_signal(&pool->ready);
+}
+
+bool worker_pool_go_on(struct worker_pool *pool, struct worker_job *job)
+{
+    pthread_mutex_lock(&pool->lock);
+    bool alone = pool->first == NULL;
+    if (!alone)
+        append(pool, job); /* nobody needs waking: this thread comes back for the first of them */
+    pthread_mutex_unlock(&pool->lock);
+    return alone;
 }

@@ -4,6 +4,8 @@
 #ifndef SLIPWAY_HTTP_WORKER_H
 #define SLIPWAY_HTTP_WORKER_H
 
+#include <stdbool.h>
+
 #include "registry/core/attributes.h"
 
 struct worker_pool;
@@ -14,9 +16,13 @@ struct worker_job {
     void (*run)(struct worker_job *job);
 };
 
-struct worker_pool *worker_pool_open(const char *name, int threads);
+/* nice: how far the threads stand back when cores are short; 0 for not at all. */
+struct worker_pool *worker_pool_open(const char *name, int threads, int nice);
 /* Waits for queued jobs. Accepts NULL. */
 void worker_pool_close(struct worker_pool *pool);
 void worker_pool_submit(struct worker_pool *pool, struct worker_job *job);
+/* For a running job that has more to do. True: nobody waits, go on. False: it was queued behind
+ * those who wait, and run() will be called again. */
+bool worker_pool_go_on(struct worker_pool *pool, struct worker_job *job);
 
 #endif

@@ -18,7 +18,7 @@ static void count_run(struct worker_job *job)
 static void test_worker_pool_close_waits_for_queued_jobs(void **state)
 {
     struct worker_job jobs[1000];
-    struct worker_pool *pool = worker_pool_open("test", 3);
+    struct worker_pool *pool = worker_pool_open("test", 3, 0);
 
     (void)state;
     atomic_store(&runs, 0);
@@ -44,7 +44,7 @@ static void test_worker_pool_uses_all_its_threads(void **state)
 {
     enum { THREADS = 4 };
     struct worker_job jobs[THREADS];
-    struct worker_pool *pool = worker_pool_open("test", THREADS);
+    struct worker_pool *pool = worker_pool_open("test", THREADS, 0);
 
     (void)state;
     pthread_barrier_init(&together, NULL, THREADS);
