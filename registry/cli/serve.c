@@ -53,6 +53,7 @@ static void stop_signals(sigset_t *out)
     sigemptyset(out);
     sigaddset(out, SIGTERM);
     sigaddset(out, SIGINT);
+    sigaddset(out, SIGHUP);
 }
 
 /* Before the first thread, so that every thread leaves the signals to wait_for_stop. */
@@ -64,7 +65,8 @@ static void hold_stop_signals(void)
     pthread_sigmask(SIG_BLOCK, &signals, NULL);
 }
 
-/* Returns with the first signal; from then on the next one ends the process. */
+/* Returns with the first TERM or INT; from then on the next one ends the process. A HUP, with which
+ * other servers read their settings again, must not end this one. */
 static const char *wait_for_stop(void)
 {
     const struct sigaction at_once = {.sa_handler = end_at_once};
@@ -72,8 +74,10 @@ static const char *wait_for_stop(void)
     int got = 0;
 
     stop_signals(&signals);
-    while (sigwait(&signals, &got) != 0)
-        ;
+    while (sigwait(&signals, &got) != 0 || got == SIGHUP)
+        if (got == SIGHUP)
+            log_event(LOG_WARNING, "server.reload_ignored",
+                      F_TEXT("reason", "settings are read at the start: restart to apply them"));
     sigaction(SIGTERM, &at_once, NULL);
     sigaction(SIGINT, &at_once, NULL);
     pthread_sigmask(SIG_UNBLOCK, &signals, NULL);

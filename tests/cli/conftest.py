@@ -97,4 +97,4 @@ def serve(tmp_path):
         server.end()
 
 
-TERM, INT = signal.SIGTERM, signal.SIGINT
+HUP, INT, TERM = signal.SIGHUP, signal.SIGINT, signal.SIGTERM

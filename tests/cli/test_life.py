@@ -2,7 +2,7 @@
 import socket
 import time
 
-from conftest import INT, TERM, wait_for
+from conftest import HUP, INT, TERM, wait_for
 
 
 def begin_upload(server):
@@ -33,6 +33,13 @@ def test_term_and_int_end_with_zero(serve):
         server.signal(number)
         assert server.wait() == 0
         assert "msg=server.stopped" in server.text()
+
+
+def test_a_hangup_does_not_end_it(serve):
+    server = serve()
+    server.signal(HUP)
+    wait_for(lambda: "msg=server.reload_ignored" in server.text(), 5, "a line about the signal")
+    assert server.get("/livez") == (200, "ok\n")
 
 
 def test_shutdown_delay_serves_but_is_not_ready(serve):
