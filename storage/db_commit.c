@@ -13,7 +13,8 @@
  * The WAL is a file written from its start again once all of it has been moved; while commits never
  * cease, that moment has to be made: the writer moves the last pages itself, between two commits.
  * The WAL is synced by each durable commit (synchronous=FULL). A commit whose works all may be lost
- * runs with NORMAL: then the checkpointer syncs it within a second. */
+ * runs with NORMAL: then the checkpointer syncs it within a second. SQLite syncs the folder with
+ * the first sync of the WAL in each connection, so the names of both files are durable as well. */
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -264,13 +265,14 @@ static int rewrite(int fd)
             return -1;
         at += put;
     }
-    return got < 0 ? -1 : fdatasync(fd);
+    return got < 0 ? -1 : 0;
 }
 
 /* After a failed sync the kernel takes pages for written that never reached the disk, and the next
  * sync succeeds without them. A checkpoint on top of such a WAL could be torn by a power cut beyond
  * repair. So all of it is written again, the same bytes at the same place, while nobody has it
- * open; and so at each start, since the sync may have failed just before a process died. */
+ * open; the checkpoint begins with its sync. So at each start too: the sync may have failed just
+ * before a process died. */
 static int wal_rewrite(const char *database, struct error *err)
 {
     struct buffer path = BUFFER_NONE;
@@ -376,23 +378,6 @@ static void *writer_main(void *arg)
     return NULL;
 }
 
-/* The directory entries of a new database survive a power cut. */
-static int sync_directory_of(const char *path, struct error *err)
-{
-    const char *slash = strrchr(path, '/');
-    OWNED(memory_drop)
-    char *folder = slash == NULL ? memory_text(SLICE("."))
-                                 : memory_text((struct slice){path, (size_t)(slash - path) + 1});
-    int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    int result = fd < 0 ? -1 : fsync(fd);
-    int number = errno;
-
-    if (fd >= 0)
-        close(fd);
-    return result == 0 ? 0
-                       : error_set_errno(err, ERROR_UNAVAILABLE, number, "cannot sync the root");
-}
-
 static void database_free(struct database *db)
 {
     connection_drop(&db->writer);
@@ -426,7 +411,7 @@ int commit_open(void **self, const struct db_options *options, struct error *err
 {
     struct database *db = database_new(options);
 
-    if (reopen(db, err) < 0 || sync_directory_of(options->path, err) < 0) {
+    if (reopen(db, err) < 0) {
         database_free(db);
         return -1;
     }

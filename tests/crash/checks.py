@@ -121,25 +121,25 @@ class Offline:
 
     def check(self, root, folder=None):
         """folder: where a copy of the database goes; None opens it in place (SQLite recovers it).
-        Returns (sentences, number of files without a row)."""
+        Returns (sentences, names of files without a row)."""
         root = pathlib.Path(root)
         path = root / "meta.db"
         if not path.exists():
             return ([f"{root} has blobs and no database"]
-                    if any((root / "blobs").glob("*/*")) else []), 0
+                    if any((root / "blobs").glob("*/*")) else []), set()
         if folder is not None:
             path = copied(root, pathlib.Path(folder))
         database = sqlite3.connect(path)
         try:
             return self.look(database, root)
         except sqlite3.Error as error:
-            return [f"database: {error}"], 0
+            return [f"database: {error}"], set()
         finally:
             database.close()
 
     def look(self, database, root):
         if not database.execute("SELECT 1 FROM sqlite_schema WHERE name = 'blobs'").fetchone():
-            return [], 0  # it never came to the first migration
+            return [], set()  # it never came to the first migration
         wrong = [f"integrity: {row[0]}" for row in database.execute("PRAGMA integrity_check")
                  if row[0] != "ok"]
         wrong += [f"foreign key: {row}" for row in database.execute("PRAGMA foreign_key_check")]
@@ -154,7 +154,7 @@ class Offline:
             wrong += self.look_at_file(root, locator, size, bytes(digest))
         files = {name for folder in os.scandir(root / "blobs") if folder.is_dir()
                  for name in os.listdir(folder.path)} if (root / "blobs").is_dir() else set()
-        return wrong, len(files - set(owners))
+        return wrong, files - set(owners)
 
     def look_at_file(self, root, locator, size, digest):
         if (locator, digest) in self.hashed:

@@ -101,7 +101,7 @@ class Rig:
     def check_disk(self):
         """After a kill: nothing may be wrong and nothing may be left over."""
         wrong, leaks = self.offline.check(self.server.root, self.folder / "copy")
-        return wrong + ([f"{leaks} files without a row"] if leaks else [])
+        return wrong + ([f"files without a row: {leaks}"] if leaks else [])
 
     def counts(self):
         total = {}

@@ -92,12 +92,14 @@ class Images:
         self.disk, self.at = trace.Disk(), 0
         self.server = rig.Server(folder / "server", recording.rig.control)
         self.control = recording.rig.control
-        self.orphans = 0
+        self.orphans, self.removed = 0, set()
 
     def build(self, cut, fate):
         records = self.recording.records
         while self.at < len(records) and records[self.at].sequence <= cut:
             self.disk.feed(records[self.at])
+            if records[self.at].call == control.UNLINK:
+                self.removed.add(os.path.basename(records[self.at].path))
             self.at += 1
         shutil.rmtree(self.server.watched, ignore_errors=True)
         self.disk.build(self.server.watched, fate)
@@ -120,7 +122,9 @@ class Images:
                                         finished)
         self.server.kill()
         found, orphans = checks.Offline().check(self.server.root)
-        self.orphans += orphans
+        self.orphans += len(orphans)
+        found += [f"{name} was removed, came back and has no row"
+                  for name in orphans & self.removed]
         return wrong + found + self.offline(cut, finished)
 
     def offline(self, cut, finished):

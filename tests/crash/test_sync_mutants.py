@@ -15,7 +15,7 @@ from crash.test_powercut import Recording, explain, run_cuts
 
 SYNCS = {
     "the blob's file": "root/blobs/??/*",
-    "the folder of the blob's file": "root/blobs/??",
+    "the folder of the blob's file, or of a removed one": "root/blobs/??",
     "the folder of folders": "root/blobs",
     "the root": "root",
     "the root's parent": ".",

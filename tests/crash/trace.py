@@ -10,8 +10,8 @@ The model of a disk, stricter than any one file system:
   own name in its parent.
 - Whatever else was issued before the cut is there or not, each by itself, and a write may be torn
   at sectors of 512 bytes. Changes of one name keep their order.
-- What a failed sync should have covered is lost: only sizes remain. Later syncs do not bring it
-  back; writing it again does.
+- What a failed sync of a file should have covered is lost: only sizes remain. Later syncs do not
+  bring it back; writing it again does.
 """
 import collections
 import os
@@ -65,7 +65,10 @@ class Node:
         self.pending = [entry for entry in self.pending if entry[0] >= begin]
 
     def lost(self):
-        """A sync failed: the kernel takes the pages for clean, and they never reached the disk."""
+        """A sync failed: the kernel takes the pages for clean, and they never reached the disk.
+        Names are not pages: a journal keeps them, or the file system stops altogether."""
+        if self.is_folder:
+            return
         self.pending = [(sequence, change.without_bytes()) for sequence, change in self.pending]
 
 
@@ -129,9 +132,6 @@ class Names:
 
     def __init__(self, **changes):
         self.changes = changes
-
-    def without_bytes(self):
-        return Names()
 
     def apply(self, entries):
         for name, node in self.changes.items():
