@@ -313,6 +313,7 @@ static void test_manifest_sparse_index_gets_its_children_later(void **state)
     push_text(fixture, "child", NULL);
     assert_int_equal(
         number(fixture, "SELECT count(*) FROM manifest_refs WHERE child_id IS NOT NULL"), 1);
+    missing_drop(&push.missing);
 }
 
 /* DEL-06: deleting a blob in use works; the next push that names it is told */
