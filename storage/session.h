@@ -46,7 +46,7 @@ struct session {
     bool syncing;                      /* a sync is under way on the writer */
     bool failed;                       /* it failed: whoever is busy ends the session */
     unsigned waiting;                  /* threads that wait for a change */
-    uint64_t progress;                 /* counts claims and calls that moved something */
+    uint64_t moved_ms;                 /* monotonic; the last claim or call that moved something */
     uint64_t idle_since_ms;            /* monotonic */
     int64_t expires_at;                /* as its row says */
 
@@ -61,7 +61,7 @@ struct session {
 struct upload_table {
     struct storage *store; /* immutable */
     pthread_mutex_t lock;
-    pthread_cond_t changed; /* an owner left, a call or a sync ended, a session ended */
+    pthread_cond_t changed; /* a sync ended, a session ended */
     struct session *buckets[SESSION_BUCKETS];
     size_t idle; /* sessions without an owner */
 };

@@ -95,8 +95,8 @@ int storage_upload_start(struct storage *store, struct slice repository,
 int storage_upload_status(struct storage *store, struct slice repository, struct slice id,
                           struct upload_status *out, struct error *err) MUST_CHECK
     ON(worker_thread);
-/* Claims the session for writing. When another writer holds it: waits briefly; then takes it over
- * if that writer made no progress meanwhile, else fails with BLOB_UPLOAD_INVALID and status 416.
+/* Claims the session for writing. When another writer holds it: takes it over if that writer stands
+ * still for a while, else fails at once with BLOB_UPLOAD_INVALID and status 416: ask again.
  * The loser's next append or finish fails. BLOB_UPLOAD_UNKNOWN as above (committed ones too). */
 int storage_upload_claim(struct storage *store, struct slice repository, struct slice id,
                          struct upload **out, struct error *err) MUST_CHECK ON(worker_thread);

@@ -16,7 +16,8 @@
 #include <string.h>
 
 enum {
-    TAKEOVER_MS = 1500,       /* how long a second writer waits for the first (UPL-15) */
+    TAKEOVER_MS = 1500,       /* a writer that stood still for so long gives way (UPL-15) */
+    SYNC_WAIT_MS = 1500,      /* before looking again */
     READ_BACK_SIZE = 1 << 18, /* bytes at a time */
     STATUS_RANGE = 416,
     STATUS_TOO_LARGE = 413,
@@ -129,7 +130,7 @@ static void session_take(struct session *session, struct upload *upload)
     session->owner = upload;
     session->start = session->offset;
     session->start_hasher = session->hasher;
-    session->progress++;
+    session->moved_ms = monotonic_ms();
     session_wake(session);
 }
 
@@ -164,41 +165,32 @@ static int claim_load(struct session *session, struct upload *upload, struct err
     return status;
 }
 
-/* False when the older writer moves on. Lock held. */
-static bool await_turn(struct session *session)
+/* Nobody writes, or who does stands still. Lock held. */
+static bool may_take(const struct session *session)
 {
-    uint64_t deadline_ms = monotonic_ms() + TAKEOVER_MS;
-    uint64_t progress = session->progress;
-
-    while (session->state == SESSION_LIVE && session->owner != NULL)
-        if (!session_wait(session, deadline_ms))
-            return !session->busy && session->progress == progress;
-    return true;
+    return session->owner == NULL ||
+           (!session->busy && monotonic_ms() - session->moved_ms >= TAKEOVER_MS);
 }
 
-/* 1 claimed, 0 the session left memory meanwhile: look again, -1 failed. */
-static int claim_once(struct upload_table *table, struct slice repository, struct slice id,
-                      struct upload *upload, struct error *err) ON(worker_thread)
+/* Never waits for the other writer: who does is a client, and clients may not hold workers. */
+static int claim(struct upload_table *table, struct slice repository, struct slice id,
+                 struct upload *upload, struct error *err) ON(worker_thread)
 {
     pthread_mutex_lock(&table->lock);
     struct session *session = session_find(table, repository, id);
     if (session == NULL) {
         session = session_insert(table, repository, id);
         upload->session = session;
-        return claim_load(session, upload, err) < 0 ? -1 : 1;
+        return claim_load(session, upload, err);
     }
-    session->references++;
-    bool ours = await_turn(session);
-    bool live = session->state == SESSION_LIVE;
-    if (live && ours)
+    bool ours = may_take(session);
+    if (ours) {
+        session->references++;
         session_take(session, upload);
-    pthread_mutex_unlock(&table->lock);
-    if (live && ours) {
         upload->session = session;
-        return 1;
     }
-    session_release(session);
-    if (!live)
+    pthread_mutex_unlock(&table->lock);
+    if (ours)
         return 0;
     error_set(err, ERROR_BLOB_UPLOAD_INVALID, "another request writes to this upload session");
     return error_set_status(err, STATUS_RANGE);
@@ -208,14 +200,11 @@ int storage_upload_claim(struct storage *store, struct slice repository, struct 
                          struct upload **out, struct error *err)
 {
     OWNED(memory_drop) struct upload *upload = memory_new(sizeof(*upload));
-    int claimed = 0;
 
     if (!oci_upload_id_valid(id))
         return unknown(err);
     upload->table = store->uploads;
-    while (claimed == 0)
-        claimed = claim_once(store->uploads, repository, id, upload, err);
-    if (claimed < 0)
+    if (claim(store->uploads, repository, id, upload, err) < 0)
         return -1;
     *out = TAKE(upload);
     return 0;
@@ -253,7 +242,8 @@ static int session_leave(struct session *session, uint64_t offset, int status, s
 {
     pthread_mutex_lock(&session->table->lock);
     bool failed = session->failed;
-    session->progress += offset != session->offset;
+    if (offset != session->offset)
+        session->moved_ms = monotonic_ms();
     session->offset = offset;
     session->busy = failed;
     session->closing = false;
@@ -393,7 +383,7 @@ static bool writer_ours(struct session *session)
     pthread_mutex_lock(&session->table->lock);
     session->closing = true;
     while (session->syncing)
-        session_wait(session, monotonic_ms() + TAKEOVER_MS);
+        session_wait(session, monotonic_ms() + SYNC_WAIT_MS);
     bool sound = !session->failed;
     pthread_mutex_unlock(&session->table->lock);
     return sound;

@@ -248,8 +248,10 @@ static void on_timeout(h2o_timeout_entry_t *entry)
         conn->broken = true;
         conn_close(conn);
         break;
-    case CONN_HANDSHAKE:
     case CONN_WAIT:
+        exchange_ask_again(conn->exchange);
+        break;
+    case CONN_HANDSHAKE:
     case CONN_DISCARD:
     case CONN_LINGER:
     case CONN_CLOSED:

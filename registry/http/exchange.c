@@ -65,7 +65,7 @@ static void exchange_clear(struct exchange *exchange)
     exchange->left = false;
     exchange->prefix_size = 0;
     exchange->old = exchange->goodbye = exchange->logged = exchange->read_failed = false;
-    exchange->opened = exchange->broken_status = 0;
+    exchange->opened = exchange->asked = exchange->broken_status = 0;
     exchange->whole = SLICE_NONE;
     buffer_drop(&exchange->body.collected);
     exchange->body = (struct body){0};
@@ -487,6 +487,26 @@ static void arrived_finished(struct exchange *exchange)
                               : "the body's framing is malformed; what came before is kept");
 }
 
+/* Whether the refusal that just came back is not the last word. */
+static bool ask_later(struct exchange *exchange) ON(loop_thread);
+static bool ask_later(struct exchange *exchange)
+{
+    bool opening = exchange->step == STEP_OPEN || exchange->step == STEP_WHOLE;
+
+    if (!opening || exchange->opened != STREAM_LATER || exchange->asked == LATER_MAX)
+        return false;
+    exchange->asked++;
+    conn_timer(exchange->conn, &exchange->loop->timeouts.retry);
+    return true;
+}
+
+void exchange_ask_again(struct exchange *exchange)
+{
+    reply_reset(&exchange->reply);
+    error_clear(&exchange->err);
+    exchange_submit(exchange, exchange->step);
+}
+
 static void exchange_arrived(struct message *message)
 {
     struct exchange *exchange = H2O_STRUCT_FROM_MEMBER(struct exchange, message, message);
@@ -498,6 +518,8 @@ static void exchange_arrived(struct message *message)
         arrived_alone(exchange);
         return;
     }
+    if (ask_later(exchange))
+        return;
     switch (exchange->step) {
     case STEP_AUTHORISE:
         if (exchange->reply.status != 0 || collect_admit(exchange) < 0) {

@@ -44,7 +44,8 @@ enum {
     PIPELINE_TURN = 16,            /* requests of one connection before others have a turn */
     FREE_LIST_MAX = 64,            /* kept for reuse per loop: exchanges, inputs */
     FREE_CHUNKS_MAX = 16,
-    RETRY_MS = 100, /* after running out of descriptors */
+    RETRY_MS = 100, /* after running out of descriptors; after STREAM_LATER */
+    LATER_MAX = 20, /* times a stream's open is asked again */
     WAIT_THREADS = 32,
     HASH_NICE = 5,
     MANY_CORES = 8, /* from here on two loops */
@@ -260,6 +261,7 @@ struct exchange {
     struct message message;
     enum step step;
     int opened; /* what stream->open returned */
+    int asked;  /* times it said STREAM_LATER */
     bool at_work;
     bool dying;      /* done with, but a piece of its stream is not back yet */
     bool authorised; /* auth said yes already */
@@ -310,6 +312,8 @@ struct exchange *exchange_new(struct conn *conn) ON(loop_thread);
 void exchange_free(struct exchange *exchange) ON(loop_thread);
 void exchange_begin(struct conn *conn, const struct head *head) ON(loop_thread);
 void exchange_submit(struct exchange *exchange, enum step step) ON(loop_thread);
+/* The pause after STREAM_LATER is over. */
+void exchange_ask_again(struct exchange *exchange) ON(loop_thread);
 void exchange_answer_error(struct exchange *exchange) ON(loop_thread);
 /* The client left: frees now or when the worker is done. */
 void exchange_detach(struct exchange *exchange) ON(loop_thread);

@@ -24,6 +24,8 @@ enum body_kind {
     BODY_STREAM,  /* handed over piece by piece */
 };
 
+enum { STREAM_LATER = -2 };
+
 enum body_outcome {
     BODY_COMPLETE, /* every byte was given to write */
     BODY_BROKEN,   /* the client left, stalled or broke the framing: no reply will be sent */
@@ -33,7 +35,9 @@ enum body_outcome {
 /* A streamed body. All three run on workers, never two at once for one request, in order. */
 struct body_stream {
     /* Decides by the head alone. 1: send the body (and *stream is set); 0: reply is the answer and
-     * the body is thrown away; -1: refused, err holds why (headers already in reply are sent). */
+     * the body is thrown away; -1: refused, err holds why (headers already in reply are sent).
+     * STREAM_LATER: refused because of another client, which may end within a second or two; until
+     * then it is asked again, without a worker waiting for that. */
     int (*open)(struct request *request, struct reply *reply, void **stream, struct error *err);
     /* bytes are borrowed for the call, at most 256 KiB. -1 ends the body with BODY_REFUSED. */
     int (*write)(void *stream, struct slice bytes, struct error *err);

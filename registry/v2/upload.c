@@ -228,7 +228,7 @@ static void head_beside_refusal(const struct request *request, struct reply *rep
         render_upload_head(reply, request->name, request->reference, status.offset);
 }
 
-/* 416 of a claim: another writer is at work (UPL-15). */
+/* 416 of a claim: another writer is at work (UPL-15). 0, -1 or STREAM_LATER. */
 static int claim(struct request *request, struct reply *reply, struct incoming *body,
                  struct error *err) ON(worker_thread)
 {
@@ -236,9 +236,10 @@ static int claim(struct request *request, struct reply *reply, struct incoming *
         return error_set(err, ERROR_BLOB_UPLOAD_UNKNOWN, "no such upload session");
     if (storage_upload_claim(body->store, body->repository, request->reference, &body->upload,
                              err) < 0) {
-        if (err->status == 416)
-            head_beside_refusal(request, reply);
-        return -1;
+        if (err->status != 416)
+            return -1;
+        head_beside_refusal(request, reply);
+        return STREAM_LATER;
     }
     body->start = storage_upload_offset(body->upload);
     return 0;
@@ -253,8 +254,11 @@ static int session_open(struct request *request, struct reply *reply, const stru
 
     if (claimed != NULL)
         body->claimed = *claimed;
-    if (chunk_parse(request, &chunk, err) < 0 || claim(request, reply, body, err) < 0)
+    if (chunk_parse(request, &chunk, err) < 0)
         return -1;
+    int outcome = claim(request, reply, body, err);
+    if (outcome < 0)
+        return outcome;
     if (chunk_check(request, &chunk, body->start, err) < 0) {
         render_upload_head(reply, request->name, request->reference, body->start);
         return -1;
