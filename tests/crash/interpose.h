@@ -1,4 +1,4 @@
-/* interpose.h - the preloaded library of the crash tests: what its three files share.
+/* interpose.h - the preloaded library of the crash tests: what its files share.
  * Touches  nothing.
  * Never    linked into the program.
  *

@@ -40,7 +40,7 @@ POINTS = {
 START = {
     "start: the root's lock": (control.CREATE | control.OPEN, control.KILL_AFTER, "root/lock", 1),
     "start: the database made": (control.CREATE, control.KILL_AFTER, DATABASE, 1),
-    "start: the first pages": (control.WRITE, control.KILL_MID, DATABASE, 3),
+    "start: the first page": (control.WRITE, control.KILL_MID, DATABASE, 1),
     "start: inside the schema": (control.WRITE, control.KILL_MID, WAL, 60),
     "start: the schema's sync": (control.ANY_SYNC, control.KILL_BEFORE, WAL, 2),
     "start: the folder of blobs": (control.MKDIR, control.KILL_AFTER, "root/blobs", 1),
