@@ -1,6 +1,7 @@
 /* main.c - options and the table of commands; the commands do the work.
  * Touches  the limits and signals of the process.
  * Never    logic. */
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -131,6 +132,13 @@ static void raise_descriptor_limit(void)
     setrlimit(RLIMIT_NOFILE, &limit);
 }
 
+/* Large pieces (manifests, lists) go back to the system when they are freed. Left to itself the C
+ * library learns from the first of them to keep such memory, and a crowd's memory stays ours. */
+static void give_memory_back(void)
+{
+    mallopt(M_MMAP_THRESHOLD, 512 * 1024);
+}
+
 int main(int count, char **words)
 {
     struct cli_options options = {.inputs.environment = environ};
@@ -151,5 +159,6 @@ int main(int count, char **words)
     }
     signal(SIGPIPE, SIG_IGN);
     raise_descriptor_limit();
+    give_memory_back();
     return command->run(&options);
 }
