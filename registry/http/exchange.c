@@ -80,14 +80,6 @@ static void exchange_clear(struct exchange *exchange)
     }
 }
 
-static void upload_uncount(struct exchange *exchange) ON(loop_thread);
-static void upload_uncount(struct exchange *exchange)
-{
-    if (exchange->counted)
-        atomic_fetch_sub(&exchange->loop->server->uploads, 1);
-    exchange->counted = false;
-}
-
 void exchange_free(struct exchange *exchange)
 {
     struct loop *loop = exchange->loop;
@@ -99,7 +91,8 @@ void exchange_free(struct exchange *exchange)
     if (exchange->dying)
         return;
     reply_reset(&exchange->reply);
-    upload_uncount(exchange);
+    admit_body_ended(exchange);
+    admit_reply_ended(exchange);
     exchange_clear(exchange);
     loop->exchange_count--;
     if (loop->free_exchange_count >= FREE_LIST_MAX) {
@@ -341,29 +334,27 @@ static int authorise_peek(struct exchange *exchange)
     return known;
 }
 
-static int upload_admit(struct exchange *exchange) ON(loop_thread);
-static int upload_admit(struct exchange *exchange)
-{
-    struct server *server = exchange->loop->server;
-
-    exchange->counted = true;
-    if (atomic_fetch_add(&server->uploads, 1) < server->options.uploads_max)
-        return 0;
-    upload_uncount(exchange);
-    return error_set(&exchange->err, ERROR_UNAVAILABLE, "too many uploads at a time");
-}
-
-static int collect_admit(struct exchange *exchange) ON(loop_thread);
-static int collect_admit(struct exchange *exchange)
+static uint64_t collect_limit(const struct exchange *exchange)
 {
     const struct route *route = exchange->request.route;
-    uint64_t limit = route->body_limit == NULL ? 0 : route->body_limit(exchange->request.services);
+    return route->body_limit == NULL ? 0 : route->body_limit(exchange->request.services);
+}
+
+static int collect_check(struct exchange *exchange)
+{
+    uint64_t limit = collect_limit(exchange);
 
     if (exchange->request.content_length <= limit)
         return 0;
     error_set(&exchange->err, ERROR_SIZE_INVALID, "body exceeds the limit of %llu bytes",
               (unsigned long long)limit);
     return error_set_status(&exchange->err, 413);
+}
+
+static int collect_admit(struct exchange *exchange) ON(loop_thread);
+static int collect_admit(struct exchange *exchange)
+{
+    return collect_check(exchange) < 0 ? -1 : admit_body(exchange, collect_limit(exchange));
 }
 
 /* Which step comes first depends on the body, and on whether all of it is here. */
@@ -377,19 +368,24 @@ static int exchange_start(struct exchange *exchange)
         exchange_submit(exchange, STEP_HANDLE);
         return 0;
     case BODY_COLLECT:
-        if (exchange->authorised && collect_admit(exchange) < 0)
+        if (exchange->authorised && collect_check(exchange) < 0)
             return -1;
         if (body_whole(conn, &exchange->request.body))
             exchange_submit(exchange, STEP_HANDLE);
-        else if (exchange->authorised)
+        else if (!exchange->authorised)
+            exchange_submit(exchange, STEP_AUTHORISE);
+        else if (collect_admit(exchange) == 0)
             body_start(conn);
         else
-            exchange_submit(exchange, STEP_AUTHORISE);
+            return -1;
         return 0;
     case BODY_STREAM:
-        if (upload_admit(exchange) < 0)
+        if (body_whole(conn, &exchange->whole))
+            exchange_submit(exchange, STEP_WHOLE);
+        else if (admit_body(exchange, 0) == 0)
+            exchange_submit(exchange, STEP_OPEN);
+        else
             return -1;
-        exchange_submit(exchange, body_whole(conn, &exchange->whole) ? STEP_WHOLE : STEP_OPEN);
         return 0;
     }
     return 0;
@@ -475,7 +471,7 @@ static void arrived_finished(struct exchange *exchange)
 {
     int status = exchange->broken_status;
 
-    upload_uncount(exchange);
+    admit_body_ended(exchange);
     if (status == 0) {
         send_start(exchange->conn);
         return;
@@ -522,13 +518,13 @@ static void exchange_arrived(struct message *message)
         return;
     switch (exchange->step) {
     case STEP_AUTHORISE:
-        if (exchange->reply.status != 0 || collect_admit(exchange) < 0) {
-            if (exchange->reply.status == 0)
-                reply_error(&exchange->reply, &exchange->err);
-            send_start(conn);
-        } else {
+        if (exchange->reply.status == 0 && collect_admit(exchange) == 0) {
             body_start(conn);
+            break;
         }
+        if (exchange->reply.status == 0)
+            reply_error(&exchange->reply, &exchange->err);
+        send_start(conn);
         break;
     case STEP_OPEN:
         if (exchange->opened == 1) {
@@ -536,7 +532,7 @@ static void exchange_arrived(struct message *message)
             body_start(conn);
             break;
         }
-        upload_uncount(exchange);
+        admit_body_ended(exchange);
         send_start(conn);
         break;
     case STEP_HANDLE:

@@ -47,6 +47,7 @@ enum {
     RETRY_MS = 100, /* after running out of descriptors; after STREAM_LATER */
     LATER_MAX = 20, /* times a stream's open is asked again */
     WAIT_THREADS = 32,
+    NETWORKS = 1024, /* counts of places by hashed address; a power of two */
     HASH_NICE = 5,
     MANY_CORES = 8, /* from here on two loops */
 };
@@ -108,7 +109,10 @@ struct server {
     struct worker_pool *hash_pool, *wait_pool;
     struct limiter *limiter; /* NULL: no limit */
     uint64_t connections_max;
-    atomic_uint_fast64_t connections, uploads;
+    atomic_uint_fast64_t connections;
+    atomic_uint_fast64_t places;                   /* of bodies under way: uploads_max at most */
+    atomic_uint_fast64_t network_places[NETWORKS]; /* the same by address */
+    atomic_uint_fast64_t unsent; /* bytes of replies in memory that wait for their clients */
     size_t loop_count;
     struct loop *loops;
     struct bound *bound; /* listener_count */
@@ -260,15 +264,17 @@ struct exchange {
     struct worker_job job;
     struct message message;
     enum step step;
-    int opened; /* what stream->open returned */
-    int asked;  /* times it said STREAM_LATER */
+    int opened;      /* what stream->open returned */
+    int asked;       /* times it said STREAM_LATER */
+    uint64_t places; /* counted in server->places, and here: */
+    atomic_uint_fast64_t *network_places;
+    uint64_t unsent; /* counted in server->unsent */
     bool at_work;
     bool dying;      /* done with, but a piece of its stream is not back yet */
     bool authorised; /* auth said yes already */
     bool keep;       /* the connection goes on after this reply */
     bool api;        /* below /v2 (HTTP-15) */
     bool old;        /* HTTP/1.0 */
-    bool counted;    /* in server->uploads */
     bool goodbye;    /* the end is the client's wish and nothing is unread: no lingering */
     bool left;       /* the client was gone before the answer */
     bool logged, read_failed;
@@ -286,6 +292,16 @@ struct exchange {
     struct header headers[HEAD_HEADERS_MAX];
     struct parameter parameters[HEAD_PARAMETERS_MAX];
 };
+
+/* --- who may hold memory (admit.c) --- */
+
+/* Before a body that is not here yet is received; limit: of its route. 503 when all places are
+ * taken and nobody gives way. */
+int admit_body(struct exchange *exchange, uint64_t limit) MUST_CHECK ON(loop_thread);
+void admit_body_ended(struct exchange *exchange) ON(loop_thread);
+/* The client did not take the reply at once. Others may be cut off. */
+void admit_reply(struct conn *conn) ON(loop_thread);
+void admit_reply_ended(struct exchange *exchange) ON(loop_thread);
 
 enum body_progress { BODY_MOVED, BODY_DRY, BODY_DONE, BODY_LEFT, BODY_MALFORMED };
 

@@ -308,9 +308,14 @@ static void send_broken(struct conn *conn, bool read_failed)
 static void send_wait(struct conn *conn, bool moved) ON(loop_thread);
 static void send_wait(struct conn *conn, bool moved)
 {
+    struct sending *out = &conn->exchange->out;
+
     if (moved)
         conn_write_timer(conn);
     conn_poll_write(conn);
+    if (!out->waited)
+        admit_reply(conn);
+    out->waited = true;
 }
 
 void send_some(struct conn *conn)
@@ -338,7 +343,6 @@ void send_some(struct conn *conn)
             moved += (size_t)put_size;
         } else if (put_size == -EAGAIN) {
             send_wait(conn, moved > 0 || !out->waited);
-            out->waited = true;
             return;
         } else if (put_size == FILE_COLD) {
             conn_timer(conn, NULL);

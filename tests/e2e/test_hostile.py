@@ -11,7 +11,8 @@ import time
 import pytest
 
 from support import process
-from support.content import push_image, start_upload
+from support.content import (artifact, fresh, push_blob, push_image, push_subject_free, put_manifest,
+                             start_upload)
 
 SOON = 0.75 if not process.sanitized() else 3  # seconds; machines that run tests are busy
 
@@ -68,4 +69,92 @@ def test_a_crowd_on_one_session_holds_no_workers(make_server, name):
         with attackers(80, crowd):
             time.sleep(0.5)
             assert median_wait(client, name) < SOON
+    client.close()
+
+
+@contextlib.contextmanager
+def stalled_bodies(server, count, method, path, size, sent, source="127.0.0.1"):
+    """Bodies of a size of which only so much is sent. path: a function of their number."""
+    with contextlib.ExitStack() as stack:
+        for number in range(count):
+            connection = stack.enter_context(server.connect(source=source))
+            connection.send_head(method, path(number), [("Content-Length", size)])
+            connection.send(b"x" * sent)
+        yield
+
+
+@pytest.mark.spec("HTTP-20", "LIM-01")
+def test_one_address_with_all_uploads_locks_nobody_out(make_server, name):
+    """Another address gets its place at once; of the stalled uploads one is told 408 and keeps its bytes."""
+    server = make_server({"server.limits.uploads": "8"})
+    client = server.client()
+    places = [start_upload(client, name) for _ in range(8)]
+    data = fresh(200000)
+    with stalled_bodies(server, 8, "PATCH", lambda n: places[n], 100000, 50000, "127.0.0.9"):
+        for where in places:
+            process.wait_for(lambda place=where: client.get(place)["Range"] == "0-49999", 10, "bytes")
+        for _ in range(3):
+            push_blob(client, name, data)
+        assert all(client.get(where)["Range"] == "0-49999" for where in places)
+    client.close()
+
+
+@pytest.mark.spec("HTTP-20", "LIM-01")
+def test_stalled_uploads_give_way_to_their_own_address(make_server, name):
+    """Behind a proxy all have one address: then who stood still for some seconds gives way."""
+    server = make_server({"server.limits.uploads": "4"})
+    client = server.client()
+    places = [start_upload(client, name) for _ in range(4)]
+    with stalled_bodies(server, 4, "PATCH", lambda n: places[n], 100000, 50000):
+        for where in places:
+            process.wait_for(lambda place=where: client.get(place)["Range"] == "0-49999", 10, "bytes")
+        where = start_upload(client, name)
+        early = client.request("PATCH", where, fresh(200000), server_error=True)
+        assert early.status == 503 and early.code == "UNAVAILABLE"
+        time.sleep(5.5)
+        push_blob(client, name, fresh(200000))
+    client.close()
+
+
+@pytest.mark.spec("LIM-02")
+def test_stalled_manifests_hold_no_more_memory_than_uploads(make_server, name):
+    server = make_server({"server.limits.uploads": "24"})
+    client = server.client()
+    push_image(client, name)
+    before = server.memory()
+    with contextlib.ExitStack() as stack:
+        for number in range(60):
+            connection = stack.enter_context(server.connect())
+            connection.send_head("PUT", f"/v2/{name}/manifests/t{number}", [("Content-Length", 4 << 20)])
+            with contextlib.suppress(ConnectionError):
+                connection.send(b" " * ((4 << 20) - 1))
+        time.sleep(1)
+        if not process.sanitized():
+            assert server.memory() - before < 24 * (3 << 19) + (16 << 20)
+        assert client.get(f"/v2/{name}/manifests/latest").status == 200
+    client.close()
+
+
+@pytest.mark.spec("LIM-02")
+def test_readers_who_do_not_read_hold_bounded_memory(make_server, name):
+    """A hundred and fifty stalled readers of large manifests that the cache cannot keep."""
+    server = make_server({"storage.cache": "0"})
+    client = server.client()
+    push_subject_free(client, name)
+    for number in range(3):
+        body = artifact(annotations={"x": "x" * (4 * 1024 * 1024 - 2000), "n": str(number)})
+        put_manifest(client, name, f"large{number}", body)
+    idle = server.memory()
+    with contextlib.ExitStack() as stack:
+        for number in range(150):
+            one = stack.enter_context(server.connect(receive_buffer=4096))
+            one.send_head("GET", f"/v2/{name}/manifests/large{number % 3}")
+        for _ in range(10):
+            assert client.get(f"/v2/{name}/tags/list").status == 200
+        time.sleep(2)
+        if not process.sanitized():
+            assert server.memory() - idle < 320 << 20
+        assert client.get(f"/v2/{name}/manifests/large0").status == 200
+    if not process.sanitized():
+        process.wait_for(lambda: server.memory() - idle < 32 << 20, 20, "memory goes back")
     client.close()

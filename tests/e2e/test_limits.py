@@ -103,7 +103,7 @@ def test_upload_limit(make_server, name):
         connection.send(b"12345")
         held.append(connection)
     process.wait_for(lambda: all(client.get(where)["Range"] == "0-4" for where in places[:2]), 10, "both run")
-    response = client.request("PATCH", places[2], b"x" * 10, server_error=True)
+    response = client.request("PATCH", places[2], b"x" * 100000, server_error=True)
     assert response.status == 503 and response.code == "UNAVAILABLE"
     assert int(response["Retry-After"]) >= 1
     for connection in held:

@@ -73,8 +73,11 @@ class Response:
 class Connection:
     """One connection. Bytes read ahead stay for the next answer."""
 
-    def __init__(self, target, timeout=30, receive_buffer=None):
+    def __init__(self, target, timeout=30, receive_buffer=None, source=None):
+        """source: the address to come from."""
         raw = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        if source:
+            raw.bind((source, 0))
         if receive_buffer:
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         raw.settimeout(timeout)
