@@ -5,7 +5,7 @@
  * An object is named by its locator, 32 lower-case hex digits, chosen at random and never used
  * twice. It comes into being through one writer that appends, and is immutable once committed.
  * A row of the database names the locator before the first byte is written, so an object without
- * a row is an accident the consistency check may remove.
+ * a row is an accident (a power cut may take the row of a session): the sweep removes it.
  *
  * Every function blocks: worker threads and storage's own background threads only. A writer belongs
  * to one thread at a time, save that sync may run beside append and rewind. */
@@ -14,7 +14,10 @@
 
 #include "registry/core/digest.h"
 
-enum { LOCATOR_SIZE = 32 }; /* without the terminator */
+enum {
+    LOCATOR_SIZE = 32,    /* without the terminator */
+    LOCATOR_SHELVES = 256 /* by the first two digits */
+};
 
 struct blob_writer; /* each driver's own */
 
@@ -51,6 +54,9 @@ struct blob_driver {
     /* Removes them for good: no power cut brings them back. Success where there is none. */
     int (*remove)(void *self, const char (*locators)[LOCATOR_SIZE + 1], size_t count,
                   struct error *err);
+    /* Names every object of a shelf, committed or not; what is no locator is left out. */
+    int (*list)(void *self, unsigned shelf, void (*found)(void *arg, const char *locator),
+                void *arg, struct error *err);
     /* UNAVAILABLE  it cannot be written to
      * STORAGE_FULL  less than min_free_bytes are left */
     int (*ready)(void *self, uint64_t min_free_bytes, struct error *err);

@@ -8,6 +8,7 @@
  *     its waiting forms would take a write error away from the fsync that must see it. */
 #include "storage/driver.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -21,7 +22,6 @@
 #include <unistd.h>
 
 enum {
-    FOLDERS = 256,
     WRITEBACK_STEP = 8 << 20, /* bytes between two requests to start writing */
     FOLDER_MODE = 0750,
     FILE_MODE = 0640,
@@ -32,7 +32,7 @@ static const char DIGEST_ATTRIBUTE[] = "user.slipway.digest";
 struct fs {
     char *blobs; /* the folder's path; immutable */
     pthread_mutex_t lock;
-    atomic_bool settled[FOLDERS]; /* exists, and its name is synced; set under the lock */
+    atomic_bool settled[LOCATOR_SHELVES]; /* exists, and its name is synced; set under the lock */
 };
 
 /* One thread's at a time; sync, which may run beside append, touches fd and named only. */
@@ -310,7 +310,7 @@ static int fs_open(void *self, const char *locator, uint64_t size, int *fd, stru
 static int fs_remove(void *self, const char (*locators)[LOCATOR_SIZE + 1], size_t count,
                      struct error *err)
 {
-    bool changed[FOLDERS] = {false};
+    bool changed[LOCATOR_SHELVES] = {false};
 
     assert_worker_thread();
     for (size_t i = 0; i < count; i++) {
@@ -327,6 +327,34 @@ static int fs_remove(void *self, const char (*locators)[LOCATOR_SIZE + 1], size_
             return -1;
         *folder_changed = false;
     }
+    return 0;
+}
+
+static void folder_close(DIR **folder)
+{
+    if (*folder != NULL)
+        closedir(*folder);
+}
+
+static int fs_list(void *self, unsigned shelf, void (*found)(void *arg, const char *locator),
+                   void *arg, struct error *err)
+{
+    const struct fs *fs = self;
+    OWNED(buffer_drop) struct buffer path = BUFFER_NONE;
+    const struct dirent *entry;
+
+    assert_worker_thread();
+    buffer_print(&path, "%s/%02x", fs->blobs, shelf);
+    OWNED(folder_close) DIR *folder = opendir(path.at);
+    if (folder == NULL && errno == ENOENT)
+        return 0;
+    if (folder == NULL)
+        return error_set_errno(err, ERROR_UNAVAILABLE, errno, "blob data cannot be listed");
+    while (errno = 0, (entry = readdir(folder)) != NULL)
+        if (locator_valid(entry->d_name))
+            found(arg, entry->d_name);
+    if (errno != 0)
+        return error_set_errno(err, ERROR_UNAVAILABLE, errno, "blob data cannot be listed");
     return 0;
 }
 
@@ -368,6 +396,7 @@ static const struct blob_driver blob_driver_fs = {
     .size = fs_size,
     .open = fs_open,
     .remove = fs_remove,
+    .list = fs_list,
     .ready = fs_ready,
     .close = fs_close,
 };

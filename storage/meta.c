@@ -151,8 +151,6 @@ static const char SQL_QUEUE_PUT[] = "INSERT INTO gc_queue(kind, repo_id, ref_id,
                                     "     VALUES ($1, $2, $3, $4)"
                                     " ON CONFLICT (kind, repo_id, ref_id)"
                                     "   DO UPDATE SET due = excluded.due, attempts = 0";
-static const char SQL_TRASH_ADD[] = "INSERT INTO trash(locator, not_before)"
-                                    "     VALUES ($1, $2)";
 
 int meta_queue(struct db_tx *tx, enum meta_queue_kind kind, int64_t repository, int64_t ref,
                int64_t due, struct error *err)
@@ -163,15 +161,6 @@ int meta_queue(struct db_tx *tx, enum meta_queue_kind kind, int64_t repository, 
     db_bind_i64(&query, repository);
     db_bind_i64(&query, ref);
     db_bind_i64(&query, due);
-    return db_finish(&query, err);
-}
-
-int meta_trash(struct db_tx *tx, struct slice locator, int64_t not_before, struct error *err)
-{
-    OWNED(db_query_end) struct db_query query = db_query(tx, SQL_TRASH_ADD);
-
-    db_bind_text(&query, locator);
-    db_bind_i64(&query, not_before);
     return db_finish(&query, err);
 }
 

@@ -101,13 +101,17 @@ int meta_upload_expire(struct meta *meta, char *locator, struct error *err) MUST
 int meta_upload_next(struct meta *meta, const char *after, bool *found, struct meta_upload *out,
                      struct error *err) MUST_CHECK;
 
-/* --- trash: meta_upload.c --- */
+/* --- trash: meta_trash.c --- */
 
 /* Up to `capacity` locators whose time has come, oldest first. */
 int meta_trash_due(struct meta *meta, char (*locators)[LOCATOR_SIZE + 1], size_t capacity,
                    size_t *count, struct error *err) MUST_CHECK;
 /* The bytes are gone and that is synced. Background; may be lost: removing again is harmless. */
 int meta_trash_done(struct meta *meta, const char *locator, struct error *err) MUST_CHECK;
+/* Of locators whose bytes were seen in the store: those without any row go to trash, durably. They
+ * are moved to the front of the array; *orphans is how many they are. Background. */
+int meta_trash_orphans(struct meta *meta, char (*locators)[LOCATOR_SIZE + 1], size_t count,
+                       size_t *orphans, struct error *err) MUST_CHECK;
 
 /* --- blobs: meta_blob.c --- */
 

@@ -1,4 +1,4 @@
-/* meta_upload.c - rows of upload sessions, from P1 to P3 or trash; the trash itself.
+/* meta_upload.c - rows of upload sessions, from P1 to P3 or trash.
  * Touches  uploads, finished_uploads, blobs, repository_blobs, trash, gc_queue.
  * Never    bytes: the caller has synced what it says is synced.
  *
@@ -499,66 +499,4 @@ int meta_upload_expire(struct meta *meta, char *locator, struct error *err)
         return -1;
     memcpy(locator, with.locator, sizeof(with.locator));
     return 0;
-}
-
-/* --- trash --- */
-
-static const char SQL_TRASH_DUE[] = "SELECT locator"
-                                    "  FROM trash"
-                                    " WHERE not_before <= $1"
-                                    " ORDER BY not_before"
-                                    " LIMIT $2";
-static const char SQL_TRASH_DONE[] = "DELETE FROM trash"
-                                     "      WHERE locator = $1";
-
-struct trash {
-    char (*locators)[LOCATOR_SIZE + 1];
-    size_t capacity;
-    size_t count;
-    const char *done;
-};
-
-static int trash_due(struct db_tx *tx, void *arg, struct error *err)
-{
-    struct trash *trash = arg;
-    OWNED(db_query_end) struct db_query query = db_query(tx, SQL_TRASH_DUE);
-    int row;
-
-    trash->count = 0;
-    db_bind_i64(&query, meta_now());
-    db_bind_i64(&query, (int64_t)trash->capacity);
-    while ((row = db_step(&query, err)) == 1) {
-        struct slice locator = db_column_slice(&query, 0);
-        if (trash->count == trash->capacity ||
-            !slice_to_text(locator, trash->locators[trash->count], LOCATOR_SIZE + 1))
-            return error_set(err, ERROR_INTERNAL, "internal error");
-        trash->count++;
-    }
-    return row;
-}
-
-int meta_trash_due(struct meta *meta, char (*locators)[LOCATOR_SIZE + 1], size_t capacity,
-                   size_t *count, struct error *err)
-{
-    struct trash trash = {.locators = locators, .capacity = capacity};
-
-    int result = db_read(meta->db, trash_due, &trash, err);
-    *count = trash.count;
-    return result;
-}
-
-static int trash_done(struct db_tx *tx, void *arg, struct error *err)
-{
-    const struct trash *trash = arg;
-    OWNED(db_query_end) struct db_query query = db_query(tx, SQL_TRASH_DONE);
-
-    db_bind_text(&query, slice_of(trash->done));
-    return db_finish(&query, err);
-}
-
-int meta_trash_done(struct meta *meta, const char *locator, struct error *err)
-{
-    struct trash trash = {.done = locator};
-
-    return meta_write_loosely(meta, trash_done, &trash, DB_BACKGROUND, err);
 }

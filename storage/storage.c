@@ -107,7 +107,8 @@ static int recover(struct storage *store, struct error *err) ON(worker_thread)
         return -1;
     if (found && now[0] != 0 && strcmp(now, then) == 0)
         return 0;
-    if (upload_recover(store, err) < 0)
+    if (upload_recover(store, err) < 0 ||
+        meta_state_put(store->meta, STATE_ORPHANS, STATE_ORPHANS_DUE, err) < 0)
         return -1;
     return meta_state_put(store->meta, STATE_BOOT, now, err);
 }

@@ -42,6 +42,11 @@ void upload_table_forget(struct upload_table *table, const char *locator) ON(wor
  * is gone. Before anything else touches a session. */
 int upload_recover(struct storage *store, struct error *err) MUST_CHECK ON(worker_thread);
 
+/* Remembered in the database when the machine was started anew: files may lie there that no row
+ * names. The sweep looks for them and then forgets it. */
+#define STATE_ORPHANS "orphans"
+#define STATE_ORPHANS_DUE "due"
+
 /* sweep.c: the background thread. Close ends it and waits. */
 struct sweep *sweep_open(struct storage *store);
 void sweep_close(struct sweep *sweep);

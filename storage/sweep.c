@@ -1,11 +1,14 @@
 /* sweep.c - the background thread: settles resting uploads, expires idle ones (G5), removes what is
- * in trash (G4).
+ * in trash (G4), and after another boot finds files that no row names.
  * Touches  sessions in memory, the tables uploads and trash, blob bytes whose locator is in trash.
  * Never    makes a request wait: short transactions of the lowest priority, one at a time.
  *
- * (1) Bytes go only after their trash row is durable, and the row only after the bytes. */
+ * (1) Bytes go only after their trash row is durable, and the row only after the bytes.
+ * (2) A file is an orphan only if it was seen before no row was found: a row comes before its file.
+ */
 #include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "registry/core/log.h"
 #include "storage/meta.h"
@@ -105,6 +108,84 @@ static void sweep_trash(struct sweep *sweep) ON(worker_thread)
     }
 }
 
+/* --- orphans --- */
+
+struct shelf {
+    char (*locators)[LOCATOR_SIZE + 1];
+    size_t count;
+    size_t capacity;
+};
+
+static void shelf_drop(struct shelf *shelf)
+{
+    free(shelf->locators);
+}
+
+static void shelf_add(void *arg, const char *locator)
+{
+    struct shelf *shelf = arg;
+
+    if (shelf->count == shelf->capacity) {
+        shelf->capacity = shelf->capacity == 0 ? TRASH_BATCH : 2 * shelf->capacity;
+        shelf->locators =
+            memory_resize(shelf->locators, shelf->capacity * sizeof(*shelf->locators));
+    }
+    memcpy(shelf->locators[shelf->count++], locator, LOCATOR_SIZE + 1);
+}
+
+/* (2) */
+static int sweep_shelf(struct sweep *sweep, unsigned number, size_t *orphans, struct error *err)
+    ON(worker_thread)
+{
+    struct storage *store = sweep->store;
+    OWNED(shelf_drop) struct shelf shelf = {.locators = NULL};
+
+    if (store->blobs.driver->list(store->blobs.self, number, shelf_add, &shelf, err) < 0)
+        return -1;
+    for (size_t at = 0; at < shelf.count && !ending(sweep); at += TRASH_BATCH) {
+        size_t count = shelf.count - at < TRASH_BATCH ? shelf.count - at : TRASH_BATCH;
+        size_t found;
+        if (meta_trash_orphans(store->meta, shelf.locators + at, count, &found, err) < 0)
+            return -1;
+        *orphans += found;
+    }
+    return 0;
+}
+
+/* Every shelf once; an end in the middle begins anew at the next start. True when it is done. */
+static bool sweep_orphans(struct sweep *sweep) ON(worker_thread)
+{
+    struct error err = {0};
+    size_t orphans = 0;
+    int result = 0;
+
+    for (unsigned number = 0; number < LOCATOR_SHELVES && result == 0; number++) {
+        if (ending(sweep))
+            return false;
+        result = sweep_shelf(sweep, number, &orphans, &err);
+    }
+    if (orphans > 0)
+        log_event(LOG_INFO, "sweep.orphans", F_U64("found", orphans));
+    if (result == 0 && !ending(sweep))
+        result = meta_state_put(sweep->store->meta, STATE_ORPHANS, "", &err);
+    if (result < 0)
+        report("look for files without a row", &err);
+    return result == 0;
+}
+
+static bool orphans_due(struct sweep *sweep) ON(worker_thread)
+{
+    char state[sizeof(STATE_ORPHANS_DUE)] = "";
+    struct error err = {0};
+    bool found = false;
+
+    if (meta_state_get(sweep->store->meta, STATE_ORPHANS, state, sizeof(state), &found, &err) < 0) {
+        report("look for files without a row", &err);
+        return true;
+    }
+    return found && strcmp(state, STATE_ORPHANS_DUE) == 0;
+}
+
 static void rest(struct sweep *sweep, uint64_t ms)
 {
     struct timespec until;
@@ -131,6 +212,7 @@ static void *run(void *arg)
         interval_ms = INTERVAL_DEFAULT_MS;
     uint64_t tick_ms = interval_ms < TICK_MS ? interval_ms : TICK_MS;
     uint64_t rested_ms = interval_ms; /* what an earlier life left is looked at first */
+    bool orphans = orphans_due(sweep);
     while (!ending(sweep)) {
         while (upload_table_checkpoint(sweep->store->uploads, SESSION_IDLE_MS) && !ending(sweep))
             continue;
@@ -138,6 +220,7 @@ static void *run(void *arg)
             rested_ms = 0;
             upload_table_touch(sweep->store->uploads);
             sweep_uploads(sweep);
+            orphans = orphans && !sweep_orphans(sweep);
             sweep_trash(sweep);
         }
         rest(sweep, tick_ms);

@@ -172,6 +172,37 @@ static void test_fs_refuses_to_go_on_behind_the_end(void **state)
     assert_int_equal(err.code, ERROR_BLOB_UPLOAD_UNKNOWN);
 }
 
+static void count_found(void *arg, const char *locator)
+{
+    int *count = arg;
+
+    assert_true(locator_valid(locator));
+    (*count)++;
+}
+
+/* All that is there, and nothing that is no object. */
+static void test_fs_list_names_every_object(void **state)
+{
+    struct bench *bench = *state;
+    char path[FOLDER_MAX + 64];
+    struct error err = {0};
+    int count = 0;
+
+    for (int i = 0; i < 20; i++) {
+        struct blob_writer *writer;
+        locator_new(bench->locator);
+        writer = writer_at(bench, 0);
+        append(bench, writer, "hello");
+        bench->store.driver->writer_close(writer);
+    }
+    snprintf(path, sizeof(path), "%s/blobs/%.2s/lost+found", bench->root, bench->locator);
+    assert_int_equal(mkdir(path, 0700), 0);
+    for (unsigned shelf = 0; shelf < LOCATOR_SHELVES; shelf++)
+        assert_int_equal(
+            bench->store.driver->list(bench->store.self, shelf, count_found, &count, &err), 0);
+    assert_int_equal(count, 20);
+}
+
 static void test_fs_open_finds_damage(void **state)
 {
     struct bench *bench = *state;
@@ -284,6 +315,7 @@ int main(void)
         TEST(test_fs_commits_an_object_without_bytes),
         TEST(test_fs_goes_on_where_it_stood_and_cuts_the_rest),
         TEST(test_fs_refuses_to_go_on_behind_the_end),
+        TEST(test_fs_list_names_every_object),
         TEST(test_fs_open_finds_damage),
         TEST(test_fs_removes_and_is_content_when_there_is_nothing),
         TEST(test_fs_failed_append_leaves_it_where_it_stood),

@@ -877,6 +877,40 @@ static void test_upload_stands_at_its_checkpoint_after_a_power_cut(void **state)
     blob_is(bench, DIGEST_SHA256, "hello world");
 }
 
+/* As a power cut leaves it that took the row of a session and not its file. */
+static void orphan_make(struct bench *bench)
+{
+    char locator[LOCATOR_SIZE + 1], path[FOLDER_MAX + 2 * LOCATOR_SIZE];
+
+    locator_new(locator);
+    snprintf(path, sizeof(path), "%s/blobs/%.2s", bench->root, locator);
+    mkdir(path, 0700);
+    snprintf(path, sizeof(path), "%s/blobs/%.2s/%s", bench->root, locator, locator);
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    fclose(file);
+}
+
+static void test_upload_file_without_a_row_goes_after_another_boot(void **state)
+{
+    struct bench *bench = *state;
+
+    assert_int_equal(push(bench, "kept"), 0);
+    start(bench);
+    receive(bench, "hello ");
+    sweep_until_files(bench, 2); /* the first boot has been looked through */
+    usleep(100000);
+    orphan_make(bench);
+    bench->sweeps = true;
+    reopen(bench);
+    usleep(200000);
+    assert_int_equal(files(bench), 3); /* the same boot: no need to look */
+    set_boot(bench, "second");
+    sweep_until_files(bench, 2);
+    blob_is(bench, DIGEST_SHA256, "kept");
+    offset_is(bench, 6);
+}
+
 static void test_upload_whose_file_fell_short_is_gone(void **state)
 {
     static const char *const boots[] = {"first", "second"};
@@ -1058,6 +1092,7 @@ int main(void)
         TEST(test_upload_survives_the_death_of_the_process),
         TEST(test_upload_closed_in_order_goes_on_after_a_power_cut),
         TEST(test_upload_stands_at_its_checkpoint_after_a_power_cut),
+        TEST(test_upload_file_without_a_row_goes_after_another_boot),
         TEST(test_upload_whose_file_fell_short_is_gone),
         TEST(test_upload_resting_is_recorded_and_leaves_memory),
         TEST(test_upload_crowd_keeps_few_descriptors),
