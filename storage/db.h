@@ -28,7 +28,9 @@ typedef int db_run(struct db_tx *tx, void *arg, struct error *err);
 
 enum db_priority {
     DB_FOREGROUND, /* somebody waits for it: first in every commit */
+    DB_HEAVY,      /* the same, but takes long: a commit of its own, by turns with the others */
     DB_BACKGROUND, /* counters, sweeps, collection: at most 5 ms a commit, so keep each one short */
+    DB_PRIORITIES
 };
 
 struct db_work {

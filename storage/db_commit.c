@@ -310,9 +310,8 @@ static void refuse_waiting(struct database *db, const struct error *why)
 {
     struct db_members members;
 
-    db_queue_poke(&db->queue);
-    if (db_queue_take(&db->queue, SIZE_MAX, &members))
-        fail_all(&members, why);
+    db_queue_take_all(&db->queue, &members);
+    fail_all(&members, why);
 }
 
 static void recover(struct database *db)

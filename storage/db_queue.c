@@ -69,22 +69,43 @@ static void move(struct db_members *from, size_t max, struct db_members *to)
         db_members_add(to, db_members_shift(from));
 }
 
+static bool light_waits(const struct db_queue *queue)
+{
+    return queue->waiting[DB_FOREGROUND].first != NULL ||
+           queue->waiting[DB_BACKGROUND].first != NULL;
+}
+
 bool db_queue_take(struct db_queue *queue, size_t max, struct db_members *out)
 {
     struct db_members *waiting = queue->waiting;
 
     pthread_mutex_lock(&queue->lock);
-    while (waiting[DB_FOREGROUND].first == NULL && waiting[DB_BACKGROUND].first == NULL &&
-           !queue->poked && !queue->closed)
+    while (!light_waits(queue) && waiting[DB_HEAVY].first == NULL && !queue->poked &&
+           !queue->closed)
         pthread_cond_wait(&queue->changed, &queue->lock);
-    bool go_on = queue->poked || waiting[DB_FOREGROUND].first != NULL ||
-                 waiting[DB_BACKGROUND].first != NULL;
+    bool light = light_waits(queue), heavy = waiting[DB_HEAVY].first != NULL;
+    bool go_on = queue->poked || light || heavy;
     queue->poked = false;
     *out = (struct db_members){NULL, NULL};
-    move(&waiting[DB_FOREGROUND], max, out);
-    move(&waiting[DB_BACKGROUND], max, out);
+    if (heavy && (queue->heavy_turn || !light)) {
+        move(&waiting[DB_HEAVY], 1, out);
+        queue->heavy_turn = false;
+    } else {
+        move(&waiting[DB_FOREGROUND], max, out);
+        move(&waiting[DB_BACKGROUND], max, out);
+        queue->heavy_turn = true;
+    }
     pthread_mutex_unlock(&queue->lock);
     return go_on;
+}
+
+void db_queue_take_all(struct db_queue *queue, struct db_members *out)
+{
+    *out = (struct db_members){NULL, NULL};
+    pthread_mutex_lock(&queue->lock);
+    for (int i = 0; i < DB_PRIORITIES; i++)
+        move(&queue->waiting[i], SIZE_MAX, out);
+    pthread_mutex_unlock(&queue->lock);
 }
 
 static void put_back(struct db_members *waiting, struct db_members *members)
@@ -99,14 +120,14 @@ static void put_back(struct db_members *waiting, struct db_members *members)
 
 void db_queue_return(struct db_queue *queue, struct db_members *members)
 {
-    struct db_members kinds[2] = {{NULL, NULL}, {NULL, NULL}};
+    struct db_members kinds[DB_PRIORITIES] = {{NULL, NULL}};
     struct db_member *member;
 
     while ((member = db_members_shift(members)) != NULL)
         db_members_add(&kinds[member->work->priority], member);
     pthread_mutex_lock(&queue->lock);
-    put_back(&queue->waiting[DB_FOREGROUND], &kinds[DB_FOREGROUND]);
-    put_back(&queue->waiting[DB_BACKGROUND], &kinds[DB_BACKGROUND]);
+    for (int i = 0; i < DB_PRIORITIES; i++)
+        put_back(&queue->waiting[i], &kinds[i]);
     pthread_mutex_unlock(&queue->lock);
 }
 

@@ -26,7 +26,8 @@ struct db_members {
 struct db_queue {
     pthread_mutex_t lock;
     pthread_cond_t changed;
-    struct db_members waiting[2]; /* by enum db_priority; with what follows guarded by lock */
+    struct db_members waiting[DB_PRIORITIES]; /* guarded by lock, as what follows */
+    bool heavy_turn;
     bool poked;
     bool closed;
 };
@@ -35,9 +36,11 @@ void db_queue_open(struct db_queue *queue);
 void db_queue_drop(struct db_queue *queue);
 /* Any thread: queues and waits.  UNAVAILABLE  the queue is closed */
 int db_queue_run(struct db_queue *queue, const struct db_work *work, struct error *err);
-/* The writer: waits for works or a poke, then gives up to max of each kind, foreground first. False
- * when the queue is closed and empty. */
+/* The writer: waits for works or a poke, then gives one heavy work, or up to max of each other
+ * kind, foreground first. False when the queue is closed and empty. */
 bool db_queue_take(struct db_queue *queue, size_t max, struct db_members *out);
+/* All that waits; waits for nothing. */
+void db_queue_take_all(struct db_queue *queue, struct db_members *out);
 /* What was taken and not begun: to the front again, in its order. */
 void db_queue_return(struct db_queue *queue, struct db_members *members);
 /* Sets the result and wakes the caller; the member is gone afterwards. */

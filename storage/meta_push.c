@@ -11,6 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { HEAVY_LINKS = 256 }; /* a push that names more takes the writer for a while */
+
 /* What a link stands for in this repository; 0: nothing. */
 struct resolved {
     const struct manifest_link *link;
@@ -458,5 +460,10 @@ int meta_manifest_put(struct meta *meta, struct slice repository, const struct m
 
     resolution_begin(&push.blobs, with->blobs, with->blob_count);
     resolution_begin(&push.children, with->children, with->child_count);
-    return meta_write_after(meta, put, &push, put_after, err);
+    bool heavy = with->blob_count + with->child_count > HEAVY_LINKS;
+    const struct db_work work = {.run = put,
+                                 .arg = &push,
+                                 .after_commit = put_after,
+                                 .priority = heavy ? DB_HEAVY : DB_FOREGROUND};
+    return db_write(meta->db, &work, err);
 }

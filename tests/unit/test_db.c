@@ -400,6 +400,26 @@ static void test_db_foreground_goes_first(void **state)
     assert_memory_equal(notes.text, "cab", 3);
 }
 
+/* However many heavy works wait, another one waits for one of them at most. */
+static void test_db_heavy_works_take_turns_with_the_others(void **state)
+{
+    struct bench *bench = *state;
+    struct holder holder;
+    struct work works[] = {{.name = "x", .letter = 'x', .priority = DB_HEAVY},
+                           {.name = "y", .letter = 'y', .priority = DB_HEAVY},
+                           {.name = "z", .letter = 'z', .priority = DB_HEAVY},
+                           {.name = "c", .letter = 'c'},
+                           {.name = "d", .letter = 'd'}};
+
+    hold(bench, &holder);
+    for (size_t i = 0; i < LENGTH(works); i++)
+        begin(bench, &works[i]);
+    let_go(&holder);
+    for (size_t i = 0; i < LENGTH(works); i++)
+        assert_int_equal(end(&works[i]), 0);
+    assert_string_equal(notes.text, "xXcdCDyYzZ"); /* capitals: after the commit */
+}
+
 static void test_db_background_keeps_to_its_time(void **state)
 {
     struct bench *bench = *state;
@@ -667,6 +687,7 @@ int main(void)
         TEST(test_db_waiting_works_share_one_commit),
         TEST(test_db_failed_work_leaves_nothing_and_harms_nobody),
         TEST(test_db_foreground_goes_first),
+        TEST(test_db_heavy_works_take_turns_with_the_others),
         TEST(test_db_background_keeps_to_its_time),
         TEST(test_db_works_of_many_threads_all_arrive),
         TEST(test_db_work_that_may_be_lost_is_not_synced_at_once),
