@@ -28,13 +28,6 @@ static uint64_t places_of(const struct exchange *exchange, uint64_t limit)
     return exchange->request.route->body == BODY_STREAM ? 1 : size / PLACE_SIZE + 1;
 }
 
-static atomic_uint_fast64_t *network_places(const struct conn *conn)
-{
-    uint64_t hash = bytes_hash(0, (const char *)conn->network, sizeof(conn->network));
-
-    return &conn->loop->server->network_places[hash % NETWORKS];
-}
-
 static bool gives_way(const struct conn *conn, uint64_t registered_ms, uint64_t newcomer_places)
     ON(loop_thread);
 static bool gives_way(const struct conn *conn, uint64_t registered_ms, uint64_t newcomer_places)
@@ -42,7 +35,7 @@ static bool gives_way(const struct conn *conn, uint64_t registered_ms, uint64_t 
     bool under_way = conn->state == CONN_BODY || conn->state == CONN_CONTINUE;
 
     return under_way && conn->exchange->places > 0 &&
-           (atomic_load(network_places(conn)) > newcomer_places ||
+           (atomic_load(&conn->loop->server->lane_places[conn->lane]) > newcomer_places ||
             h2o_now(conn->loop->evloop) - registered_ms >= STILL_MS);
 }
 
@@ -51,7 +44,7 @@ static bool body_give_way(struct conn *newcomer, uint64_t places) ON(loop_thread
 static bool body_give_way(struct conn *newcomer, uint64_t places)
 {
     h2o_linklist_t *entries = &newcomer->loop->timeouts.body._entries;
-    uint64_t own = atomic_load(network_places(newcomer)) + places;
+    uint64_t own = atomic_load(&newcomer->loop->server->lane_places[newcomer->lane]) + places;
 
     for (h2o_linklist_t *link = entries->next; link != entries; link = link->next) {
         h2o_timeout_entry_t *entry = H2O_STRUCT_FROM_MEMBER(h2o_timeout_entry_t, _link, link);
@@ -74,9 +67,9 @@ int admit_body(struct exchange *exchange, uint64_t limit)
         !body_give_way(conn, places))
         return error_set(&exchange->err, ERROR_UNAVAILABLE, "too many uploads at a time");
     exchange->places = places;
-    exchange->network_places = network_places(conn);
+    exchange->lane_places = &server->lane_places[conn->lane];
     atomic_fetch_add(&server->places, places);
-    atomic_fetch_add(exchange->network_places, places);
+    atomic_fetch_add(exchange->lane_places, places);
     return 0;
 }
 
@@ -85,7 +78,7 @@ void admit_body_ended(struct exchange *exchange)
     if (exchange->places == 0)
         return;
     atomic_fetch_sub(&exchange->loop->server->places, exchange->places);
-    atomic_fetch_sub(exchange->network_places, exchange->places);
+    atomic_fetch_sub(exchange->lane_places, exchange->places);
     exchange->places = 0;
 }
 

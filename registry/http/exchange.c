@@ -44,6 +44,7 @@ struct exchange *exchange_new(struct conn *conn)
     struct exchange *exchange = exchange_take(conn->loop);
 
     exchange->conn = conn;
+    exchange->job.lane = exchange->stream.job.lane = conn->lane;
     conn->exchange = exchange;
     conn->loop->exchange_count++;
     return exchange;
@@ -136,7 +137,7 @@ void exchange_release(struct exchange *exchange)
         return;
     }
     struct release_job *job = memory_new(sizeof(*job));
-    *job = (struct release_job){.job.run = release_run,
+    *job = (struct release_job){.job = {.run = release_run, .lane = exchange->job.lane},
                                 .release = reply->release,
                                 .released = reply->released,
                                 .read_failed = exchange->read_failed};

@@ -47,7 +47,6 @@ enum {
     RETRY_MS = 100, /* after running out of descriptors; after STREAM_LATER */
     LATER_MAX = 20, /* times a stream's open is asked again */
     WAIT_THREADS = 32,
-    NETWORKS = 1024, /* counts of places by hashed address; a power of two */
     HASH_NICE = 5,
     MANY_CORES = 8, /* from here on two loops */
 };
@@ -110,8 +109,8 @@ struct server {
     struct limiter *limiter; /* NULL: no limit */
     uint64_t connections_max;
     atomic_uint_fast64_t connections;
-    atomic_uint_fast64_t places;                   /* of bodies under way: uploads_max at most */
-    atomic_uint_fast64_t network_places[NETWORKS]; /* the same by address */
+    atomic_uint_fast64_t places;                    /* of bodies under way: uploads_max at most */
+    atomic_uint_fast64_t lane_places[WORKER_LANES]; /* the same by address */
     atomic_uint_fast64_t unsent; /* bytes of replies in memory that wait for their clients */
     size_t loop_count;
     struct loop *loops;
@@ -176,6 +175,7 @@ struct conn {
     size_t head_seen;   /* bytes of the head an earlier look found incomplete */
     size_t continue_at; /* bytes of 100 Continue written */
     uint8_t network[8]; /* what the request rate is counted by: IPv4 address, IPv6 /64 */
+    unsigned lane;      /* its hash */
     char remote[64];    /* address in text */
 };
 
@@ -267,7 +267,7 @@ struct exchange {
     int opened;      /* what stream->open returned */
     int asked;       /* times it said STREAM_LATER */
     uint64_t places; /* counted in server->places, and here: */
-    atomic_uint_fast64_t *network_places;
+    atomic_uint_fast64_t *lane_places;
     uint64_t unsent; /* counted in server->unsent */
     bool at_work;
     bool dying;      /* done with, but a piece of its stream is not back yet */

@@ -197,6 +197,7 @@ static void peer_fill(struct conn *conn, const struct sockaddr_storage *peer)
     } else {
         memcpy(conn->remote, "local", sizeof("local"));
     }
+    conn->lane = bytes_hash(0, (const char *)conn->network, sizeof(conn->network)) % WORKER_LANES;
 }
 
 static void accepted(struct listener *listener, int fd, const struct sockaddr_storage *peer)

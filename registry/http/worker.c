@@ -1,4 +1,4 @@
-/* worker.c - pools of threads that may block: one queue a pool, first come first served.
+/* worker.c - pools of threads that may block: lanes take turns, within one first come first served.
  * Touches  threads.
  * Never    sockets. */
 #include "registry/http/worker.h"
@@ -12,18 +12,47 @@
 
 #include "registry/core/bytes.h"
 
+struct lane {
+    struct lane *next; /* of those with jobs */
+    struct worker_job *first, **last;
+};
+
 struct worker_pool {
     char name[16]; /* of its threads */
     pthread_mutex_t lock;
     pthread_cond_t ready;
-    struct worker_job *first; /* under lock, as all below */
-    struct worker_job **last;
+    struct lane *first, **last; /* lanes with jobs; under lock, as all below */
+    struct lane lanes[WORKER_LANES];
     int idle; /* threads in pthread_cond_wait */
     bool closing;
     int threads; /* immutable, as nice */
     int nice;
     pthread_t ids[];
 };
+
+static void lane_append(struct worker_pool *pool, struct lane *lane)
+{
+    lane->next = NULL;
+    *pool->last = lane;
+    pool->last = &lane->next;
+}
+
+/* Lock held. */
+static struct worker_job *next_job(struct worker_pool *pool)
+{
+    struct lane *lane = pool->first;
+
+    if (lane == NULL)
+        return NULL;
+    pool->first = lane->next;
+    if (pool->first == NULL)
+        pool->last = &pool->first;
+    struct worker_job *job = lane->first;
+    lane->first = job->next;
+    if (lane->first != NULL)
+        lane_append(pool, lane);
+    return job;
+}
 
 /* The next job, or NULL when the pool closes and nothing is left. */
 static struct worker_job *take(struct worker_pool *pool)
@@ -34,12 +63,7 @@ static struct worker_job *take(struct worker_pool *pool)
         pthread_cond_wait(&pool->ready, &pool->lock);
         pool->idle--;
     }
-    struct worker_job *job = pool->first;
-    if (job != NULL) {
-        pool->first = job->next;
-        if (pool->first == NULL)
-            pool->last = &pool->first;
-    }
+    struct worker_job *job = next_job(pool);
     pthread_mutex_unlock(&pool->lock);
     return job;
 }
@@ -96,9 +120,15 @@ void worker_pool_close(struct worker_pool *pool)
 
 static void append(struct worker_pool *pool, struct worker_job *job)
 {
+    struct lane *lane = &pool->lanes[job->lane];
+
+    if (lane->first == NULL) {
+        lane->last = &lane->first;
+        lane_append(pool, lane);
+    }
     job->next = NULL;
-    *pool->last = job;
-    pool->last = &job->next;
+    *lane->last = job;
+    lane->last = &job->next;
 }
 
 void worker_pool_submit(struct worker_pool *pool, struct worker_job *job)

@@ -10,9 +10,12 @@
 
 struct worker_pool;
 
+enum { WORKER_LANES = 256 };
+
 /* A job is part of its owner's struct; run() gets it on a worker thread and may free it. */
 struct worker_job {
     struct worker_job *next;
+    unsigned lane; /* below WORKER_LANES; lanes take turns, so that a crowd in one delays its own */
     void (*run)(struct worker_job *job);
 };
 

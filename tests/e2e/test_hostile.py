@@ -4,6 +4,7 @@ Each attack runs beside an honest client, whose answers must keep coming: the li
 what an idle server needs, far below what a starved one takes.
 """
 import contextlib
+import os
 import socket
 import threading
 import time
@@ -11,7 +12,7 @@ import time
 import pytest
 
 from support import process
-from support.content import (artifact, fresh, push_blob, push_image, push_subject_free, put_manifest,
+from support.content import (IMAGE, artifact, compact, fresh, push_blob, push_image, push_subject_free, put_manifest,
                              start_upload)
 
 SOON = 0.75 if not process.sanitized() else 3  # seconds; machines that run tests are busy
@@ -157,4 +158,38 @@ def test_readers_who_do_not_read_hold_bounded_memory(make_server, name):
         assert client.get(f"/v2/{name}/manifests/large0").status == 200
     if not process.sanitized():
         process.wait_for(lambda: server.memory() - idle < 32 << 20, 20, "memory goes back")
+    client.close()
+
+
+def heavy_manifest():
+    """Ten thousand layers that need not be here: accepted, and dear to store."""
+    layer = "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip"
+    layers = [{"mediaType": layer, "digest": "sha256:" + os.urandom(32).hex(), "size": 1, "urls": ["http://x/"]}
+              for _ in range(9999)]
+    return compact({**artifact(), "layers": layers})
+
+
+@pytest.mark.spec("LIM-02")
+def test_heavy_pushes_delay_their_own_address(make_server, name):
+    """More pushers of the largest manifests than workers."""
+    server = make_server()
+    client = server.client()
+    push_image(client, name)
+    push_subject_free(client, name)
+    body = heavy_manifest()
+
+    def pusher(stop, number):
+        for turn in range(100):
+            if stop.is_set():
+                return
+            fresh_body = body[:-1] + b',"annotations":{"n":"%d-%d"}}' % (number, turn)
+            with server.connect(timeout=120, source="127.0.0.9") as one:
+                one.send_head("PUT", f"/v2/{name}/manifests/heavy{number}",
+                              [("Content-Type", IMAGE), ("Content-Length", len(fresh_body))])
+                one.send(fresh_body)
+                assert one.response("PUT").status in (201, 503)
+
+    with attackers(40, pusher):
+        time.sleep(1)
+        assert median_wait(client, name) < 1.5 * SOON
     client.close()

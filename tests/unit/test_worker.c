@@ -23,7 +23,7 @@ static void test_worker_pool_close_waits_for_queued_jobs(void **state)
     (void)state;
     atomic_store(&runs, 0);
     for (size_t i = 0; i < LENGTH(jobs); i++) {
-        jobs[i].run = count_run;
+        jobs[i] = (struct worker_job){.run = count_run};
         worker_pool_submit(pool, &jobs[i]);
     }
     worker_pool_close(pool);
@@ -50,7 +50,7 @@ static void test_worker_pool_uses_all_its_threads(void **state)
     pthread_barrier_init(&together, NULL, THREADS);
     for (int round = 0; round < 100; round++) {
         for (size_t i = 0; i < THREADS - 1; i++) {
-            jobs[i].run = wait_run;
+            jobs[i] = (struct worker_job){.run = wait_run};
             worker_pool_submit(pool, &jobs[i]);
         }
         pthread_barrier_wait(&together);
@@ -59,11 +59,47 @@ static void test_worker_pool_uses_all_its_threads(void **state)
     pthread_barrier_destroy(&together);
 }
 
+static void gate_run(struct worker_job *job)
+{
+    wait_run(job); /* it has begun */
+    wait_run(job); /* it may end */
+}
+
+static char order[16];
+
+static void note_run(struct worker_job *job)
+{
+    order[atomic_fetch_add(&runs, 1)] = (char)('a' + job->lane);
+}
+
+/* A crowd in one lane delays another lane's job by one turn, not by the crowd. */
+static void test_worker_pool_lanes_take_turns(void **state)
+{
+    static const unsigned lanes[] = {0, 0, 0, 0, 0, 1, 1, 2};
+    struct worker_job jobs[LENGTH(lanes)], gate = {.run = gate_run};
+    struct worker_pool *pool = worker_pool_open("test", 1, 0);
+
+    (void)state;
+    atomic_store(&runs, 0);
+    pthread_barrier_init(&together, NULL, 2);
+    worker_pool_submit(pool, &gate); /* holds the one thread until all have come */
+    pthread_barrier_wait(&together);
+    for (size_t i = 0; i < LENGTH(lanes); i++) {
+        jobs[i] = (struct worker_job){.run = note_run, .lane = lanes[i]};
+        worker_pool_submit(pool, &jobs[i]);
+    }
+    pthread_barrier_wait(&together);
+    worker_pool_close(pool);
+    assert_string_equal(order, "abcabaaa");
+    pthread_barrier_destroy(&together);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_worker_pool_close_waits_for_queued_jobs),
         cmocka_unit_test(test_worker_pool_uses_all_its_threads),
+        cmocka_unit_test(test_worker_pool_lanes_take_turns),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
