@@ -78,6 +78,7 @@ static void set_down(struct database *db, bool down)
     pthread_mutex_lock(&db->lock);
     db->down = down;
     db->io_failed = false;
+    db->wal = (struct wal_state){0, 0}; /* recovery empties it */
     pthread_cond_broadcast(&db->changed);
     pthread_mutex_unlock(&db->lock);
 }

@@ -131,7 +131,7 @@ static bool checkpoint_wait(struct database *db)
     while (!db->closing && (db->down || (!db->unsynced && !wal_is_due(db))))
         pthread_cond_wait(&db->changed, &db->lock);
     struct timespec until = monotonic_after(CHECKPOINT_DELAY_MS);
-    while (!db->closing && waited == 0 && !wal_is_due(db))
+    while (!db->closing && waited == 0 && (db->stuck || !wal_is_due(db)))
         waited = pthread_cond_timedwait(&db->changed, &db->lock, &until);
     bool go_on = !db->closing;
     db->unsynced = false;
@@ -139,13 +139,19 @@ static bool checkpoint_wait(struct database *db)
     return go_on;
 }
 
-/* Readers of an old snapshot may keep pages from being moved: then the next one does. */
-static void note_checkpoint(struct database *db, struct wal_state wal)
+/* Readers of an old snapshot, or a full disk, may keep pages from being moved: the next one moves
+ * them, not at once when they are many. */
+static void note_checkpoint(struct database *db, bool failed, struct wal_state wal)
 {
+    int left = wal.pages - wal.moved;
+
     pthread_mutex_lock(&db->lock);
-    db->wal.moved = wal.moved <= db->wal.pages ? wal.moved : 0;
-    db->unsynced |= wal.moved < wal.pages;
-    db->rewind_due = wal.pages >= REWIND_PAGES;
+    db->stuck = failed || left >= CHECKPOINT_PAGES;
+    db->unsynced |= failed || left > 0;
+    if (!failed) {
+        db->wal.moved = wal.moved <= db->wal.pages ? wal.moved : 0;
+        db->rewind_due = wal.pages >= REWIND_PAGES;
+    }
     pthread_mutex_unlock(&db->lock);
 }
 
@@ -157,8 +163,8 @@ static void checkpoint_once(struct database *db)
 
     if (reader_take(db, &reader, &err) < 0)
         return;
-    if (connection_checkpoint(reader, false, &wal, &err) == 0)
-        note_checkpoint(db, wal);
+    bool failed = connection_checkpoint(reader, false, &wal, &err) < 0;
+    note_checkpoint(db, failed, wal);
     if (reader->io_failed) {
         pthread_mutex_lock(&db->lock);
         db->io_failed = true;

@@ -60,6 +60,7 @@ struct database {
     bool closing;
     struct wal_state wal; /* as of the last commit and the last checkpoint */
     bool rewind_due;      /* the WAL has become long */
+    bool stuck;           /* the last checkpoint failed or left much: no hurry with the next */
     bool unsynced;        /* commits nobody has synced */
     bool io_failed;       /* in the checkpointer */
 };

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "storage/db.h"
@@ -500,6 +501,50 @@ static void test_db_long_wal_is_moved_into_the_database(void **state)
     assert_true(file.st_size >= 6 << 20);
 }
 
+static int64_t cpu_us(void)
+{
+    struct timespec used;
+
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used);
+    return (int64_t)used.tv_sec * 1000000 + used.tv_nsec / 1000;
+}
+
+struct rest {
+    struct bench *bench;
+    int64_t cpu_us;
+};
+
+/* Keeps all pages in the WAL for as long as it lasts. */
+static int rest_in_snapshot(struct db_tx *tx, void *arg, struct error *err)
+{
+    struct rest *rest = arg;
+    struct work large = {.name = "large", .db = rest->bench->db, .size = 6 << 20};
+    int64_t count;
+
+    if (count_run(tx, &count, err) < 0 || write_work(&large) < 0)
+        return -1;
+    int64_t before = cpu_us();
+    usleep(500000);
+    rest->cpu_us = cpu_us() - before;
+    return 0;
+}
+
+static void test_db_checkpoint_that_cannot_go_on_rests(void **state)
+{
+    struct bench *bench = *state;
+    struct rest rest = {.bench = bench};
+    struct stat file = {.st_size = 0};
+    struct error err = {0};
+
+    assert_int_equal(db_read(bench->db, rest_in_snapshot, &rest, &err), 0);
+    assert_in_range(rest.cpu_us, 0, 60000);
+    for (int i = 0; i < 300 && file.st_size < 6 << 20; i++) { /* and goes on by itself */
+        usleep(10000);
+        assert_int_equal(stat(bench->path, &file), 0);
+    }
+    assert_true(file.st_size >= 6 << 20);
+}
+
 /* --- readers --- */
 
 struct look_twice {
@@ -693,6 +738,7 @@ int main(void)
         TEST(test_db_work_that_may_be_lost_is_not_synced_at_once),
         TEST(test_db_loose_commit_is_synced_within_a_second),
         TEST(test_db_long_wal_is_moved_into_the_database),
+        TEST(test_db_checkpoint_that_cannot_go_on_rests),
         TEST(test_db_reader_sees_one_snapshot),
         TEST(test_db_more_threads_than_readers_wait_for_their_turn),
         TEST(test_db_full_harms_only_the_work_that_does_not_fit),
