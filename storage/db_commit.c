@@ -159,7 +159,8 @@ static void commit_one(struct database *db, struct db_member *member)
     answer_committed(member);
 }
 
-/* Runs a member inside the common transaction. False when that transaction is gone. */
+/* Runs a member inside the common transaction. False when that transaction is gone, or may not be
+ * trusted: long ones sync a part of the WAL before their COMMIT. */
 static bool run_in_savepoint(struct connection *writer, struct db_member *member)
 {
     struct error undo = {0};
@@ -170,8 +171,10 @@ static bool run_in_savepoint(struct connection *writer, struct db_member *member
         member->result = run_work(writer, member);
     if (member->result == 0)
         member->result = connection_run(writer, "RELEASE work", member->err);
-    if (member->result == 0 || !connection_in_transaction(writer))
-        return connection_in_transaction(writer);
+    if (member->result == 0)
+        return true;
+    if (!connection_in_transaction(writer) || writer->io_failed)
+        return false;
     return connection_run(writer, "ROLLBACK TO work", &undo) == 0 &&
            connection_run(writer, "RELEASE work", &undo) == 0;
 }

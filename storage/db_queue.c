@@ -165,8 +165,8 @@ bool db_queue_pause(struct db_queue *queue, int timeout_ms)
         until.tv_nsec -= 1000000000;
     }
     pthread_mutex_lock(&queue->lock);
-    if (!queue->closed)
-        pthread_cond_timedwait(&queue->changed, &queue->lock, &until);
+    for (int waited = 0; !queue->closed && waited == 0;)
+        waited = pthread_cond_timedwait(&queue->changed, &queue->lock, &until);
     bool closed = queue->closed;
     pthread_mutex_unlock(&queue->lock);
     return closed;

@@ -51,7 +51,7 @@ struct db_member *db_members_shift(struct db_members *members); /* NULL when emp
 void db_queue_poke(struct db_queue *queue);
 /* No more works are accepted; what waits is still given out. */
 void db_queue_close(struct db_queue *queue);
-/* Up to timeout_ms; true when the queue was closed. */
+/* timeout_ms, whatever is queued meanwhile; true, and at once, when the queue was closed. */
 bool db_queue_pause(struct db_queue *queue, int timeout_ms);
 
 #endif
