@@ -116,8 +116,10 @@ struct server {
     struct loop *loops;
     struct bound *bound; /* listener_count */
     pthread_mutex_t lock;
-    pthread_cond_t changed; /* a loop started, or the last connection ended while draining */
-    size_t loops_started;   /* under lock */
+    pthread_cond_t changed; /* one of the next three, or the last connection ended while draining */
+    size_t loops_started;   /* under lock, as the next two */
+    size_t loops_done;      /* nothing is left to do for them */
+    bool workers_ended;
     atomic_bool draining;
 };
 

@@ -167,6 +167,18 @@ static void loop_drop(struct loop *loop)
         close(loop->spare_descriptor);
 }
 
+/* Who answered last may still be on its way out of libh2o, which writes to the queue's pipe after
+ * it let the message go: the queue stays until all workers have ended. */
+static void await_workers(struct server *server)
+{
+    pthread_mutex_lock(&server->lock);
+    server->loops_done++;
+    pthread_cond_broadcast(&server->changed);
+    while (!server->workers_ended)
+        pthread_cond_wait(&server->changed, &server->lock);
+    pthread_mutex_unlock(&server->lock);
+}
+
 static void *loop_run(void *argument)
 {
     struct loop *loop = argument;
@@ -184,6 +196,7 @@ static void *loop_run(void *argument)
         h2o_evloop_run(loop->evloop, INT32_MAX);
         conns_free_closed(loop);
     }
+    await_workers(server);
     loop_drop(loop);
     return NULL;
 }
@@ -308,15 +321,29 @@ void server_drain(struct server *server, uint64_t timeout_ms)
     pthread_mutex_unlock(&server->lock);
 }
 
+/* Loops submit no more work; files of broken replies are closed by what the pools still hold. */
+static void workers_end(struct server *server)
+{
+    pthread_mutex_lock(&server->lock);
+    while (server->loops_done < server->loop_count)
+        pthread_cond_wait(&server->changed, &server->lock);
+    pthread_mutex_unlock(&server->lock);
+    worker_pool_close(server->hash_pool);
+    worker_pool_close(server->wait_pool);
+    pthread_mutex_lock(&server->lock);
+    server->workers_ended = true;
+    pthread_cond_broadcast(&server->changed);
+    pthread_mutex_unlock(&server->lock);
+}
+
 void server_close(struct server *server)
 {
     if (server == NULL)
         return;
     for (size_t i = 0; i < server->loop_count; i++)
         loop_answer(&server->loops[i], &server->loops[i].stop);
+    workers_end(server);
     for (size_t i = 0; i < server->loop_count; i++)
         pthread_join(server->loops[i].thread, NULL);
-    worker_pool_close(server->hash_pool);
-    worker_pool_close(server->wait_pool); /* files of broken replies are closed here */
     server_free(server);
 }
