@@ -18,13 +18,6 @@ from support import process  # noqa: E402
 SAID = []
 
 
-def pytest_collection_modifyitems(items):
-    if process.sanitized():
-        for item in items:
-            item.add_marker(pytest.mark.skip("a sanitizer's runtime and this library exclude each "
-                                             "other"))
-
-
 def pytest_addoption(parser):
     parser.addoption("--kills", type=int, default=int(os.environ.get("CRASH_KILLS", 0)),
                      help="kills by SIGKILL (default: enough for make test)")

@@ -24,6 +24,8 @@ class Server(process.Server):
         self.watched.mkdir(exist_ok=True)
         self.root = self.watched / "root"
         self.environment = control_file.environment(self.watched, trace)
+        preload = [*process.runtime(), self.environment["LD_PRELOAD"]]
+        self.environment["LD_PRELOAD"] = ":".join(preload)
 
     def arguments(self):
         given = [f"{name}={value}" for name, value in self.environment.items()]
@@ -112,8 +114,11 @@ class Rig:
 
     def close(self):
         self.rest()
-        if self.server.running():
+        if self.server.running() and process.sanitized():
+            self.server.stop()  # in order, so that it tells what was leaked
+        elif self.server.running():
             self.server.kill()
+        self.server.check_log()
         misuse = self.control.misuse
         self.control.close()
         assert misuse == 0, "bytes reached a file in a way the harness cannot see"

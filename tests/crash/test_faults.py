@@ -15,7 +15,7 @@ import subprocess
 import pytest
 
 from crash import checks, control, rig, workload
-from support import content
+from support import content, process
 
 CLEAN = (500, 503, 507)
 NAME = "w0/one"
@@ -280,6 +280,7 @@ def fill_a_disk(scratch, seed, watched):
     bench.close()
 
 
+@pytest.mark.skipif(process.sanitized(), reason="a sanitizer hands out the memory itself")
 @pytest.mark.spec("CONC-02")
 def test_memory_runs_out(bench, seed, say):
     """Small allocations abort by design: then it is a crash like any other."""

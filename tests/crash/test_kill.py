@@ -16,7 +16,7 @@ import pytest
 from crash import checks, control, rig
 from support import process
 
-KILLS = 200
+KILLS = 40 if process.sanitized() else 200
 ROUNDS_A_ROOT = 15
 
 BLOB, FOLDER, WAL, DATABASE = "root/blobs/??/*", "root/blobs/??", "root/meta.db-wal", "root/meta.db"

@@ -6,6 +6,7 @@ Never    a process it did not start; a name instead of a pid.
 SLIPWAY_BIN names the binary (default build/release/slipway), so that sanitizer builds run the same
 tests. At the end every server must have exited with 0 and without a sanitizer's report.
 """
+import functools
 import os
 import pathlib
 import re
@@ -26,10 +27,18 @@ def binary():
     return os.environ.get("SLIPWAY_BIN", str(TOP / "build/release/slipway"))
 
 
+@functools.cache
 def sanitized():
     """Sanitizer builds are slower and larger: figures of time and memory do not hold for them."""
     with open(binary(), "rb") as file:
         return re.search(rb"__(asan|tsan|ubsan)_", file.read()) is not None
+
+
+@functools.cache
+def runtime():
+    """The sanitizer's library of the server, none or one: it must come before all others."""
+    linked = subprocess.run(["ldd", binary()], capture_output=True, text=True).stdout
+    return re.findall(r"=> (\S*/lib[at]san\.so\S*)", linked)
 
 
 def wait_for(question, seconds=20, what="condition", pause=0.02):
@@ -134,9 +143,13 @@ class Server:
                 self.child.kill()
                 self.child.wait()
                 raise AssertionError(f"SIGTERM did not end the server: {self.tail()}")
-        text = self.log.read_text(errors="replace")
-        assert not REPORT.search(text), f"sanitizer or assertion: {text[-8000:]}"
+        self.check_log()
         assert not self.unexpected, f"exit status {self.unexpected}: {self.tail()}"
+
+    def check_log(self):
+        text = self.log.read_text(errors="replace") if self.log.exists() else ""
+        report = REPORT.search(text)
+        assert not report, f"sanitizer or assertion: {text[report.start():][:8000]}"
 
     def tail(self):
         return self.log.read_text(errors="replace")[-4000:]
