@@ -131,10 +131,6 @@ int meta_blob_find(struct meta *meta, struct slice repository, const struct dige
  * forget the digest everywhere. A later push swaps the bytes. Absent is success. */
 int meta_blob_damage(struct meta *meta, const struct digest *digest, const char *locator,
                      const struct meta_after *after, struct error *err) MUST_CHECK;
-/* The locator of a digest whatever repository links it, damaged or not; for storage_blob_damaged.
- * BLOB_UNKNOWN */
-int meta_blob_locate(struct meta *meta, const struct digest *digest, struct meta_blob *out,
-                     struct error *err) MUST_CHECK;
 /* Sets the link aside, or removes it when undo is 0 and no manifest uses it. Spec: DEL-03, DEL-06.
  * BLOB_UNKNOWN.  UNSUPPORTED  a manifest uses it and protect_referenced is set */
 int meta_blob_delete(struct meta *meta, struct slice repository, const struct digest *digest,

@@ -109,34 +109,9 @@ int meta_blob_find(struct meta *meta, struct slice repository, const struct dige
 
 /* --- damage --- */
 
-static const char SQL_BLOB_LOCATE[] = "SELECT size, locator"
-                                      "  FROM blobs"
-                                      " WHERE digest = $1";
 static const char SQL_BLOB_DAMAGE[] = "UPDATE blobs"
                                       "   SET damaged = 1"
                                       " WHERE digest = $1 AND locator = $2";
-
-static int locate(struct db_tx *tx, void *arg, struct error *err)
-{
-    struct find *find = arg;
-    const struct meta_key key = meta_key(find->digest);
-    OWNED(db_query_end) struct db_query query = db_query(tx, SQL_BLOB_LOCATE);
-
-    db_bind_bytes(&query, meta_key_slice(&key));
-    int row = db_step(&query, err);
-    if (row <= 0)
-        return row < 0 ? -1 : unknown(err);
-    find->out->lease_until = 0;
-    return blob_row(&query, find->out, err);
-}
-
-int meta_blob_locate(struct meta *meta, const struct digest *digest, struct meta_blob *out,
-                     struct error *err)
-{
-    struct find with = {.digest = digest, .out = out};
-
-    return db_read(meta->db, locate, &with, err);
-}
 
 /* A change of one blob, and what follows its commit. */
 struct change {

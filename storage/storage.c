@@ -254,6 +254,7 @@ int storage_blob_open(struct storage *store, struct slice repository, const stru
         memcpy(tried, row.locator, sizeof(tried));
         if (blobs->driver->open(blobs->self, row.locator, row.size, &fd, err) == 0) {
             *out = (struct blob){.digest = *digest, .size = row.size, .fd = fd};
+            memcpy(out->locator, row.locator, sizeof(out->locator));
             return 0;
         }
         if (err->code != ERROR_BLOB_UNKNOWN)
@@ -272,13 +273,12 @@ void storage_blob_close(struct blob *blob)
     blob->fd = -1;
 }
 
-void storage_blob_damaged(struct storage *store, const struct digest *digest)
+void storage_blob_damaged(struct storage *store, const struct blob *blob)
 {
-    struct meta_blob row;
     struct error ignored = {0}; /* the reader has gone; the next one meets the damage again */
 
-    if (meta_blob_locate(store->meta, digest, &row, &ignored) < 0 ||
-        blob_damage(store, digest, row.locator, &ignored) < 0)
+    _Static_assert(sizeof(blob->locator) == LOCATOR_SIZE + 1, "a locator fits");
+    if (blob_damage(store, &blob->digest, blob->locator, &ignored) < 0)
         error_clear(&ignored);
 }
 

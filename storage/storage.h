@@ -48,6 +48,7 @@ struct blob {
     struct digest digest; /* as asked for */
     uint64_t size;        /* bytes */
     int fd;               /* -1 after storage_blob_stat */
+    char locator[33]; /* which bytes fd reads: a damaged blob that is pushed again gets others */
 };
 
 /* BLOB_UNKNOWN  not in this repository, or its bytes are known damaged. Spec: BLOB-02, BLOB-03. */
@@ -60,9 +61,9 @@ int storage_blob_open(struct storage *store, struct slice repository, const stru
                       bool may_push, struct blob *out, struct error *err) MUST_CHECK
     ON(worker_thread);
 void storage_blob_close(struct blob *blob);
-/* Reading the bytes failed or ended early: from now on the blob answers 404 until it is pushed
- * again. Spec: CONC-03. */
-void storage_blob_damaged(struct storage *store, const struct digest *digest) ON(worker_thread);
+/* Reading from fd failed or ended early: from now on the blob answers 404 until it is pushed again,
+ * unless that has happened meanwhile. Spec: CONC-03. */
+void storage_blob_damaged(struct storage *store, const struct blob *blob) ON(worker_thread);
 /* From memory: true with the size when the repository has the blob and, for may_push, its lease is
  * long enough. False says nothing. */
 bool storage_peek_blob(struct storage *store, struct slice repository, const struct digest *digest,

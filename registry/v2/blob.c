@@ -28,7 +28,7 @@ static void opened_release(void *released, bool read_failed)
 
     assert_worker_thread();
     if (read_failed)
-        storage_blob_damaged(opened->store, &opened->blob.digest);
+        storage_blob_damaged(opened->store, &opened->blob);
     storage_blob_close(&opened->blob);
     free(opened);
 }

@@ -983,12 +983,14 @@ static void test_blob_damaged_is_unknown_until_pushed_again(void **state)
         assert_true(storage_peek_blob(bench->store, REPOSITORY, &digest, true, &size));
         assert_int_equal(size, 5);
         sweep_until_files(bench, 1);
+        assert_int_equal(blob_open_code(bench, REPOSITORY, &digest, &blob), ERROR_NONE);
+        storage_blob_close(&blob);
         if (way == 0)
             assert_int_equal(truncate(seen.path, 4), 0);
         else if (way == 1)
             assert_int_equal(unlink(seen.path), 0);
         else
-            storage_blob_damaged(bench->store, &digest);
+            storage_blob_damaged(bench->store, &blob);
         assert_int_equal(blob_open_code(bench, REPOSITORY, &digest, &blob), ERROR_BLOB_UNKNOWN);
         assert_int_equal(storage_blob_stat(bench->store, REPOSITORY, &digest, false, &blob, &err),
                          -1);
@@ -996,6 +998,24 @@ static void test_blob_damaged_is_unknown_until_pushed_again(void **state)
         error_clear(&err);
         assert_false(storage_peek_blob(bench->store, REPOSITORY, &digest, false, &size));
     }
+}
+
+/* A slow reader of damaged bytes learns of it when others have been pushed in their place. */
+static void test_blob_damage_of_replaced_bytes_harms_nobody(void **state)
+{
+    struct bench *bench = *state;
+    struct digest digest = digest_of_text(DIGEST_SHA256, "hello");
+    struct blob slow, quick;
+
+    assert_int_equal(push(bench, "hello"), 0);
+    assert_int_equal(blob_open_code(bench, REPOSITORY, &digest, &slow), ERROR_NONE);
+    assert_int_equal(blob_open_code(bench, REPOSITORY, &digest, &quick), ERROR_NONE);
+    storage_blob_damaged(bench->store, &quick);
+    assert_int_equal(push(bench, "hello"), 0);
+    storage_blob_damaged(bench->store, &slow);
+    blob_is(bench, DIGEST_SHA256, "hello");
+    storage_blob_close(&slow);
+    storage_blob_close(&quick);
 }
 
 static void test_blob_delete_and_mount_are_seen_at_once(void **state)
@@ -1097,6 +1117,7 @@ int main(void)
         TEST(test_upload_resting_is_recorded_and_leaves_memory),
         TEST(test_upload_crowd_keeps_few_descriptors),
         TEST(test_blob_damaged_is_unknown_until_pushed_again),
+        TEST(test_blob_damage_of_replaced_bytes_harms_nobody),
         TEST(test_blob_delete_and_mount_are_seen_at_once),
         TEST(test_storage_root_has_one_owner),
         TEST(test_storage_makes_the_folders_above_its_root),

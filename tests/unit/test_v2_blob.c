@@ -26,7 +26,7 @@ static int find(const struct digest *digest, struct blob *out, struct error *err
 
     if (strcmp(digest_text(digest, text), BLOB) != 0)
         return error_set(err, ERROR_BLOB_UNKNOWN, "no such blob");
-    *out = (struct blob){*digest, fake.size, -1};
+    *out = (struct blob){.digest = *digest, .size = fake.size, .fd = -1};
     return 0;
 }
 
@@ -55,9 +55,9 @@ void storage_blob_close(struct blob *blob)
     blob->fd = -1;
 }
 
-void storage_blob_damaged(struct storage *store, const struct digest *digest)
+void storage_blob_damaged(struct storage *store, const struct blob *blob)
 {
-    (void)store, (void)digest;
+    (void)store, (void)blob;
     fake.damaged++;
 }
 
