@@ -42,6 +42,8 @@ static inline void fixture_open(struct fixture *fixture)
 {
     OK(storage_open(&fixture->store, &fixture->options, &fixture->err));
     fixture->meta = fixture->store->meta;
+    sweep_close(fixture->store->sweep); /* it empties the trash beside the test */
+    fixture->store->sweep = NULL;
 }
 
 static inline void fixture_reopen(struct fixture *fixture)
