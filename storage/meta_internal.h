@@ -36,6 +36,9 @@ enum meta_queue_kind { META_QUEUE_MANIFEST = 1, META_QUEUE_LINK = 2, META_QUEUE_
  * holds it would otherwise drop the newer wish. */
 int meta_queue(struct db_tx *tx, enum meta_queue_kind kind, int64_t repository, int64_t ref,
                int64_t due, struct error *err);
+/* The same for all that a manifest names, before it stops naming it. */
+int meta_queue_held(struct db_tx *tx, int64_t repository, int64_t manifest, int64_t due,
+                    struct error *err);
 /* A tag moved; NULL for no manifest. */
 int meta_history(struct db_tx *tx, int64_t repository, struct slice tag, const struct digest *old,
                  const struct digest *new, struct error *err);

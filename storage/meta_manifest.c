@@ -249,21 +249,6 @@ static const char SQL_TAGS_HISTORY[] =
     "      WHERE t.repo_id = $2 AND t.manifest_id = $3";
 static const char SQL_TAGS_DELETE[] = "DELETE FROM tags"
                                       "      WHERE repo_id = $1 AND manifest_id = $2";
-/* In blob order, as every other transaction that touches several links. */
-static const char SQL_BLOBS_QUEUE[] = "INSERT INTO gc_queue(kind, repo_id, ref_id, due)"
-                                      "     SELECT 2, repo_id, blob_id, $1"
-                                      "       FROM manifest_blobs"
-                                      "      WHERE repo_id = $2 AND manifest_id = $3"
-                                      "      ORDER BY blob_id"
-                                      " ON CONFLICT (kind, repo_id, ref_id)"
-                                      "   DO UPDATE SET due = excluded.due, attempts = 0";
-static const char SQL_CHILDREN_QUEUE[] =
-    "INSERT INTO gc_queue(kind, repo_id, ref_id, due)"
-    "     SELECT 1, repo_id, child_id, $1"
-    "       FROM manifest_refs"
-    "      WHERE repo_id = $2 AND parent_id = $3 AND child_id IS NOT NULL"
-    " ON CONFLICT (kind, repo_id, ref_id)"
-    "   DO UPDATE SET due = excluded.due, attempts = 0";
 static const char SQL_REFERRERS_QUEUE[] =
     "INSERT INTO gc_queue(kind, repo_id, ref_id, due)"
     "     SELECT 1, repo_id, id, $1"
@@ -279,6 +264,29 @@ static const char SQL_MANIFEST_SET_ASIDE[] = "UPDATE manifests"
                                              " WHERE id = $2";
 static const char SQL_MANIFEST_DELETE[] = "DELETE FROM manifests"
                                           "      WHERE id = $1";
+
+/* In blob order, as every other transaction that touches several links. */
+static const char SQL_BLOBS_QUEUE[] = "INSERT INTO gc_queue(kind, repo_id, ref_id, due)"
+                                      "     SELECT 2, repo_id, blob_id, $1"
+                                      "       FROM manifest_blobs"
+                                      "      WHERE repo_id = $2 AND manifest_id = $3"
+                                      "      ORDER BY blob_id"
+                                      " ON CONFLICT (kind, repo_id, ref_id)"
+                                      "   DO UPDATE SET due = excluded.due, attempts = 0";
+static const char SQL_CHILDREN_QUEUE[] =
+    "INSERT INTO gc_queue(kind, repo_id, ref_id, due)"
+    "     SELECT 1, repo_id, child_id, $1"
+    "       FROM manifest_refs"
+    "      WHERE repo_id = $2 AND parent_id = $3 AND child_id IS NOT NULL"
+    " ON CONFLICT (kind, repo_id, ref_id)"
+    "   DO UPDATE SET due = excluded.due, attempts = 0";
+int meta_queue_held(struct db_tx *tx, int64_t repository, int64_t manifest, int64_t due,
+                    struct error *err)
+{
+    if (CHANGE(tx, SQL_BLOBS_QUEUE, err, due, repository, manifest) < 0)
+        return -1;
+    return CHANGE(tx, SQL_CHILDREN_QUEUE, err, due, repository, manifest);
+}
 
 static int queue_referrers(struct db_tx *tx, const struct removal *removal, int64_t due,
                            struct error *err)
@@ -298,8 +306,7 @@ static int queue_held(struct db_tx *tx, const struct removal *removal, struct er
 {
     int64_t due = removal->now + removal->meta->undo_us;
 
-    if (CHANGE(tx, SQL_BLOBS_QUEUE, err, due, removal->repository_id, removal->id) < 0 ||
-        CHANGE(tx, SQL_CHILDREN_QUEUE, err, due, removal->repository_id, removal->id) < 0)
+    if (meta_queue_held(tx, removal->repository_id, removal->id, due, err) < 0)
         return -1;
     return queue_referrers(tx, removal, due, err);
 }

@@ -162,6 +162,30 @@ static void test_manifest_last_push_decides_the_media_type(void **state)
     assert_int_equal(number(fixture, "SELECT count(*) FROM manifests"), 1);
 }
 
+/* What it no longer names under its new type may have lost its last reference. */
+static void test_manifest_retyped_queues_what_it_held(void **state)
+{
+    struct fixture *fixture = *state;
+    struct push push = push_of("same", NULL);
+    const struct manifest_link blob = {.digest = blob_row(fixture, REPOSITORY, "layer")};
+    const struct manifest_link child = {.digest = digest_text_of("child")};
+
+    push_text(fixture, "child", "child");
+    push.put.blobs = &blob;
+    push.put.blob_count = 1;
+    push.put.children = &child;
+    push.put.child_count = 1;
+    OK(push_run(fixture, REPOSITORY, &push));
+    script(fixture, "DELETE FROM gc_queue"); /* the collector has looked at both */
+    OK(push_run(fixture, REPOSITORY, &push));
+    assert_int_equal(number(fixture, "SELECT count(*) FROM gc_queue"), 1);
+    push.put.media_type = SLICE(DOCKER_TYPE_MANIFEST);
+    push.put.blob_count = push.put.child_count = 0;
+    OK(push_run(fixture, REPOSITORY, &push));
+    assert_int_equal(number(fixture, "SELECT count(*) FROM gc_queue WHERE kind = 1"), 2);
+    assert_int_equal(number(fixture, "SELECT count(*) FROM gc_queue WHERE kind = 2"), 1);
+}
+
 /* HDR-02, MPUT-26, MGET-04 */
 static void test_manifest_under_two_algorithms_is_two(void **state)
 {
@@ -789,6 +813,7 @@ int main(void)
         FIXTURE_TEST(test_manifest_is_served_as_pushed_and_only_there),
         FIXTURE_TEST(test_manifest_put_moves_the_tag),
         FIXTURE_TEST(test_manifest_last_push_decides_the_media_type),
+        FIXTURE_TEST(test_manifest_retyped_queues_what_it_held),
         FIXTURE_TEST(test_manifest_under_two_algorithms_is_two),
         FIXTURE_TEST(test_manifest_put_sets_all_tags),
         FIXTURE_TEST(test_manifest_put_keeps_to_preconditions),
