@@ -95,8 +95,9 @@ int meta_upload_cancel(struct meta *meta, struct slice repository, struct slice 
 /* The same for the recovery at start, which knows only the id. Absent is success. */
 int meta_upload_discard(struct meta *meta, const char *id, struct error *err) MUST_CHECK;
 /* G5: one expired session goes to trash, durably; locator (LOCATOR_SIZE + 1 bytes) is its, or ""
- * when there is none. Also forgets finished ids older than an hour. Background. */
-int meta_upload_expire(struct meta *meta, char *locator, struct error *err) MUST_CHECK;
+ * when there is none. Also forgets finished ids older than an hour, some at a time. *more: it found
+ * something, so there may be more. Background. */
+int meta_upload_expire(struct meta *meta, char *locator, bool *more, struct error *err) MUST_CHECK;
 /* The session whose id follows `after` ("" to begin); *found is false at the end. */
 int meta_upload_next(struct meta *meta, const char *after, bool *found, struct meta_upload *out,
                      struct error *err) MUST_CHECK;

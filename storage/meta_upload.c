@@ -485,12 +485,13 @@ static int expire(struct db_tx *tx, void *arg, struct error *err)
     return finished_forget(tx, err);
 }
 
-int meta_upload_expire(struct meta *meta, char *locator, struct error *err)
+int meta_upload_expire(struct meta *meta, char *locator, bool *more, struct error *err)
 {
     struct expire with = {.locator = ""};
     const struct db_work work = {.run = expire, .arg = &with, .priority = DB_BACKGROUND};
 
     locator[0] = 0;
+    *more = false;
     if (db_read(meta->db, expire_due, &with, err) < 0)
         return -1;
     if (!with.due)
@@ -498,5 +499,6 @@ int meta_upload_expire(struct meta *meta, char *locator, struct error *err)
     if (db_write(meta->db, &work, err) < 0)
         return -1;
     memcpy(locator, with.locator, sizeof(with.locator));
+    *more = true;
     return 0;
 }

@@ -257,12 +257,13 @@ void session_trim(struct upload_table *table)
         checkpoint_one(table, 0);
 }
 
-/* A session in use that would expire soon, with a reference. Lock held. */
+/* A session that would expire soon, with a reference; one that rests was written to seconds ago.
+ * Lock held. */
 static struct session *expiring_next(struct upload_table *table, int64_t before)
 {
     for (size_t i = 0; i < SESSION_BUCKETS; i++) {
         for (struct session *session = table->buckets[i]; session; session = session->next) {
-            if (session->owner != NULL && !session->loading && session->expires_at < before) {
+            if (!session->loading && session->expires_at < before) {
                 session->references++;
                 return session;
             }

@@ -33,7 +33,7 @@ void upload_table_close(struct upload_table *table) ON(worker_thread);
 /* Syncs and records sessions that received much, or rest for idle_ms: those leave memory and their
  * descriptors are closed. For the sweep: bounded work, then true when there may be more. */
 bool upload_table_checkpoint(struct upload_table *table, uint64_t idle_ms) ON(worker_thread);
-/* Extends the life of sessions somebody writes to. */
+/* Extends the life of sessions somebody writes to, or has just written to. */
 void upload_table_touch(struct upload_table *table) ON(worker_thread);
 /* Its row is in trash (expired): the session ends for its writer as well. */
 void upload_table_forget(struct upload_table *table, const char *locator) ON(worker_thread);

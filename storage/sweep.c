@@ -18,7 +18,7 @@ enum {
     TICK_MS = 1000, /* how often sessions are looked at */
     INTERVAL_DEFAULT_MS = 60000,
     SESSION_IDLE_MS = 5000, /* longer idle: synced, recorded, descriptor closed */
-    EXPIRE_MAX = 256,       /* sessions a round */
+    EXPIRE_MAX = 256,       /* steps a round: a session each, and 500 finished ones */
     TRASH_BATCH = 64,
     TRASH_BATCHES_MAX = 64, /* a round */
 };
@@ -49,11 +49,12 @@ static bool ending(struct sweep *sweep)
 static void sweep_uploads(struct sweep *sweep) ON(worker_thread)
 {
     struct storage *store = sweep->store;
-    char locator[LOCATOR_SIZE + 1] = "first";
+    char locator[LOCATOR_SIZE + 1];
+    bool more = true;
 
-    for (int i = 0; i < EXPIRE_MAX && locator[0] != 0 && !ending(sweep); i++) {
+    for (int i = 0; i < EXPIRE_MAX && more && !ending(sweep); i++) {
         struct error err = {0};
-        if (meta_upload_expire(store->meta, locator, &err) < 0) {
+        if (meta_upload_expire(store->meta, locator, &more, &err) < 0) {
             report("expire uploads", &err);
             return;
         }

@@ -517,6 +517,26 @@ static void test_upload_idle_for_too_long_expires(void **state)
     assert_int_equal(status_code(bench), ERROR_BLOB_UPLOAD_UNKNOWN);
 }
 
+/* Its row learns of the bytes some seconds later. */
+static void test_upload_written_to_just_now_does_not_expire(void **state)
+{
+    struct bench *bench = *state;
+    char locator[LOCATOR_SIZE + 1] = "";
+    struct error err = {0};
+    bool more = true;
+
+    bench->options.upload_ttl_s = 1;
+    reopen(bench);
+    start(bench);
+    usleep(600000);
+    receive(bench, "hello");
+    upload_table_touch(bench->store->uploads);
+    usleep(600000);
+    assert_int_equal(meta_upload_expire(bench->store->meta, locator, &more, &err), 0);
+    assert_string_equal(locator, "");
+    offset_is(bench, 5);
+}
+
 static void test_upload_expired_under_its_writer_is_unknown(void **state)
 {
     struct bench *bench = *state;
@@ -530,7 +550,8 @@ static void test_upload_expired_under_its_writer_is_unknown(void **state)
         struct upload *upload = claim(bench);
         append(upload, "hello");
         usleep(2000);
-        assert_int_equal(meta_upload_expire(bench->store->meta, locator, &err), 0);
+        bool more = false;
+        assert_int_equal(meta_upload_expire(bench->store->meta, locator, &more, &err), 0);
         assert_true(locator_valid(locator));
         if (told) { /* as the sweep does */
             upload_table_forget(bench->store->uploads, locator);
@@ -1102,6 +1123,7 @@ int main(void)
         TEST(test_upload_second_writer_goes_on_after_the_first),
         TEST(test_upload_cancel_ends_a_writer_as_well),
         TEST(test_upload_idle_for_too_long_expires),
+        TEST(test_upload_written_to_just_now_does_not_expire),
         TEST(test_upload_expired_under_its_writer_is_unknown),
         TEST(test_upload_in_use_does_not_expire),
         TEST(test_upload_threads_on_the_same_sessions_keep_bytes_and_hash_equal),
