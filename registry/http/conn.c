@@ -191,19 +191,30 @@ void conn_timer(struct conn *conn, h2o_timeout_t *timeout)
 
 void conn_go_on_soon(struct conn *conn)
 {
-    if (!h2o_timeout_is_linked(&conn->soon))
-        h2o_timeout_link(conn->loop->evloop, &conn->loop->timeouts.soon, &conn->soon);
+    if (!h2o_linklist_is_linked(&conn->soon))
+        h2o_linklist_insert(&conn->loop->soon, &conn->soon);
 }
 
-static void on_soon(h2o_timeout_entry_t *entry)
+static void go_on(struct conn *conn) ON(loop_thread);
+static void go_on(struct conn *conn)
 {
-    struct conn *conn = H2O_STRUCT_FROM_MEMBER(struct conn, soon, entry);
-
-    assert_loop_thread();
     if (conn->state == CONN_REQUEST && conn->input.size - conn->input.start > conn->head_seen)
         conn_process(conn);
     else
         readable(conn);
+}
+
+void conns_go_on(struct loop *loop)
+{
+    h2o_linklist_t now;
+
+    h2o_linklist_init_anchor(&now);
+    h2o_linklist_insert_list(&now, &loop->soon);
+    while (!h2o_linklist_is_empty(&now)) {
+        struct conn *conn = H2O_STRUCT_FROM_MEMBER(struct conn, soon, now.next);
+        h2o_linklist_unlink(&conn->soon);
+        go_on(conn);
+    }
 }
 
 static int unsent(const struct conn *conn)
@@ -269,7 +280,6 @@ struct conn *conn_open(struct loop *loop, int fd, bool tls)
     conn->loop = loop;
     conn->fd = fd;
     conn->timer.cb = on_timeout;
-    conn->soon.cb = on_soon;
     conn->socket = h2o_evloop_socket_create(
         loop->evloop, fd, H2O_SOCKET_FLAG_IS_ACCEPTED_CONNECTION | H2O_SOCKET_FLAG_DONT_READ);
     conn->socket->data = conn;
@@ -297,7 +307,8 @@ void conn_close(struct conn *conn)
     conn->tls = NULL;
     conn->state = CONN_CLOSED;
     h2o_timeout_unlink(&conn->timer);
-    h2o_timeout_unlink(&conn->soon);
+    if (h2o_linklist_is_linked(&conn->soon))
+        h2o_linklist_unlink(&conn->soon);
     if (conn->exchange != NULL) {
         if (conn->exchange->head_bytes == NULL) { /* (1): a worker may still read the head */
             conn->exchange->head_bytes = conn->input.at;

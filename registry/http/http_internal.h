@@ -82,12 +82,13 @@ struct loop {
     h2o_multithread_receiver_t receiver;
     struct message drain, stop;
     struct {
-        h2o_timeout_t soon, head, idle, body, write, linger, retry;
+        h2o_timeout_t head, idle, body, write, linger, retry;
     } timeouts;
     h2o_timeout_entry_t accept_retry;
     struct listener *listeners; /* server->listener_count */
     struct conn *conns;         /* all that are open */
     struct conn *closed;        /* (5) */
+    h2o_linklist_t soon;        /* connections that go on in the next turn, once each */
     size_t exchange_count;      /* in use, with or without a connection */
     struct exchange *free_exchanges;
     char *free_inputs; /* INPUT_SIZE each, linked by their first bytes */
@@ -164,7 +165,7 @@ struct conn {
     struct exchange *exchange;
     struct input input;
     h2o_timeout_entry_t timer; /* one of the idle times; what it means depends on state */
-    h2o_timeout_entry_t soon;  /* go on in the next turn */
+    h2o_linklist_t soon;       /* in loop->soon: go on in the next turn */
     uint64_t lingered;         /* bytes */
     int unsent;                /* bytes the peer had still to take when the write timer was set */
     int fd;
@@ -205,6 +206,9 @@ void conn_timer(struct conn *conn, h2o_timeout_t *timeout) ON(loop_thread); /* N
 /* Sets the write timer. A big send buffer takes no byte for minutes while a slow peer empties it:
  * the timer ends the connection only when the peer took nothing either (HTTP-21). */
 void conn_write_timer(struct conn *conn) ON(loop_thread);
+/* Once a turn, for those that asked before. A timer of 0 ms would not do: libh2o runs what is
+ * linked anew while it runs the list, and the others would never have their turn. */
+void conns_go_on(struct loop *loop) ON(loop_thread);
 void conns_free_closed(struct loop *loop) ON(loop_thread);
 void conn_input_trim(struct conn *conn) ON(loop_thread);
 

@@ -16,6 +16,7 @@ enum {
     PIECE_PREFIX = 0,          /* status line and our own header lines */
     PIECE_HEAD = 1,            /* the handler's, and the empty line */
     PIECE_BODY = 2,            /* bytes of the first part; its file follows */
+    PIECE_COST = 32 * 1024,    /* what a piece counts of a turn beside its bytes: system calls */
     WARM_SIZE = 4 * TURN_SIZE, /* what a worker reads in at once */
 };
 
@@ -340,7 +341,7 @@ void send_some(struct conn *conn)
                            : send_file(conn, &exchange->reply.parts[(out->piece - PIECE_BODY) / 2]);
         if (put_size > 0) {
             sent(exchange, (size_t)put_size);
-            moved += (size_t)put_size;
+            moved += (size_t)put_size + PIECE_COST;
         } else if (put_size == -EAGAIN) {
             send_wait(conn, moved > 0 || !out->waited);
             return;

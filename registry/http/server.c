@@ -110,7 +110,7 @@ static void loop_init(struct loop *loop)
     loop->evloop = h2o_evloop_create();
     loop->queue = h2o_multithread_create_queue(loop->evloop);
     h2o_multithread_register_receiver(loop->queue, &loop->receiver, on_messages);
-    h2o_timeout_init(loop->evloop, &loop->timeouts.soon, 0);
+    h2o_linklist_init_anchor(&loop->soon);
     h2o_timeout_init(loop->evloop, &loop->timeouts.head, options->header_timeout_ms);
     h2o_timeout_init(loop->evloop, &loop->timeouts.idle, options->idle_timeout_ms);
     h2o_timeout_init(loop->evloop, &loop->timeouts.body, options->body_idle_timeout_ms);
@@ -150,9 +150,9 @@ static void free_lists_drop(struct loop *loop)
 static void loop_drop(struct loop *loop) ON(loop_thread);
 static void loop_drop(struct loop *loop)
 {
-    h2o_timeout_t *timeouts[] = {
-        &loop->timeouts.soon,  &loop->timeouts.head,   &loop->timeouts.idle, &loop->timeouts.body,
-        &loop->timeouts.write, &loop->timeouts.linger, &loop->timeouts.retry};
+    h2o_timeout_t *timeouts[] = {&loop->timeouts.head,   &loop->timeouts.idle,
+                                 &loop->timeouts.body,   &loop->timeouts.write,
+                                 &loop->timeouts.linger, &loop->timeouts.retry};
 
     for (size_t i = 0; i < sizeof(timeouts) / sizeof(timeouts[0]); i++)
         h2o_timeout_dispose(loop->evloop, timeouts[i]);
@@ -193,7 +193,8 @@ static void *loop_run(void *argument)
     pthread_cond_broadcast(&server->changed);
     pthread_mutex_unlock(&server->lock);
     while (!loop->stopping || loop->conns != NULL || loop->exchange_count > 0) {
-        h2o_evloop_run(loop->evloop, INT32_MAX);
+        h2o_evloop_run(loop->evloop, h2o_linklist_is_empty(&loop->soon) ? INT32_MAX : 0);
+        conns_go_on(loop);
         conns_free_closed(loop);
     }
     await_workers(server);

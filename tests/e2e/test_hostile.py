@@ -6,6 +6,8 @@ what an idle server needs, far below what a starved one takes.
 import contextlib
 import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 
@@ -192,4 +194,60 @@ def test_heavy_pushes_delay_their_own_address(make_server, name):
     with attackers(40, pusher):
         time.sleep(1)
         assert median_wait(client, name) < 1.5 * SOON
+    client.close()
+
+
+FLOOD = """
+import socket, sys
+port, request = int(sys.argv[1]), sys.stdin.buffer.read()
+crowd = []
+for _ in range(50):
+    one = socket.create_connection(("127.0.0.1", port), source_address=("127.0.0.9", 0))
+    one.setblocking(False)
+    crowd.append(one)
+while True:
+    for one in crowd:
+        try:
+            one.send(request)
+        except OSError:
+            pass
+        try:
+            while one.recv(1 << 20):
+                pass
+        except OSError:
+            pass
+"""
+
+
+@contextlib.contextmanager
+def flood(server, request):
+    """Fifty connections that send a request over and over without waiting for its answers."""
+    child = subprocess.Popen([sys.executable, "-c", FLOOD, str(server.port)], stdin=subprocess.PIPE)
+    child.stdin.write(request)
+    child.stdin.close()
+    try:
+        time.sleep(1)
+        assert child.poll() is None
+        yield
+    finally:
+        child.kill()
+        child.wait()
+
+
+@pytest.mark.spec("HTTP-01")
+def test_pipelined_requests_wait_for_the_others_turns(make_server, name):
+    """Each request of the flood costs hundreds of system calls; one connection may not do them in a row."""
+    server = make_server({"log.access": "false"})
+    client = server.client()
+    push_image(client, name)
+    value = push_blob(client, name, fresh(1 << 20))
+    ranges = ",".join(f"{at}-{at}" for at in range(0, 1 << 20, 4100))
+    head = f"GET /v2/{name}/blobs/{value} HTTP/1.1\r\nHost: x\r\nRange: bytes={ranges}\r\n\r\n"
+    with flood(server, head.encode() * 10):
+        waits = []
+        for _ in range(9):
+            begin = time.monotonic()
+            assert client.get(f"/v2/{name}/manifests/latest").status == 200
+            waits.append(time.monotonic() - begin)
+        assert sorted(waits)[4] < SOON / 5
     client.close()
