@@ -45,8 +45,8 @@ static bool ending(struct sweep *sweep)
     return ends;
 }
 
-/* G5 */
-static void sweep_uploads(struct sweep *sweep) ON(worker_thread)
+/* G5. True when more is due than one round does. */
+static bool sweep_uploads(struct sweep *sweep) ON(worker_thread)
 {
     struct storage *store = sweep->store;
     char locator[LOCATOR_SIZE + 1];
@@ -56,11 +56,12 @@ static void sweep_uploads(struct sweep *sweep) ON(worker_thread)
         struct error err = {0};
         if (meta_upload_expire(store->meta, locator, &more, &err) < 0) {
             report("expire uploads", &err);
-            return;
+            return false;
         }
         if (locator[0] != 0)
             upload_table_forget(store->uploads, locator);
     }
+    return more;
 }
 
 static int trash_remove(struct storage *store, const char (*locators)[LOCATOR_SIZE + 1],
@@ -90,8 +91,8 @@ static size_t trash_remove_each(struct storage *store, const char (*locators)[LO
     return removed;
 }
 
-/* G4 */
-static void sweep_trash(struct sweep *sweep) ON(worker_thread)
+/* G4. True when more is due than one round does. */
+static bool sweep_trash(struct sweep *sweep) ON(worker_thread)
 {
     struct storage *store = sweep->store;
     char locators[TRASH_BATCH][LOCATOR_SIZE + 1];
@@ -101,12 +102,13 @@ static void sweep_trash(struct sweep *sweep) ON(worker_thread)
         struct error err = {0};
         if (meta_trash_due(store->meta, locators, TRASH_BATCH, &count, &err) < 0) {
             report("list trash", &err);
-            return;
+            return false;
         }
         const char(*due)[LOCATOR_SIZE + 1] = (const char(*)[LOCATOR_SIZE + 1]) locators;
         if (trash_remove(store, due, count, &err) < 0)
             count = trash_remove_each(store, due, count);
     }
+    return count == TRASH_BATCH;
 }
 
 /* --- orphans --- */
@@ -218,11 +220,11 @@ static void *run(void *arg)
         while (upload_table_checkpoint(sweep->store->uploads, SESSION_IDLE_MS) && !ending(sweep))
             continue;
         if (rested_ms >= interval_ms) {
-            rested_ms = 0;
             upload_table_touch(sweep->store->uploads);
-            sweep_uploads(sweep);
+            bool more = sweep_uploads(sweep);
             orphans = orphans && !sweep_orphans(sweep);
-            sweep_trash(sweep);
+            more |= sweep_trash(sweep);
+            rested_ms = more ? interval_ms : 0; /* at the next tick */
         }
         rest(sweep, tick_ms);
         rested_ms += tick_ms;

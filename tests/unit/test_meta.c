@@ -1,5 +1,7 @@
 /* test_meta.c - rows of sessions, blobs and trash: the protocol's transactions P1 to P5, G4, G5,
  * and the schema. Bytes do not matter here. */
+#include <unistd.h>
+
 #include "tests/support/store.h"
 
 #define OTHER SLICE("team/other")
@@ -230,6 +232,19 @@ static void test_meta_only_idle_sessions_expire(void **state)
     assert_int_equal(number(fixture, "SELECT count(*) FROM uploads"), 1);
 }
 
+/* Or trash that comes faster would fill the disk. */
+static void test_meta_sweep_does_not_rest_before_all_is_done(void **state)
+{
+    struct fixture *fixture = *state;
+
+    script(fixture, "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 4200)"
+                    "INSERT INTO trash(locator, not_before) SELECT printf('%032x', i), 1 FROM n");
+    fixture->store->sweep = sweep_open(fixture->store); /* its interval is an hour */
+    for (int i = 0; i < 1000 && number(fixture, "SELECT count(*) FROM trash") > 0; i++)
+        usleep(20000);
+    assert_int_equal(number(fixture, "SELECT count(*) FROM trash"), 0);
+}
+
 static void test_meta_sessions_are_walked_once_each(void **state)
 {
     struct fixture *fixture = *state;
@@ -426,6 +441,7 @@ int main(void)
         FIXTURE_TEST(test_meta_damage_hides_until_a_push_heals),
         FIXTURE_TEST(test_meta_session_that_ends_goes_to_trash),
         FIXTURE_TEST(test_meta_only_idle_sessions_expire),
+        FIXTURE_TEST(test_meta_sweep_does_not_rest_before_all_is_done),
         FIXTURE_TEST(test_meta_sessions_are_walked_once_each),
         FIXTURE_TEST(test_meta_lease_is_renewed_for_pushers_once),
         FIXTURE_TEST(test_meta_deleted_blob_is_gone_here_only),
