@@ -32,7 +32,7 @@ enum session_state {
 struct session {
     struct session *next; /* in its bucket */
     struct upload_table *table;
-    unsigned references; /* the table's while LIVE, one a claim, waiter and sync */
+    unsigned references; /* the table's while LIVE, one a claim and a sync */
     enum session_state state;
 
     char id[OCI_UPLOAD_ID_SIZE + 1];   /* immutable */

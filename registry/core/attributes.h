@@ -1,5 +1,6 @@
-/* attributes.h - what we tell the compiler: ownership, results that must be looked at, thread
- * roles. Touches  nothing. Never    depends on anything of ours.
+/* attributes.h - for the compiler: ownership, results that must be looked at, thread roles.
+ * Touches  nothing.
+ * Never    depends on anything of ours.
  *
  * Thread roles: a loop thread moves bytes and never waits; a worker thread may block. A function
  * marked ON(role) runs on threads of that role only; no mark means any thread. Clang checks the

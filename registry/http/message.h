@@ -1,5 +1,6 @@
-/* message.h - a request as a handler sees it, the reply it fills, and the small grammars of
- * headers. Touches  memory only. Never    sockets, h2o, storage.
+/* message.h - a request as a handler sees it, the reply it fills, and small grammars of headers.
+ * Touches  memory only.
+ * Never    sockets, h2o, storage.
  *
  * A handler never sees the connection. A request lives from its parsed head until its reply was
  * sent; everything a handler borrows from it is valid until the handler returns. */
