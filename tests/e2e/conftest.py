@@ -21,6 +21,20 @@ from support import certificate, engines, images, process  # noqa: E402
 names = itertools.count(1)
 
 
+def pytest_addoption(parser):
+    parser.addoption("--spec", action="append", default=[], metavar="ID",
+                     help="only the tests that cite this requirement; may be given again")
+
+
+def pytest_collection_modifyitems(config, items):
+    wanted = set(config.getoption("--spec"))
+    if not wanted:
+        return
+    cites = [wanted & {name for mark in item.iter_markers("spec") for name in mark.args} for item in items]
+    config.hook.pytest_deselected(items=[item for item, cited in zip(items, cites) if not cited])
+    items[:] = [item for item, cited in zip(items, cites) if cited]
+
+
 @pytest.fixture(scope="session")
 def folder():
     """A short path: UNIX sockets of engines must fit below it."""

@@ -6,6 +6,8 @@ framing is in doubt ends in exactly one error and a closed connection: the reque
 by sending one more request on it.
 """
 
+import socket
+import ssl
 import time
 
 import pytest
@@ -297,3 +299,24 @@ def test_an_idle_connection_is_closed(hasty):
 def test_a_connection_that_says_nothing_is_closed(hasty):
     with hasty.connect() as connection:
         assert connection.closed_by_peer(timeout=10)
+
+
+def speaks(server, version):
+    """Does the server answer a client that knows TLS up to this version?"""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_verify_locations(server.tls.ca)
+    context.maximum_version = version
+    try:
+        with socket.create_connection(("127.0.0.1", server.port), timeout=20) as plain, \
+                context.wrap_socket(plain, server_hostname="127.0.0.1") as connection:
+            connection.sendall(PING)
+            return connection.recv(12) == b"HTTP/1.1 200"
+    except ssl.SSLError:
+        return False
+
+
+@pytest.mark.parametrize("oldest, served", [("1.2", True), ("1.3", False)])
+def test_oldest_tls_version(make_server, authority, oldest, served):
+    server = make_server({"server.tls.min_version": oldest}, tls=authority)
+    assert speaks(server, ssl.TLSVersion.TLSv1_3)
+    assert speaks(server, ssl.TLSVersion.TLSv1_2) == served

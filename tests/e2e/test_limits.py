@@ -1,12 +1,13 @@
 """test_limits.py - each limit comes from a setting and has its answer (section 15)."""
 import hashlib
+import os
 import pathlib
 import subprocess
 import time
 
 import pytest
 
-from support import content, process
+from support import content, process, wire
 from support.content import compact, digest, fresh, image, push_blob, push_image, put_manifest, start_upload, \
     with_digest
 
@@ -227,6 +228,28 @@ def test_damaged_blobs_are_404_until_pushed_again(make_server, name, damage):
     assert client.head(path).status == 404
     push_blob(client, name, data)
     assert client.get(path).body == data
+    client.close()
+
+
+@pytest.mark.spec("CONC-03", "BLOB-09")
+@pytest.mark.parametrize("way", ["http", "https"])
+def test_a_blob_that_shrinks_while_it_is_sent(make_server, authority, name, way):
+    """The body breaks off, and what memory knew of the blob is forgotten: HEAD asks no file."""
+    server = make_server(tls=authority if way == "https" else None)
+    client = server.client()
+    data = fresh(24 << 20)
+    path = f"/v2/{name}/blobs/{push_blob(client, name, data)}"
+    assert client.head(path).status == 200
+    with server.connect(receive_buffer=65536) as reader:
+        reader.send_head("GET", path)
+        assert reader.read_head().status == 200
+        reader.read_exactly(1000)
+        [file] = [item for item in pathlib.Path(server.root / "blobs").rglob("*")
+                  if item.is_file() and item.stat().st_size == len(data)]
+        os.truncate(file, 1000)
+        with pytest.raises((wire.Broken, ConnectionResetError)):
+            reader.read_exactly(len(data))
+    process.wait_for(lambda: client.head(path).status == 404, what="the blob to be unknown")
     client.close()
 
 
