@@ -68,7 +68,7 @@ def test_blob_is_named_by_the_algorithm_of_the_request(client, name):
 @pytest.mark.parametrize("asked, first, last", [
     ("bytes=0-0", 0, 0), ("bytes=0-9", 0, 9), ("bytes=10-19", 10, 19), ("bytes=0-499", 0, 499),
     ("bytes=5-", 5, 499), ("bytes=0-", 0, 499), ("bytes=499-", 499, 499), ("bytes=499-499", 499, 499),
-    ("bytes=490-9999", 490, 499), ("bytes=0-18446744073709551615", 0, 499),
+    ("bytes=490-500", 490, 499), ("bytes=490-9999", 490, 499), ("bytes=0-18446744073709551615", 0, 499),
     ("bytes=-1", 499, 499), ("bytes=-20", 480, 499), ("bytes=-500", 0, 499), ("bytes=-501", 0, 499),
     ("bytes=-99999999999999999999", 0, 499), ("bytes= 1-2", 1, 2), ("BYTES=1-2", 1, 2)])
 def test_single_range(client, blob, asked, first, last):
@@ -168,7 +168,7 @@ def test_ranges_that_touch_are_joined(client, blob, asked, spans):
 def test_several_ranges_never_stop_podman(client, blob):
     path, data = blob
     response = client.get(path, headers=[("Range", "bytes=900-901,800-")])
-    assert response.status in (200, 416)
+    assert (response.status, response.body) == (200, data)
     many = ",".join(f"{2 * at}-{2 * at}" for at in range(240))
     response = client.get(path, headers=[("Range", f"bytes={many}")])
     assert response.status == 206

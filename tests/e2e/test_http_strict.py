@@ -223,6 +223,18 @@ def test_the_refusal_of_a_large_body_can_be_read(server):
         assert connection.response().status == 404
 
 
+@pytest.mark.spec("HTTP-05")
+def test_a_refusal_ends_without_a_reset(server):
+    """A reset can overtake the answer on its way: what still comes is read, then the line is closed."""
+    with server.connect() as connection:
+        connection.send(b"PATCH " + UNKNOWN + b" HTTP/1.1\r\n" + HOST
+                        + b"Content-Length: 52428800\r\n\r\n")
+        connection.send(b"x" * (1 << 20))
+        assert connection.response().status == 404
+        connection.send(b"x" * 1000)
+        assert connection.socket.recv(1) == b""
+
+
 @pytest.mark.spec("HTTP-01")
 def test_a_head_split_at_every_byte(server):
     data = b"GET /v2/ HTTP/1.1\r\nHost: slipway.test\r\nAccept: */*\r\n\r\n"
@@ -262,6 +274,17 @@ def test_a_slow_head_is_cut(hasty):
         assert connection.response().status == 408
         assert connection.closed_by_peer()
         assert 0.5 < time.monotonic() - start < 10
+
+
+@pytest.mark.spec("HTTP-21")
+def test_the_time_of_a_head_is_its_own(make_server):
+    """Not that of an idle connection, which may be long."""
+    server = make_server({"server.limits.header_timeout": "1s", "server.limits.idle_timeout": "30s"})
+    with server.connect() as connection:
+        start = time.monotonic()
+        connection.send(b"GET /v2/ HTTP/1.1\r\nHost: ")
+        assert connection.response().status == 408
+        assert time.monotonic() - start < 20
 
 
 @pytest.mark.spec("HTTP-21", "UPL-14")

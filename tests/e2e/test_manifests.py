@@ -101,6 +101,7 @@ def test_manifest_of_another_repository_is_unknown(client, ready):
     value = push_manifest(client, ready, "t", image())
     push_blob(client, f"{ready}-other", b"{}")
     for reference in ("t", value):
+        assert client.get(f"/v2/{ready}/manifests/{reference}").status == 200  # memory has it now
         refuse(client.get(f"/v2/{ready}-other/manifests/{reference}"), "MANIFEST_UNKNOWN", 404)
         assert client.head(f"/v2/{ready}-other/manifests/{reference}").status == 404
 
@@ -184,7 +185,7 @@ def test_bodies_that_are_not_one_sound_object(client, ready, case):
 
 @pytest.mark.spec("MPUT-03", "MPUT-09")
 def test_sound_nesting_and_whitespace_pass(client, ready):
-    deep = GOOD_BODY[:-1] + b',"x":' + b"[" * 50 + b"]" * 50 + b"}"
+    deep = GOOD_BODY[:-1] + b',"x":' + b"[" * 63 + b"]" * 63 + b"}"
     assert put_manifest(client, ready, "t", deep).status == 201
     assert put_manifest(client, ready, "t", b" \r\n\t" + GOOD_BODY + b"\n ").status == 201
 
@@ -192,7 +193,8 @@ def test_sound_nesting_and_whitespace_pass(client, ready):
 @pytest.mark.spec("MPUT-05")
 @pytest.mark.parametrize("sent, inside", [
     (content.IMAGE, content.DOCKER_IMAGE), (content.DOCKER_IMAGE, content.IMAGE),
-    (content.IMAGE, content.INDEX), (content.INDEX, content.IMAGE), (content.IMAGE, "x/y"), (content.IMAGE, 5)])
+    (content.IMAGE, content.INDEX), (content.INDEX, content.IMAGE), (content.IMAGE, "x/y"), (content.IMAGE, 5),
+    (content.IMAGE, content.IMAGE[:-5]), (content.IMAGE[:-5], content.IMAGE)])
 def test_media_type_in_the_body_must_agree(client, ready, sent, inside):
     body = image()
     body["mediaType"] = inside
@@ -510,7 +512,9 @@ def test_last_push_decides_the_type(client, ready):
     data = compact({"schemaVersion": 2, "config": content.descriptor(b"{}", "x/y"), "layers": []})
     for kind in (content.IMAGE, content.DOCKER_IMAGE, content.IMAGE, content.DOCKER_IMAGE):
         assert put_manifest(client, ready, "t", data, kind).status == 201
-        for reference in ("t", digest(data)):
+        for reference in ("t", "u", digest(data)):  # u: a tag that the later pushes do not name
+            if (kind, reference) == (content.IMAGE, "u"):
+                put_manifest(client, ready, "u", data, kind)
             assert client.get(f"/v2/{ready}/manifests/{reference}")["Content-Type"] == kind
     push_blob(client, f"{ready}-b", b"{}")
     assert put_manifest(client, f"{ready}-b", "t", data, content.IMAGE).status == 201
@@ -522,7 +526,8 @@ def test_last_push_decides_the_type(client, ready):
 def test_number_of_descriptors_is_limited(client, ready):
     """10,000 descriptors pass; far more are refused, and quickly."""
     one = content.descriptor(b"{}", "x/y")
-    assert put_manifest(client, ready, "t", {**image(), "layers": [one] * 9990}).status == 201
+    assert put_manifest(client, ready, "t", {**image(), "layers": [one] * 9999}).status == 201
+    refuse(put_manifest(client, ready, "u", {**image(), "layers": [one] * 10000}))
     refuse(put_manifest(client, ready, "u", {**image(), "layers": [one] * 20000}))
     assert client.get(f"/v2/{ready}/manifests/u").status == 404
 

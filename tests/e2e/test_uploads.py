@@ -37,7 +37,7 @@ def test_start(client, name):
     assert "OCI-Chunk-Min-Length" not in response
 
 
-@pytest.mark.spec("UPL-08", "UPL-11", "UPL-12", "UPL-13", "UPL-18", "UPL-19", "UPL-26")
+@pytest.mark.spec("UPL-08", "UPL-11", "UPL-12", "UPL-13", "UPL-18", "UPL-19", "UPL-26", "NAME-07")
 def test_upload_walk(client, name):
     """The list's own vector: ten bytes in chunks of four, with every wrong turn."""
     data = b"0123456789"
@@ -279,6 +279,7 @@ def test_repeating_the_last_put_is_201_again(client, name):
     for _ in range(3):
         response = finish(client, where, value)
         assert response.status == 201 and response["Docker-Content-Digest"] == value
+    expect(finish(client, where, content.digest(b"other")), 404, "BLOB_UPLOAD_UNKNOWN")
 
 
 @pytest.mark.spec("UPL-24")

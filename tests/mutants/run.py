@@ -109,15 +109,15 @@ class Tests:
         cited = [f"--spec={name}" for name in self.cited]
         ignored = ["--ignore-glob=*/test_clients_*"] if self.cited else []
         return ["/usr/bin/python3", "-m", "pytest", *self.paths, *self.options, *cited, *ignored,
-                "-q", "-x", "-rfE", "--tb=short"], PYTEST_SECONDS
+                "-v", "-x", "--tb=short"], PYTEST_SECONDS
 
     def failed(self, status, text):
         """The name of the test that failed; None when what failed was not a test."""
         if self.unit:
             found = re.search(r"\[  FAILED  \] (\w+)$", text, re.M)
             return found.group(1) if found else f"{self.unit} (status {status})"
-        found = re.search(r"^FAILED (\S+)", text, re.M)
-        return found.group(1) if status == 1 and found else None
+        found = re.search(r"^(\S.*?) FAILED( |$)", text, re.M)
+        return found.group(1) if status in (1, 3) and found else None  # 3: its server died as well
 
 
 def read_list(path):

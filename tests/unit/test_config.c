@@ -237,6 +237,8 @@ static const struct {
     {"server.listen=127.0.0.1:1, unix:/run/s ,[::1]:0", ""},
     {"storage.min_free=10GiB", ""},
     {"server.shutdown_delay=0", ""},
+    {"server.limits.manifest=64MiB", ""},
+    {"server.limits.manifest=65MiB", "--set: server.limits.manifest: must be at most 64MiB\n"},
     {"storage.rot=/x", "--set: storage.rot: unknown key, did you mean storage.root?\n"},
     {"storage=/x", "--set: storage: unknown key, did you mean storage?\n"},
     {"log.level", "--set: log.level: expected key=value\n"},

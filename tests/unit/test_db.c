@@ -384,6 +384,19 @@ static void test_db_failed_work_leaves_nothing_and_harms_nobody(void **state)
     assert_int_equal(count_items(bench), 3);
 }
 
+static void test_db_failed_work_alone_leaves_nothing(void **state)
+{
+    struct bench *bench = *state;
+    struct work refused = {.name = "a", .letter = 'a', .refuse = true, .db = bench->db};
+    struct work taken = {.name = "b", .letter = 'b', .db = bench->db};
+
+    assert_int_equal(write_work(&refused), -1);
+    assert_int_equal(count_items(bench), 0);
+    assert_int_equal(write_work(&taken), 0);
+    assert_string_equal(notes.text, "abB");
+    assert_int_equal(count_items(bench), 1);
+}
+
 static void test_db_foreground_goes_first(void **state)
 {
     struct bench *bench = *state;
@@ -731,6 +744,7 @@ int main(void)
         TEST(test_db_bad_statement_is_told_by_step),
         TEST(test_db_waiting_works_share_one_commit),
         TEST(test_db_failed_work_leaves_nothing_and_harms_nobody),
+        TEST(test_db_failed_work_alone_leaves_nothing),
         TEST(test_db_foreground_goes_first),
         TEST(test_db_heavy_works_take_turns_with_the_others),
         TEST(test_db_background_keeps_to_its_time),

@@ -120,6 +120,9 @@ static void test_manifest_is_served_as_pushed_and_only_there(void **state)
     push_text(fixture, "{\"a\": 1}\n", "v1");
     expect(fixture, by_tag("v1"), "{\"a\": 1}\n", OCI_MANIFEST);
     expect(fixture, by_digest("{\"a\": 1}\n"), "{\"a\": 1}\n", OCI_MANIFEST);
+    /* CONC-06: the collector looks at it after the grace time */
+    assert_int_equal(number(fixture, "SELECT due - touched_at FROM gc_queue, manifests"),
+                     fixture->store->meta->grace_us);
     expect_unknown(fixture, by_tag("v2"));
     expect_unknown(fixture, by_digest("other"));
     FAILS(get(fixture, SLICE("team/other"), by_digest("{\"a\": 1}\n"), false, &manifest),
@@ -454,6 +457,13 @@ static void test_manifest_lease_is_renewed_for_pushers_once(void **state)
     assert_int_equal(number(fixture, "SELECT touched_at FROM manifests"), touched);
     assert_true(storage_peek_manifest(fixture->store, REPOSITORY, &reference, true, &manifest));
     storage_manifest_release(manifest);
+    /* what was confirmed has half the grace left at least */
+    script(fixture, "UPDATE manifests"
+                    "   SET touched_at = touched_at - (SELECT (due - created_at) * 3 / 4"
+                    "                                    FROM gc_queue WHERE kind = 1)");
+    OK(get(fixture, REPOSITORY, reference, true, &manifest));
+    storage_manifest_release(manifest);
+    assert_true(number(fixture, "SELECT touched_at FROM manifests") >= touched);
 }
 
 static void test_manifest_memory_forgets_what_changed(void **state)

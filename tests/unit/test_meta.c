@@ -142,6 +142,9 @@ static void test_meta_finish_makes_a_blob_and_remembers(void **state)
                             &fixture->err));
     assert_false(found);
     assert_int_equal(number(fixture, "SELECT count(*) FROM gc_queue WHERE kind = 2"), 1);
+    /* CONC-05: the collector looks at it after the grace time */
+    assert_int_equal(number(fixture, "SELECT due - touched_at FROM gc_queue, repository_blobs"),
+                     fixture->meta->grace_us);
     assert_int_equal(trash_count(fixture), 0);
 
     script(fixture, "UPDATE finished_uploads SET forget_at = 1");
@@ -282,6 +285,14 @@ static void test_meta_lease_is_renewed_for_pushers_once(void **state)
     assert_true(blob.lease_until == touched + fixture->meta->grace_us / 2);
     OK(find(fixture, "one", true, &blob));
     assert_int_equal(number(fixture, "SELECT touched_at FROM repository_blobs"), touched);
+    /* what was confirmed has half the grace left at least */
+    touched -= fixture->meta->grace_us * 3 / 4;
+    script(fixture, "UPDATE repository_blobs"
+                    "   SET touched_at = touched_at - (SELECT (due - touched_at) * 3 / 4"
+                    "                                    FROM gc_queue WHERE kind = 2)");
+    OK(find(fixture, "one", true, &blob));
+    assert_true(number(fixture, "SELECT touched_at FROM repository_blobs") > touched);
+    assert_true(blob.lease_until > meta_now());
 }
 
 /* DEL-03, DEL-04, DEL-07, DEL-09, UPL-36 */

@@ -286,6 +286,23 @@ static void test_chunk_decode_in_any_pieces(void **state)
     }
 }
 
+/* What bounds one size line must not add up over chunks. */
+static void test_chunk_decode_of_many_chunks(void **state)
+{
+    enum { CHUNKS = 100 };
+    OWNED(buffer_drop) struct buffer text = BUFFER_NONE;
+    OWNED(buffer_drop) struct buffer out = BUFFER_NONE;
+    size_t left;
+
+    (void)state;
+    for (int i = 0; i < CHUNKS; i++)
+        buffer_append_text(&text, "000001\r\nx\r\n");
+    buffer_append_text(&text, "0\r\n\r\n");
+    assert_int_equal(decode(buffer_slice(&text), 7, 64, &out, &left), CHUNK_END);
+    assert_int_equal(out.size, CHUNKS);
+    assert_int_equal(left, 0);
+}
+
 static void test_chunk_decode_refuses(void **state)
 {
     static const char *const cases[] = {
@@ -350,6 +367,7 @@ int main(void)
         cmocka_unit_test(test_query_parse_decodes_once),
         cmocka_unit_test(test_query_parse_refuses_bad_escapes_and_crowds),
         cmocka_unit_test(test_chunk_decode_in_any_pieces),
+        cmocka_unit_test(test_chunk_decode_of_many_chunks),
         cmocka_unit_test(test_chunk_decode_refuses),
         cmocka_unit_test(test_chunk_decode_bounds_extensions_and_trailers),
     };

@@ -114,6 +114,31 @@ static void test_routes_know_no_other_paths(void **state)
     }
 }
 
+/* Who may do it. Spec: UPL-28 and the list's section on permissions. */
+static void test_routes_ask_for_the_right_they_need(void **state)
+{
+    static const struct {
+        const char *endpoint;
+        int action;
+    } cases[] = {
+        {"end-1", ACTION_BASE},  {"catalog", ACTION_CATALOG}, {"extensions", ACTION_BASE},
+        {"end-2", ACTION_PULL},  {"end-3", ACTION_PULL},      {"end-4", ACTION_PUSH},
+        {"end-5", ACTION_PUSH},  {"end-6", ACTION_PUSH},      {"end-7", ACTION_PUSH},
+        {"end-8", ACTION_PULL},  {"end-9", ACTION_DELETE},    {"end-10", ACTION_DELETE},
+        {"end-12", ACTION_PULL}, {"end-13", ACTION_PUSH},     {"end-14", ACTION_PUSH},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < v2_routes.count; i++) {
+        const struct route *route = &v2_routes.routes[i];
+        size_t found = 0;
+        while (found < LENGTH(cases) && strcmp(cases[found].endpoint, route->endpoint) != 0)
+            found++;
+        assert_true(found < LENGTH(cases));
+        assert_int_equal(route->action, cases[found].action);
+    }
+}
+
 /* A row without its handler would be a crash. */
 static void test_routes_are_complete(void **state)
 {
@@ -133,6 +158,7 @@ int main(void)
         cmocka_unit_test(test_routes_match_from_the_right_end),
         cmocka_unit_test(test_routes_tell_what_a_path_allows),
         cmocka_unit_test(test_routes_know_no_other_paths),
+        cmocka_unit_test(test_routes_ask_for_the_right_they_need),
         cmocka_unit_test(test_routes_are_complete),
     };
 

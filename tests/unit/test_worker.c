@@ -3,6 +3,7 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <time.h>
 
 #include "tests/support/unit.h"
 
@@ -94,12 +95,55 @@ static void test_worker_pool_lanes_take_turns(void **state)
     pthread_barrier_destroy(&together);
 }
 
+static atomic_int met;
+
+/* Waits a while for the others; counts itself when all have come. */
+static void meet_run(struct worker_job *job)
+{
+    const struct timespec pause = {.tv_nsec = 1000000};
+
+    (void)job;
+    atomic_fetch_add(&runs, 1);
+    for (int waited = 0; waited < 5000 && atomic_load(&runs) < 4; waited++)
+        nanosleep(&pause, NULL);
+    if (atomic_load(&runs) == 4)
+        atomic_fetch_add(&met, 1);
+}
+
+/* A thread that is woken and finds its job taken by another waits again. */
+static void test_worker_pool_keeps_its_threads(void **state)
+{
+    enum { THREADS = 4, ROUNDS = 20000 };
+    static struct worker_job jobs[ROUNDS];
+    struct worker_pool *pool = worker_pool_open("test", THREADS, 0);
+    const struct timespec pause = {.tv_nsec = 1000};
+
+    (void)state;
+    atomic_store(&runs, 0);
+    for (size_t i = 0; i < ROUNDS; i++) {
+        jobs[i].run = count_run;
+        worker_pool_submit(pool, &jobs[i]);
+        if (i % 8 == 0)
+            nanosleep(&pause, NULL); /* some threads go to rest */
+    }
+    while (atomic_load(&runs) < ROUNDS)
+        nanosleep(&pause, NULL);
+    atomic_store(&runs, 0);
+    for (size_t i = 0; i < THREADS; i++) {
+        jobs[i].run = meet_run;
+        worker_pool_submit(pool, &jobs[i]);
+    }
+    worker_pool_close(pool);
+    assert_int_equal(atomic_load(&met), THREADS);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_worker_pool_close_waits_for_queued_jobs),
         cmocka_unit_test(test_worker_pool_uses_all_its_threads),
         cmocka_unit_test(test_worker_pool_lanes_take_turns),
+        cmocka_unit_test(test_worker_pool_keeps_its_threads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
