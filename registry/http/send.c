@@ -343,7 +343,8 @@ void send_some(struct conn *conn)
             sent(exchange, (size_t)put_size);
             moved += (size_t)put_size + PIECE_COST;
         } else if (put_size == -EAGAIN) {
-            send_wait(conn, moved > 0 || !out->waited);
+            /* no timer runs when a worker has just read a piece in */
+            send_wait(conn, moved > 0 || !h2o_timeout_is_linked(&conn->timer));
             return;
         } else if (put_size == FILE_COLD) {
             conn_timer(conn, NULL);
