@@ -781,6 +781,37 @@ static void test_upload_that_cannot_be_synced_is_gone(void **state)
     assert_int_equal(files(bench), 0);
 }
 
+static int keep_sessions(struct db_tx *tx, void *arg, struct error *err)
+{
+    (void)arg;
+    return db_execute(tx,
+                      "CREATE TRIGGER keep BEFORE DELETE ON uploads"
+                      " BEGIN SELECT RAISE(ABORT, 'for a test'); END",
+                      err);
+}
+
+/* Nor can its row be removed: what the row says is then still the truth. */
+static void test_upload_that_cannot_be_synced_is_cut_back_to_its_checkpoint(void **state)
+{
+    const struct db_work keep = {.run = keep_sessions};
+    struct bench *bench = *state;
+    struct error err = {0};
+
+    start(bench);
+    receive(bench, "hello ");
+    reopen(bench); /* a checkpoint at 6 */
+    assert_int_equal(db_write(bench->store->meta->db, &keep, &err), 0);
+    struct upload *upload = claim(bench);
+    append(upload, "lost");
+    break_driver(bench, EIO);
+    assert_int_equal(finish_code(upload, DIGEST_SHA256, "hello lost"), ERROR_UNAVAILABLE);
+    offset_is(bench, 6);
+    upload = claim(bench);
+    append(upload, "world");
+    assert_int_equal(storage_upload_offset(upload), 11);
+    storage_upload_release(upload);
+}
+
 static void test_upload_whose_checkpoint_fails_is_gone(void **state)
 {
     struct bench *bench = *state;
@@ -1130,6 +1161,7 @@ int main(void)
         TEST(test_upload_threads_on_the_same_sessions_keep_bytes_and_hash_equal),
         TEST(test_upload_on_a_full_disk_keeps_what_came_before),
         TEST(test_upload_that_cannot_be_synced_is_gone),
+        TEST(test_upload_that_cannot_be_synced_is_cut_back_to_its_checkpoint),
         TEST(test_upload_whose_checkpoint_fails_is_gone),
         TEST(test_upload_whose_checkpoint_fails_beside_its_writer_is_lost),
         TEST(test_upload_survives_the_death_of_the_process),

@@ -126,8 +126,9 @@ static void test_worker_pool_keeps_its_threads(void **state)
         if (i % 8 == 0)
             nanosleep(&pause, NULL); /* some threads go to rest */
     }
-    while (atomic_load(&runs) < ROUNDS)
+    for (int waited = 0; waited < 100000 && atomic_load(&runs) < ROUNDS; waited++)
         nanosleep(&pause, NULL);
+    assert_int_equal(atomic_load(&runs), ROUNDS);
     atomic_store(&runs, 0);
     for (size_t i = 0; i < THREADS; i++) {
         jobs[i].run = meet_run;
