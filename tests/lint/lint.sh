@@ -19,6 +19,7 @@ check() {
 }
 step "format" clang-format --dry-run -Werror $sources $headers $tests
 step "layers, banned functions" /usr/bin/python3 tests/lint/layers.py
+step "mutants have their places" /usr/bin/python3 tests/mutants/run.py --check
 step "cppcheck" check
 step "clang-tidy" tidy
 exit $failed

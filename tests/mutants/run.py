@@ -65,11 +65,11 @@ class Mutant:
         if self.below:
             starts = [n for n, line in enumerate(lines) if line.strip().startswith(self.below)]
             if len(starts) != 1:
-                raise ValueError(f"NO PLACE: {len(starts)} lines begin with: {self.below}")
+                raise ValueError(f"{len(starts)} lines begin with: {self.below}")
             start = starts[0]
         places = [n for n, line in enumerate(lines) if n > start and line.strip() == self.old]
         if not places or (len(places) > 1 and not self.below):
-            raise ValueError(f"NO PLACE: the line stands {len(places)} times in the file")
+            raise ValueError(f"the line stands {len(places)} times in the file")
         old = lines[places[0]]
         indent = old[:len(old) - len(old.lstrip())]
         lines[places[0]] = indent + self.new if self.new else ""
@@ -205,15 +205,30 @@ class Slot:
         return red
 
 
+def check(mutants):
+    """Lines move and change: then their entries have to follow."""
+    lost = 0
+    for mutant in mutants:
+        try:
+            mutant.apply(TOP)
+        except ValueError as error:
+            lost += 1
+            print(f"tests/mutants/mutants.txt: {mutant}: {error}")
+    return lost > 0
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--only", default="", help="regular expression over entries")
+    parser.add_argument("--check", action="store_true", help="only whether each entry has its place")
     parser.add_argument("--verbose", action="store_true", help="show what the tests said")
     options = parser.parse_args()
     started = time.monotonic()
     mutants = [mutant for mutant in read_list(TOP / "tests/mutants/mutants.txt")
                if re.search(options.only, str(mutant))]
+    if options.check:
+        return check(mutants)
     slots = [Slot(number, []) for number in range(min(options.jobs, len(mutants)))]
     free = list(slots)
     red = slots[0].green_without_mutant(mutants) if slots else []
