@@ -69,7 +69,8 @@ const struct setting config_settings[] = {
     NUMBER(COUNT, "server.limits.connections", server_limits_connections, "0", 0, 10000000,
            "connections at a time; 0: as many as open files allow"),
     NUMBER(COUNT, "server.limits.uploads", server_limits_uploads, "256", 1, 100000,
-           "uploads received at a time, about 1.5MiB of memory each"),
+           "uploads received at a time, about 1.5MiB of memory each; the stillest gives way to a "
+           "new one"),
     NUMBER(COUNT, "server.limits.requests", server_limits_requests, "0", 0, 1000000,
            "requests a second from one address; 0: no limit"),
     TEXT("storage.root", storage_root, "/var/lib/slipway",

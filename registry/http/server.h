@@ -30,7 +30,7 @@ struct server_options {
     uint64_t body_idle_timeout_ms;
     uint64_t write_idle_timeout_ms;
     uint64_t connections_max; /* 0: from the descriptor limit; above: 503 with Retry-After */
-    uint64_t uploads_max;     /* streamed bodies at a time; above: 503 with Retry-After */
+    uint64_t uploads_max; /* places of bodies under way (admit.c); above: 503 with Retry-After */
     uint64_t
         requests_per_second; /* per client address, 0 = no limit; above: 429 with Retry-After */
     bool access_log;         /* an event "http.request" per answer */
