@@ -93,6 +93,7 @@ struct work {
     struct error err;
     int result;
     pthread_t thread;
+    atomic_int thread_id;
 };
 
 static int add(struct db_tx *tx, const char *name, struct slice bytes, struct error *err)
@@ -148,16 +149,42 @@ static int write_work(struct work *work)
 
 static void *write_thread(void *arg)
 {
-    write_work(arg);
+    struct work *work = arg;
+
+    atomic_store(&work->thread_id, (int)gettid());
+    write_work(work);
     return NULL;
 }
 
-/* Queues a work from a thread of its own and gives it time to stand in the queue. */
+/* Does the thread wait for something, or has it ended? */
+static bool thread_rests(int id)
+{
+    char path[64], text[128] = "";
+
+    snprintf(path, sizeof(path), "/proc/self/task/%d/stat", id);
+    FILE *file = fopen(path, "r");
+    if (file == NULL)
+        return true;
+    size_t size = fread(text, 1, sizeof(text) - 1, file);
+    fclose(file);
+    const char *name_end = strrchr(text, ')');
+    return size == 0 || (name_end != NULL && name_end[2] == 'S');
+}
+
+/* Queues a work from a thread of its own; returns when it stands in the queue, or was done: its
+ * thread has nothing else to wait for, save for an instant the queue's lock. */
 static void begin(struct bench *bench, struct work *work)
 {
+    int rested = 0;
+
     work->db = bench->db;
+    atomic_store(&work->thread_id, 0);
     assert_int_equal(pthread_create(&work->thread, NULL, write_thread, work), 0);
-    usleep(20000);
+    while (rested < 5) {
+        usleep(1000);
+        int id = atomic_load(&work->thread_id);
+        rested = id != 0 && thread_rests(id) ? rested + 1 : 0;
+    }
 }
 
 static int end(struct work *work)
