@@ -164,6 +164,41 @@ int meta_queue(struct db_tx *tx, enum meta_queue_kind kind, int64_t repository, 
     return db_finish(&query, err);
 }
 
+/* --- leases --- */
+
+static void bind_keys(struct db_query *query, const struct meta_lease *lease)
+{
+    for (size_t i = 0; i < lease->key_count; i++)
+        db_bind_i64(query, lease->keys[i]);
+}
+
+static int lease_read(struct db_tx *tx, const struct meta_lease *lease, int64_t *touched_at,
+                      struct error *err)
+{
+    OWNED(db_query_end) struct db_query query = db_query(tx, lease->sql_read);
+
+    bind_keys(&query, lease);
+    int row = db_step(&query, err);
+    if (row > 0)
+        *touched_at = db_column_i64(&query, 0);
+    return row;
+}
+
+int meta_lease_renew(struct db_tx *tx, const struct meta *meta, const struct meta_lease *lease,
+                     int64_t *touched_at, struct error *err)
+{
+    int64_t now = meta_now();
+
+    int row = lease_read(tx, lease, touched_at, err);
+    if (row <= 0 || *touched_at > now - meta->grace_us / 2)
+        return row; /* another request has just renewed it */
+    OWNED(db_query_end) struct db_query query = db_query(tx, lease->sql_renew);
+    db_bind_i64(&query, now);
+    bind_keys(&query, lease);
+    *touched_at = now;
+    return db_finish(&query, err) < 0 ? -1 : 1;
+}
+
 /* --- links --- */
 
 static const char SQL_LINK_PUT[] =

@@ -47,4 +47,16 @@ int meta_trash(struct db_tx *tx, struct slice locator, int64_t not_before, struc
 int meta_link(struct db_tx *tx, const struct meta *meta, int64_t repository, int64_t blob,
               const struct digest *digest, struct error *err);
 
+/* How the lease of one row is read and renewed. */
+struct meta_lease {
+    const char *sql_read;  /* touched_at of the row with these keys, if anybody may see it */
+    const char *sql_renew; /* $1 the time, then the keys */
+    int64_t keys[2];
+    size_t key_count;
+};
+/* P4: at most one write a row and half a lease, decided under the writer. 1 with touched_at as it
+ * stands now, 0 when the row is gone, -1 failed. */
+int meta_lease_renew(struct db_tx *tx, const struct meta *meta, const struct meta_lease *lease,
+                     int64_t *touched_at, struct error *err);
+
 #endif

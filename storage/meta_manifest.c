@@ -69,32 +69,13 @@ static int find(struct db_tx *tx, void *arg, struct error *err)
     return find_row(&query, find, err);
 }
 
-static int touched(struct db_tx *tx, struct find *find, struct error *err)
-{
-    OWNED(db_query_end) struct db_query query = db_query(tx, SQL_MANIFEST_TOUCHED);
-
-    db_bind_i64(&query, find->id);
-    int row = db_step(&query, err);
-    if (row <= 0)
-        return row < 0 ? -1 : unknown(err);
-    find->touched_at = db_column_i64(&query, 0);
-    return 0;
-}
-
 static int renew(struct db_tx *tx, void *arg, struct error *err)
 {
     struct find *find = arg;
-    int64_t now = meta_now();
+    const struct meta_lease lease = {SQL_MANIFEST_TOUCHED, SQL_MANIFEST_TOUCH, {find->id}, 1};
 
-    if (touched(tx, find, err) < 0)
-        return -1;
-    if (find->touched_at > now - find->meta->grace_us / 2)
-        return 0; /* another request has just done it */
-    OWNED(db_query_end) struct db_query query = db_query(tx, SQL_MANIFEST_TOUCH);
-    db_bind_i64(&query, now);
-    db_bind_i64(&query, find->id);
-    find->touched_at = now;
-    return db_finish(&query, err);
+    int row = meta_lease_renew(tx, find->meta, &lease, &find->touched_at, err);
+    return row == 0 ? unknown(err) : row < 0 ? -1 : 0;
 }
 
 int meta_manifest_find(struct meta *meta, struct slice repository,

@@ -202,16 +202,24 @@ void buffer_append_text(struct buffer *buffer, const char *text)
     buffer_append(buffer, text, strlen(text));
 }
 
-void buffer_append_u64(struct buffer *buffer, uint64_t value)
+size_t u64_digits(uint64_t value, char out[U64_DIGITS_MAX])
 {
-    char digits[20];
+    char digits[U64_DIGITS_MAX];
     size_t used = 0;
 
     do {
-        digits[sizeof(digits) - ++used] = (char)('0' + value % 10);
+        digits[U64_DIGITS_MAX - ++used] = (char)('0' + value % 10);
         value /= 10;
     } while (value != 0);
-    buffer_append(buffer, digits + sizeof(digits) - used, used);
+    memcpy(out, digits + U64_DIGITS_MAX - used, used);
+    return used;
+}
+
+void buffer_append_u64(struct buffer *buffer, uint64_t value)
+{
+    char digits[U64_DIGITS_MAX];
+
+    buffer_append(buffer, digits, u64_digits(value, digits));
 }
 
 void buffer_print_list(struct buffer *buffer, const char *format, va_list list)

@@ -67,6 +67,10 @@ void buffer_append_json(struct buffer *buffer, struct slice text); /* quoted and
 void buffer_reserve(struct buffer *buffer, size_t more);
 struct slice buffer_slice(const struct buffer *buffer);
 
+/* Decimal digits, not terminated; returns how many. */
+enum { U64_DIGITS_MAX = 20 };
+size_t u64_digits(uint64_t value, char out[U64_DIGITS_MAX]);
+
 /* Lower-case hex. out needs 2 * size (+ 1 for hex_text, which terminates). */
 void hex_encode(const uint8_t *bytes, size_t size, char *out);
 bool hex_decode(struct slice text, uint8_t *out,

@@ -85,14 +85,9 @@ static void put_text(struct exchange *exchange, const char *text)
 
 static void put_u64(struct exchange *exchange, uint64_t value)
 {
-    char digits[20];
-    size_t used = 0;
+    char digits[U64_DIGITS_MAX];
 
-    do {
-        digits[sizeof(digits) - ++used] = (char)('0' + value % 10);
-        value /= 10;
-    } while (value != 0);
-    put(exchange, digits + sizeof(digits) - used, used);
+    put(exchange, digits, u64_digits(value, digits));
 }
 
 static bool status_has_body(int status)
