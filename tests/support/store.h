@@ -38,9 +38,12 @@ struct fixture {
         assert_string_equal(error_code_name(fixture->err.code), error_code_name(expected));        \
     } while (0)
 
+/* The sweep ends at once: what was put in trash stays there to be looked at. */
 static inline void fixture_open(struct fixture *fixture)
 {
     OK(storage_open(&fixture->store, &fixture->options, &fixture->err));
+    sweep_close(fixture->store->sweep);
+    fixture->store->sweep = NULL;
     fixture->meta = fixture->store->meta;
     sweep_close(fixture->store->sweep); /* it empties the trash beside the test */
     fixture->store->sweep = NULL;
@@ -64,7 +67,6 @@ static inline int fixture_set_up(void **state)
                                                 .gc_undo_s = 3600,
                                                 .gc_late_s = 60,
                                                 .cache_size_bytes = 4 << 20,
-                                                .sweep_interval_ms = 3600000,
                                                 .pull_flush_ms = 3600000};
     fixture_open(fixture);
     *state = fixture;
