@@ -104,21 +104,33 @@ def run_pytest(folder, build, totals, words):
     totals.add(passed, failed, skipped)
 
 
-def main():
-    options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--build", type=pathlib.Path, default=TOP / "build/release")
-    options.add_argument("--no-pytest", action="store_true", help="only what needs no server")
-    options.add_argument("words", nargs="*", help="further words for pytest")
-    chosen = options.parse_args()
-    build = chosen.build.resolve()
+def run_build(build, chosen):
     totals = Totals()
+    words = chosen.words
     run_unit(build, totals)
     run_replays(build, totals)
+    if chosen.no_clients:
+        words = [*words, "--ignore-glob=*/test_clients_*"]
+        print("left out: docker, podman, skopeo and containerd", flush=True)
     if not chosen.no_pytest:
         for settings in sorted(TOP.glob("tests/*/pytest.ini")):
-            run_pytest(settings.parent, build, totals, chosen.words)
-    print(totals, flush=True)
-    sys.exit(1 if totals.failed else 0)
+            run_pytest(settings.parent, build, totals, words)
+    return totals
+
+
+def main():
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--build", type=pathlib.Path, nargs="+", default=[TOP / "build/release"])
+    options.add_argument("--no-pytest", action="store_true", help="only what needs no server")
+    options.add_argument("--no-clients", action="store_true", help="no real clients")
+    options.add_argument("words", nargs="*", help="further words for pytest, after --")
+    chosen = options.parse_args()
+    every = {}
+    for build in chosen.build:
+        every[build.name] = run_build(build.resolve(), chosen)
+    for name, totals in every.items():
+        print(f"{name}: {totals}" if len(every) > 1 else totals, flush=True)
+    sys.exit(1 if any(totals.failed for totals in every.values()) else 0)
 
 
 if __name__ == "__main__":
