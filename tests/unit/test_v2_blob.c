@@ -3,10 +3,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "registry/config.h"
-#include "registry/services.h"
 #include "registry/v2/v2_internal.h"
 #include "storage/storage.h"
+#include "tests/support/handler.h"
 #include "tests/support/unit.h"
 
 #define BLOB "sha256:b94d27b9934d3e08a52e52d7da7dabfac484efe37a5380ee9088f7ace2efcde9"
@@ -88,45 +87,6 @@ int storage_blob_delete(struct storage *store, struct slice repository, const st
 
 static struct config config;
 
-struct exchange {
-    struct header headers[2];
-    struct services services;
-    struct request request;
-    struct reply reply;
-    struct error err;
-};
-
-static void exchange_init(struct exchange *exchange, enum method method, const char *digest)
-{
-    memset(exchange, 0, sizeof(*exchange));
-    exchange->services.config = &config;
-    exchange->request.method = method;
-    exchange->request.services = &exchange->services;
-    exchange->request.headers = exchange->headers;
-    exchange->request.name = SLICE("a/b");
-    exchange->request.reference = slice_of(digest);
-    reply_init(&exchange->reply);
-}
-
-static void with_header(struct exchange *exchange, const char *name, const char *value)
-{
-    exchange->headers[exchange->request.header_count++] =
-        (struct header){slice_of(name), slice_of(value)};
-}
-
-static int get(struct exchange *exchange)
-{
-    if (v2_blob_get(&exchange->request, &exchange->reply, &exchange->err) < 0)
-        return exchange->err.status;
-    return exchange->reply.status;
-}
-
-static bool head_has(const struct exchange *exchange, const char *text)
-{
-    return exchange->reply.head.size > 0 &&
-           memmem(exchange->reply.head.at, exchange->reply.head.size, text, strlen(text)) != NULL;
-}
-
 static int set_up(void **state)
 {
     (void)state;
@@ -162,12 +122,12 @@ static void test_get_sends_the_range_asked_for(void **state)
     (void)state;
     for (size_t i = 0; i < LENGTH(cases); i++) {
         struct exchange exchange;
-        exchange_init(&exchange, METHOD_GET, BLOB);
+        exchange_init(&exchange, &config, METHOD_GET, BLOB);
         if (cases[i].range != NULL)
             with_header(&exchange, "range", cases[i].range);
         if (cases[i].condition != NULL)
             with_header(&exchange, "if-range", cases[i].condition);
-        assert_int_equal(get(&exchange), cases[i].status);
+        assert_int_equal(run(&exchange, v2_blob_get), cases[i].status);
         assert_int_equal(exchange.reply.length, cases[i].length);
         assert_int_equal(head_has(&exchange, "Content-Range: "), cases[i].content_range != NULL);
         if (cases[i].content_range != NULL)
@@ -185,9 +145,9 @@ static void test_get_of_several_ranges_is_multipart(void **state)
     struct exchange exchange;
 
     (void)state;
-    exchange_init(&exchange, METHOD_GET, BLOB);
+    exchange_init(&exchange, &config, METHOD_GET, BLOB);
     with_header(&exchange, "range", "bytes=0-0,500-509,-1");
-    assert_int_equal(get(&exchange), 206);
+    assert_int_equal(run(&exchange, v2_blob_get), 206);
     assert_true(head_has(&exchange, "Content-Type: multipart/byteranges; boundary="));
     assert_false(head_has(&exchange, "Content-Range"));
     assert_int_equal(exchange.reply.part_count, 4);
@@ -203,9 +163,9 @@ static void test_get_of_an_empty_blob_ignores_ranges(void **state)
 
     (void)state;
     fake.size = 0;
-    exchange_init(&exchange, METHOD_GET, BLOB);
+    exchange_init(&exchange, &config, METHOD_GET, BLOB);
     with_header(&exchange, "range", "bytes=0-9");
-    assert_int_equal(get(&exchange), 200);
+    assert_int_equal(run(&exchange, v2_blob_get), 200);
     assert_int_equal(exchange.reply.length, 0);
     assert_int_equal(exchange.reply.part_count, 0);
     assert_int_equal(fake.opened, 0);
@@ -218,13 +178,13 @@ static void test_head_from_memory_and_worker_is_the_head_of_get(void **state)
     struct exchange peeked, worked, got;
 
     (void)state;
-    exchange_init(&peeked, METHOD_HEAD, BLOB);
-    exchange_init(&worked, METHOD_HEAD, BLOB);
-    exchange_init(&got, METHOD_GET, BLOB);
+    exchange_init(&peeked, &config, METHOD_HEAD, BLOB);
+    exchange_init(&worked, &config, METHOD_HEAD, BLOB);
+    exchange_init(&got, &config, METHOD_GET, BLOB);
     assert_true(v2_blob_peek(&peeked.request, &peeked.reply));
     assert_false(v2_blob_peek(&got.request, &got.reply));
-    assert_int_equal(get(&worked), 200);
-    assert_int_equal(get(&got), 200);
+    assert_int_equal(run(&worked, v2_blob_get), 200);
+    assert_int_equal(run(&got, v2_blob_get), 200);
     assert_true(slice_equal(buffer_slice(&peeked.reply.head), buffer_slice(&worked.reply.head)));
     assert_true(slice_equal(buffer_slice(&peeked.reply.head), buffer_slice(&got.reply.head)));
     assert_int_equal(peeked.reply.length, 1000);
@@ -234,7 +194,7 @@ static void test_head_from_memory_and_worker_is_the_head_of_get(void **state)
     reply_drop(&worked.reply);
     reply_drop(&got.reply);
 
-    exchange_init(&got, METHOD_GET, BLOB);
+    exchange_init(&got, &config, METHOD_GET, BLOB);
     with_header(&got, "if-none-match", BLOB);
     assert_true(v2_blob_peek(&got.request, &got.reply));
     assert_int_equal(got.reply.status, 304);
@@ -248,16 +208,16 @@ static void test_a_blob_that_cannot_be_read_is_reported(void **state)
     struct exchange exchange;
 
     (void)state;
-    exchange_init(&exchange, METHOD_GET, BLOB);
-    assert_int_equal(get(&exchange), 200);
+    exchange_init(&exchange, &config, METHOD_GET, BLOB);
+    assert_int_equal(run(&exchange, v2_blob_get), 200);
     exchange.reply.release(exchange.reply.released, true);
     exchange.reply.release = NULL;
     assert_int_equal(fake.damaged, 1);
     assert_int_equal(fake.opened, 0);
     reply_drop(&exchange.reply);
 
-    exchange_init(&exchange, METHOD_GET, BLOB);
-    assert_int_equal(get(&exchange), 200);
+    exchange_init(&exchange, &config, METHOD_GET, BLOB);
+    assert_int_equal(run(&exchange, v2_blob_get), 200);
     reply_drop(&exchange.reply);
     assert_int_equal(fake.damaged, 1);
     assert_int_equal(fake.opened, 0);
@@ -269,18 +229,18 @@ static void test_refusals_name_their_code(void **state)
     struct exchange exchange;
 
     (void)state;
-    exchange_init(&exchange, METHOD_GET, ZERO);
-    assert_int_equal(get(&exchange), 404);
+    exchange_init(&exchange, &config, METHOD_GET, ZERO);
+    assert_int_equal(run(&exchange, v2_blob_get), 404);
     assert_int_equal(exchange.err.code, ERROR_BLOB_UNKNOWN);
     reply_drop(&exchange.reply);
 
-    exchange_init(&exchange, METHOD_HEAD, "sha256:xyz");
+    exchange_init(&exchange, &config, METHOD_HEAD, "sha256:xyz");
     assert_false(v2_blob_peek(&exchange.request, &exchange.reply));
-    assert_int_equal(get(&exchange), 400);
+    assert_int_equal(run(&exchange, v2_blob_get), 400);
     assert_int_equal(exchange.err.code, ERROR_DIGEST_INVALID);
     reply_drop(&exchange.reply);
 
-    exchange_init(&exchange, METHOD_DELETE, BLOB);
+    exchange_init(&exchange, &config, METHOD_DELETE, BLOB);
     assert_int_equal(v2_blob_delete(&exchange.request, &exchange.reply, &exchange.err), -1);
     assert_int_equal(exchange.err.status, 405);
     assert_int_equal(exchange.err.code, ERROR_UNSUPPORTED);

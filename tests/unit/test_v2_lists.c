@@ -3,11 +3,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "registry/config.h"
 #include "registry/core/oci.h"
-#include "registry/services.h"
 #include "registry/v2/v2_internal.h"
 #include "storage/storage.h"
+#include "tests/support/handler.h"
 #include "tests/support/unit.h"
 
 #define ZERO "sha256:0000000000000000000000000000000000000000000000000000000000000000"
@@ -83,49 +82,6 @@ void referrers_drop(struct referrers *referrers)
 
 static struct config config;
 
-struct exchange {
-    struct header headers[1];
-    struct parameter parameters[2];
-    struct services services;
-    struct request request;
-    struct reply reply;
-    struct error err;
-};
-
-static void exchange_init(struct exchange *exchange, const char *reference)
-{
-    memset(exchange, 0, sizeof(*exchange));
-    exchange->services.config = &config;
-    exchange->request.method = METHOD_GET;
-    exchange->request.services = &exchange->services;
-    exchange->request.headers = exchange->headers;
-    exchange->request.parameters = exchange->parameters;
-    exchange->request.name = SLICE("a/b");
-    exchange->request.reference = slice_of(reference);
-    reply_init(&exchange->reply);
-}
-
-static void with_parameter(struct exchange *exchange, const char *name, const char *value)
-{
-    if (value != NULL)
-        exchange->parameters[exchange->request.parameter_count++] =
-            (struct parameter){slice_of(name), slice_of(value)};
-}
-
-static int run(struct exchange *exchange,
-               int (*handle)(struct request *, struct reply *, struct error *))
-{
-    if (handle(&exchange->request, &exchange->reply, &exchange->err) < 0)
-        return exchange->err.status;
-    return exchange->reply.status;
-}
-
-static bool head_has(const struct exchange *exchange, const char *text)
-{
-    return exchange->reply.head.size > 0 &&
-           memmem(exchange->reply.head.at, exchange->reply.head.size, text, strlen(text)) != NULL;
-}
-
 static void assert_body(const struct exchange *exchange, const char *expected)
 {
     struct slice text = buffer_slice(&exchange->reply.text);
@@ -164,7 +120,7 @@ static void test_tags_come_in_pages(void **state)
         struct exchange exchange;
         set_up(state);
         fake.count = cases[i].count;
-        exchange_init(&exchange, NULL);
+        exchange_init(&exchange, &config, METHOD_GET, NULL);
         with_parameter(&exchange, "n", cases[i].n);
         assert_int_equal(run(&exchange, v2_tags_get), 200);
         assert_int_equal(fake.limit, cases[i].limit);
@@ -181,7 +137,7 @@ static void test_tags_are_named_with_their_repository(void **state)
     struct exchange exchange;
 
     (void)state;
-    exchange_init(&exchange, NULL);
+    exchange_init(&exchange, &config, METHOD_GET, NULL);
     with_parameter(&exchange, "last", "x");
     assert_int_equal(run(&exchange, v2_tags_get), 200);
     assert_body(&exchange, "{\"name\":\"a/b\",\"tags\":[]}");
@@ -189,7 +145,7 @@ static void test_tags_are_named_with_their_repository(void **state)
     assert_true(head_has(&exchange, "Content-Type: application/json\r\n"));
     reply_drop(&exchange.reply);
 
-    exchange_init(&exchange, NULL);
+    exchange_init(&exchange, &config, METHOD_GET, NULL);
     exchange.request.name = SLICE("other");
     assert_int_equal(run(&exchange, v2_tags_get), 404);
     assert_int_equal(exchange.err.code, ERROR_NAME_UNKNOWN);
@@ -209,7 +165,7 @@ static void test_catalog_has_a_hundred_unless_asked(void **state)
         struct exchange exchange;
         set_up(state);
         fake.count = 2;
-        exchange_init(&exchange, NULL);
+        exchange_init(&exchange, &config, METHOD_GET, NULL);
         with_parameter(&exchange, "n", cases[i].n);
         assert_int_equal(run(&exchange, v2_catalog_get), cases[i].status);
         assert_int_equal(fake.limit, cases[i].limit);
@@ -233,7 +189,7 @@ static void test_referrers_are_an_index_of_descriptors(void **state)
     assert_int_equal(digest_parse(SLICE(ZERO), &items[0].digest, &err), 0);
     items[1].digest = items[0].digest;
     fake.referrers = (struct referrers){items, 2, 0};
-    exchange_init(&exchange, ZERO);
+    exchange_init(&exchange, &config, METHOD_GET, ZERO);
     assert_int_equal(run(&exchange, v2_referrers_get), 200);
     assert_body(&exchange,
                 "{\"schemaVersion\":2,\"mediaType\":\"" OCI_TYPE_INDEX "\",\"manifests\":["
@@ -268,7 +224,7 @@ static void test_referrers_are_filtered_and_linked(void **state)
         struct exchange exchange;
         set_up(state);
         fake.referrers.next = cases[i].next;
-        exchange_init(&exchange, ZERO);
+        exchange_init(&exchange, &config, METHOD_GET, ZERO);
         with_parameter(&exchange, "artifactType", cases[i].type);
         with_parameter(&exchange, "cursor", cases[i].cursor);
         assert_int_equal(run(&exchange, v2_referrers_get), 200);
@@ -297,7 +253,7 @@ static void test_referrers_answer_by_digest_and_condition(void **state)
     for (size_t i = 0; i < LENGTH(cases); i++) {
         struct exchange exchange;
         set_up(state);
-        exchange_init(&exchange, cases[i].digest);
+        exchange_init(&exchange, &config, METHOD_GET, cases[i].digest);
         with_parameter(&exchange, "cursor", cases[i].cursor);
         if (cases[i].condition != NULL) {
             exchange.headers[0] =

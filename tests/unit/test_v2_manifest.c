@@ -4,11 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "registry/config.h"
 #include "registry/core/oci.h"
-#include "registry/services.h"
 #include "registry/v2/v2_internal.h"
 #include "storage/storage.h"
+#include "tests/support/handler.h"
 #include "tests/support/unit.h"
 
 #define EMPTY_JSON "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"
@@ -111,53 +110,10 @@ int storage_manifest_delete(struct storage *store, struct slice repository,
 
 static struct config config;
 
-struct exchange {
-    struct header headers[2];
-    struct parameter parameters[128];
-    struct services services;
-    struct request request;
-    struct reply reply;
-    struct error err;
-};
-
-static void exchange_init(struct exchange *exchange, enum method method, const char *reference)
+static void push_init(struct exchange *exchange, enum method method, const char *reference)
 {
-    memset(exchange, 0, sizeof(*exchange));
-    exchange->services.config = &config;
-    exchange->request.method = method;
-    exchange->request.services = &exchange->services;
-    exchange->request.headers = exchange->headers;
-    exchange->request.parameters = exchange->parameters;
-    exchange->request.name = SLICE("a/b");
-    exchange->request.reference = slice_of(reference);
+    exchange_init(exchange, &config, method, reference);
     exchange->request.body = SLICE(IMAGE);
-    reply_init(&exchange->reply);
-}
-
-static void with_header(struct exchange *exchange, const char *name, const char *value)
-{
-    exchange->headers[exchange->request.header_count++] =
-        (struct header){slice_of(name), slice_of(value)};
-}
-
-static void with_tag(struct exchange *exchange, const char *tag)
-{
-    exchange->parameters[exchange->request.parameter_count++] =
-        (struct parameter){SLICE("tag"), slice_of(tag)};
-}
-
-static int run(struct exchange *exchange,
-               int (*handle)(struct request *, struct reply *, struct error *))
-{
-    if (handle(&exchange->request, &exchange->reply, &exchange->err) < 0)
-        return exchange->err.status;
-    return exchange->reply.status;
-}
-
-static bool head_has(const struct exchange *exchange, const char *text)
-{
-    return exchange->reply.head.size > 0 &&
-           memmem(exchange->reply.head.at, exchange->reply.head.size, text, strlen(text)) != NULL;
 }
 
 static const char *image_digest(void)
@@ -192,8 +148,8 @@ static void test_memory_and_worker_give_the_same_answer(void **state)
         struct exchange peeked, worked;
 
         set_up(state);
-        exchange_init(&peeked, method, reference);
-        exchange_init(&worked, method, reference);
+        push_init(&peeked, method, reference);
+        push_init(&worked, method, reference);
         if (known) {
             with_header(&peeked, "if-none-match", image_digest());
             with_header(&worked, "if-none-match", image_digest());
@@ -230,7 +186,7 @@ static void test_get_and_delete_refuse_what_is_no_reference(void **state)
     (void)state;
     for (size_t i = 0; i < LENGTH(cases); i++) {
         struct exchange exchange;
-        exchange_init(&exchange, METHOD_GET, cases[i].reference);
+        push_init(&exchange, METHOD_GET, cases[i].reference);
         assert_false(v2_manifest_peek(&exchange.request, &exchange.reply));
         assert_int_equal(run(&exchange, v2_manifest_get), cases[i].status);
         assert_int_equal(exchange.err.code, cases[i].code);
@@ -248,13 +204,13 @@ static void test_delete_obeys_its_switches(void **state)
 
     (void)state;
     config.delete_tags = false;
-    exchange_init(&exchange, METHOD_DELETE, "t");
+    push_init(&exchange, METHOD_DELETE, "t");
     assert_int_equal(run(&exchange, v2_manifest_delete), 405);
     assert_int_equal(exchange.err.code, ERROR_UNSUPPORTED);
     assert_true(head_has(&exchange, "Allow: "));
     reply_drop(&exchange.reply);
 
-    exchange_init(&exchange, METHOD_DELETE, image_digest());
+    push_init(&exchange, METHOD_DELETE, image_digest());
     assert_int_equal(run(&exchange, v2_manifest_delete), 202);
     config.delete_manifests = false;
     assert_int_equal(run(&exchange, v2_manifest_delete), 405);
@@ -272,8 +228,8 @@ static void test_put_hands_over_what_the_document_names(void **state)
     struct error err = {0};
 
     (void)state;
-    exchange_init(&exchange, METHOD_PUT, "t");
-    with_tag(&exchange, "ignored"); /* MPUT-25: only a push by digest has more tags */
+    push_init(&exchange, METHOD_PUT, "t");
+    with_parameter(&exchange, "tag", "ignored"); /* MPUT-25: only a push by digest has more tags */
     assert_int_equal(run(&exchange, v2_manifest_put), 201);
     assert_int_equal(digest_parse(SLICE(EMPTY_JSON), &config_digest, &err), 0);
     assert_int_equal(fake.put.blob_count, 1);
@@ -303,7 +259,7 @@ static void test_put_refuses_before_anything_is_stored(void **state)
     (void)state;
     for (size_t i = 0; i < LENGTH(cases); i++) {
         struct exchange exchange;
-        exchange_init(&exchange, METHOD_PUT, cases[i].reference);
+        push_init(&exchange, METHOD_PUT, cases[i].reference);
         exchange.request.body = slice_of(cases[i].body);
         assert_int_equal(run(&exchange, v2_manifest_put), 400);
         assert_int_equal(exchange.err.code, cases[i].code);
@@ -332,13 +288,13 @@ static void test_put_by_digest_takes_up_to_a_hundred_tags(void **state)
         struct digest sha512;
         set_up(state);
         digest_of(DIGEST_SHA512, SLICE(IMAGE), &sha512);
-        exchange_init(&exchange, METHOD_PUT, digest_text(&sha512, digest));
+        push_init(&exchange, METHOD_PUT, digest_text(&sha512, digest));
         for (int n = 0; n < cases[i].count; n++) {
             snprintf(names[n], sizeof(names[n]), "tag%d", n);
-            with_tag(&exchange, names[n]);
+            with_parameter(&exchange, "tag", names[n]);
         }
         if (cases[i].extra != NULL)
-            with_tag(&exchange, cases[i].extra);
+            with_parameter(&exchange, "tag", cases[i].extra);
         assert_int_equal(run(&exchange, v2_manifest_put), cases[i].status);
         assert_int_equal(fake.puts, cases[i].status == 201);
         assert_int_equal(fake.put.tag_count, cases[i].kept);
@@ -367,7 +323,7 @@ static void test_put_by_tag_has_conditions(void **state)
         struct exchange exchange;
         char digest[DIGEST_TEXT_MAX];
         set_up(state);
-        exchange_init(&exchange, METHOD_PUT, cases[i].reference);
+        push_init(&exchange, METHOD_PUT, cases[i].reference);
         with_header(&exchange, cases[i].header,
                     cases[i].value != NULL ? cases[i].value
                                            : digest_text(&fake.manifest.digest, digest));
@@ -386,7 +342,7 @@ static void test_put_names_what_is_missing(void **state)
 
     (void)state;
     fake.lacks = true;
-    exchange_init(&exchange, METHOD_PUT, "t");
+    push_init(&exchange, METHOD_PUT, "t");
     assert_int_equal(run(&exchange, v2_manifest_put), 400);
     assert_non_null(memmem(exchange.reply.text.at, exchange.reply.text.size,
                            "{\"digest\":\"" EMPTY_JSON "\"}",
@@ -395,7 +351,7 @@ static void test_put_names_what_is_missing(void **state)
     reply_drop(&exchange.reply);
 
     fake.accept_missing = true;
-    exchange_init(&exchange, METHOD_PUT, "t");
+    push_init(&exchange, METHOD_PUT, "t");
     assert_int_equal(run(&exchange, v2_manifest_put), 201);
     assert_true(head_has(&exchange, "Warning: 299 - \""));
     reply_drop(&exchange.reply);

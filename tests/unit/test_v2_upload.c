@@ -4,11 +4,10 @@
 #include <string.h>
 
 #include "auth/auth.h"
-#include "registry/config.h"
 #include "registry/core/oci.h"
-#include "registry/services.h"
 #include "registry/v2/v2_internal.h"
 #include "storage/storage.h"
+#include "tests/support/handler.h"
 #include "tests/support/unit.h"
 
 #define ID "00000000-0000-4000-8000-000000000000"
@@ -163,42 +162,9 @@ int auth_authorise(const struct auth *auth, const struct auth_request *request,
     return source_forbidden ? error_set(err, ERROR_DENIED, "not yours") : 0;
 }
 
-struct exchange {
-    struct header headers[2];
-    struct parameter parameters[4];
-    struct services services;
-    struct request request;
-    struct reply reply;
-    struct error err;
-};
-
-static void exchange_init(struct exchange *exchange)
-{
-    memset(exchange, 0, sizeof(*exchange));
-    exchange->services.config = &config;
-    exchange->request.services = &exchange->services;
-    exchange->request.headers = exchange->headers;
-    exchange->request.parameters = exchange->parameters;
-    exchange->request.name = SLICE("a/b");
-    exchange->request.reference = SLICE(ID);
-    reply_init(&exchange->reply);
-}
-
-static void with_header(struct exchange *exchange, const char *name, const char *value)
-{
-    exchange->headers[exchange->request.header_count++] =
-        (struct header){slice_of(name), slice_of(value)};
-}
-
-static void with_parameter(struct exchange *exchange, const char *name, const char *value)
-{
-    exchange->parameters[exchange->request.parameter_count++] =
-        (struct parameter){slice_of(name), slice_of(value)};
-}
-
 /* The status the client would see; 0 when no reply is sent. */
-static int run(struct exchange *exchange, const struct body_stream *kind, const char *body,
-               enum body_outcome outcome)
+static int stream_body(struct exchange *exchange, const struct body_stream *kind, const char *body,
+                       enum body_outcome outcome)
 {
     struct request *request = &exchange->request;
     void *stream = NULL;
@@ -216,12 +182,6 @@ static int run(struct exchange *exchange, const struct body_stream *kind, const 
     if (outcome == BODY_BROKEN)
         return 0;
     return finished < 0 ? exchange->err.status : exchange->reply.status;
-}
-
-static bool head_has(struct exchange *exchange, const char *line)
-{
-    return exchange->reply.head.size > 0 &&
-           memmem(exchange->reply.head.at, exchange->reply.head.size, line, strlen(line)) != NULL;
 }
 
 static void assert_stands_at(struct exchange *exchange, const char *range)
@@ -285,11 +245,11 @@ static void test_patch_takes_what_fits_and_nothing_else(void **state)
         struct exchange exchange;
         set_up(state);
         open_with("0123");
-        exchange_init(&exchange);
+        exchange_init(&exchange, &config, METHOD_OTHER, ID);
         exchange.request.chunked = cases[i].chunked;
         if (cases[i].range != NULL)
             with_header(&exchange, "content-range", cases[i].range);
-        assert_int_equal(run(&exchange, &v2_upload_patch, cases[i].body, BODY_COMPLETE),
+        assert_int_equal(stream_body(&exchange, &v2_upload_patch, cases[i].body, BODY_COMPLETE),
                          cases[i].status);
         assert_int_equal(exchange.err.code, cases[i].code);
         assert_int_equal(fake.offset, cases[i].offset);
@@ -308,10 +268,10 @@ static void test_patch_keeps_what_arrived_of_a_broken_body(void **state)
 
     (void)state;
     open_with("0123");
-    exchange_init(&exchange);
+    exchange_init(&exchange, &config, METHOD_OTHER, ID);
     with_header(&exchange, "content-range", "4-7");
     exchange.request.chunked = true;
-    assert_int_equal(run(&exchange, &v2_upload_patch, "45", BODY_BROKEN), 0);
+    assert_int_equal(stream_body(&exchange, &v2_upload_patch, "45", BODY_BROKEN), 0);
     assert_int_equal(fake.offset, 6);
     assert_true(fake.open);
     reply_drop(&exchange.reply);
@@ -337,10 +297,11 @@ static void test_patch_names_the_reason_when_it_cannot_claim(void **state)
         set_up(state);
         open_with("0123");
         fake.busy = cases[i].busy;
-        exchange_init(&exchange);
+        exchange_init(&exchange, &config, METHOD_OTHER, ID);
         exchange.request.name = slice_of(cases[i].name);
         exchange.request.reference = slice_of(cases[i].id);
-        assert_int_equal(run(&exchange, &v2_upload_patch, "4567", BODY_COMPLETE), cases[i].status);
+        assert_int_equal(stream_body(&exchange, &v2_upload_patch, "4567", BODY_COMPLETE),
+                         cases[i].status);
         assert_int_equal(exchange.err.code, cases[i].code);
         assert_int_equal(fake.offset, 4);
         if (cases[i].busy)
@@ -357,15 +318,15 @@ static void test_bodies_above_the_limit_are_refused_by_their_head(void **state)
     (void)state;
     config.server_limits_blob = 7;
     open_with("0123");
-    exchange_init(&exchange);
-    assert_int_equal(run(&exchange, &v2_upload_patch, "4567", BODY_COMPLETE), 413);
+    exchange_init(&exchange, &config, METHOD_OTHER, ID);
+    assert_int_equal(stream_body(&exchange, &v2_upload_patch, "4567", BODY_COMPLETE), 413);
     assert_int_equal(exchange.err.code, ERROR_SIZE_INVALID);
     assert_int_equal(fake.offset, 4);
     reply_drop(&exchange.reply);
 
-    exchange_init(&exchange);
+    exchange_init(&exchange, &config, METHOD_OTHER, ID);
     with_parameter(&exchange, "digest", HELLO_SHA256);
-    assert_int_equal(run(&exchange, &v2_upload_post, "hello world", BODY_COMPLETE), 413);
+    assert_int_equal(stream_body(&exchange, &v2_upload_post, "hello world", BODY_COMPLETE), 413);
     assert_int_equal(fake.starts, 0);
     reply_drop(&exchange.reply);
 }
@@ -380,8 +341,8 @@ static void test_patch_reports_where_a_full_disk_stopped_it(void **state)
     memset(body, 'x', sizeof(body) - 1);
     body[sizeof(body) - 1] = 0;
     open_with("0123");
-    exchange_init(&exchange);
-    assert_int_equal(run(&exchange, &v2_upload_patch, body, BODY_COMPLETE), 507);
+    exchange_init(&exchange, &config, METHOD_OTHER, ID);
+    assert_int_equal(stream_body(&exchange, &v2_upload_patch, body, BODY_COMPLETE), 507);
     assert_int_equal(fake.rewinds, 0);
     assert_stands_at(&exchange, "0-3");
     reply_drop(&exchange.reply);
@@ -418,12 +379,12 @@ static void test_put_finishes_or_says_why_not(void **state)
         struct exchange exchange;
         set_up(state);
         open_with("hello ");
-        exchange_init(&exchange);
+        exchange_init(&exchange, &config, METHOD_OTHER, ID);
         if (cases[i].digest != NULL)
             with_parameter(&exchange, "digest", cases[i].digest);
         if (cases[i].range != NULL)
             with_header(&exchange, "content-range", cases[i].range);
-        assert_int_equal(run(&exchange, &v2_upload_put, cases[i].body, BODY_COMPLETE),
+        assert_int_equal(stream_body(&exchange, &v2_upload_put, cases[i].body, BODY_COMPLETE),
                          cases[i].status);
         assert_int_equal(exchange.err.code, cases[i].code);
         assert_int_equal(fake.open, cases[i].open);
@@ -447,16 +408,16 @@ static void test_put_repeated_after_its_end_is_created_again(void **state)
     (void)state;
     fake.committed = true;
     digest_of(DIGEST_SHA256, SLICE("hello world"), &fake.digest);
-    exchange_init(&exchange);
+    exchange_init(&exchange, &config, METHOD_OTHER, ID);
     with_parameter(&exchange, "digest", HELLO_SHA256);
-    assert_int_equal(run(&exchange, &v2_upload_put, "world", BODY_COMPLETE), 201);
+    assert_int_equal(stream_body(&exchange, &v2_upload_put, "world", BODY_COMPLETE), 201);
     assert_int_equal(exchange.err.code, ERROR_NONE);
     reply_drop(&exchange.reply);
 
     fake.digest.bytes[0] ^= 1; /* it ended as something else */
-    exchange_init(&exchange);
+    exchange_init(&exchange, &config, METHOD_OTHER, ID);
     with_parameter(&exchange, "digest", HELLO_SHA256);
-    assert_int_equal(run(&exchange, &v2_upload_put, "world", BODY_COMPLETE), 404);
+    assert_int_equal(stream_body(&exchange, &v2_upload_put, "world", BODY_COMPLETE), 404);
     reply_drop(&exchange.reply);
 }
 
@@ -487,7 +448,7 @@ static void test_post_starts_or_mounts(void **state)
     for (size_t i = 0; i < LENGTH(cases); i++) {
         struct exchange exchange;
         set_up(state);
-        exchange_init(&exchange);
+        exchange_init(&exchange, &config, METHOD_OTHER, ID);
         fake.source_has_blob = cases[i].found;
         source_forbidden = cases[i].forbidden;
         if (cases[i].mount != NULL) {
@@ -498,7 +459,8 @@ static void test_post_starts_or_mounts(void **state)
             with_parameter(&exchange, "from", cases[i].from);
         if (cases[i].algorithm != NULL)
             with_parameter(&exchange, "digest-algorithm", cases[i].algorithm);
-        assert_int_equal(run(&exchange, &v2_upload_post, "", BODY_COMPLETE), cases[i].status);
+        assert_int_equal(stream_body(&exchange, &v2_upload_post, "", BODY_COMPLETE),
+                         cases[i].status);
         assert_int_equal(fake.mounts, cases[i].mounts);
         assert_int_equal(fake.starts, cases[i].status == 202);
         if (cases[i].status == 202)
@@ -526,9 +488,9 @@ static void test_post_with_digest_leaves_no_session(void **state)
     for (size_t i = 0; i < LENGTH(cases); i++) {
         struct exchange exchange;
         set_up(state);
-        exchange_init(&exchange);
+        exchange_init(&exchange, &config, METHOD_OTHER, ID);
         with_parameter(&exchange, "digest", HELLO_SHA256);
-        assert_int_equal(run(&exchange, &v2_upload_post, cases[i].body, cases[i].outcome),
+        assert_int_equal(stream_body(&exchange, &v2_upload_post, cases[i].body, cases[i].outcome),
                          cases[i].status);
         assert_int_equal(fake.committed, cases[i].committed);
         assert_false(fake.open);
@@ -546,13 +508,13 @@ static void test_session_tells_its_offset_until_it_is_cancelled(void **state)
 
     (void)state;
     open_with("0123");
-    exchange_init(&exchange);
+    exchange_init(&exchange, &config, METHOD_OTHER, ID);
     assert_int_equal(v2_upload_get(&exchange.request, &exchange.reply, &exchange.err), 0);
     assert_int_equal(exchange.reply.status, 204);
     assert_stands_at(&exchange, "0-3");
     reply_drop(&exchange.reply);
 
-    exchange_init(&exchange);
+    exchange_init(&exchange, &config, METHOD_OTHER, ID);
     assert_int_equal(v2_upload_delete(&exchange.request, &exchange.reply, &exchange.err), 0);
     assert_int_equal(exchange.reply.status, 204);
     assert_int_equal(v2_upload_delete(&exchange.request, &exchange.reply, &exchange.err), -1);
@@ -563,7 +525,7 @@ static void test_session_tells_its_offset_until_it_is_cancelled(void **state)
     reply_drop(&exchange.reply);
 
     fake.committed = true;
-    exchange_init(&exchange);
+    exchange_init(&exchange, &config, METHOD_OTHER, ID);
     assert_int_equal(v2_upload_get(&exchange.request, &exchange.reply, &exchange.err), -1);
     assert_int_equal(exchange.err.status, 404);
     reply_drop(&exchange.reply);
