@@ -15,6 +15,7 @@ def gone(response, code):
 def test_delete_a_tag(client, name):
     value, data, _ = push_image(client, name, "one")
     assert put_manifest(client, name, "two", data).status == 201
+    assert client.get(f"/v2/{name}/manifests/one").body == data  # memory has it now
     response = client.delete(f"/v2/{name}/manifests/one")
     assert (response.status, response.body) == (202, b"")
     gone(client.get(f"/v2/{name}/manifests/one"), "MANIFEST_UNKNOWN")

@@ -111,7 +111,7 @@ def test_upload_limit(make_server, name):
         connection.send(b"67890")
         assert connection.response("PATCH").status == 202
         connection.close()
-    assert client.patch(places[2], b"x" * 10).status == 202
+    assert client.patch(places[2], b"x" * 100000).status == 202
     client.close()
 
 
