@@ -16,7 +16,7 @@ import shutil
 import pytest
 
 from crash import checks, control, rig, trace
-from support import process
+from support import content, process, wire
 
 CUTS = 40 if process.sanitized() else 300
 RECORDINGS = 4
@@ -197,6 +197,38 @@ def test_a_failed_sync_is_never_trusted(scratch, seed, say, pattern, first, rest
             break
     assert lost, f"no sync of {pattern} failed"
     say(f"{lost} syncs of {pattern} failed")
+
+
+@pytest.mark.spec("CONC-02", "UPL-04")
+def test_a_folder_left_unsynced_by_a_killed_process_is_synced_by_the_next(scratch):
+    """The upload goes on in a folder that was made just before the kill: its name is nowhere yet."""
+    one = rig.Rig(scratch / "one", trace=True)
+    one.control.rule(0, control.MKDIR, control.KILL_AFTER, "root/blobs/??")
+    one.start()
+    where = content.start_upload(one.server.client(), "a/b")
+    with pytest.raises((wire.Broken, OSError)):
+        one.server.client().patch(where, b"x" * 1000)
+    assert one.server.wait_dead(20), "the rule did not kill the server"
+    one.kill()
+    one.control.disarm(0)
+    one.start()
+    data = b"y" * 1000
+    put = one.server.client().put(content.with_digest(where, content.digest(data)), data)
+    assert put.status == 201, put
+    cut = one.control.sequence
+    one.kill()
+    disk = trace.Disk()
+    for record in trace.read(one.trace):
+        if record.sequence <= cut:
+            disk.feed(record)
+    after = rig.Server(scratch / "after", one.control)
+    after.watched.rmdir()
+    disk.build(after.watched, trace.Lost())
+    one.boot(2)
+    after.start()
+    assert after.client().get(f"/v2/a/b/blobs/{content.digest(data)}").body == data
+    after.kill()
+    one.control.close()
 
 
 def explain(found, images):
