@@ -100,13 +100,13 @@ static int session_load(struct session *session, struct meta_upload *row, uint64
                         struct error *err) ON(worker_thread)
 {
     struct storage *store = session->table->store;
-    struct slice saved = {(const char *)row->hash_state, row->hash_size};
 
     if (session_read(store, slice_of(session->repository), slice_of(session->id), row, offset,
                      err) < 0)
         return -1;
     memcpy(session->locator, row->locator, sizeof(session->locator));
     session->algorithm = row->algorithm;
+    struct slice saved = {(const char *)row->hash_state, row->hash_size};
     uint64_t hashed = row->synced;
     if (!hasher_restore(&session->hasher, saved)) {
         hasher_start(&session->hasher, row->algorithm);

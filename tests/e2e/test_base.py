@@ -239,6 +239,8 @@ def test_percent_coding_is_undone_once(client, name):
         assert response.status == 201, query
     where = start_upload(client, name)
     assert client.put(f"{where}?digest={quoted}", data).status == 201
+    last = f"{value[:-1]}%{ord(value[-1]):02x}"
+    assert client.get(f"/v2/{name}/source/blobs/{last}").body == data
     # twice coded stays coded once: not a digest
     assert client.get(f"/v2/{name}/source/blobs/{value.replace(':', '%253A')}").status == 400
     # letters may be coded

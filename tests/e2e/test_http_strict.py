@@ -193,6 +193,18 @@ def test_strictness(server, data, statuses, after):
             assert connection.response().status == 200
 
 
+@pytest.mark.spec("HTTP-06")
+@pytest.mark.parametrize("framing, body", [
+    (b"Content-Length: 30\r\n", b"GET /v2/smuggled HTTP/1.1\r\n\r\nx"),
+    (b"Transfer-Encoding: chunked\r\n", b"3\r\nabc\r\n0\r\n\r\n")], ids=["length", "chunked"])
+def test_a_body_that_nobody_wanted_may_come_after_the_answer(server, framing, body):
+    with server.connect() as connection:
+        connection.send(get(headers=HOST + framing))
+        assert connection.response().status == 200
+        connection.send(body + PING)
+        assert connection.response().body == b"{}"
+
+
 @pytest.mark.spec("HTTP-04")
 def test_continue_comes_before_the_body(server):
     with server.connect() as connection:

@@ -183,11 +183,13 @@ def test_bodies_that_are_not_one_sound_object(client, ready, case):
     assert client.get(f"/v2/{ready}/manifests/t").status == 404
 
 
-@pytest.mark.spec("MPUT-03", "MPUT-09")
+@pytest.mark.spec("MPUT-01", "MPUT-03", "MPUT-09")
 def test_sound_nesting_and_whitespace_pass(client, ready):
     deep = GOOD_BODY[:-1] + b',"x":' + b"[" * 63 + b"]" * 63 + b"}"
     assert put_manifest(client, ready, "t", deep).status == 201
-    assert put_manifest(client, ready, "t", b" \r\n\t" + GOOD_BODY + b"\n ").status == 201
+    spaced = b" \r\n\t" + GOOD_BODY + b"\n "
+    assert put_manifest(client, ready, "t", spaced).status == 201
+    assert client.get(f"/v2/{ready}/manifests/t").body == spaced
 
 
 @pytest.mark.spec("MPUT-05")
@@ -419,6 +421,16 @@ def test_sparse_manifests_by_setting(make_server, name):
     server.restart()
     assert client.get(f"/v2/{name}/manifests/t").body == body
     client.close()
+
+
+@pytest.mark.spec("NAME-03", "MPUT-18", "MPUT-22")
+def test_subject_of_an_unknown_algorithm(client, ready):
+    value = "a+b.c-d_e:C=d_e-"
+    body = {**image(), "subject": {**content.descriptor(b"x", content.IMAGE), "digest": value}}
+    response = put_manifest(client, ready, "t", body)
+    assert (response.status, response["OCI-Subject"]) == (201, value)
+    listed = client.get(f"/v2/{ready}/referrers/{value}").json()["manifests"]
+    assert [entry["digest"] for entry in listed] == [response["Docker-Content-Digest"]]
 
 
 @pytest.mark.spec("MPUT-18", "MPUT-22")

@@ -67,7 +67,7 @@ def test_bytes_sent_just_before_leaving_are_kept(make_server, secured, name):
     """FIN directly behind the bytes: all that was sent is kept, no pause in between."""
     server = make_server(tls=secured)
     client = server.client()
-    data = fresh(150000)
+    data = fresh(600001)  # two pieces and a part: that one is not with a worker yet
     places = [start_upload(client, name) for _ in range(20)]
     for where in places:
         connection = server.connect()

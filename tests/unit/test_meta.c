@@ -411,7 +411,7 @@ static void test_meta_refuses_a_newer_schema(void **state)
     struct fixture *fixture = *state;
     struct storage *store = NULL;
 
-    script(fixture, "INSERT INTO schema_version VALUES (1000, 0)");
+    script(fixture, "INSERT INTO schema_version SELECT max(version) + 1, 0 FROM schema_version");
     storage_close(fixture->store);
     fixture->store = NULL;
     FAILS(storage_open(&store, &fixture->options, &fixture->err), ERROR_UNAVAILABLE);

@@ -879,6 +879,27 @@ static void die(struct bench *bench)
     reopen(bench);
 }
 
+static uint64_t read_back; /* bytes of uploads */
+
+static int count_read(struct blob_writer *writer, uint64_t offset, void *out, size_t size,
+                      struct error *err)
+{
+    read_back += size;
+    return broken.whole->writer_read(writer, offset, out, size, err);
+}
+
+/* Lasts until the store is opened anew. */
+static void count_reads(struct bench *bench)
+{
+    static struct blob_driver driver;
+
+    broken.whole = bench->store->blobs.driver;
+    driver = *broken.whole;
+    driver.writer_read = count_read;
+    bench->store->blobs.driver = &driver;
+    read_back = 0;
+}
+
 static void test_upload_survives_the_death_of_the_process(void **state)
 {
     struct bench *bench = *state;
@@ -891,8 +912,10 @@ static void test_upload_survives_the_death_of_the_process(void **state)
     reopen(bench); /* a checkpoint at 7: the hash goes on from there */
     receive(bench, "or");
     die(bench);
+    count_reads(bench);
     struct upload *upload = claim(bench);
     assert_int_equal(storage_upload_offset(upload), 9);
+    assert_int_equal(read_back, 2);
     append(upload, "ld");
     assert_int_equal(finish_code(upload, DIGEST_SHA256, "hello world"), 0);
     blob_is(bench, DIGEST_SHA256, "hello world");
