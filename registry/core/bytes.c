@@ -218,8 +218,9 @@ size_t u64_digits(uint64_t value, char out[U64_DIGITS_MAX])
 void buffer_append_u64(struct buffer *buffer, uint64_t value)
 {
     char digits[U64_DIGITS_MAX];
+    size_t size = u64_digits(value, digits);
 
-    buffer_append(buffer, digits, u64_digits(value, digits));
+    buffer_append(buffer, digits, size);
 }
 
 void buffer_print_list(struct buffer *buffer, const char *format, va_list list)

@@ -86,8 +86,9 @@ static void put_text(struct exchange *exchange, const char *text)
 static void put_u64(struct exchange *exchange, uint64_t value)
 {
     char digits[U64_DIGITS_MAX];
+    size_t size = u64_digits(value, digits);
 
-    put(exchange, digits, u64_digits(value, digits));
+    put(exchange, digits, size);
 }
 
 static bool status_has_body(int status)
