@@ -154,7 +154,6 @@ class Slot:
         return done
 
     def command(self, words, seconds):
-        # what the tests start ends with them: each group of processes is theirs alone
         environment = {**os.environ, "SLIPWAY_BIN": str(self.top / BUILD / "slipway"),
                        "SLIPWAY_BUILD": str(self.top / BUILD), "PYTHONDONTWRITEBYTECODE": "1"}
         return subprocess.run(words, cwd=self.top, timeout=seconds, stdin=subprocess.DEVNULL, text=True,
