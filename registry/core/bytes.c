@@ -77,10 +77,12 @@ bool slice_split(struct slice s, char at, struct slice *head, struct slice *tail
     return true;
 }
 
-bool slice_to_u64(struct slice s, uint64_t *out)
+/* over: the digits say more than INT64_MAX; then *out is worth nothing. */
+static bool digits_parse(struct slice s, uint64_t *out, bool *over)
 {
     uint64_t value = 0;
 
+    *over = false;
     if (s.size == 0)
         return false;
     for (size_t i = 0; i < s.size; i++) {
@@ -88,10 +90,33 @@ bool slice_to_u64(struct slice s, uint64_t *out)
             return false;
         uint64_t digit = (uint64_t)(s.at[i] - '0');
         if (value > ((uint64_t)INT64_MAX - digit) / 10)
-            return false;
-        value = value * 10 + digit;
+            *over = true;
+        else
+            value = value * 10 + digit;
     }
     *out = value;
+    return true;
+}
+
+bool slice_to_u64(struct slice s, uint64_t *out)
+{
+    uint64_t value;
+    bool over;
+
+    if (!digits_parse(s, &value, &over) || over)
+        return false;
+    *out = value;
+    return true;
+}
+
+bool slice_to_u64_saturated(struct slice s, uint64_t *out)
+{
+    uint64_t value;
+    bool over;
+
+    if (!digits_parse(s, &value, &over))
+        return false;
+    *out = over ? INT64_MAX : value;
     return true;
 }
 

@@ -34,6 +34,8 @@ struct slice slice_trim(struct slice s);                /* spaces and tabs of bo
 bool slice_split(struct slice s, char at, struct slice *head, struct slice *tail);
 /* Unsigned decimal, the whole slice, no sign, no blank; false when malformed or above INT64_MAX. */
 bool slice_to_u64(struct slice s, uint64_t *out);
+/* The same, but what is above INT64_MAX is INT64_MAX. */
+bool slice_to_u64_saturated(struct slice s, uint64_t *out);
 /* bytewise order, the shorter first when one is a prefix */
 int slice_compare(struct slice a, struct slice b);
 /* Bytes of the UTF-8 character at the start; 0 when s is empty or starts with something else. */

@@ -203,24 +203,7 @@ void reply_error(struct reply *reply, const struct error *err)
     reply_text(reply, &text);
 }
 
-/* --- Range --- */
-
-/* Digits, saturating: a position beyond 2^63 is only "beyond the end". False unless all digits. */
-static bool position_parse(struct slice s, uint64_t *out)
-{
-    uint64_t value = 0;
-
-    if (s.size == 0)
-        return false;
-    for (size_t i = 0; i < s.size; i++) {
-        if (s.at[i] < '0' || s.at[i] > '9')
-            return false;
-        uint64_t digit = (uint64_t)(s.at[i] - '0');
-        value = value > ((uint64_t)INT64_MAX - digit) / 10 ? INT64_MAX : value * 10 + digit;
-    }
-    *out = value;
-    return true;
-}
+/* --- Range: a position beyond 2^63 is only "beyond the end" --- */
 
 enum spec_outcome { SPEC_MALFORMED, SPEC_OUTSIDE, SPEC_INSIDE };
 
@@ -234,15 +217,15 @@ static enum spec_outcome spec_parse(struct slice spec, uint64_t size, struct ran
         return SPEC_MALFORMED;
     if (first_text.size == 0) {
         uint64_t suffix;
-        if (!position_parse(last_text, &suffix))
+        if (!slice_to_u64_saturated(last_text, &suffix))
             return SPEC_MALFORMED;
         if (suffix == 0)
             return SPEC_OUTSIDE;
         *out = (struct range){suffix >= size ? 0 : size - suffix, size - 1};
         return SPEC_INSIDE;
     }
-    if (!position_parse(first_text, &first) ||
-        (last_text.size > 0 && !position_parse(last_text, &last)))
+    if (!slice_to_u64_saturated(first_text, &first) ||
+        (last_text.size > 0 && !slice_to_u64_saturated(last_text, &last)))
         return SPEC_MALFORMED;
     if (first >= size || (last_text.size > 0 && last < first)) /* BLOB-04: 416 for both */
         return SPEC_OUTSIDE;

@@ -35,6 +35,13 @@ static void test_slice_to_u64(void **state)
             value != cases[i].value)
             fail_msg("'%s' is read wrongly", cases[i].text);
     }
+    uint64_t value = 1;
+    assert_true(slice_to_u64_saturated(SLICE("9223372036854775806"), &value));
+    assert_int_equal(value, INT64_MAX - 1);
+    assert_true(slice_to_u64_saturated(SLICE("99999999999999999999"), &value));
+    assert_int_equal(value, INT64_MAX);
+    assert_false(slice_to_u64_saturated(SLICE("99999999999999999999x"), &value));
+    assert_false(slice_to_u64_saturated(SLICE(""), &value));
 }
 
 static void test_slice_parts(void **state)
