@@ -13,7 +13,7 @@ struct storage;
 struct services {
     struct storage *storage;
     const struct config *config;
-    const struct auth *auth;
+    struct auth *auth;
     struct probes *probes; /* NULL: always ready */
 };
 

@@ -259,7 +259,7 @@ static int serve(struct wiring *wiring, struct error *err)
     OWNED(server_drop) struct server *server = NULL; /* closed first: it uses both */
 
     if (open_storage(&storage, &wiring->config, err) < 0 ||
-        auth_open(&auth, AUTH_MODE_NONE, err) < 0)
+        auth_open(&auth, &(struct auth_options){.mode = AUTH_MODE_NONE}, err) < 0)
         return -1;
     wiring->services = (struct services){storage, &wiring->config, auth, &wiring->probes};
     if (open_server(&server, wiring, err) < 0)

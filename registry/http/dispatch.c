@@ -45,14 +45,15 @@ static int authorise(struct exchange *exchange)
     struct request *request = &exchange->request;
     struct auth_request wanted = {.authorization = request_header(request, "authorization"),
                                   .repository = request->name,
-                                  .action = (int)request->route->action};
-    struct auth_grant grant = {0};
+                                  .action = request->route->action};
+    struct auth_answer answer = {0};
 
     if (exchange->authorised)
         return 0;
-    if (auth_authorise(exchange->loop->server->options.auth, &wanted, &grant, &exchange->err) < 0)
+    if (auth_authorise(exchange->loop->server->options.auth, &wanted, &answer, &exchange->err) < 0)
         return -1;
-    request->may_push = grant.may_push;
+    request->may_push = answer.may_push;
+    request->caller = answer.identity;
     exchange->authorised = true;
     return 0;
 }

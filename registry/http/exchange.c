@@ -57,9 +57,12 @@ static void exchange_clear(struct exchange *exchange)
     struct stream *stream = &exchange->stream;
 
     assert(stream->first == NULL && stream->chunks == 0 && !stream->running);
+    identity_drop(&exchange->request.caller);
     exchange->request = (struct request){0};
     exchange->err.code = ERROR_NONE;
     exchange->err.status = 0;
+    exchange->err.retry_after_s = 0;
+    exchange->err.field = NULL;
     exchange->err.message[0] = exchange->err.cause[0] = 0;
     exchange->conn = NULL;
     exchange->at_work = exchange->authorised = exchange->keep = exchange->api = false;
@@ -324,14 +327,16 @@ static int authorise_peek(struct exchange *exchange)
     struct request *request = &exchange->request;
     struct auth_request wanted = {.authorization = request_header(request, "authorization"),
                                   .repository = request->name,
-                                  .action = (int)request->route->action};
-    struct auth_grant grant = {0};
+                                  .action = request->route->action};
+    struct auth_answer answer = {0};
 
     if (request->route->action == ACTION_NONE)
         return 1;
-    int known = auth_peek(exchange->loop->server->options.auth, &wanted, &grant, &exchange->err);
-    if (known > 0)
-        request->may_push = grant.may_push;
+    int known = auth_peek(exchange->loop->server->options.auth, &wanted, &answer, &exchange->err);
+    if (known == AUTH_GRANTED) {
+        request->may_push = answer.may_push;
+        request->caller = answer.identity;
+    }
     return known;
 }
 
@@ -407,7 +412,7 @@ void exchange_begin(struct conn *conn, const struct head *head)
         exchange_answer_error(exchange);
         return;
     }
-    exchange->authorised = known > 0;
+    exchange->authorised = known == AUTH_GRANTED;
     const struct route *route = exchange->request.route;
     if (exchange->authorised && route->peek != NULL) {
         if (route->peek(&exchange->request, &exchange->reply)) {

@@ -12,6 +12,7 @@
 
 struct services; /* registry/services.h: what handlers work with; opaque to http/ */
 struct route;
+struct identity; /* auth/auth.h */
 
 enum method {
     METHOD_GET = 1,
@@ -47,14 +48,18 @@ struct request {
     size_t parameter_count;
     uint64_t content_length; /* declared; 0 when there is none */
     bool chunked;            /* the length is not known ahead */
-    bool tls;
+    bool tls;                /* as the client sees it: a trusted proxy may say so */
+    struct slice host;       /* as the client calls us, from Host or a trusted proxy; SLICE_NONE */
     char id[REQUEST_ID_MAX]; /* also in the reply's X-Request-Id and in the log */
-    char remote[64];         /* address of the peer */
+    char remote[64];         /* address of the client, behind trusted proxies */
+    uint8_t network[8];      /* what rates are counted by: IPv4 address, IPv6 /64 */
+    bool local;              /* by the admin socket, from somebody who may use it */
     const struct route *route;
     struct slice name;      /* <name> of the route, validated; SLICE_NONE when it has none */
     struct slice reference; /* <reference>, <digest>, <id>: the last variable segment, decoded */
     struct slice body;      /* BODY_COLLECT routes: the whole body */
     const struct services *services;
+    const struct identity *caller; /* who asks, once authorised; held by the request */
     bool may_push; /* the caller's grant covers push on name: answers to it give leases (P4) */
 };
 

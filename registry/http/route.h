@@ -6,17 +6,8 @@
 #ifndef SLIPWAY_HTTP_ROUTE_H
 #define SLIPWAY_HTTP_ROUTE_H
 
+#include "auth/auth.h"
 #include "registry/http/message.h"
-
-/* What auth must allow before the handler runs. */
-enum action {
-    ACTION_NONE, /* probes: anybody */
-    ACTION_BASE, /* end-1: any valid identity */
-    ACTION_PULL,
-    ACTION_PUSH,
-    ACTION_DELETE,
-    ACTION_CATALOG,
-};
 
 enum body_kind {
     BODY_IGNORE,  /* read, bounded, and thrown away (HTTP-06) */
@@ -50,7 +41,8 @@ struct route {
     const char *pattern;  /* "/v2/<name>/manifests/<reference>"; at most one <name>, one other */
     const char *endpoint; /* "end-3": what the log calls it */
     int methods;          /* bits of enum method */
-    enum action action;
+    enum action action;   /* what auth must allow before the handler runs */
+    bool login;           /* its handler hashes passwords: it runs on a login thread */
     enum body_kind body;
     /* BODY_COLLECT: bytes at most; above, 413 SIZE_INVALID before anything is stored. */
     uint64_t (*body_limit)(const struct services *services);

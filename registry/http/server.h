@@ -36,7 +36,7 @@ struct server_options {
     bool access_log;         /* an event "http.request" per answer */
     const struct route_table *routes;
     const struct services *services;
-    const struct auth *auth;
+    struct auth *auth;
 };
 
 struct server;

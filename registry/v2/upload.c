@@ -47,17 +47,9 @@ static int session_start(struct request *request, struct reply *reply, struct er
 }
 
 /* May the caller read the source? Without a source: every repository. Spec: UPL-33, UPL-34. */
-static bool source_readable(const struct request *request, struct slice from)
+static bool source_readable(const struct request *request, struct slice from) ON(worker_thread)
 {
-    struct auth_request wanted = {
-        .authorization = request_header(request, "authorization"),
-        .repository = from,
-        .action = ACTION_PULL,
-    };
-    struct auth_grant grant = {0};
-    struct error refused = {0}; /* never the answer: 202 hides what exists */
-
-    return auth_authorise(request->services->auth, &wanted, &grant, &refused) == 0;
+    return auth_may(request->services->auth, request->caller, from, RIGHT_PULL);
 }
 
 /* Spec: UPL-31 to UPL-35. */

@@ -282,7 +282,7 @@ int main(int argc, char **argv)
     options.tls_certificate = certificate;
     options.tls_key = key;
     memset(memory, 'm', sizeof(memory));
-    if (auth_open(&auth, AUTH_MODE_NONE, &err) < 0)
+    if (auth_open(&auth, &(struct auth_options){.mode = AUTH_MODE_NONE}, &err) < 0)
         return 1;
     options.auth = auth;
     if (server_open(&server, &options, &err) < 0) {
