@@ -1,9 +1,8 @@
-/* config.c - the settings: values, their order of precedence, cross-checks, show.
+/* config.c - the settings: their order of precedence, show.
  * Touches  the environment it is given, the folder conf.d.
  * Never    YAML (config_file.c); applies a setting. */
 #include "registry/config.h"
 
-#include <arpa/inet.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fnmatch.h>
@@ -137,7 +136,7 @@ static void assign_text(struct config *config, const struct setting *setting, st
 {
     struct slice items[64];
     size_t count = 0;
-    bool more = true;
+    bool more = text.size > 0; /* nothing is a list of none */
 
     if (setting->kind != SETTING_LIST) {
         config_assign(config, setting, &text, 1, at, report);
@@ -303,114 +302,6 @@ static void read_assignments(struct config *config, const struct config_inputs *
     }
 }
 
-/* --- listeners and checks that look at more than one setting --- */
-
-/* 127.0.0.0/8, [::1] or localhost; a name that merely begins like one is not. */
-static bool host_is_local(struct slice host)
-{
-    char text[INET_ADDRSTRLEN];
-    struct in_addr address;
-
-    if (slice_equal_text(host, "[::1]") || slice_equal_text(host, "localhost"))
-        return true;
-    return slice_to_text(host, text, sizeof(text)) && inet_pton(AF_INET, text, &address) == 1 &&
-           ntohl(address.s_addr) >> 24 == IN_LOOPBACKNET;
-}
-
-/* "host:port", "[v6]:port" */
-static int address_check(struct slice address, bool *local, struct error *err)
-{
-    uint64_t port;
-    size_t colon = address.size;
-
-    while (colon > 0 && address.at[colon - 1] != ':')
-        colon--;
-    if (colon == 0 || !slice_to_u64(slice_from(address, colon), &port) || port > 65535)
-        return error_set(err, ERROR_BAD_REQUEST, "\"%.*s\" has no port from 0 to 65535",
-                         SLICE_ARG(address));
-    struct slice host = {address.at, colon - 1};
-    bool bracketed = slice_starts(host, "[") && slice_ends(host, "]");
-    if (host.size == 0)
-        return error_set(err, ERROR_BAD_REQUEST,
-                         "\"%.*s\" has no host; 0.0.0.0 and [::] mean every address",
-                         SLICE_ARG(address));
-    if (!bracketed && memchr(host.at, ':', host.size) != NULL)
-        return error_set(err, ERROR_BAD_REQUEST, "write the address of \"%.*s\" in brackets",
-                         SLICE_ARG(address));
-    *local = host_is_local(host);
-    return 0;
-}
-
-int config_listener_parse(const struct config *config, const char *entry,
-                          struct config_listener *out, struct error *err)
-{
-    struct slice address = slice_of(entry);
-    bool plain = slice_starts(address, "http://"), tls = slice_starts(address, "https://");
-
-    *out = (struct config_listener){.local = true};
-    out->tls = tls || (!plain && config->server_tls_certificate[0] != 0);
-    if (tls && config->server_tls_certificate[0] == 0)
-        return error_set(err, ERROR_BAD_REQUEST, "%s needs server.tls.certificate", entry);
-    if (plain || tls)
-        address = slice_from(address, plain ? strlen("http://") : strlen("https://"));
-    if (slice_starts(address, "unix:")) {
-        out->tls = false; /* whoever may open the file may speak */
-        if (plain || tls || address.size < sizeof("unix:/") || address.at[5] != '/')
-            return error_set(err, ERROR_BAD_REQUEST, "\"%s\" is not unix:/path", entry);
-    } else if (address_check(address, &out->local, err) < 0) {
-        return -1;
-    }
-    if (!slice_to_text(address, out->address, sizeof(out->address)))
-        return error_set(err, ERROR_BAD_REQUEST, "an address is longer than %zu bytes",
-                         sizeof(out->address) - 1);
-    return 0;
-}
-
-/* The origin of a setting, for messages about values that are only wrong together. */
-static struct place origin_of(const struct config *config, const char *key)
-{
-    const char *origin = config->sources[config_find(slice_of(key)) - config_settings].origin;
-    return (struct place){origin, origin};
-}
-
-static void check_listeners(const struct config *config, struct config_report *report)
-{
-    const struct slice key = SLICE("server.listen");
-    const struct place at = origin_of(config, "server.listen");
-
-    for (size_t i = 0; i < config->server_listen.count; i++) {
-        const char *entry = config->server_listen.items[i];
-        struct config_listener listener;
-        struct error err = {0};
-        if (config_listener_parse(config, entry, &listener, &err) < 0)
-            config_error(report, &at, key, "%s", err.message);
-        else if (!listener.local && strcmp(config->auth_mode, "none") == 0 &&
-                 !config->auth_insecure_open)
-            config_error(report, &at, key,
-                         "%s is open to other machines while auth.mode is none; set "
-                         "auth.insecure_open to true if that is meant",
-                         entry);
-    }
-}
-
-static void check_together(const struct config *config, struct config_report *report)
-{
-    bool certificate = config->server_tls_certificate[0] != 0;
-    bool key = config->server_tls_key[0] != 0;
-
-    if (certificate != key) {
-        const char *given = certificate ? "server.tls.certificate" : "server.tls.key";
-        const struct place at = origin_of(config, given);
-        config_error(report, &at, slice_of(given), "needs %s as well",
-                     certificate ? "server.tls.key" : "server.tls.certificate");
-    }
-    if (config->storage_root[0] == 0) {
-        const struct place at = origin_of(config, "storage.root");
-        config_error(report, &at, SLICE("storage.root"), "names no folder");
-    }
-    check_listeners(config, report);
-}
-
 /* --- the whole --- */
 
 bool config_load(struct config *out, const struct config_inputs *inputs,
@@ -423,7 +314,7 @@ bool config_load(struct config *out, const struct config_inputs *inputs,
     read_files(out, inputs->file, report);
     read_environment(out, inputs->environment, report);
     read_assignments(out, inputs, report);
-    check_together(out, report);
+    config_check(out, report);
     return report->errors.size == 0;
 }
 

@@ -25,6 +25,12 @@ struct config_share {
     uint64_t percent; /* counts when it is not 0 */
 };
 
+/* So many in so long. */
+struct config_rate {
+    uint64_t count; /* 0: no limit */
+    uint64_t per_ms;
+};
+
 /* What the text of a setting was, for show; one per row of the table. */
 struct config_source {
     char *shown;  /* as YAML */
@@ -34,14 +40,20 @@ struct config_source {
 /* Durations in milliseconds, sizes in bytes. Texts are never NULL. */
 struct config {
     struct config_list server_listen; /* see config_listener_parse */
+    char *server_public_url;          /* "https://host"; "": as the client calls us */
+    bool server_insecure_http;
+    struct config_list server_trusted_proxies; /* addresses, CIDR blocks, "unix" */
+    char *server_admin_socket;                 /* a path, "" for the default, "off" */
     char *server_tls_certificate;
     char *server_tls_key;
     char *server_tls_min_version;
+    char *server_tls_client_ca;
     uint64_t server_shutdown_delay;
     uint64_t server_drain_timeout;
     uint64_t server_threads_loop; /* 0 = by the machine */
     uint64_t server_threads_hash;
     uint64_t server_threads_wait;
+    uint64_t server_threads_login;
     uint64_t server_limits_manifest;    /* bytes */
     uint64_t server_limits_blob;        /* bytes, 0 = none */
     uint64_t server_limits_descriptors; /* per manifest */
@@ -67,8 +79,27 @@ struct config {
     bool delete_manifests;
     bool delete_blobs;
     bool delete_protect_referenced;
-    char *auth_mode; /* "none" */
+    char *auth_mode;      /* "token", "none" */
+    char *auth_challenge; /* "bearer", "basic" */
+    char *auth_anonymous; /* "none", "pull" */
     bool auth_insecure_open;
+    uint64_t auth_token_ttl;
+    uint64_t auth_token_refresh_ttl;
+    char *auth_token_service;
+    char *auth_token_issuer;
+    char *auth_token_realm;
+    char *auth_token_key_file;
+    uint64_t auth_token_key_rotation; /* 0 = never */
+    char *auth_token_trusted_keys_file;
+    struct config_list auth_token_trusted_issuers;
+    uint64_t auth_session_idle;
+    uint64_t auth_session_max;
+    struct config_rate auth_login_rate_account;
+    struct config_rate auth_login_rate_address;
+    char *auth_htpasswd_file;
+    struct config_rate auth_pull_rate_anonymous;
+    struct config_rate auth_pull_rate_account;
+    uint64_t audit_retention;
     char *log_level;
     char *log_format;
     bool log_access;

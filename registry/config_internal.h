@@ -1,5 +1,6 @@
-/* config_internal.h - shared by config.c (sources, checks, show), config_table.c (the settings),
- * config_values.c (texts into values) and config_file.c (YAML).
+/* config_internal.h - shared by config.c (sources, show), config_table.c (the settings),
+ * config_values.c (texts into values), config_check.c (what must fit together) and config_file.c
+ * (YAML).
  * Touches  memory.
  * Never    included by others. */
 #ifndef SLIPWAY_CONFIG_INTERNAL_H
@@ -16,6 +17,7 @@ enum setting_kind {
     SETTING_SIZE,
     SETTING_SHARE,
     SETTING_DURATION,
+    SETTING_RATE,
 };
 
 struct setting {
@@ -23,7 +25,7 @@ struct setting {
     enum setting_kind kind;
     size_t offset;       /* in struct config */
     const char *initial; /* the default, as it would stand in the environment */
-    uint64_t least;      /* of numbers, after the unit; of lists, the count */
+    uint64_t least;      /* of numbers, after the unit; of lists and rates, the count */
     uint64_t most;
     const char *choices; /* "a|b" */
     const char *text;    /* what it means, one line */
@@ -52,6 +54,9 @@ void config_unknown(struct config_report *report, const struct place *at, struct
 bool config_nearest(struct slice key, struct buffer *out);
 /* Is this the start of settings' keys ("server.limits")? */
 bool config_is_section(struct slice key);
+
+/* Values that are wrong by their form or only together. */
+void config_check(const struct config *config, struct config_report *report);
 
 /* Reads one YAML file into config. */
 void config_file_read(struct config *config, const char *path, struct config_report *report);

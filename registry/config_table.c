@@ -12,7 +12,9 @@
 #define MIB (UINT64_C(1) << 20)
 #define SECOND UINT64_C(1000)
 #define HOUR (UINT64_C(3600) * SECOND)
+#define DAY (24 * HOUR)
 #define ANY INT64_MAX
+#define RATE_MAX 1000000
 #define TEXT(key, field, initial, text)                                                            \
     {                                                                                              \
         key, SETTING_TEXT, AT(field), initial, 0, 0, NULL, text                                    \
@@ -29,15 +31,33 @@
     {                                                                                              \
         key, SETTING_##kind, AT(field), initial, least, most, NULL, text                           \
     }
+#define LIST(key, field, text)                                                                     \
+    {                                                                                              \
+        key, SETTING_LIST, AT(field), "", 0, 64, NULL, text                                        \
+    }
+#define RATE(key, field, initial, text)                                                            \
+    {                                                                                              \
+        key, SETTING_RATE, AT(field), initial, 0, RATE_MAX, NULL, text                             \
+    }
 
 const struct setting config_settings[] = {
     {"server.listen", SETTING_LIST, AT(server_listen), "127.0.0.1:5000", 1, 64, NULL,
      "addresses: host:port, http://host:port, https://host:port, unix:/path; port 0 picks one"},
+    TEXT("server.public_url", server_public_url, "",
+         "how clients reach us, https://HOST[:PORT]; empty: as each request names us"),
+    BOOL("server.insecure_http", server_insecure_http, "false",
+         "allow passwords over plain HTTP on addresses that other machines reach"),
+    LIST("server.trusted_proxies", server_trusted_proxies,
+         "proxies whose X-Forwarded-* headers count: addresses, CIDR blocks, unix"),
+    TEXT("server.admin_socket", server_admin_socket, "",
+         "socket of the local administrator; empty: admin.sock in storage.root; off: none"),
     TEXT("server.tls.certificate", server_tls_certificate, "",
          "PEM file, leaf first; with it, addresses without a scheme speak TLS"),
     TEXT("server.tls.key", server_tls_key, "", "PEM file of the certificate's private key"),
     CHOICE("server.tls.min_version", server_tls_min_version, "1.2", "1.2|1.3",
            "oldest TLS version accepted: 1.2 or 1.3"),
+    TEXT("server.tls.client_ca", server_tls_client_ca, "",
+         "PEM file; clients must show a certificate that one of these signed"),
     NUMBER(DURATION, "server.shutdown_delay", server_shutdown_delay, "0s", 0, HOUR,
            "on SIGTERM: how long to be not ready and still serve, for load balancers"),
     NUMBER(DURATION, "server.drain_timeout", server_drain_timeout, "60s", 0, 24 * HOUR,
@@ -48,6 +68,8 @@ const struct setting config_settings[] = {
            "threads that hash and write uploads; 0: as many as cores"),
     NUMBER(COUNT, "server.threads.wait", server_threads_wait, "0", 0, 1024,
            "threads that wait for disk and database; 0: 32"),
+    NUMBER(COUNT, "server.threads.login", server_threads_login, "0", 0, 16,
+           "threads that hash passwords; 0: half the cores, one to two"),
     NUMBER(SIZE, "server.limits.manifest", server_limits_manifest, "4MiB", 4 * MIB, 64 * MIB,
            "largest manifest; clients refuse to pull more than 4MiB"),
     NUMBER(SIZE, "server.limits.blob", server_limits_blob, "0", 0, ANY,
@@ -95,9 +117,47 @@ const struct setting config_settings[] = {
     BOOL("delete.blobs", delete_blobs, "true", "clients may delete blobs"),
     BOOL("delete.protect_referenced", delete_protect_referenced, "false",
          "refuse to delete a blob that a manifest names"),
-    CHOICE("auth.mode", auth_mode, "none", "none", "none: everybody may do everything"),
+    CHOICE("auth.mode", auth_mode, "token", "token|none",
+           "token: accounts and tokens; none: everybody may do everything"),
+    CHOICE("auth.challenge", auth_challenge, "bearer", "bearer|basic",
+           "how clients are asked to sign in; basic cannot serve anonymous docker clients"),
+    CHOICE("auth.anonymous", auth_anonymous, "none", "none|pull",
+           "pull: public repositories can be read without signing in"),
     BOOL("auth.insecure_open", auth_insecure_open, "false",
          "allow mode none on addresses that other machines reach"),
+    NUMBER(DURATION, "auth.token.ttl", auth_token_ttl, "15m", 60 * SECOND, DAY,
+           "life of an access token"),
+    NUMBER(DURATION, "auth.token.refresh_ttl", auth_token_refresh_ttl, "90d", HOUR, 3650 * DAY,
+           "life of a refresh token"),
+    TEXT("auth.token.service", auth_token_service, "slipway",
+         "our name in tokens: the audience they are made for"),
+    TEXT("auth.token.issuer", auth_token_issuer, "slipway", "who signs our tokens"),
+    TEXT("auth.token.realm", auth_token_realm, "",
+         "address of another token server; empty: our own, /token"),
+    TEXT("auth.token.key_file", auth_token_key_file, "",
+         "PEM file of the signing key; empty: keys of our own in storage.root"),
+    NUMBER(DURATION, "auth.token.key_rotation", auth_token_key_rotation, "90d", 0, 3650 * DAY,
+           "age at which a signing key of our own gets a successor; 0: never"),
+    TEXT("auth.token.trusted_keys_file", auth_token_trusted_keys_file, "",
+         "JWK set of other issuers whose tokens count"),
+    LIST("auth.token.trusted_issuers", auth_token_trusted_issuers,
+         "names of these issuers, as their tokens spell them"),
+    NUMBER(DURATION, "auth.session.idle", auth_session_idle, "12h", 60 * SECOND, 30 * DAY,
+           "a browser's session ends when it was not used for so long"),
+    NUMBER(DURATION, "auth.session.max", auth_session_max, "7d", 60 * SECOND, 365 * DAY,
+           "a browser's session ends at this age"),
+    RATE("auth.login_rate.account", auth_login_rate_account, "10/1m",
+         "failed log-ins of one account before it must wait; 0/1m: no limit"),
+    RATE("auth.login_rate.address", auth_login_rate_address, "40/1m",
+         "failed log-ins from one address before it must wait; 0/1m: no limit"),
+    TEXT("auth.htpasswd_file", auth_htpasswd_file, "",
+         "password file with bcrypt hashes, for users who have no password here"),
+    RATE("auth.pull_rate.anonymous", auth_pull_rate_anonymous, "0/6h",
+         "pulls of one address without signing in; 0/6h: no limit"),
+    RATE("auth.pull_rate.account", auth_pull_rate_account, "0/6h",
+         "pulls of one account; 0/6h: no limit"),
+    NUMBER(DURATION, "audit.retention", audit_retention, "365d", DAY, ANY,
+           "how long the audit is kept"),
     CHOICE("log.level", log_level, "info", "debug|info|warning|error",
            "debug, info, warning or error"),
     CHOICE("log.format", log_format, "auto", "auto|text|logfmt|json",

@@ -64,6 +64,7 @@ static const struct {
     [SETTING_SIZE] = {size_units, "a size such as 4MiB or 10GiB"},
     [SETTING_SHARE] = {size_units, "a size such as 10GiB or a part such as 5%"},
     [SETTING_DURATION] = {duration_units, "a duration such as 90s, 24h or 7d"},
+    [SETTING_RATE] = {count_units, "a rate such as 10/1m, over 1s to 30d"},
 };
 
 /* The largest unit that divides the value. */
@@ -149,6 +150,25 @@ static bool share_read(const struct assignment *to, struct slice text, struct co
     return true;
 }
 
+enum { RATE_PER_MIN_MS = 1000 };
+static const uint64_t RATE_PER_MAX_MS = UINT64_C(30) * 24 * 3600 * 1000;
+
+/* "10/1m" */
+static bool rate_read(const struct assignment *to, struct slice text, struct config_rate *out)
+{
+    struct config_rate rate;
+    struct slice count, per;
+
+    if (!slice_split(text, '/', &count, &per) || !number_parse(count, count_units, &rate.count) ||
+        !number_parse(per, duration_units, &rate.per_ms) || rate.per_ms < RATE_PER_MIN_MS ||
+        rate.per_ms > RATE_PER_MAX_MS)
+        return refuse_text(to, kinds[SETTING_RATE].expected, text);
+    if (rate.count > to->setting->most)
+        return refuse_bound(to, "most", to->setting->most);
+    *out = rate;
+    return true;
+}
+
 static bool bool_read(const struct assignment *to, struct slice text, bool *out)
 {
     bool yes = slice_equal_text(text, "true");
@@ -211,6 +231,8 @@ static bool value_read(struct config *config, const struct assignment *to,
         return bool_read(to, texts[0], field);
     case SETTING_SHARE:
         return share_read(to, texts[0], field);
+    case SETTING_RATE:
+        return rate_read(to, texts[0], field);
     case SETTING_TEXT:
     case SETTING_CHOICE:
         return text_read(to, texts[0], field);

@@ -44,7 +44,8 @@ class Server:
     def __init__(self, folder, settings=(), environment=None):
         self.log = folder / "log"
         words = [PROGRAM, "serve", "--config", "/dev/null", "--set", "server.listen=127.0.0.1:0",
-                 "--set", f"storage.root={folder}/root", "--set", "storage.min_free=0"]
+                 "--set", f"storage.root={folder}/root", "--set", "storage.min_free=0",
+                 "--set", "auth.mode=none"]
         for setting in settings:
             words += ["--set", setting]
         with open(self.log, "wb") as log:

@@ -64,9 +64,13 @@ def test_every_mistake_is_listed(slipway, tmp_path, words):
 
 def test_open_to_others_only_when_told(slipway):
     words = ["serve", "-t", "--config", "/dev/null", "--set", "server.listen=0.0.0.0:0"]
-    said = slipway(*words)
+    opened = [*words, "--set", "auth.mode=none"]
+    said = slipway(*opened)
     assert said.returncode == 1 and "auth.insecure_open" in said.stderr
-    assert slipway(*words, "--set", "auth.insecure_open=true").returncode == 0
+    assert slipway(*opened, "--set", "auth.insecure_open=true").returncode == 0
+    said = slipway(*words)
+    assert said.returncode == 1 and "plain HTTP" in said.stderr and "server.insecure_http" in said.stderr
+    assert slipway(*words, "--set", "server.insecure_http=true").returncode == 0
 
 
 def test_unknown_variable_warns(slipway):

@@ -88,7 +88,8 @@ def test_second_signal_ends_at_once(serve):
 def test_one_process_owns_a_root(serve, slipway):
     server = serve()
     root = server.log.parent / "root"
-    said = slipway("serve", "--config", "/dev/null", "--set", f"storage.root={root}", "--set", "server.listen=127.0.0.1:0")
+    said = slipway("serve", "--config", "/dev/null", "--set", f"storage.root={root}", "--set", "server.listen=127.0.0.1:0",
+                   "--set", "auth.mode=none")
     assert said.returncode == 1
     assert "msg=server.failed" in said.stderr
     assert server.get("/readyz")[0] == 200

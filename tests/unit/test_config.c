@@ -140,7 +140,19 @@ static const struct {
     {"server: {tls: {key: /k}}\n",
      "config.yml:1: server.tls.key: needs server.tls.certificate as well\n"},
     {"server:\n  listen: [\"0.0.0.0:5000\"]\n",
-     "config.yml:2: server.listen: 0.0.0.0:5000 is open to other machines while auth.mode is none; "
+     "config.yml:2: server.listen: 0.0.0.0:5000 would take passwords over plain HTTP from other "
+     "machines; set server.tls.certificate, or server.insecure_http to true if that is meant\n"},
+    {"server: {tls: {client_ca: /c}}\n",
+     "config.yml:1: server.tls.client_ca: needs server.tls.certificate as well\n"},
+    {"auth: {token: {trusted_issuers: [a]}}\n",
+     "config.yml:1: auth.token.trusted_issuers: needs auth.token.trusted_keys_file as well\n"},
+    {"auth: {token: {trusted_keys_file: /k}}\n",
+     "config.yml:1: auth.token.trusted_keys_file: needs auth.token.trusted_issuers as well\n"},
+    {"auth: {login_rate: {account: 10}}\n",
+     "config.yml:1:30: auth.login_rate.account: expected a rate such as 10/1m, over 1s to 30d, "
+     "found \"10\"\n"},
+    {"auth: {mode: none}\nserver:\n  listen: [\"0.0.0.0:5000\"]\n",
+     "config.yml:3: server.listen: 0.0.0.0:5000 is open to other machines while auth.mode is none; "
      "set auth.insecure_open to true if that is meant\n"},
     {"server: {listen: [\"127.0.0.1\"]}\n",
      "config.yml:1: server.listen: \"127.0.0.1\" has no port from 0 to 65535\n"},
@@ -188,7 +200,13 @@ static void test_config_defaults(void **state)
     assert_int_equal(config->server_limits_manifest, 4194304);
     assert_int_equal(config->storage_upload_ttl, 7 * 24 * 3600 * 1000);
     assert_int_equal(config->storage_min_free.percent, 5);
-    assert_string_equal(config->auth_mode, "none");
+    assert_string_equal(config->auth_mode, "token");
+    assert_int_equal(config->auth_token_ttl, 15 * 60 * 1000);
+    assert_int_equal(config->auth_login_rate_account.count, 10);
+    assert_int_equal(config->auth_login_rate_account.per_ms, 60 * 1000);
+    assert_int_equal(config->auth_pull_rate_account.count, 0);
+    assert_int_equal(config->server_trusted_proxies.count, 0);
+    assert_int_equal(config->auth_token_trusted_issuers.count, 0);
     assert_true(config->delete_blobs);
     assert_false(config->auth_insecure_open);
 }
@@ -245,6 +263,11 @@ static const struct {
     {"server.listen=a:1,,b:2", "--set: server.listen: entry 2 is empty or holds a zero byte\n"},
     {"gc.grace=9223372036854775807d", "--set: gc.grace: expected a duration such as 90s, 24h or "
                                       "7d, found \"9223372036854775807d\"\n"},
+    {"server.listen=", "--set: server.listen: expected 1 to 64 entries, found 0\n"},
+    {"server.trusted_proxies=", ""},
+    {"auth.token.ttl=59s", "--set: auth.token.ttl: must be at least 1m\n"},
+    {"auth.token.ttl=25h", "--set: auth.token.ttl: must be at most 1d\n"},
+    {"server.threads.login=17", "--set: server.threads.login: must be at most 16\n"},
     {"server.limits.requests=10x",
      "--set: server.limits.requests: expected a number, found \"10x\"\n"},
 };
@@ -260,6 +283,119 @@ static void test_config_set_on_the_command_line(void **state)
     OWNED(loaded_drop) struct loaded loaded = load("/dev/null", assignments[0].assignment, NULL);
     assert_int_equal(loaded.config.server_listen.count, 3);
     assert_string_equal(loaded.config.server_listen.items[1], "unix:/run/s");
+}
+
+/* per_ms 0: not a rate. */
+static const struct {
+    const char *text;
+    uint64_t count, per_ms;
+} rates[] = {
+    {"10/1m", 10, 60000}, {"0/1m", 0, 60000},   {"1000000/30d", 1000000, UINT64_C(2592000000)},
+    {"7/1s", 7, 1000},    {"1000001/1m", 0, 0}, {"10", 0, 0},
+    {"10/", 0, 0},        {"/1m", 0, 0},        {"10/0", 0, 0},
+    {"10/999ms", 0, 0},   {"10/31d", 0, 0},     {"-1/1m", 0, 0},
+    {"10/1m/1m", 0, 0},   {"10 / 1m", 0, 0},
+};
+
+static void test_config_rate(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < LENGTH(rates); i++) {
+        OWNED(buffer_drop) struct buffer text = BUFFER_NONE;
+        buffer_print(&text, "auth.pull_rate.account=%s", rates[i].text);
+        buffer_append(&text, "", 1);
+        OWNED(loaded_drop) struct loaded loaded = load("/dev/null", text.at, NULL);
+        bool good = rates[i].per_ms > 0;
+        if (loaded.fine != good)
+            fail_msg("%s: %s", rates[i].text, loaded.report.errors.at);
+        assert_int_equal(loaded.config.auth_pull_rate_account.count, good ? rates[i].count : 0);
+        assert_int_equal(loaded.config.auth_pull_rate_account.per_ms,
+                         good ? rates[i].per_ms : 6 * 3600 * 1000);
+    }
+}
+
+/* What may stand in a challenge, and whom we believe. Spec: TOK-04, TOK-05. */
+static const struct {
+    const char *assignment;
+    bool good;
+} forms[] = {
+    {"server.public_url=https://registry.example", true},
+    {"server.public_url=http://registry.example:5000", true},
+    {"server.public_url=https://[2001:db8::1]:443", true},
+    {"server.public_url=https://[2001:db8::1]", true},
+    {"server.public_url=", true},
+    {"server.public_url=registry.example", false},
+    {"server.public_url=ftp://registry.example", false},
+    {"server.public_url=https://", false},
+    {"server.public_url=https://:443", false},
+    {"server.public_url=https://registry.example/", false},
+    {"server.public_url=https://registry.example/path", false},
+    {"server.public_url=https://registry.example:", false},
+    {"server.public_url=https://registry.example:0", false},
+    {"server.public_url=https://registry.example:65536", false},
+    {"server.public_url=https://a:b:1", false},
+    {"server.public_url=https://[::g]", false},
+    {"server.public_url=https://[::1]x", false},
+    {"server.public_url=https://user@registry.example", false},
+    {"server.public_url=https://basic.example", false},
+    {"auth.token.service=my-registry", true},
+    {"auth.token.service=https://registry.example/", true},
+    {"auth.token.service=", false},
+    {"auth.token.service=two words", false},
+    {"auth.token.service=a\"b", false},
+    {"auth.token.service=a,b", false},
+    {"auth.token.service=Bearer", false},
+    {"auth.token.service=caf\xc3\xa9", false},
+    {"auth.token.issuer=", false},
+    {"auth.token.issuer=BASIC-1", false},
+    {"auth.token.realm=https://tokens.example/auth/token", true},
+    {"auth.token.realm=tokens.example", false},
+    {"auth.token.realm=https://tokens.example/a b", false},
+    {"server.trusted_proxies=192.0.2.1, 10.0.0.0/8, 2001:db8::/32,unix", true},
+    {"server.trusted_proxies=0.0.0.0/0,::/0,::1/128", true},
+    {"server.trusted_proxies=10.0.0.0/33", false},
+    {"server.trusted_proxies=::/129", false},
+    {"server.trusted_proxies=10.0.0.0/", false},
+    {"server.trusted_proxies=10.0.0/8", false},
+    {"server.trusted_proxies=proxy.example", false},
+    {"server.trusted_proxies=[::1]", false},
+};
+
+static void test_config_forms(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < LENGTH(forms); i++) {
+        OWNED(loaded_drop) struct loaded loaded = load("/dev/null", forms[i].assignment, NULL);
+        if (loaded.fine != forms[i].good)
+            fail_msg("%s: \"%s\"", forms[i].assignment, loaded.report.errors.at);
+    }
+}
+
+/* Which listeners other machines may reach, and how. */
+static const struct {
+    const char *yaml;
+    bool good;
+} listening[] = {
+    {"server: {listen: [\"0.0.0.0:1\"]}", false},
+    {"server: {listen: [\"0.0.0.0:1\"], insecure_http: true}", true},
+    {"server: {listen: [\"https://0.0.0.0:1\"], tls: {certificate: /c, key: /k}}", true},
+    {"server: {listen: [\"http://0.0.0.0:1\"], tls: {certificate: /c, key: /k}}", false},
+    {"server: {listen: [\"127.0.0.1:1\", \"unix:/s\", \"[::1]:1\"]}", true},
+    {"server: {listen: [\"127.0.0.1:1\", \"[::]:1\"]}", false},
+    {"auth: {mode: none}\nserver: {listen: [\"0.0.0.0:1\"]}", false},
+    {"auth: {mode: none}\nserver: {listen: [\"0.0.0.0:1\"], insecure_http: true}", false},
+    {"auth: {mode: none, insecure_open: true}\nserver: {listen: [\"0.0.0.0:1\"]}", true},
+    {"auth: {insecure_open: true}\nserver: {listen: [\"0.0.0.0:1\"]}", false},
+};
+
+static void test_config_other_machines_only_when_told(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < LENGTH(listening); i++) {
+        OWNED(loaded_drop) struct loaded loaded = load_text(listening[i].yaml);
+        if (loaded.fine != listening[i].good)
+            fail_msg("%s: \"%s\"", listening[i].yaml, loaded.report.errors.at);
+    }
 }
 
 static const struct {
@@ -382,6 +518,9 @@ int main(void)
         cmocka_unit_test(test_config_later_source_wins),
         cmocka_unit_test(test_config_reports_missing_file),
         cmocka_unit_test(test_config_set_on_the_command_line),
+        cmocka_unit_test(test_config_rate),
+        cmocka_unit_test(test_config_forms),
+        cmocka_unit_test(test_config_other_machines_only_when_told),
         cmocka_unit_test(test_config_environment),
         cmocka_unit_test(test_config_listener_parse),
         cmocka_unit_test(test_config_show_round_trip),
