@@ -131,6 +131,7 @@ struct auth_request {
     struct slice repository;    /* validated; or SLICE_NONE */
     struct slice upload;        /* id of the upload session in the path (TOK-55); or SLICE_NONE */
     struct slice mount_from;    /* POST mount: the source; or SLICE_NONE */
+    bool head;                  /* HEAD of a blob or manifest: push is enough (AUTHZ-02) */
     /* what this connection was granted for last, or NULL: memory for (3) */
     const struct identity *known;
     /* where it came from: guessing budgets, the realm */
