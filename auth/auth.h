@@ -236,7 +236,12 @@ int auth_token_issue(struct auth *auth, const struct identity *identity,
 int auth_token_refresh(struct auth *auth, const struct auth_login *login,
                        const struct token_wish *wish, struct token_given *out,
                        struct error *err) MUST_CHECK ON(worker_thread);
-/* The JWK set of our public keys, as JSON; *etag (17 bytes) changes with it. Any thread. */
+/* Whether `account` is who the credentials of this Authorization header name or belong to; true
+ * when there is no such wish, or nobody it could contradict. Spec: TOK-13. */
+bool auth_account_fits(const struct identity *identity, struct slice authorization,
+                       struct slice account);
+/* The JWK set of our public keys, as JSON; *etag (17 bytes) changes with it. Nothing in mode none.
+ * Any thread. */
 void auth_key_set(const struct auth *auth, struct buffer *out, char etag[17]);
 /* A fresh signing key is published; it signs once every verifier had time to see it. */
 int auth_key_rotate(struct auth *auth, struct error *err) MUST_CHECK ON(worker_thread);

@@ -70,6 +70,18 @@ void request_header_joined(const struct request *request, const char *name, stru
 /* First parameter of that name; SLICE_NONE when absent; an empty value has at != NULL. */
 struct slice request_parameter(const struct request *request, const char *name);
 
+/* A body of application/x-www-form-urlencoded, decoded. Freed, and wiped, with form_drop. */
+enum { FORM_FIELDS_MAX = 128 };
+struct form {
+    struct parameter fields[FORM_FIELDS_MAX]; /* in their order */
+    size_t count;
+    char *decoded; /* what the fields point into */
+    size_t size;
+};
+/* BAD_REQUEST  another media type, a malformed escape, too many fields */
+int form_parse(const struct request *request, struct form *out, struct error *err) MUST_CHECK;
+void form_drop(struct form *form);
+
 /* One piece of a reply's body: bytes, then a range of the reply's file. */
 struct reply_part {
     struct slice bytes;   /* borrowed from the reply (text) or from what release frees */

@@ -10,7 +10,7 @@
 
 enum {
     HEAD_HEADERS_MAX = 100,
-    HEAD_PARAMETERS_MAX = 128, /* a push may name 100 tags (MPUT-25) */
+    HEAD_PARAMETERS_MAX = FORM_FIELDS_MAX, /* a push may name 100 tags (MPUT-25) */
 };
 
 enum head_outcome {

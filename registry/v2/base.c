@@ -1,4 +1,5 @@
-/* base.c - the table of endpoints, and the two that need nothing: end-1 and the extensions.
+/* base.c - the table of endpoints, those of tokens included, and the two that need nothing: end-1
+ * and the extensions.
  * Touches  nothing.
  * Never    storage. */
 #include "registry/v2/v2.h"
@@ -143,6 +144,25 @@ static const struct route routes[] = {
      .methods = METHODS_READ,
      .action = ACTION_PULL,
      .handle = v2_referrers_get},
+    {.pattern = "/token",
+     .endpoint = "token",
+     .methods = METHOD_GET, /* no HEAD: TOK-19 */
+     .action = ACTION_TOKEN,
+     .handle = v2_token_get},
+    {.pattern = "/token",
+     .endpoint = "token",
+     .methods = METHOD_POST,
+     .action = ACTION_TOKEN,
+     .login = true,
+     .body = BODY_COLLECT,
+     .body_limit = v2_token_limit,
+     .handle = v2_token_post},
+    {.pattern = "/.well-known/jwks.json",
+     .endpoint = "keys",
+     .methods = METHODS_READ,
+     .action = ACTION_NONE,
+     .peek = v2_keys_peek,
+     .handle = v2_keys_get},
 };
 
 const struct route_table v2_routes = {routes, sizeof(routes) / sizeof(routes[0])};

@@ -6,7 +6,7 @@
 
 #include "registry/http/route.h"
 
-/* Every endpoint of the specification; immutable. */
+/* Every endpoint of the specification, and those of tokens; immutable. */
 extern const struct route_table v2_routes;
 
 #endif

@@ -29,4 +29,10 @@ int v2_tags_get(struct request *request, struct reply *reply, struct error *err)
 int v2_catalog_get(struct request *request, struct reply *reply, struct error *err);
 int v2_referrers_get(struct request *request, struct reply *reply, struct error *err);
 
+int v2_token_get(struct request *request, struct reply *reply, struct error *err);
+uint64_t v2_token_limit(const struct services *services);
+int v2_token_post(struct request *request, struct reply *reply, struct error *err);
+bool v2_keys_peek(struct request *request, struct reply *reply);
+int v2_keys_get(struct request *request, struct reply *reply, struct error *err);
+
 #endif

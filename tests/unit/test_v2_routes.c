@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "registry/v2/v2.h"
+#include "registry/v2/v2_internal.h"
 #include "tests/support/unit.h"
 
 #define ID "00000000-0000-4000-8000-000000000000"
@@ -47,6 +48,9 @@ static void test_routes_match_from_the_right_end(void **state)
         {METHOD_DELETE, "/v2/a/blobs/sha256:1", "end-10", "a", "sha256:1"},
         {METHOD_GET, "/v2/a/referrers/sha256:1", "end-12", "a", "sha256:1"},
         {METHOD_GET, "/v2/referrers/referrers/sha256:1", "end-12", "referrers", "sha256:1"},
+        {METHOD_GET, "/token", "token", NULL, NULL},
+        {METHOD_POST, "/token", "token", NULL, NULL},
+        {METHOD_HEAD, "/.well-known/jwks.json", "keys", NULL, NULL},
     };
 
     (void)state;
@@ -76,6 +80,9 @@ static void test_routes_tell_what_a_path_allows(void **state)
         {METHOD_POST, "/v2/a/blobs/uploads/" ID,
          METHOD_GET | METHOD_HEAD | METHOD_PATCH | METHOD_PUT | METHOD_DELETE},
         {METHOD_OTHER, "/v2/_catalog", METHOD_GET | METHOD_HEAD},
+        {METHOD_HEAD, "/token", METHOD_GET | METHOD_POST},
+        {METHOD_PUT, "/token", METHOD_GET | METHOD_POST},
+        {METHOD_POST, "/.well-known/jwks.json", METHOD_GET | METHOD_HEAD},
     };
 
     (void)state;
@@ -126,6 +133,7 @@ static void test_routes_ask_for_the_right_they_need(void **state)
         {"end-5", ACTION_PUSH},  {"end-6", ACTION_PUSH},      {"end-7", ACTION_PUSH},
         {"end-8", ACTION_PULL},  {"end-9", ACTION_DELETE},    {"end-10", ACTION_DELETE},
         {"end-12", ACTION_PULL}, {"end-13", ACTION_PUSH},     {"end-14", ACTION_PUSH},
+        {"token", ACTION_TOKEN}, {"keys", ACTION_NONE},
     };
 
     (void)state;
@@ -148,7 +156,7 @@ static void test_routes_are_complete(void **state)
         assert_int_equal(route->body == BODY_STREAM, route->stream != NULL);
         assert_int_equal(route->body == BODY_STREAM, route->handle == NULL);
         assert_int_equal(route->body == BODY_COLLECT, route->body_limit != NULL);
-        assert_int_not_equal(route->action, ACTION_NONE);
+        assert_int_equal(route->login, route->handle == v2_token_post);
     }
 }
 
