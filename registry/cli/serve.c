@@ -222,8 +222,8 @@ static int open_server(struct server **out, struct wiring *wiring, struct error 
         const char *entry = wiring->config.server_listen.items[i];
         if (config_listener_parse(&wiring->config, entry, &wiring->parsed[i], err) < 0)
             return -1;
-        wiring->listeners[i] =
-            (struct server_listener){wiring->parsed[i].address, wiring->parsed[i].tls};
+        wiring->listeners[i] = (struct server_listener){.address = wiring->parsed[i].address,
+                                                        .tls = wiring->parsed[i].tls};
     }
     add_routes(wiring, &v2_routes);
     add_routes(wiring, &probe_routes);

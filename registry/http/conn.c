@@ -316,6 +316,7 @@ void conn_close(struct conn *conn)
         }
         exchange_detach(TAKE(conn->exchange));
     }
+    identity_drop(&conn->identity);
     free(conn->input.at);
     conn->input = (struct input){0};
     h2o_socket_close(conn->socket);

@@ -32,36 +32,17 @@ static void render(struct exchange *exchange, int outcome)
         if (exchange->err.code == ERROR_NONE)
             error_set(&exchange->err, ERROR_INTERNAL, "internal error");
         failure_log(exchange);
-        reply_error(&exchange->reply, &exchange->err);
+        caller_refuse(exchange);
     }
     assert(exchange->reply.status != 0);
 }
 
 /* --- steps --- */
 
-static int authorise(struct exchange *exchange) ON(worker_thread);
-static int authorise(struct exchange *exchange)
-{
-    struct request *request = &exchange->request;
-    struct auth_request wanted = {.authorization = request_header(request, "authorization"),
-                                  .repository = request->name,
-                                  .action = request->route->action};
-    struct auth_answer answer = {0};
-
-    if (exchange->authorised)
-        return 0;
-    if (auth_authorise(exchange->loop->server->options.auth, &wanted, &answer, &exchange->err) < 0)
-        return -1;
-    request->may_push = answer.may_push;
-    request->caller = answer.identity;
-    exchange->authorised = true;
-    return 0;
-}
-
 static void step_handle(struct exchange *exchange) ON(worker_thread);
 static void step_handle(struct exchange *exchange)
 {
-    int outcome = authorise(exchange);
+    int outcome = caller_authorise(exchange);
 
     if (outcome == 0)
         outcome =
@@ -73,7 +54,7 @@ static void step_handle(struct exchange *exchange)
 static int step_open(struct exchange *exchange) ON(worker_thread);
 static int step_open(struct exchange *exchange)
 {
-    int opened = authorise(exchange);
+    int opened = caller_authorise(exchange);
 
     if (opened == 0)
         opened = exchange->request.route->stream->open(&exchange->request, &exchange->reply,
@@ -152,7 +133,7 @@ void dispatch_run(struct worker_job *job)
     assert_worker_thread();
     switch (exchange->step) {
     case STEP_AUTHORISE:
-        if (authorise(exchange) < 0)
+        if (caller_authorise(exchange) < 0)
             render(exchange, -1);
         break;
     case STEP_HANDLE:

@@ -12,6 +12,7 @@
 enum {
     DECODED_KEPT_MAX = 4096,
     CLIENT_LEFT = 499, /* in the log only: nobody was there to be answered */
+    LOGIN_RETRY_S = 5,
 };
 
 /* --- memory --- */
@@ -58,6 +59,7 @@ static void exchange_clear(struct exchange *exchange)
 
     assert(stream->first == NULL && stream->chunks == 0 && !stream->running);
     identity_drop(&exchange->request.caller);
+    identity_drop(&exchange->known);
     exchange->request = (struct request){0};
     exchange->err.code = ERROR_NONE;
     exchange->err.status = 0;
@@ -66,7 +68,9 @@ static void exchange_clear(struct exchange *exchange)
     exchange->err.message[0] = exchange->err.cause[0] = 0;
     exchange->conn = NULL;
     exchange->at_work = exchange->authorised = exchange->keep = exchange->api = false;
-    exchange->left = false;
+    exchange->left = exchange->slow = exchange->management = exchange->no_store = false;
+    exchange->authorization = SLICE_NONE;
+    exchange->fault = NULL;
     exchange->prefix_size = 0;
     exchange->old = exchange->goodbye = exchange->logged = exchange->read_failed = false;
     exchange->opened = exchange->asked = exchange->broken_status = 0;
@@ -163,6 +167,24 @@ static bool logs_access(const struct exchange *exchange)
     return exchange->loop->server->options.access_log && log_enabled(LOG_INFO);
 }
 
+/* A query is logged where we know what may stand in it. Spec: TOK-68. */
+static struct slice target_for_log(const struct request *request)
+{
+    struct slice path, query;
+
+    if (request->route != NULL && request->route->action != ACTION_TOKEN)
+        return request->target;
+    slice_split(request->target, '?', &path, &query);
+    return path;
+}
+
+/* Whose request it was; "" and so nothing for who did not say. */
+static const char *user_for_log(const struct request *request)
+{
+    const struct identity *caller = request->caller;
+    return caller == NULL || caller->name[0] == 0 ? NULL : caller->name;
+}
+
 void exchange_log(struct exchange *exchange)
 {
     const struct request *request = &exchange->request;
@@ -171,9 +193,10 @@ void exchange_log(struct exchange *exchange)
         return;
     exchange->logged = true;
     log_event(LOG_INFO, "http.request", F_TEXT("request_id", request->id),
-              F_TEXT("remote", request->remote), F_SLICE("method", request->method_text),
+              F_TEXT("remote", request->remote), F_TEXT("user", user_for_log(request)),
+              F_SLICE("method", request->method_text),
               F_TEXT("route", request->route == NULL ? NULL : request->route->endpoint),
-              F_SLICE("path", request->target),
+              F_SLICE("path", target_for_log(request)),
               F_U64("status", exchange->left ? CLIENT_LEFT : (uint64_t)exchange->reply.status),
               F_U64("bytes_in", exchange->body.received), F_U64("bytes_out", exchange->bytes_out),
               F_U64("duration_us", exchange->started_us == 0 ? 0 : now_us() - exchange->started_us),
@@ -219,6 +242,10 @@ static void request_fill(struct exchange *exchange, const struct head *head)
     memcpy(request->remote, exchange->conn->remote, sizeof(request->remote));
     exchange->api =
         slice_starts(head->path, "/v2") && (head->path.size == 3 || head->path.at[3] == '/');
+    exchange->management =
+        slice_starts(head->path, "/api") && (head->path.size == 4 || head->path.at[4] == '/');
+    exchange->no_store = exchange->management;
+    exchange->authorization = head->authorization;
     exchange->old = head->old;
     exchange->body.chunked = head->chunked;
     exchange->body.left = head->content_length;
@@ -299,6 +326,10 @@ static int route_judge(struct exchange *exchange)
     int allowed;
     enum route_outcome outcome = route_find(server->options.routes, request, &allowed);
 
+    if (outcome != ROUTE_UNKNOWN) {
+        exchange->management |= action_is_api(request->route->action);
+        exchange->no_store |= exchange->management || request->route->action == ACTION_TOKEN;
+    }
     if (server->limiter != NULL &&
         (outcome == ROUTE_UNKNOWN || request->route->action != ACTION_NONE) &&
         !limiter_admit(
@@ -318,26 +349,6 @@ static int route_judge(struct exchange *exchange)
         return error_set_status(&exchange->err, reads ? 404 : 400);
     }
     return 0;
-}
-
-/* What memory knows of the caller: 1 granted, 0 a worker must ask, -1 refused. */
-static int authorise_peek(struct exchange *exchange) ON(loop_thread);
-static int authorise_peek(struct exchange *exchange)
-{
-    struct request *request = &exchange->request;
-    struct auth_request wanted = {.authorization = request_header(request, "authorization"),
-                                  .repository = request->name,
-                                  .action = request->route->action};
-    struct auth_answer answer = {0};
-
-    if (request->route->action == ACTION_NONE)
-        return 1;
-    int known = auth_peek(exchange->loop->server->options.auth, &wanted, &answer, &exchange->err);
-    if (known == AUTH_GRANTED) {
-        request->may_push = answer.may_push;
-        request->caller = answer.identity;
-    }
-    return known;
 }
 
 static uint64_t collect_limit(const struct exchange *exchange)
@@ -369,6 +380,10 @@ static int exchange_start(struct exchange *exchange)
 {
     struct conn *conn = exchange->conn;
 
+    if (exchange->slow && !exchange->authorised) {
+        exchange_submit(exchange, STEP_AUTHORISE);
+        return 0;
+    }
     switch (exchange->request.route->body) {
     case BODY_IGNORE:
         exchange_submit(exchange, STEP_HANDLE);
@@ -397,6 +412,23 @@ static int exchange_start(struct exchange *exchange)
     return 0;
 }
 
+/* The caller is known, or for a worker to find out. */
+static void go_on(struct exchange *exchange) ON(loop_thread);
+static void go_on(struct exchange *exchange)
+{
+    const struct route *route = exchange->request.route;
+
+    if (exchange->authorised && route->peek != NULL) {
+        if (route->peek(&exchange->request, &exchange->reply)) {
+            send_start(exchange->conn);
+            return;
+        }
+        reply_reset(&exchange->reply);
+    }
+    if (exchange_start(exchange) < 0)
+        exchange_answer_error(exchange);
+}
+
 void exchange_begin(struct conn *conn, const struct head *head)
 {
     struct exchange *exchange = conn->exchange;
@@ -407,35 +439,39 @@ void exchange_begin(struct conn *conn, const struct head *head)
         exchange_answer_error(exchange);
         return;
     }
-    int known = authorise_peek(exchange);
-    if (known < 0) {
+    if (caller_peek(exchange) < 0)
         exchange_answer_error(exchange);
-        return;
-    }
-    exchange->authorised = known == AUTH_GRANTED;
-    const struct route *route = exchange->request.route;
-    if (exchange->authorised && route->peek != NULL) {
-        if (route->peek(&exchange->request, &exchange->reply)) {
-            send_start(conn);
-            return;
-        }
-        reply_reset(&exchange->reply);
-    }
-    if (exchange_start(exchange) < 0)
-        exchange_answer_error(exchange);
+    else
+        go_on(exchange);
 }
 
 /* --- to a worker and back --- */
 
+/* Where passwords are hashed, so that a storm of log-ins leaves the waiting workers alone. */
+static bool for_login_pool(const struct exchange *exchange, enum step step)
+{
+    return (step == STEP_AUTHORISE && exchange->slow) ||
+           (step == STEP_HANDLE && exchange->request.route->login);
+}
+
 void exchange_submit(struct exchange *exchange, enum step step)
 {
+    struct server *server = exchange->loop->server;
+
     exchange->step = step;
     exchange->at_work = true;
     if (exchange->conn != NULL && step != STEP_WARM) {
         exchange->conn->state = CONN_WAIT;
         conn_timer(exchange->conn, NULL);
     }
-    worker_pool_submit(exchange->loop->server->wait_pool, &exchange->job);
+    if (!for_login_pool(exchange, step)) {
+        worker_pool_submit(server->wait_pool, &exchange->job);
+    } else if (!worker_pool_offer(server->login_pool, &exchange->job, LOGINS_WAITING)) {
+        exchange->at_work = false;
+        error_set(&exchange->err, ERROR_UNAVAILABLE, "too many log-ins at a time");
+        exchange->err.retry_after_s = LOGIN_RETRY_S;
+        exchange_answer_error(exchange);
+    }
 }
 
 void exchange_answer_error(struct exchange *exchange)
@@ -444,7 +480,7 @@ void exchange_answer_error(struct exchange *exchange)
         id_new(exchange->loop, exchange->request.id);
     if (exchange->request.remote[0] == 0)
         memcpy(exchange->request.remote, exchange->conn->remote, sizeof(exchange->request.remote));
-    reply_error(&exchange->reply, &exchange->err);
+    caller_refuse(exchange);
     send_start(exchange->conn);
 }
 
@@ -520,17 +556,15 @@ static void exchange_arrived(struct message *message)
         arrived_alone(exchange);
         return;
     }
+    caller_remember(exchange);
     if (ask_later(exchange))
         return;
     switch (exchange->step) {
     case STEP_AUTHORISE:
-        if (exchange->reply.status == 0 && collect_admit(exchange) == 0) {
-            body_start(conn);
-            break;
-        }
         if (exchange->reply.status == 0)
-            reply_error(&exchange->reply, &exchange->err);
-        send_start(conn);
+            go_on(exchange);
+        else
+            send_start(conn);
         break;
     case STEP_OPEN:
         if (exchange->opened == 1) {

@@ -48,7 +48,10 @@ enum {
     LATER_MAX = 20, /* times a stream's open is asked again */
     WAIT_THREADS = 32,
     HASH_NICE = 5,
-    MANY_CORES = 8, /* from here on two loops */
+    LOGIN_THREADS = 2,
+    LOGIN_NICE = 10,       /* password hashes are long: they stand back behind uploads */
+    LOGINS_WAITING = 1024, /* above: 503 */
+    MANY_CORES = 8,        /* from here on two loops */
 };
 
 /* --- loops --- */
@@ -106,7 +109,7 @@ struct loop {
 struct server {
     struct server_options options;
     struct tls_context *tls;
-    struct worker_pool *hash_pool, *wait_pool;
+    struct worker_pool *hash_pool, *wait_pool, *login_pool;
     struct limiter *limiter; /* NULL: no limit */
     uint64_t connections_max;
     atomic_uint_fast64_t connections;
@@ -180,6 +183,7 @@ struct conn {
     uint8_t network[8]; /* what the request rate is counted by: IPv4 address, IPv6 /64 */
     unsigned lane;      /* its hash */
     char remote[64];    /* address in text */
+    const struct identity *identity; /* held: granted here last, or NULL */
 };
 
 /* Takes the descriptor. The peer's address is not known yet. */
@@ -278,12 +282,18 @@ struct exchange {
     bool at_work;
     bool dying;      /* done with, but a piece of its stream is not back yet */
     bool authorised; /* auth said yes already */
+    bool slow;       /* to know the caller a password must be hashed */
+    bool management; /* the management API: problem+json */
+    bool no_store;   /* Cache-Control, unless the handler says something else */
     bool keep;       /* the connection goes on after this reply */
     bool api;        /* below /v2 (HTTP-15) */
     bool old;        /* HTTP/1.0 */
     bool goodbye;    /* the end is the client's wish and nothing is unread: no lingering */
     bool left;       /* the client was gone before the answer */
     bool logged, read_failed;
+    struct slice authorization;   /* the header */
+    const struct identity *known; /* held: what conn->identity was when a worker had to ask */
+    const char *fault;            /* of the refused token, or NULL */
     int broken_status;  /* 408 or 400 to answer after a broken stream was put away; 0: none */
     struct slice whole; /* STEP_WHOLE: all of the body */
     struct body body;
@@ -343,6 +353,16 @@ void exchange_log(struct exchange *exchange) ON(loop_thread);
 /* Releases what the reply's body borrowed: files on a worker. */
 void exchange_release(struct exchange *exchange) ON(loop_thread);
 
+/* --- who asks (caller.c) --- */
+
+/* AUTH_REFUSED: exchange->err is set. */
+enum auth_peeked caller_peek(struct exchange *exchange) MUST_CHECK ON(loop_thread);
+/* The connection remembers who was granted something last. */
+void caller_remember(struct exchange *exchange) ON(loop_thread);
+int caller_authorise(struct exchange *exchange) MUST_CHECK ON(worker_thread);
+/* Renders exchange->err, with a challenge for 401. Whoever has the exchange. */
+void caller_refuse(struct exchange *exchange);
+
 /* --- replies (send.c) --- */
 
 void send_start(struct conn *conn) ON(loop_thread);
@@ -361,6 +381,10 @@ struct tls_context;
 int tls_context_open(struct tls_context **out, const struct server_options *options,
                      struct error *err) MUST_CHECK;
 void tls_context_close(struct tls_context *context);
+/* Any thread but a loop. What fails leaves the old in place. */
+int tls_context_reload(struct tls_context *context, const struct server_options *options,
+                       struct error *err) MUST_CHECK;
+int64_t tls_context_expires(struct tls_context *context); /* seconds since 1970 */
 struct tls *tls_open(struct tls_context *context, int fd);
 void tls_close(struct tls *tls, bool polite);
 /* 1 done, 0 wants to read, -EAGAIN wants to write, other negatives: failed. */

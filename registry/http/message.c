@@ -179,27 +179,122 @@ void reply_file(struct reply *reply, int fd, uint64_t offset, uint64_t size,
     reply_part_add(reply, SLICE_NONE, offset, size);
 }
 
-static bool head_names(const struct reply *reply, const char *line_start)
+bool reply_has_header(const struct reply *reply, const char *name)
 {
-    size_t size = strlen(line_start);
+    struct slice rest = buffer_slice(&reply->head), line;
+    size_t size = strlen(name);
 
-    return reply->head.size > size &&
-           memmem(reply->head.at, reply->head.size, line_start, size) != NULL;
+    while (slice_split(rest, '\n', &line, &rest)) {
+        if (line.size > size && line.at[size] == ':' && memcmp(line.at, name, size) == 0)
+            return true;
+    }
+    return false;
 }
 
-void reply_error(struct reply *reply, const struct error *err)
+/* --- failures --- */
+
+const char *reply_status_text(int status)
+{
+    const struct {
+        int status;
+        const char *text;
+    } texts[] = {
+        {200, "OK"},
+        {201, "Created"},
+        {202, "Accepted"},
+        {204, "No Content"},
+        {206, "Partial Content"},
+        {301, "Moved Permanently"},
+        {302, "Found"},
+        {303, "See Other"},
+        {304, "Not Modified"},
+        {307, "Temporary Redirect"},
+        {308, "Permanent Redirect"},
+        {400, "Bad Request"},
+        {401, "Unauthorized"},
+        {403, "Forbidden"},
+        {404, "Not Found"},
+        {405, "Method Not Allowed"},
+        {406, "Not Acceptable"},
+        {408, "Request Timeout"},
+        {409, "Conflict"},
+        {412, "Precondition Failed"},
+        {413, "Content Too Large"},
+        {414, "URI Too Long"},
+        {415, "Unsupported Media Type"},
+        {416, "Range Not Satisfiable"},
+        {417, "Expectation Failed"},
+        {422, "Unprocessable Content"},
+        {429, "Too Many Requests"},
+        {431, "Request Header Fields Too Large"},
+        {500, "Internal Server Error"},
+        {501, "Not Implemented"},
+        {502, "Bad Gateway"},
+        {503, "Service Unavailable"},
+        {504, "Gateway Timeout"},
+        {507, "Insufficient Storage"},
+    };
+
+    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+        if (texts[i].status == status)
+            return texts[i].text;
+    }
+    return "Other";
+}
+
+static void retry_header(struct reply *reply, const struct error *err)
+{
+    if ((err->status == 503 || err->status == 429) && !reply_has_header(reply, "Retry-After"))
+        reply_header(reply, "Retry-After", "%u", err->retry_after_s == 0 ? 1 : err->retry_after_s);
+}
+
+void reply_error_detail(struct reply *reply, const struct error *err, struct slice detail)
 {
     struct buffer text = BUFFER_NONE;
 
     reply->status = err->status;
     reply_header(reply, "Content-Type", "application/json");
-    if ((err->status == 503 || err->status == 429) && !head_names(reply, "Retry-After:"))
-        reply_header(reply, "Retry-After", "1");
+    retry_header(reply, err);
     buffer_append_text(&text, "{\"errors\":[{\"code\":");
     buffer_append_json(&text, slice_of(error_code_name(err->code)));
     buffer_append_text(&text, ",\"message\":");
     buffer_append_json(&text, slice_of(err->message));
+    if (detail.size > 0) {
+        buffer_append_text(&text, ",\"detail\":");
+        buffer_append_slice(&text, detail);
+    }
     buffer_append_text(&text, "}]}\n");
+    reply_text(reply, &text);
+}
+
+void reply_error(struct reply *reply, const struct error *err)
+{
+    reply_error_detail(reply, err, SLICE_NONE);
+}
+
+void reply_problem(struct reply *reply, const struct error *err, const char *request_id)
+{
+    struct buffer text = BUFFER_NONE;
+
+    reply->status = err->status;
+    reply_header(reply, "Content-Type", "application/problem+json");
+    retry_header(reply, err);
+    buffer_append_text(&text, "{\"type\":\"about:blank\",\"title\":");
+    buffer_append_json(&text, slice_of(reply_status_text(err->status)));
+    buffer_print(&text, ",\"status\":%d,\"code\":", err->status);
+    buffer_append_json(&text, slice_of(error_code_problem(err->code)));
+    buffer_append_text(&text, ",\"detail\":");
+    buffer_append_json(&text, slice_of(err->message));
+    if (err->field != NULL) {
+        buffer_append_text(&text, ",\"fields\":{");
+        buffer_append_json(&text, slice_of(err->field));
+        buffer_append_text(&text, ":");
+        buffer_append_json(&text, slice_of(err->message));
+        buffer_append_text(&text, "}");
+    }
+    buffer_append_text(&text, ",\"request_id\":");
+    buffer_append_json(&text, slice_of(request_id));
+    buffer_append_text(&text, "}\n");
     reply_text(reply, &text);
 }
 

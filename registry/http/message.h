@@ -35,7 +35,7 @@ struct parameter {
     struct slice value;
 };
 
-enum { REQUEST_ID_MAX = 64 };
+enum { REQUEST_ID_MAX = 64 }; /* bytes, without the end */
 
 struct request {
     enum method method;
@@ -50,10 +50,10 @@ struct request {
     bool chunked;            /* the length is not known ahead */
     bool tls;                /* as the client sees it: a trusted proxy may say so */
     struct slice host;       /* as the client calls us, from Host or a trusted proxy; SLICE_NONE */
-    char id[REQUEST_ID_MAX]; /* also in the reply's X-Request-Id and in the log */
-    char remote[64];         /* address of the client, behind trusted proxies */
-    uint8_t network[8];      /* what rates are counted by: IPv4 address, IPv6 /64 */
-    bool local;              /* by the admin socket, from somebody who may use it */
+    char id[REQUEST_ID_MAX + 1]; /* also in the reply's X-Request-Id and in the log */
+    char remote[64];             /* address of the client, behind trusted proxies */
+    uint8_t network[8];          /* what rates are counted by: IPv4 address, IPv6 /64 */
+    bool local;                  /* by the admin socket, from somebody who may use it */
     const struct route *route;
     struct slice name;      /* <name> of the route, validated; SLICE_NONE when it has none */
     struct slice reference; /* <reference>, <digest>, <id>: the last variable segment, decoded */
@@ -127,6 +127,14 @@ void reply_file(struct reply *reply, int fd, uint64_t offset, uint64_t size,
 void reply_part_add(struct reply *reply, struct slice bytes, uint64_t offset, uint64_t size);
 /* Status and the JSON error body; headers already added stay. Spec: ERR-01. */
 void reply_error(struct reply *reply, const struct error *err);
+/* The same with `detail`, JSON already; SLICE_NONE or empty: without. Spec: TOK-07. */
+void reply_error_detail(struct reply *reply, const struct error *err, struct slice detail);
+/* The management API's error body, application/problem+json. Spec: RFC 9457. */
+void reply_problem(struct reply *reply, const struct error *err, const char *request_id);
+/* Whether a header line of that name, as we write it, was added. */
+bool reply_has_header(const struct reply *reply, const char *name);
+/* The reason phrase; "Status" for a status we do not use. */
+const char *reply_status_text(int status);
 
 /* --- grammars (pure) --- */
 

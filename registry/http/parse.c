@@ -165,6 +165,10 @@ static const char *field_judge(const struct header *header, struct head *head, s
         head->chunked = true;
     } else if (slice_equal(name, SLICE("connection"))) {
         connection_options(value, seen);
+    } else if (slice_equal(name, SLICE("authorization"))) {
+        if (head->authorization.at != NULL)
+            return "Authorization is given twice"; /* TOK-71 */
+        head->authorization = value;
     } else if (slice_equal(name, SLICE("expect"))) {
         seen->expects_continue |= slice_equal_ignore_case(value, "100-continue");
     }

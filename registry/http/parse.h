@@ -22,11 +22,12 @@ enum head_outcome {
 
 struct head {
     struct slice method;
-    struct slice target;    /* as received */
-    struct slice path;      /* of the target, still encoded */
-    struct slice query;     /* still encoded; SLICE_NONE when there is none */
-    struct slice authority; /* of an absolute target, else of Host; may be SLICE_NONE */
-    size_t size;            /* bytes of the head, its empty line included */
+    struct slice target;        /* as received */
+    struct slice path;          /* of the target, still encoded */
+    struct slice query;         /* still encoded; SLICE_NONE when there is none */
+    struct slice authority;     /* of an absolute target, else of Host; may be SLICE_NONE */
+    struct slice authorization; /* the header; SLICE_NONE: absent */
+    size_t size;                /* bytes of the head, its empty line included */
     size_t header_count;
     uint64_t content_length;
     bool chunked;

@@ -22,55 +22,6 @@ enum {
 
 /* --- the head --- */
 
-static const char *status_text(int status)
-{
-    static const struct {
-        int status;
-        const char *text;
-    } texts[] = {
-        {200, "OK"},
-        {201, "Created"},
-        {202, "Accepted"},
-        {204, "No Content"},
-        {206, "Partial Content"},
-        {301, "Moved Permanently"},
-        {302, "Found"},
-        {303, "See Other"},
-        {304, "Not Modified"},
-        {307, "Temporary Redirect"},
-        {308, "Permanent Redirect"},
-        {400, "Bad Request"},
-        {401, "Unauthorized"},
-        {403, "Forbidden"},
-        {404, "Not Found"},
-        {405, "Method Not Allowed"},
-        {406, "Not Acceptable"},
-        {408, "Request Timeout"},
-        {409, "Conflict"},
-        {412, "Precondition Failed"},
-        {413, "Content Too Large"},
-        {414, "URI Too Long"},
-        {415, "Unsupported Media Type"},
-        {416, "Range Not Satisfiable"},
-        {417, "Expectation Failed"},
-        {422, "Unprocessable Content"},
-        {429, "Too Many Requests"},
-        {431, "Request Header Fields Too Large"},
-        {500, "Internal Server Error"},
-        {501, "Not Implemented"},
-        {502, "Bad Gateway"},
-        {503, "Service Unavailable"},
-        {504, "Gateway Timeout"},
-        {507, "Insufficient Storage"},
-    };
-
-    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
-        if (texts[i].status == status)
-            return texts[i].text;
-    }
-    return "Other";
-}
-
 static void put(struct exchange *exchange, const char *bytes, size_t size)
 {
     assert(exchange->prefix_size + size <= sizeof(exchange->prefix));
@@ -107,7 +58,7 @@ static void prefix_write(struct exchange *exchange)
     put_text(exchange, "HTTP/1.1 ");
     put_u64(exchange, (uint64_t)reply->status);
     put_text(exchange, " ");
-    put_text(exchange, status_text(reply->status));
+    put_text(exchange, reply_status_text(reply->status));
     put_text(exchange, "\r\n");
     put(exchange, date, date_size);
     if (status_has_body(reply->status)) {
@@ -121,6 +72,8 @@ static void prefix_write(struct exchange *exchange)
         put_text(exchange, "Connection: keep-alive\r\n");
     if (exchange->api)
         put_text(exchange, "Docker-Distribution-API-Version: registry/2.0\r\n");
+    if (exchange->no_store && !reply_has_header(reply, "Cache-Control"))
+        put_text(exchange, "Cache-Control: no-store\r\n");
     put_text(exchange, "X-Content-Type-Options: nosniff\r\nX-Request-Id: ");
     put_text(exchange, exchange->request.id);
     put_text(exchange, "\r\n");

@@ -293,6 +293,9 @@ int server_open(struct server **out, const struct server_options *options, struc
         "http-hash", options->hash_threads > 0 ? options->hash_threads : (int)cores(), HASH_NICE);
     server->wait_pool = worker_pool_open(
         "http-wait", options->wait_threads > 0 ? options->wait_threads : WAIT_THREADS, 0);
+    server->login_pool = worker_pool_open(
+        "http-login", options->login_threads > 0 ? options->login_threads : LOGIN_THREADS,
+        LOGIN_NICE);
     loops_start(server);
     *out = server;
     return 0;
@@ -301,6 +304,16 @@ int server_open(struct server **out, const struct server_options *options, struc
 const char *server_address(const struct server *server, size_t listener)
 {
     return server->bound[listener].text;
+}
+
+int server_reload_tls(struct server *server, struct error *err)
+{
+    return server->tls == NULL ? 0 : tls_context_reload(server->tls, &server->options, err);
+}
+
+int64_t server_tls_expires(struct server *server)
+{
+    return server->tls == NULL ? 0 : tls_context_expires(server->tls);
 }
 
 void server_drain(struct server *server, uint64_t timeout_ms)
@@ -330,6 +343,7 @@ static void workers_end(struct server *server)
         pthread_cond_wait(&server->changed, &server->lock);
     pthread_mutex_unlock(&server->lock);
     worker_pool_close(server->hash_pool);
+    worker_pool_close(server->login_pool);
     worker_pool_close(server->wait_pool);
     pthread_mutex_lock(&server->lock);
     server->workers_ended = true;

@@ -1,17 +1,22 @@
 /* tls.c - TLS 1.2 and 1.3 on a non-blocking descriptor.
- * Touches  OpenSSL, the connection's descriptor, certificate and key files at the start.
- * Never    client certificates, HTTP/2: ALPN offers http/1.1 alone. */
+ * Touches  OpenSSL, the connection's descriptor; certificate, key and client authority when opened
+ *          and when told to read them again.
+ * Never    HTTP/2: ALPN offers http/1.1 alone; who a client's certificate names. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 
 #include "registry/http/http_internal.h"
 
+/* What new connections get; open ones count on what they were given. */
 struct tls_context {
-    SSL_CTX *ssl;
+    pthread_mutex_t lock;
+    SSL_CTX *ssl;    /* under lock; never changed once it is here, replaced */
+    int64_t expires; /* under lock */
 };
 
 struct tls {
@@ -48,37 +53,110 @@ static int tls_error(struct error *err, const char *what, const char *file)
     return error_set_cause(err, "%s", reason);
 }
 
+static void context_drop(SSL_CTX **context)
+{
+    SSL_CTX_free(*context);
+}
+
+/* A key with a passphrase is refused: nobody is there to be asked. */
+static int no_passphrase(char *out, int size, int writing, void *argument)
+{
+    (void)out;
+    (void)size;
+    (void)writing;
+    (void)argument;
+    return 0;
+}
+
+static SSL_CTX *context_new(const struct server_options *options)
+{
+    bool newest = options->tls_min_version != NULL && strcmp(options->tls_min_version, "1.3") == 0;
+    SSL_CTX *context = SSL_CTX_new(TLS_server_method());
+
+    if (context == NULL)
+        abort();
+    SSL_CTX_set_min_proto_version(context, newest ? TLS1_3_VERSION : TLS1_2_VERSION);
+    SSL_CTX_set_options(context, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION |
+                                     SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA);
+    SSL_CTX_set_mode(context, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
+                                  SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+    SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF); /* tickets resume */
+    SSL_CTX_set_num_tickets(context, 0);                         /* tls_write sends one */
+    SSL_CTX_set_read_ahead(context, 1);
+    SSL_CTX_set_default_read_buffer_len(context, READ_AHEAD_SIZE);
+    SSL_CTX_set_alpn_select_cb(context, alpn_select, NULL);
+    SSL_CTX_set_default_passwd_cb(context, no_passphrase);
+    return context;
+}
+
+/* Clients must show a certificate that this authority signed. A ticket stands for one that did:
+ * its keys are the context's own, so a new authority ends the tickets of the old. */
+static int client_ca_load(SSL_CTX *context, const char *file, struct error *err)
+{
+    static const unsigned char session_context[] = "slipway";
+    STACK_OF(X509_NAME) *names = SSL_load_client_CA_file(file);
+
+    if (names == NULL || SSL_CTX_load_verify_file(context, file) != 1) {
+        sk_X509_NAME_pop_free(names, X509_NAME_free);
+        return tls_error(err, "client authority", file);
+    }
+    SSL_CTX_set_client_CA_list(context, names);
+    SSL_CTX_set_session_id_context(context, session_context, sizeof(session_context) - 1);
+    SSL_CTX_set_verify(context, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
+    return 0;
+}
+
+static int64_t expiry(SSL_CTX *context)
+{
+    const X509 *certificate = SSL_CTX_get0_certificate(context);
+    struct tm utc = {0};
+
+    if (certificate == NULL || ASN1_TIME_to_tm(X509_get0_notAfter(certificate), &utc) != 1)
+        return 0;
+    return timegm(&utc);
+}
+
+int tls_context_reload(struct tls_context *context, const struct server_options *options,
+                       struct error *err)
+{
+    const char *certificate = options->tls_certificate, *key = options->tls_key;
+    OWNED(context_drop) SSL_CTX *fresh = context_new(options);
+
+    ERR_clear_error();
+    if (SSL_CTX_use_certificate_chain_file(fresh, certificate) != 1)
+        return tls_error(err, "certificate", certificate);
+    if (SSL_CTX_use_PrivateKey_file(fresh, key, SSL_FILETYPE_PEM) != 1 ||
+        SSL_CTX_check_private_key(fresh) != 1)
+        return tls_error(err, "key", key);
+    if (options->tls_client_ca != NULL && client_ca_load(fresh, options->tls_client_ca, err) < 0)
+        return -1;
+    int64_t expires = expiry(fresh);
+    pthread_mutex_lock(&context->lock);
+    SSL_CTX *old = context->ssl; /* its connections hold it as well */
+    context->ssl = TAKE(fresh);
+    context->expires = expires;
+    pthread_mutex_unlock(&context->lock);
+    SSL_CTX_free(old);
+    return 0;
+}
+
 int tls_context_open(struct tls_context **out, const struct server_options *options,
                      struct error *err)
 {
-    const char *certificate = options->tls_certificate, *key = options->tls_key;
-
-    if (certificate == NULL || key == NULL)
+    if (options->tls_certificate == NULL || options->tls_key == NULL)
         return error_set(err, ERROR_UNAVAILABLE, "TLS needs a certificate and a key");
     struct tls_context *context = memory_new(sizeof(*context));
-    context->ssl = SSL_CTX_new(TLS_server_method());
-    if (context->ssl == NULL)
-        abort();
-    bool newest = options->tls_min_version != NULL && strcmp(options->tls_min_version, "1.3") == 0;
-    SSL_CTX_set_min_proto_version(context->ssl, newest ? TLS1_3_VERSION : TLS1_2_VERSION);
-    SSL_CTX_set_options(context->ssl, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION |
-                                          SSL_OP_CIPHER_SERVER_PREFERENCE |
-                                          SSL_OP_PRIORITIZE_CHACHA);
-    SSL_CTX_set_mode(context->ssl, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
-                                       SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
-    SSL_CTX_set_session_cache_mode(context->ssl, SSL_SESS_CACHE_OFF); /* tickets resume */
-    SSL_CTX_set_num_tickets(context->ssl, 0);                         /* tls_write sends one */
-    SSL_CTX_set_read_ahead(context->ssl, 1);
-    SSL_CTX_set_default_read_buffer_len(context->ssl, READ_AHEAD_SIZE);
-    SSL_CTX_set_alpn_select_cb(context->ssl, alpn_select, NULL);
+    pthread_mutex_init(&context->lock, NULL);
     *out = context;
-    ERR_clear_error();
-    if (SSL_CTX_use_certificate_chain_file(context->ssl, certificate) != 1)
-        return tls_error(err, "certificate", certificate);
-    if (SSL_CTX_use_PrivateKey_file(context->ssl, key, SSL_FILETYPE_PEM) != 1 ||
-        SSL_CTX_check_private_key(context->ssl) != 1)
-        return tls_error(err, "key", key);
-    return 0;
+    return tls_context_reload(context, options, err);
+}
+
+int64_t tls_context_expires(struct tls_context *context)
+{
+    pthread_mutex_lock(&context->lock);
+    int64_t expires = context->expires;
+    pthread_mutex_unlock(&context->lock);
+    return expires;
 }
 
 void tls_context_close(struct tls_context *context)
@@ -86,6 +164,7 @@ void tls_context_close(struct tls_context *context)
     if (context == NULL)
         return;
     SSL_CTX_free(context->ssl);
+    pthread_mutex_destroy(&context->lock);
     free(context);
 }
 
@@ -93,7 +172,9 @@ struct tls *tls_open(struct tls_context *context, int fd)
 {
     struct tls *tls = memory_new(sizeof(*tls));
 
+    pthread_mutex_lock(&context->lock);
     tls->ssl = SSL_new(context->ssl);
+    pthread_mutex_unlock(&context->lock);
     if (tls->ssl == NULL || SSL_set_fd(tls->ssl, fd) != 1)
         abort();
     SSL_set_accept_state(tls->ssl);

@@ -15,6 +15,7 @@
 struct lane {
     struct lane *next; /* of those with jobs */
     struct worker_job *first, **last;
+    size_t waiting;
 };
 
 struct worker_pool {
@@ -23,7 +24,8 @@ struct worker_pool {
     pthread_cond_t ready;
     struct lane *first, **last; /* lanes with jobs; under lock, as all below */
     struct lane lanes[WORKER_LANES];
-    int idle; /* threads in pthread_cond_wait */
+    size_t waiting; /* jobs */
+    int idle;       /* threads in pthread_cond_wait */
     bool closing;
     int threads; /* immutable, as nice */
     int nice;
@@ -49,6 +51,8 @@ static struct worker_job *next_job(struct worker_pool *pool)
         pool->last = &pool->first;
     struct worker_job *job = lane->first;
     lane->first = job->next;
+    lane->waiting--;
+    pool->waiting--;
     if (lane->first != NULL)
         lane_append(pool, lane);
     return job;
@@ -129,16 +133,27 @@ static void append(struct worker_pool *pool, struct worker_job *job)
     job->next = NULL;
     *lane->last = job;
     lane->last = &job->next;
+    lane->waiting++;
+    pool->waiting++;
+}
+
+bool worker_pool_offer(struct worker_pool *pool, struct worker_job *job, size_t most)
+{
+    pthread_mutex_lock(&pool->lock);
+    bool room = pool->waiting < most && pool->lanes[job->lane].waiting <= most / 4;
+    if (room)
+        append(pool, job);
+    bool wake = room && pool->idle > 0;
+    pthread_mutex_unlock(&pool->lock);
+    if (wake)
+        pthread_cond_signal(&pool->ready);
+    return room;
 }
 
 void worker_pool_submit(struct worker_pool *pool, struct worker_job *job)
 {
-    pthread_mutex_lock(&pool->lock);
-    append(pool, job);
-    bool wake = pool->idle > 0;
-    pthread_mutex_unlock(&pool->lock);
-    if (wake)
-        pthread_cond_signal(&pool->ready);
+    bool taken = worker_pool_offer(pool, job, SIZE_MAX);
+    assert(taken);
 }
 
 bool worker_pool_go_on(struct worker_pool *pool, struct worker_job *job)

@@ -5,6 +5,7 @@
 #define SLIPWAY_HTTP_WORKER_H
 
 #include <stdbool.h>
+#include <stddef.h>
 
 #include "registry/core/attributes.h"
 
@@ -24,6 +25,8 @@ struct worker_pool *worker_pool_open(const char *name, int threads, int nice);
 /* Waits for queued jobs. Accepts NULL. */
 void worker_pool_close(struct worker_pool *pool);
 void worker_pool_submit(struct worker_pool *pool, struct worker_job *job);
+/* The same, but false when `most` jobs wait already, or a quarter of that in the job's lane. */
+bool worker_pool_offer(struct worker_pool *pool, struct worker_job *job, size_t most) MUST_CHECK;
 /* For a running job that has more to do. True: nobody waits, go on. False: it was queued behind
  * those who wait, and run() will be called again. */
 bool worker_pool_go_on(struct worker_pool *pool, struct worker_job *job);

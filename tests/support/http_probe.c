@@ -275,7 +275,7 @@ int main(int argc, char **argv)
             option_set(&options, argv[i]);
         else if (options.listener_count < 8)
             listeners[options.listener_count++] =
-                (struct server_listener){argv[i] + (tls ? 4 : 0), tls};
+                (struct server_listener){.address = argv[i] + (tls ? 4 : 0), .tls = tls};
     }
     snprintf(certificate, sizeof(certificate), "%s/cert.pem", folder);
     snprintf(key, sizeof(key), "%s/key.pem", folder);
