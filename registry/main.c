@@ -1,124 +1,120 @@
-/* main.c - options and the table of commands; the commands do the work.
+/* main.c - the table of commands; the commands do the work.
  * Touches  the limits and signals of the process.
  * Never    logic. */
 #include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
 #include "registry/cli/cli.h"
 
-static int print_version(const struct cli_options *options);
-static int print_help(const struct cli_options *options);
+static int print_version(const struct cli_call *call);
+static int print_help(const struct cli_call *call);
 
-static const struct cli_command commands[] = {
-    {"serve", "[-t] [--config FILE] [--set KEY=VALUE]...", "serves; -t: checks the settings only",
-     cli_serve},
-    {"config show", "[--origin | --defaults] [--config FILE] [--set KEY=VALUE]...",
-     "prints the settings", cli_config_show},
-    {"config check", "[--config FILE] [--set KEY=VALUE]...", "lists every mistake in the settings",
-     cli_config_check},
-    {"version", "", "prints the version", print_version},
-    {"help", "", "prints this list", print_help},
+static const struct cli_command main_commands[] = {
+    {"version", NULL, "prints the version", print_version, {NULL}},
+    {"help", "[COMMAND]...", "prints what there is, or what a command takes", print_help, {NULL}},
+    {0},
 };
 
-enum { COMMANDS = sizeof(commands) / sizeof(commands[0]) };
+/* Tables of the nouns, in the order of help. */
+static const struct cli_command *const nouns[] = {
+    cli_serve_commands,
+    cli_config_commands,
+    main_commands,
+};
 
-static int print_version(const struct cli_options *options)
+enum { NOUNS = sizeof(nouns) / sizeof(nouns[0]) };
+
+static int print_version(const struct cli_call *call)
 {
-    (void)options;
+    (void)call;
     puts("slipway " SLIPWAY_VERSION);
-    return 0;
+    return CLI_DONE;
 }
 
-static void print_commands(FILE *out)
+/* "user" of "user create"; true for every command when there is no noun. */
+static bool has_noun(const struct cli_command *command, const char *noun)
 {
-    fputs("usage: slipway COMMAND [OPTION]...\n\n", out);
-    for (size_t i = 0; i < COMMANDS; i++)
-        fprintf(out, "  slipway %s %s\n      %s\n", commands[i].name, commands[i].options,
-                commands[i].text);
-    fprintf(out,
-            "\nSettings: defaults, then --config FILE (default %s), conf.d/*.yml beside it,\n"
-            "SLIPWAY_<KEY> in the environment, --set. Later wins.\n",
-            CONFIG_DEFAULT_FILE);
+    size_t size = noun == NULL ? 0 : strlen(noun);
+
+    return noun == NULL || (strncmp(command->name, noun, size) == 0 && command->name[size] == ' ');
 }
 
-static int print_help(const struct cli_options *options)
+static size_t print_commands(const char *noun, struct buffer *out)
 {
-    (void)options;
-    print_commands(stdout);
-    return 0;
+    size_t count = 0;
+
+    buffer_append_text(out, "usage: slipway COMMAND [OPTION]...\n\n");
+    for (size_t i = 0; i < NOUNS; i++)
+        for (const struct cli_command *at = nouns[i]; at->name != NULL; at++)
+            if (has_noun(at, noun)) {
+                buffer_print(out, "  slipway %-18s  %s\n", at->name, at->text);
+                count++;
+            }
+    buffer_append_text(out, "\nslipway help COMMAND tells what it takes.\n"
+                            "Settings: defaults, then --config FILE (default " CONFIG_DEFAULT_FILE
+                            "), conf.d/*.yml beside it,\n"
+                            "SLIPWAY_<KEY> in the environment, --set. Later wins.\n");
+    return count;
 }
 
-/* How many of the words name the command: 0 when they do not. */
-static int match_command(const struct cli_command *command, char **words, int count)
+static const struct cli_command *find_command(const char *const *words, size_t *used)
 {
-    struct slice rest = slice_of(command->name), word;
-    bool more = true;
-    int used = 0;
-
-    while (more) {
-        more = slice_split(rest, ' ', &word, &rest);
-        if (used >= count || !slice_equal_text(word, words[used]))
-            return 0;
-        used++;
-    }
-    return used;
-}
-
-static const struct cli_command *find_command(char **words, int count, int *used)
-{
-    for (size_t i = 0; i < COMMANDS; i++) {
-        *used = match_command(&commands[i], words, count);
-        if (*used > 0)
-            return &commands[i];
-    }
+    for (size_t i = 0; i < NOUNS; i++)
+        for (const struct cli_command *at = nouns[i]; at->name != NULL; at++)
+            if ((*used = cli_match(at, words)) > 0)
+                return at;
     return NULL;
 }
 
-/* True and the value of "--name=value", or of "--name" "value"; *words stands on its last word. */
-static bool take_value(const char *name, char ***words, const char **value)
+/* Help on what the words name: a command, a noun, or everything. False when they name nothing. */
+static bool describe(const char *const *words, struct buffer *out)
 {
-    size_t size = strlen(name);
-    const char *word = **words;
+    size_t used;
+    const struct cli_command *command = find_command(words, &used);
 
-    if (strncmp(word, name, size) != 0)
+    if (command != NULL)
+        cli_help(command, out);
+    else if (print_commands(words[0], out) == 0)
         return false;
-    if (word[size] == '=') {
-        *value = word + size + 1;
-        return true;
-    }
-    if (word[size] != 0 || (*words)[1] == NULL)
-        return false;
-    (*words)++;
-    *value = **words;
     return true;
 }
 
-/* assignments has room for every word. False with the word that is not understood. */
-static bool parse_options(char **words, struct cli_options *options, const char **assignments,
-                          const char **unknown)
+static int print_command(const struct cli_command *command)
 {
-    const char *value;
+    OWNED(buffer_drop) struct buffer text = BUFFER_NONE;
 
-    options->inputs.assignments = assignments;
-    for (; *words != NULL; words++) {
-        *unknown = *words;
-        if (strcmp(*words, "-t") == 0 || strcmp(*words, "--check") == 0)
-            options->check = true;
-        else if (strcmp(*words, "--origin") == 0)
-            options->origin = true;
-        else if (strcmp(*words, "--defaults") == 0)
-            options->defaults = true;
-        else if (take_value("--set", &words, &value))
-            assignments[options->inputs.assignment_count++] = value;
-        else if (!take_value("--config", &words, &options->inputs.file))
-            return false;
+    cli_help(command, &text);
+    fwrite(text.at, 1, text.size, stdout);
+    return CLI_DONE;
+}
+
+static int print_help(const struct cli_call *call)
+{
+    OWNED(buffer_drop) struct buffer text = BUFFER_NONE;
+
+    if (!describe(call->words, &text))
+        return cli_fail(call, CLI_USAGE, "there is no command %s", call->words[0]);
+    fwrite(text.at, 1, text.size, stdout);
+    return CLI_DONE;
+}
+
+/* No command: help when it was asked for, else a complaint. */
+static int answer_no_command(const char *const *words)
+{
+    OWNED(buffer_drop) struct buffer text = BUFFER_NONE;
+    bool asked =
+        words[0] != NULL && (strcmp(words[0], "--help") == 0 || strcmp(words[0], "-h") == 0);
+
+    if (asked || !describe(words, &text)) {
+        buffer_drop(&text);
+        print_commands(NULL, &text);
     }
-    return true;
+    fwrite(text.at, 1, text.size, asked ? stdout : stderr);
+    return asked ? CLI_DONE : CLI_USAGE;
 }
 
 /* A registry holds many connections and files: takes what the administrator allows. */
@@ -141,24 +137,21 @@ static void give_memory_back(void)
 
 int main(int count, char **words)
 {
-    struct cli_options options = {.inputs.environment = environ};
-    OWNED(memory_drop)
-    const char **assignments = memory_new((size_t)count * sizeof(*assignments));
-    const char *unknown = NULL;
-    int used = 0;
-    const struct cli_command *command = find_command(words + 1, count - 1, &used);
+    const char *const *given = (const char *const *)words + (count > 0);
+    OWNED(cli_call_drop) struct cli_call call = {0};
+    size_t used = 0;
+    const struct cli_command *command = find_command(given, &used);
 
-    if (command == NULL) {
-        print_commands(stderr);
-        return EXIT_USAGE;
-    }
-    if (!parse_options(words + 1 + used, &options, assignments, &unknown)) {
-        fprintf(stderr, "slipway %s: %s is not understood or lacks its value\n", command->name,
-                unknown);
-        return EXIT_USAGE;
-    }
+    if (command == NULL)
+        return answer_no_command(given);
+    int status = cli_parse(&call, command, given + used);
+    call.environment = environ;
+    if (status < 0)
+        return print_command(command);
+    if (status != CLI_DONE)
+        return status;
     signal(SIGPIPE, SIG_IGN);
     raise_descriptor_limit();
     give_memory_back();
-    return command->run(&options);
+    return command->run(&call);
 }

@@ -1,6 +1,10 @@
-/* cli.h - the commands of the program and the options they share.
- * Touches  standard output and error.
- * Never    what a command does on a running server: that is the API's. */
+/* cli.h - commands of the program, what they take, and what they share.
+ * Touches  standard input, output and error, files named by options.
+ * Never    what a command does on a running server: that is the API's.
+ *
+ * One file a noun. Each ends with its table of commands, which main.c lists; parsing, checks and
+ * every help text come from these tables. Data goes to standard output, all else to standard error.
+ */
 #ifndef SLIPWAY_CLI_CLI_H
 #define SLIPWAY_CLI_CLI_H
 
@@ -8,29 +12,82 @@
 
 #define SLIPWAY_VERSION "0.1.0"
 
-enum { EXIT_USAGE = 2 };
-
-struct cli_options {
-    struct config_inputs inputs; /* file, --set, environment */
-    bool check;                  /* -t, --check: look at the settings and end */
-    bool origin;                 /* --origin */
-    bool defaults;               /* --defaults */
+enum cli_exit {
+    CLI_DONE = 0,
+    CLI_FAILED = 1,
+    CLI_USAGE = 2,
+    CLI_FORBIDDEN = 3, /* or not signed in */
+    CLI_NOT_FOUND = 4,
+    CLI_CONFLICT = 5,
+    CLI_UNREACHABLE = 6, /* or timed out */
 };
 
-/* A row of main's table. run returns the exit status. */
+/* A row of a table that ends with an empty one. */
+struct cli_option {
+    const char *name;  /* "--config" */
+    const char *value; /* what help calls it: "FILE"; "KEY=VALUE..." may come again; NULL: a flag */
+    const char *text;  /* one line */
+    char letter;       /* 't' for -t as well; 0: none */
+};
+
+struct cli_call;
+
+enum { CLI_TABLES_MAX = 3 };
+
+/* A row of a table that ends with an empty one. run returns the exit status. */
 struct cli_command {
-    const char *name; /* "config show" */
-    const char *options;
-    const char *text;
-    int (*run)(const struct cli_options *options);
+    const char *name;      /* "config show" */
+    const char *arguments; /* "NAME [PATTERN]", "COMMAND..."; NULL: none */
+    const char *text;      /* one line */
+    int (*run)(const struct cli_call *call);
+    const struct cli_option *options[CLI_TABLES_MAX]; /* tables: its own, and shared ones */
 };
 
-/* Loads the settings; lists warnings and mistakes on standard error. False when there are mistakes.
- * config is to be dropped either way. */
-bool cli_config_load(const struct cli_options *options, struct config *config);
+/* A command as it was typed. */
+struct cli_given {
+    const struct cli_option *option;
+    const char *value; /* NULL: a flag */
+};
+struct cli_call {
+    const struct cli_command *command;
+    struct cli_given *given;
+    size_t given_count;
+    const char **words; /* as many as command->arguments allows, then NULL */
+    size_t word_count;
+    char *const *environment;
+};
 
-int cli_serve(const struct cli_options *options);
-int cli_config_show(const struct cli_options *options);
-int cli_config_check(const struct cli_options *options);
+/* --- options.c --- */
+
+/* Reads what follows the command's name. CLI_DONE; CLI_USAGE  with a line on standard error;
+ * -1  help was asked for. To be dropped either way. */
+int cli_parse(struct cli_call *out, const struct cli_command *command, const char *const *words);
+void cli_call_drop(struct cli_call *call);
+/* Naming an option that is in none of the command's tables is our mistake, and aborts. */
+bool cli_flag(const struct cli_call *call, const char *name);
+const char *cli_value(const struct cli_call *call, const char *name); /* NULL: not given */
+/* All values of an option that may come again, in order; the array is freed by the caller. */
+size_t cli_values(const struct cli_call *call, const char *name, const char ***out);
+/* "slipway NOUN VERB: sentence"; returns CLI_USAGE. */
+int cli_usage(const struct cli_call *call, const char *format, ...) PRINTF_LIKE(2, 3);
+/* The same for any other failure; returns `status`. */
+int cli_fail(const struct cli_call *call, enum cli_exit status, const char *format, ...)
+    PRINTF_LIKE(3, 4);
+/* Usage, text and options of one command. */
+void cli_help(const struct cli_command *command, struct buffer *out);
+/* As many of the words as name the command; 0: they do not. */
+size_t cli_match(const struct cli_command *command, const char *const *words);
+
+/* --- shared by commands that read the settings (config.c) --- */
+
+extern const struct cli_option cli_settings[]; /* --config, --set */
+/* Lists warnings and mistakes on standard error. False when there are mistakes. config is to be
+ * dropped either way. */
+bool cli_config_load(const struct cli_call *call, struct config *config);
+
+/* --- the tables, one a noun --- */
+
+extern const struct cli_command cli_serve_commands[];
+extern const struct cli_command cli_config_commands[];
 
 #endif

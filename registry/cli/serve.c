@@ -6,6 +6,7 @@
  *
  * A second signal ends the process at once, in whatever state: what was acknowledged is durable. */
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/statvfs.h>
@@ -268,15 +269,17 @@ static int serve(struct wiring *wiring, struct error *err)
     return 0;
 }
 
-int cli_serve(const struct cli_options *options)
+static int run(const struct cli_call *call)
 {
     OWNED(wiring_drop) struct wiring wiring = {.probes.draining = false};
     struct error err = {0};
 
-    if (options->check)
-        return cli_config_check(options);
-    if (!cli_config_load(options, &wiring.config))
-        return 1;
+    if (!cli_config_load(call, &wiring.config))
+        return CLI_FAILED;
+    if (cli_flag(call, "--check")) {
+        puts("the settings are right");
+        return CLI_DONE;
+    }
     hold_stop_signals();
     log_open(STDERR_FILENO, log_level_of(wiring.config.log_level),
              log_format_of(wiring.config.log_format));
@@ -289,5 +292,15 @@ int cli_serve(const struct cli_options *options)
     else
         log_event(LOG_INFO, "server.stopped");
     log_close();
-    return outcome < 0 ? 1 : 0;
+    return outcome < 0 ? CLI_FAILED : CLI_DONE;
 }
+
+static const struct cli_option serve_options[] = {
+    {"--check", NULL, "checks the settings only", 't'},
+    {0},
+};
+
+const struct cli_command cli_serve_commands[] = {
+    {"serve", NULL, "serves until it gets SIGTERM", run, {serve_options, cli_settings}},
+    {0},
+};

@@ -19,9 +19,33 @@ def test_no_command_is_a_usage_error(slipway):
 
 
 @pytest.mark.parametrize("words", [["frobnicate"], ["config"], ["serve", "--sett", "a=b"], ["serve", "--config"],
-                                   ["config", "show", "extra"]])
+                                   ["config", "show", "extra"],
+                                   ["serve", "--check=yes"], ["serve", "-t", "--check"],
+                                   ["config", "show", "--origin", "--defaults"], ["config", "check", "--origin"]])
 def test_what_is_not_understood_is_a_usage_error(slipway, words):
     assert slipway(*words).returncode == 2
+
+
+def test_help_of_a_command_comes_from_its_table(slipway):
+    for words in (["help", "config", "show"], ["config", "show", "--help"], ["config", "show", "-h", "--nonsense"]):
+        said = slipway(*words)
+        assert said.returncode == 0 and said.stderr == ""
+        assert said.stdout.startswith("usage: slipway config show [OPTION]...\n")
+        for option in ("--origin", "--defaults", "--config FILE", "--set KEY=VALUE"):
+            assert f"  {option} " in said.stdout
+
+
+def test_help_of_a_noun_lists_its_commands_only(slipway):
+    said = slipway("help", "config")
+    assert said.returncode == 0 and "config show" in said.stdout and "slipway serve" not in said.stdout
+    assert slipway("config").returncode == 2
+    assert slipway("help", "nonsense").returncode == 2
+    assert slipway("--help").stdout == slipway("help").stdout
+
+
+def test_what_stands_behind_an_equals_sign_is_not_repeated(slipway):
+    said = slipway("serve", "--pasword=hunter2")
+    assert said.returncode == 2 and "--pasword" in said.stderr and "hunter2" not in said.stderr
 
 
 def test_version(slipway):
