@@ -262,7 +262,7 @@ struct auth_secret {
     char hint[32];
 };
 void auth_secret_new(struct auth_secret *out);
-/* The hash to store. INVALID  shorter than 8 or longer than 512 bytes, or it is the name. On a
+/* The hash to store. INVALID  shorter than 8 or longer than 511 bytes, or it is the name. On a
  * login thread. */
 int auth_password_hash(struct auth *auth, struct slice name, struct slice password,
                        char out[AUTH_PASSWORD_HASH_MAX], struct error *err) MUST_CHECK

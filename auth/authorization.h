@@ -17,7 +17,8 @@ enum authorization_kind {
                                 token */
 };
 
-enum { BASIC_MAX = 1024 }; /* bytes of name and password together */
+/* Bytes of name and password together; of a Bearer token. */
+enum { BASIC_MAX = 1024, BEARER_MAX = 16 * 1024 };
 struct authorization {
     enum authorization_kind kind;
     struct slice name, password; /* point into basic */
@@ -27,7 +28,7 @@ struct authorization {
 void authorization_parse(struct slice header, struct authorization *out);
 void authorization_wipe(struct authorization *authorization);
 
-/* The value of a cookie; SLICE_NONE when it is not there or there twice. */
+/* The value of a cookie; SLICE_NONE when it is not there, there twice, quoted or malformed. */
 struct slice cookie_find(struct slice header, const char *name);
 
 #endif

@@ -5,8 +5,9 @@
  * (1) `count` failures within `per_ms` are free; each one after that doubles a pause, 1 s to 60 s,
  * in which the same account (or address) is refused without a look at the password. (2) An address
  * that signed in as the account lately is judged by a budget of its own, so guessing from elsewhere
- * does not shut the owner out. (3) Names are counted whether they exist or not. (4) When memory is
- * full the entry that rested longest goes.
+ * does not shut the owner out; its address counts all the same. (3) Names are counted whether they
+ * exist or not. (4) When memory is full an entry that rested long goes. (5) Attempts that were
+ * refused do not make a pause longer.
  *
  * Spec: TOK-20. Any thread. */
 #ifndef SLIPWAY_AUTH_GUARD_H

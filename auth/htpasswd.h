@@ -2,7 +2,8 @@
  * Touches  the file.
  * Never    writes it; takes other hashes than bcrypt (TOK-61).
  *
- * Any thread; what is read again replaces the old content whole. */
+ * Any thread; what is read again replaces the old content whole. At most 10,000 entries in 1 MiB.
+ */
 #ifndef SLIPWAY_AUTH_HTPASSWD_H
 #define SLIPWAY_AUTH_HTPASSWD_H
 
@@ -17,7 +18,10 @@ void htpasswd_close(struct htpasswd *file); /* accepts NULL */
  * new. On failure the old content stays. */
 int htpasswd_reload(struct htpasswd *file, bool force, bool *changed, struct error *err);
 /* True with the hash when the name is there. */
-bool htpasswd_find(const struct htpasswd *file, struct slice name, char out[PASSWORD_HASH_MAX]);
+bool htpasswd_find(struct htpasswd *file, struct slice name, char out[PASSWORD_HASH_MAX]);
+
+/* The highest cost of a hash in it, for password_verify; 0: it is empty. */
+unsigned htpasswd_cost(struct htpasswd *file);
 
 /* Pure: one line. 1 an entry, 0 blank or a comment, -1 malformed with a sentence. */
 int htpasswd_line_parse(struct slice line, struct slice *name, struct slice *hash,
