@@ -3,9 +3,12 @@
  * Never    changes the bytes of a manifest; blobs.
  *
  * (1) An answer from memory and an answer from a worker are rendered by the same code. */
+#include <inttypes.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "auth/auth.h"
 #include "registry/config.h"
 #include "registry/core/document.h"
 #include "registry/core/oci.h"
@@ -40,6 +43,33 @@ static void manifest_sent(void *released, bool read_failed)
     storage_manifest_release(manifest);
 }
 
+/* Counts a GET, and tells how many are left; false: this is one too many. Spec: TOK-66, LIM-05. */
+static bool pull_admit(const struct request *request, struct reply *reply, struct pull_quota *quota)
+{
+    *quota = (struct pull_quota){.limited = false};
+    bool admitted =
+        auth_pull_admit(request->services->auth, request->caller, slice_of(request->remote),
+                        request->network, request->method == METHOD_GET, quota);
+    if (!quota->limited)
+        return true;
+    reply_header(reply, "ratelimit-limit", "%" PRIu64 ";w=%" PRIu64, quota->limit, quota->window_s);
+    reply_header(reply, "ratelimit-remaining", "%" PRIu64 ";w=%" PRIu64, quota->remaining,
+                 quota->window_s);
+    reply_header(reply, "docker-ratelimit-source", "%s", quota->source);
+    return admitted || request->method != METHOD_GET;
+}
+
+static int pulled_too_much(const struct pull_quota *quota, struct error *err)
+{
+    error_set(err, ERROR_TOOMANYREQUESTS,
+              "the limit of %" PRIu64 " pulls in %" PRIu64
+              " seconds is reached; see auth.pull_rate in the documentation of this registry",
+              quota->limit, quota->window_s);
+    err->retry_after_s =
+        quota->retry_after_s > UINT_MAX ? UINT_MAX : (unsigned)quota->retry_after_s;
+    return -1;
+}
+
 /* Consumes manifest. Spec: MGET-01, MGET-02, HDR-01 to HDR-03, CACHE-02. */
 static void answer(struct request *request, struct reply *reply,
                    const struct manifest_reference *reference, const struct manifest *manifest)
@@ -65,12 +95,17 @@ bool v2_manifest_peek(struct request *request, struct reply *reply)
 {
     struct manifest_reference reference;
     const struct manifest *manifest;
+    struct pull_quota quota;
     struct error ignored = {0};
 
     if (reference_parse(request->reference, &reference, &ignored) < 0 ||
         !storage_peek_manifest(request->services->storage, request->name, &reference,
                                request->may_push, &manifest))
         return false;
+    if (!pull_admit(request, reply, &quota)) {
+        storage_manifest_release(manifest);
+        return false; /* a worker says so */
+    }
     answer(request, reply, &reference, manifest);
     return true;
 }
@@ -80,12 +115,17 @@ int v2_manifest_get(struct request *request, struct reply *reply, struct error *
 {
     struct manifest_reference reference;
     const struct manifest *manifest;
+    struct pull_quota quota;
 
     assert_worker_thread();
     if (reference_parse(request->reference, &reference, err) < 0 ||
         storage_manifest_get(request->services->storage, request->name, &reference,
                              request->may_push, &manifest, err) < 0)
         return -1;
+    if (!pull_admit(request, reply, &quota)) {
+        storage_manifest_release(manifest);
+        return pulled_too_much(&quota, err);
+    }
     answer(request, reply, &reference, manifest);
     return 0;
 }

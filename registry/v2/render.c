@@ -6,6 +6,8 @@
 
 #include <string.h>
 
+#include "auth/auth.h"
+
 #define LINE_END "\r\n"
 
 static void append(struct reply *reply, struct slice line)
@@ -21,7 +23,8 @@ void render_json_head(struct reply *reply)
 void render_content_head(struct reply *reply, const struct request *request, struct slice digest,
                          bool immutable)
 {
-    bool known_caller = request_header(request, "authorization").at != NULL;
+    const struct identity *caller = request->caller;
+    bool is_private = caller != NULL && caller->kind != IDENTITY_OPEN;
 
     append(reply, SLICE("Docker-Content-Digest: "));
     append(reply, digest);
@@ -29,7 +32,7 @@ void render_content_head(struct reply *reply, const struct request *request, str
     append(reply, digest);
     if (!immutable)
         append(reply, SLICE("\"" LINE_END "Cache-Control: no-cache" LINE_END));
-    else if (known_caller)
+    else if (is_private)
         append(reply, SLICE("\"" LINE_END "Cache-Control: private, max-age=31536000" LINE_END));
     else
         append(reply, SLICE("\"" LINE_END "Cache-Control: max-age=31536000" LINE_END));

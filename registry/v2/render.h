@@ -12,7 +12,8 @@
 void render_json_head(struct reply *reply);
 
 /* Headers of stored content: Docker-Content-Digest, ETag, Cache-Control and the fence against
- * browsers. `immutable`: it was asked for by digest. Spec: HDR-01, HDR-02, CACHE-01. */
+ * browsers. `immutable`: it was asked for by digest; where rights are asked for, only the caller's
+ * own cache may keep it. Spec: HDR-01, HDR-02, CACHE-01. */
 void render_content_head(struct reply *reply, const struct request *request, struct slice digest,
                          bool immutable);
 /* True when an If-None-Match of the request names the tag. Spec: CACHE-02. */

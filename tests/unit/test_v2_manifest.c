@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "auth/auth.h"
 #include "registry/core/oci.h"
 #include "registry/v2/v2_internal.h"
 #include "storage/storage.h"
@@ -106,6 +107,21 @@ int storage_manifest_delete(struct storage *store, struct slice repository,
     return 0;
 }
 
+static struct pull_quota quota;
+
+/* Spec: TOK-66. */
+bool auth_pull_admit(struct auth *auth, const struct identity *identity, struct slice remote,
+                     const uint8_t *network, bool count, struct pull_quota *out)
+{
+    (void)auth, (void)identity, (void)remote;
+    assert_non_null(network);
+    bool admitted = !quota.limited || !count || quota.remaining > 0;
+    if (quota.limited && count && admitted)
+        quota.remaining--;
+    *out = quota;
+    return admitted;
+}
+
 /* --- one request --- */
 
 static struct config config;
@@ -127,6 +143,7 @@ static int set_up(void **state)
 {
     (void)state;
     memset(&fake, 0, sizeof(fake));
+    memset(&quota, 0, sizeof(quota));
     memset(&config, 0, sizeof(config));
     config.server_limits_descriptors = 10;
     config.delete_tags = config.delete_manifests = true;
@@ -168,6 +185,64 @@ static void test_memory_and_worker_give_the_same_answer(void **state)
         reply_drop(&worked.reply);
         assert_int_equal(fake.references, 0);
     }
+}
+
+#define LIMIT "ratelimit-limit: 2;w=21600\r\n"
+#define REMAINING(left) "ratelimit-remaining: " left ";w=21600\r\n"
+
+/* GET counts, HEAD does not. Spec: TOK-66, LIM-05. */
+static void test_pulls_are_limited_and_say_so(void **state)
+{
+    static const struct {
+        enum method method;
+        const char *reference;
+        bool known;
+        bool peeked;
+        int status;
+        const char *remaining;
+    } cases[] = {
+        {METHOD_HEAD, "t", false, true, 200, REMAINING("2")},
+        {METHOD_GET, "u", false, false, 404, NULL},
+        {METHOD_GET, "t", false, true, 200, REMAINING("1")},
+        {METHOD_GET, "t", true, true, 304, REMAINING("0")},
+        {METHOD_GET, "t", false, false, 429, REMAINING("0")},
+        {METHOD_HEAD, "t", false, true, 200, REMAINING("0")},
+        {METHOD_GET, "u", false, false, 404, NULL},
+    };
+
+    (void)state;
+    for (int worker = 0; worker < 2; worker++) {
+        quota = (struct pull_quota){.limited = true,
+                                    .limit = 2,
+                                    .remaining = 2,
+                                    .window_s = 21600,
+                                    .retry_after_s = 77,
+                                    .source = "192.0.2.7"};
+        for (size_t i = 0; i < LENGTH(cases); i++) {
+            struct exchange exchange;
+            push_init(&exchange, cases[i].method, cases[i].reference);
+            if (cases[i].known)
+                with_header(&exchange, "if-none-match", image_digest());
+            if (worker || !cases[i].peeked)
+                assert_int_equal(run(&exchange, v2_manifest_get), cases[i].status);
+            if (!worker)
+                assert_int_equal(v2_manifest_peek(&exchange.request, &exchange.reply),
+                                 cases[i].peeked);
+            if (cases[i].status == 429) {
+                assert_int_equal(exchange.err.code, ERROR_TOOMANYREQUESTS);
+                assert_int_equal(exchange.err.retry_after_s, 77);
+                assert_non_null(strstr(exchange.err.message, "2 pulls in 21600 seconds"));
+            }
+            assert_int_equal(head_has(&exchange, LIMIT), cases[i].remaining != NULL);
+            assert_int_equal(head_has(&exchange, "docker-ratelimit-source: 192.0.2.7\r\n"),
+                             cases[i].remaining != NULL);
+            if (cases[i].remaining != NULL)
+                assert_true(head_has(&exchange, cases[i].remaining));
+            reply_drop(&exchange.reply);
+        }
+        assert_int_equal(fake.references, 0);
+    }
+    assert_int_equal(fake.pulls, 2);
 }
 
 /* Spec: ROUTE-04, ROUTE-05, NAME-12. */
@@ -361,6 +436,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(test_memory_and_worker_give_the_same_answer, set_up),
+        cmocka_unit_test_setup(test_pulls_are_limited_and_say_so, set_up),
         cmocka_unit_test_setup(test_get_and_delete_refuse_what_is_no_reference, set_up),
         cmocka_unit_test_setup(test_delete_obeys_its_switches, set_up),
         cmocka_unit_test_setup(test_put_hands_over_what_the_document_names, set_up),

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "auth/auth.h"
 #include "tests/support/unit.h"
 
 #define EMPTY_SHA256 "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
@@ -40,15 +41,20 @@ static void test_render_upload_head_counts_inclusively(void **state)
 /* Spec: CACHE-01, HDR-01. */
 static void test_render_content_head_says_how_long_it_holds(void **state)
 {
-    struct header known = {SLICE("authorization"), SLICE("Basic x")};
-    struct request stranger = {0}, caller = {.headers = &known, .header_count = 1};
+    struct header header = {SLICE("authorization"), SLICE("Basic x")};
+    struct identity everybody = {.kind = IDENTITY_OPEN}, nobody = {.kind = IDENTITY_ANONYMOUS},
+                    account = {.kind = IDENTITY_ACCOUNT};
+    struct request open = {.headers = &header, .header_count = 1, .caller = &everybody},
+                   stranger = {.caller = &nobody}, caller = {.caller = &account};
     static const char fence[] = "Content-Security-Policy: sandbox; default-src 'none'\r\n";
     const struct {
         const struct request *request;
         bool immutable;
         const char *expected;
     } cases[] = {
-        {&stranger, true, "max-age=31536000"},
+        {&open, true, "max-age=31536000"},
+        {&open, false, "no-cache"},
+        {&stranger, true, "private, max-age=31536000"},
         {&caller, true, "private, max-age=31536000"},
         {&caller, false, "no-cache"},
         {&stranger, false, "no-cache"},
