@@ -153,6 +153,8 @@ void caller_refuse(struct exchange *exchange)
         challenge(exchange, &detail);
     if (exchange->management)
         reply_problem(&exchange->reply, &exchange->err, exchange->request.id);
+    else if (exchange->request.route != NULL && exchange->request.route->action == ACTION_TOKEN)
+        reply_error_oauth(&exchange->reply, &exchange->err);
     else
         reply_error_detail(&exchange->reply, &exchange->err, buffer_slice(&detail));
 }

@@ -248,6 +248,19 @@ static void retry_header(struct reply *reply, const struct error *err)
         reply_header(reply, "Retry-After", "%u", err->retry_after_s == 0 ? 1 : err->retry_after_s);
 }
 
+static void append_errors(struct buffer *text, const struct error *err, struct slice detail)
+{
+    buffer_append_text(text, "\"errors\":[{\"code\":");
+    buffer_append_json(text, slice_of(error_code_name(err->code)));
+    buffer_append_text(text, ",\"message\":");
+    buffer_append_json(text, slice_of(err->message));
+    if (detail.size > 0) {
+        buffer_append_text(text, ",\"detail\":");
+        buffer_append_slice(text, detail);
+    }
+    buffer_append_text(text, "}]}\n");
+}
+
 void reply_error_detail(struct reply *reply, const struct error *err, struct slice detail)
 {
     struct buffer text = BUFFER_NONE;
@@ -255,21 +268,42 @@ void reply_error_detail(struct reply *reply, const struct error *err, struct sli
     reply->status = err->status;
     reply_header(reply, "Content-Type", "application/json");
     retry_header(reply, err);
-    buffer_append_text(&text, "{\"errors\":[{\"code\":");
-    buffer_append_json(&text, slice_of(error_code_name(err->code)));
-    buffer_append_text(&text, ",\"message\":");
-    buffer_append_json(&text, slice_of(err->message));
-    if (detail.size > 0) {
-        buffer_append_text(&text, ",\"detail\":");
-        buffer_append_slice(&text, detail);
-    }
-    buffer_append_text(&text, "}]}\n");
+    buffer_append_text(&text, "{");
+    append_errors(&text, err, detail);
     reply_text(reply, &text);
 }
 
 void reply_error(struct reply *reply, const struct error *err)
 {
     reply_error_detail(reply, err, SLICE_NONE);
+}
+
+/* Spec: RFC 6749 section 5.2, and its registry of further words. */
+static const char *oauth_word(const struct error *err)
+{
+    if (err->status == 401)
+        return "invalid_grant";
+    if (err->status == 400 && err->code == ERROR_UNSUPPORTED)
+        return "unsupported_grant_type";
+    if (err->status == 429 || err->status == 503)
+        return "temporarily_unavailable";
+    return err->status >= 500 ? "server_error" : "invalid_request";
+}
+
+void reply_error_oauth(struct reply *reply, const struct error *err)
+{
+    struct buffer text = BUFFER_NONE;
+
+    reply->status = err->status;
+    reply_header(reply, "Content-Type", "application/json");
+    retry_header(reply, err);
+    buffer_append_text(&text, "{\"error\":");
+    buffer_append_json(&text, slice_of(oauth_word(err)));
+    buffer_append_text(&text, ",\"error_description\":");
+    buffer_append_json(&text, slice_of(err->message));
+    buffer_append_text(&text, ",");
+    append_errors(&text, err, SLICE_NONE);
+    reply_text(reply, &text);
 }
 
 void reply_problem(struct reply *reply, const struct error *err, const char *request_id)

@@ -129,6 +129,9 @@ void reply_part_add(struct reply *reply, struct slice bytes, uint64_t offset, ui
 void reply_error(struct reply *reply, const struct error *err);
 /* The same with `detail`, JSON already; SLICE_NONE or empty: without. Spec: TOK-07. */
 void reply_error_detail(struct reply *reply, const struct error *err, struct slice detail);
+/* The token endpoint's error body: what OAuth knows, beside the registry's. UNSUPPORTED with status
+ * 400 is a grant_type that is not known. Spec: TOK-26. */
+void reply_error_oauth(struct reply *reply, const struct error *err);
 /* The management API's error body, application/problem+json. Spec: RFC 9457. */
 void reply_problem(struct reply *reply, const struct error *err, const char *request_id);
 /* Whether a header line of that name, as we write it, was added. */

@@ -1,7 +1,8 @@
 /* token.c - the token endpoint, where clients change credentials for a token, and the key set that
  * verifies it.
  * Touches  auth: log-ins, tokens, refresh tokens, the published keys.
- * Never    decides what is granted, keeps a credential, tells a log of a form.
+ * Never    decides what is granted, keeps a credential, tells a log of a form. That nothing here is
+ *          cached (TOK-19) is http's care, for answers and refusals alike.
  *
  * In mode none there is nothing to sign in to: all three answer as paths that do not exist, so that
  * a client told to log in learns at once that this registry wants none (TOK-25).
@@ -84,13 +85,6 @@ static int wanted_read(const struct fields *fields, const char *offline, const c
 
 /* --- what is answered --- */
 
-/* Beside tokens and refusals alike. Spec: TOK-19; RFC 6749 section 5.1. */
-static void head(struct reply *reply)
-{
-    reply_header_slice(reply, "Cache-Control", SLICE("no-store"));
-    reply_header_slice(reply, "Pragma", SLICE("no-cache"));
-}
-
 static void member(struct buffer *out, const char *name, struct slice value)
 {
     buffer_append_text(out, out->size == 0 ? "{" : ",");
@@ -146,7 +140,6 @@ int v2_token_get(struct request *request, struct reply *reply, struct error *err
     assert_worker_thread();
     if (is_open(request))
         return not_here(err);
-    head(reply);
     if (wanted_read(&query, "offline_token", "true", &wanted, err) < 0 ||
         single(&query, "account", &account, err) < 0)
         return -1;
@@ -225,7 +218,7 @@ static int grant(const struct request *request, const struct fields *form,
     if (slice_equal_text(type, "refresh_token"))
         return grant_refresh(request, form, wish, given, err);
     error_set(err, ERROR_UNSUPPORTED, "grant_type is neither password nor refresh_token");
-    return error_set_status(err, 400); /* http/ calls it unsupported_grant_type (TOK-26) */
+    return error_set_status(err, 400); /* reply_error_oauth knows it by that */
 }
 
 int v2_token_post(struct request *request, struct reply *reply, struct error *err)
@@ -237,7 +230,6 @@ int v2_token_post(struct request *request, struct reply *reply, struct error *er
     assert_worker_thread();
     if (is_open(request))
         return not_here(err);
-    head(reply);
     if (form_parse(request, &form, err) < 0)
         return -1;
     const struct fields fields = {form.fields, form.count};

@@ -1,6 +1,7 @@
 /* test_message.c - look-ups in a request, building replies, the grammars of headers. */
 #include "registry/http/message.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "tests/support/unit.h"
@@ -95,6 +96,43 @@ static void test_reply_error_is_json_and_keeps_headers(void **state)
         reply.parts[0].bytes, "{\"errors\":[{\"code\":\"UNAVAILABLE\",\"message\":\"later\"}]}\n"));
     assert_non_null(memmem(reply.head.at, reply.head.size, "Retry-After: 1\r\n", 16));
     reply_drop(&reply);
+}
+
+/* Spec: TOK-26. */
+static void test_reply_error_oauth_speaks_both_languages(void **state)
+{
+    static const struct {
+        enum error_code code;
+        int status; /* 0: the code's own */
+        const char *word, *name;
+    } cases[] = {
+        {ERROR_UNAUTHORIZED, 0, "invalid_grant", "UNAUTHORIZED"},
+        {ERROR_BAD_REQUEST, 0, "invalid_request", "UNSUPPORTED"},
+        {ERROR_UNSUPPORTED, 400, "unsupported_grant_type", "UNSUPPORTED"},
+        {ERROR_UNSUPPORTED, 0, "invalid_request", "UNSUPPORTED"},
+        {ERROR_TOOMANYREQUESTS, 0, "temporarily_unavailable", "TOOMANYREQUESTS"},
+        {ERROR_UNAVAILABLE, 0, "temporarily_unavailable", "UNAVAILABLE"},
+        {ERROR_INTERNAL, 0, "server_error", "UNKNOWN"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < LENGTH(cases); i++) {
+        char expected[200];
+        struct reply reply;
+        struct error err = {0};
+        reply_init(&reply);
+        error_set(&err, cases[i].code, "no");
+        if (cases[i].status != 0)
+            error_set_status(&err, cases[i].status);
+        reply_error_oauth(&reply, &err);
+        snprintf(expected, sizeof(expected),
+                 "{\"error\":\"%s\",\"error_description\":\"no\","
+                 "\"errors\":[{\"code\":\"%s\",\"message\":\"no\"}]}\n",
+                 cases[i].word, cases[i].name);
+        assert_true(slice_equal_text(reply.parts[0].bytes, expected));
+        assert_int_equal(reply.status, err.status);
+        reply_drop(&reply);
+    }
 }
 
 /* The table of BLOB-04, for 1000 bytes. */
@@ -295,6 +333,7 @@ int main(void)
         cmocka_unit_test(test_reply_release_is_called_once),
         cmocka_unit_test(test_reply_header_cannot_be_split),
         cmocka_unit_test(test_reply_error_is_json_and_keeps_headers),
+        cmocka_unit_test(test_reply_error_oauth_speaks_both_languages),
         cmocka_unit_test(test_range_parse_follows_the_table),
         cmocka_unit_test(test_range_parse_caps_the_count),
         cmocka_unit_test(test_content_range_parse),
