@@ -18,7 +18,9 @@ enum scope_type { SCOPE_REPOSITORY, SCOPE_CATALOG };
 
 struct scope {
     enum scope_type type;
-    struct slice name; /* borrowed from the text; valid by NAME-01, "catalog" for SCOPE_CATALOG */
+    /* borrowed from the text: valid by NAME-01, perhaps behind "host:port/", which no repository of
+     * ours has; "catalog" for SCOPE_CATALOG */
+    struct slice name;
     unsigned actions;
 };
 
@@ -34,5 +36,6 @@ void scopes_drop(struct scopes *scopes);
 /* "pull,push" in this order; "*" last. */
 void scope_actions_print(unsigned actions, struct buffer *out);
 unsigned scope_actions_parse(struct slice text); /* unknown ones are dropped */
+unsigned scope_action_parse(struct slice name);  /* one; 0: unknown */
 
 #endif
