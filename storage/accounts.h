@@ -222,7 +222,7 @@ struct token {
     char *account; /* its name */
     char *hint;    /* its first and last characters, to be recognised by */
     char *label;
-    char *scopes; /* "" for all, else "repository:team/*:pull,push api", see auth/auth.h */
+    char *scopes; /* "" for all, else "repository:PATTERN:pull,push api", see auth/auth.h */
     char *service;
     int64_t created_at, expires_at, rotated_at, last_used_at;
     char *last_used_from; /* NULL: never used */

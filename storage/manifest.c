@@ -113,10 +113,11 @@ int storage_tag_list(struct storage *store, struct slice repository, struct slic
     return meta_tag_list(store->meta, repository, last, limit, out, err);
 }
 
-int storage_repository_list(struct storage *store, struct slice last, size_t limit,
-                            struct page *out, struct error *err)
+int storage_repository_list(struct storage *store, struct slice last,
+                            const struct repository_filter *filter, size_t limit, struct page *out,
+                            struct error *err)
 {
-    return meta_repository_list(store->meta, last, limit, out, err);
+    return meta_repository_list(store->meta, last, filter, limit, out, err);
 }
 
 int storage_referrer_list(struct storage *store, struct slice repository,

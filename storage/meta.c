@@ -8,7 +8,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { US_PER_S = 1000000 };
+enum { US_PER_S = 1000000, TOUCH_US = 60 * US_PER_S };
 
 int64_t meta_now(void)
 {
@@ -107,6 +107,95 @@ int meta_write_loosely(struct meta *meta, db_run *run, void *arg, enum db_priori
     const struct db_work work = {.run = run, .arg = arg, .priority = priority, .may_be_lost = true};
 
     return db_write(meta->db, &work, err);
+}
+
+static void tell(void *arg)
+{
+    const struct meta_told *told = arg;
+
+    if (told->changed && told->after != NULL)
+        told->after->run(told->after->arg);
+}
+
+int meta_write_told(struct meta *meta, db_run *run, struct meta_told *told, struct error *err)
+{
+    return meta_write_after(meta, run, told, tell, err);
+}
+
+/* --- values --- */
+
+void meta_bind_time(struct db_query *query, int64_t time)
+{
+    if (time == 0)
+        db_bind_null(query);
+    else
+        db_bind_i64(query, time);
+}
+
+struct slice meta_or_empty(struct slice text)
+{
+    return text.at == NULL ? SLICE("") : text;
+}
+
+char *meta_text(const struct db_query *query, int column)
+{
+    return memory_text(db_column_slice(query, column));
+}
+
+char *meta_text_or_null(const struct db_query *query, int column)
+{
+    return db_column_is_null(query, column) ? NULL : meta_text(query, column);
+}
+
+int64_t meta_one_more(size_t limit)
+{
+    return limit >= INT64_MAX ? INT64_MAX : (int64_t)limit + 1;
+}
+
+/* Names are lower case, and whether LIKE looks at the case depends on the database. */
+void meta_search(struct buffer *out, struct slice search)
+{
+    buffer_append_text(out, "%");
+    for (size_t i = 0; i < search.size; i++) {
+        char c = search.at[i];
+        if (c >= 'A' && c <= 'Z')
+            c = (char)(c - 'A' + 'a');
+        if (c == '%' || c == '_' || c == '!')
+            buffer_append_text(out, "!");
+        buffer_append(out, &c, 1);
+    }
+    if (search.size > 0)
+        buffer_append_text(out, "%");
+}
+
+int meta_number(struct db_query *query, int64_t *out, struct error *err)
+{
+    if (db_step(query, err) != 1)
+        return -1;
+    *out = db_column_i64(query, 0);
+    return db_finish(query, err);
+}
+
+void *meta_grow(void *items, size_t count, size_t *capacity, size_t item_size)
+{
+    if (count < *capacity)
+        return items;
+    *capacity = *capacity == 0 ? 16 : *capacity * 2;
+    return memory_resize(items, *capacity * item_size);
+}
+
+bool meta_touched_lately(int64_t at)
+{
+    int64_t now = meta_now();
+
+    return at <= now && at > now - TOUCH_US;
+}
+
+int meta_version_check(int64_t version, int64_t wanted, struct error *err)
+{
+    if (wanted == 0 || wanted == version)
+        return 0;
+    return error_set(err, ERROR_PRECONDITION, "it was changed meanwhile");
 }
 
 /* --- repositories --- */

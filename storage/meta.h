@@ -66,8 +66,12 @@ struct meta_upload {
  * lost by a power cut: then the session is gone, and a file without a row may be left, at most of
  * a second's bytes, for the scrub of orphans. */
 int meta_upload_start(struct meta *meta, struct slice repository, const char *id,
-                      const char *locator, enum digest_algorithm algorithm,
+                      const char *locator, enum digest_algorithm algorithm, struct slice owner,
                       struct error *err) MUST_CHECK;
+/* BLOB_UPLOAD_UNKNOWN */
+struct upload_owner;
+int meta_upload_owner(struct meta *meta, struct slice repository, struct slice id,
+                      struct upload_owner *out, struct error *err) MUST_CHECK;
 /* BLOB_UPLOAD_UNKNOWN  no such session in this repository, also when it is finished or expired */
 int meta_upload_find(struct meta *meta, struct slice repository, struct slice id,
                      struct meta_upload *out, struct error *err) MUST_CHECK;
@@ -160,11 +164,13 @@ int meta_manifest_delete(struct meta *meta, struct slice repository,
                          const struct manifest_reference *reference, const struct meta_after *after,
                          struct error *err) MUST_CHECK;
 
-/* --- lists: meta_list.c; as the functions of storage.h --- */
+/* --- lists: meta_list.c, repositories in meta_repository.c; as the functions of storage.h --- */
 
 int meta_tag_list(struct meta *meta, struct slice repository, struct slice last, size_t limit,
                   struct page *out, struct error *err) MUST_CHECK;
-int meta_repository_list(struct meta *meta, struct slice last, size_t limit, struct page *out,
+struct repository_filter;
+int meta_repository_list(struct meta *meta, struct slice last,
+                         const struct repository_filter *filter, size_t limit, struct page *out,
                          struct error *err) MUST_CHECK;
 int meta_referrer_list(struct meta *meta, struct slice repository, const struct digest *subject,
                        struct slice artifact_type, uint64_t cursor, uint64_t size_max,

@@ -27,6 +27,43 @@ int meta_write_after(struct meta *meta, db_run *run, void *arg, void (*after_com
 int meta_write_loosely(struct meta *meta, db_run *run, void *arg, enum db_priority priority,
                        struct error *err) MUST_CHECK;
 
+/* First member of what a run gets that may change what others remember: when it sets `changed`,
+ * `after` runs after COMMIT. */
+struct meta_told {
+    const struct meta_after *after;
+    bool changed;
+};
+int meta_write_told(struct meta *meta, db_run *run, struct meta_told *told,
+                    struct error *err) MUST_CHECK;
+
+/* 0 is NULL. */
+void meta_bind_time(struct db_query *query, int64_t time);
+struct slice meta_or_empty(struct slice text);                     /* SLICE_NONE is "" */
+char *meta_text(const struct db_query *query, int column);         /* a copy; free() */
+char *meta_text_or_null(const struct db_query *query, int column); /* NULL stays NULL */
+/* A row more than asked for tells that there are more. */
+int64_t meta_one_more(size_t limit);
+/* For LIKE ... ESCAPE '!': names with `search` in them; all for SLICE_NONE. */
+void meta_search(struct buffer *out, struct slice search);
+/* The first column of the only row. */
+int meta_number(struct db_query *query, int64_t *out, struct error *err);
+/* PRECONDITION  the row has another version. wanted 0: any. */
+int meta_version_check(int64_t version, int64_t wanted, struct error *err);
+
+/* An array that has room for one more item. */
+void *meta_grow(void *items, size_t count, size_t *capacity, size_t item_size);
+/* Within the last minute: no need to write it again. */
+bool meta_touched_lately(int64_t at);
+
+/* By name, or by id when that is SLICE_NONE; what *out held is freed. NOT_FOUND. meta_account.c */
+struct account;
+int meta_account_read(struct db_tx *tx, struct slice name, int64_t id, struct account *out,
+                      struct error *err);
+
+/* Written in the transaction of what it tells of. NULL: nothing. meta_audit.c */
+struct audit_event;
+int meta_audit_add(struct db_tx *tx, const struct audit_event *event, struct error *err);
+
 /* id 0: there is none. */
 int meta_repository_find(struct db_tx *tx, struct slice name, int64_t *id, struct error *err);
 int meta_repository_create(struct db_tx *tx, struct slice name, int64_t *id, struct error *err);

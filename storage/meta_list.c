@@ -124,9 +124,11 @@ int meta_tag_list(struct meta *meta, struct slice repository, struct slice last,
     return list_run(meta, tag_list, &list, err);
 }
 
-int meta_repository_list(struct meta *meta, struct slice last, size_t limit, struct page *out,
+int meta_repository_list(struct meta *meta, struct slice last,
+                         const struct repository_filter *filter, size_t limit, struct page *out,
                          struct error *err)
 {
+    (void)filter;
     struct list list = {.last = last, .limit = limit, .page = out};
 
     return list_run(meta, repository_list, &list, err);

@@ -18,8 +18,9 @@
             ".previous\n")
 
 SCHEMA_FILE(0001);
+SCHEMA_FILE(0002);
 
-static const char *const schema_files[] = {schema_0001};
+static const char *const schema_files[] = {schema_0001, schema_0002};
 
 enum { SCHEMA_NEWEST = sizeof(schema_files) / sizeof(schema_files[0]) };
 

@@ -4,6 +4,7 @@
  *
  * Whoever ends a session deletes its row first and goes on only with what that returned: of two
  * that end it, one sees no row. */
+#include "storage/accounts.h"
 #include "storage/meta_internal.h"
 
 #include <string.h>
@@ -18,8 +19,8 @@ static int unknown(struct error *err)
 /* --- P1 --- */
 
 static const char SQL_UPLOAD_ADD[] =
-    "INSERT INTO uploads(id, repo_id, locator, algorithm, started_at, expires_at)"
-    "     VALUES ($1, $2, $3, $4, $5, $6)";
+    "INSERT INTO uploads(id, repo_id, locator, algorithm, started_at, expires_at, owner)"
+    "     VALUES ($1, $2, $3, $4, $5, $6, $7)";
 
 struct start {
     const struct meta *meta;
@@ -27,6 +28,7 @@ struct start {
     const char *id;
     const char *locator;
     enum digest_algorithm algorithm;
+    struct slice owner;
 };
 
 static int start(struct db_tx *tx, void *arg, struct error *err)
@@ -44,14 +46,17 @@ static int start(struct db_tx *tx, void *arg, struct error *err)
     db_bind_i64(&query, start->algorithm);
     db_bind_i64(&query, now);
     db_bind_i64(&query, now + start->meta->upload_ttl_us);
+    db_bind_text(&query, start->owner);
     return db_finish(&query, err);
 }
 
 int meta_upload_start(struct meta *meta, struct slice repository, const char *id,
-                      const char *locator, enum digest_algorithm algorithm, struct error *err)
+                      const char *locator, enum digest_algorithm algorithm, struct slice owner,
+                      struct error *err)
 {
-    struct start with = {meta, repository, id, locator, algorithm};
+    struct start with = {meta, repository, id, locator, algorithm, owner};
 
+    assert(owner.size <= UPLOAD_OWNER_MAX);
     return meta_write_loosely(meta, start, &with, DB_FOREGROUND, err);
 }
 
@@ -119,6 +124,45 @@ int meta_upload_find(struct meta *meta, struct slice repository, struct slice id
 
     return db_read(meta->db, find_upload, &find, err);
 }
+
+/* --- who opened it --- */
+
+static const char SQL_UPLOAD_OWNER[] = "SELECT coalesce(u.owner, ''), u.started_at"
+                                       "  FROM uploads u"
+                                       "  JOIN repositories r ON r.id = u.repo_id"
+                                       " WHERE u.id = $1 AND r.name = $2";
+
+struct owner {
+    struct slice repository;
+    struct slice id;
+    struct upload_owner *out;
+};
+
+static int find_owner(struct db_tx *tx, void *arg, struct error *err)
+{
+    const struct owner *with = arg;
+    OWNED(db_query_end) struct db_query query = db_query(tx, SQL_UPLOAD_OWNER);
+
+    db_bind_text(&query, with->id);
+    db_bind_text(&query, with->repository);
+    int row = db_step(&query, err);
+    if (row <= 0)
+        return row < 0 ? -1 : unknown(err);
+    if (!slice_to_text(db_column_slice(&query, 0), with->out->owner, sizeof(with->out->owner)))
+        return error_set(err, ERROR_INTERNAL, "internal error");
+    with->out->started_at = db_column_i64(&query, 1);
+    return 0;
+}
+
+int meta_upload_owner(struct meta *meta, struct slice repository, struct slice id,
+                      struct upload_owner *out, struct error *err)
+{
+    struct owner with = {repository, id, out};
+
+    return db_read(meta->db, find_owner, &with, err);
+}
+
+/* --- walking --- */
 
 static int find_next(struct db_tx *tx, void *arg, struct error *err)
 {

@@ -118,6 +118,15 @@ static void forget_reads(void *cache)
     cache_invalidate_all(cache);
 }
 
+/* What was read may be undone, and what failed may turn out to have happened. */
+static void recovered(void *arg)
+{
+    struct storage *store = arg;
+
+    cache_invalidate_all(store->cache);
+    accounts_changed(store);
+}
+
 static int storage_build(struct storage *store, struct error *err) ON(worker_thread)
 {
     const struct storage_options *options = &store->options;
@@ -126,7 +135,7 @@ static int storage_build(struct storage *store, struct error *err) ON(worker_thr
         blob_store_open_fs(&store->blobs, options->root, err) < 0)
         return -1;
     store->cache = cache_open(options->cache_size_bytes);
-    if (meta_open(&store->meta, options, (struct meta_after){forget_reads, store->cache}, err) < 0)
+    if (meta_open(&store->meta, options, (struct meta_after){recovered, store}, err) < 0)
         return -1;
     store->uploads = upload_table_open(store);
     if (recover(store, err) < 0)

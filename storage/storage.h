@@ -27,6 +27,9 @@ struct storage_options {
     uint64_t blob_size_max;     /* bytes; above: 413 SIZE_INVALID; 0 = no limit */
     uint64_t sweep_interval_ms; /* how often expired uploads and due trash are looked for */
     uint64_t pull_flush_ms;     /* how often pull counters are written */
+    uint64_t session_idle_s;    /* browsers' sessions unused for longer are swept; 0: kept */
+    uint64_t session_max_s;     /* and those that are older; 0: kept */
+    uint64_t audit_retention_s; /* older rows of the audit are swept; 0: kept */
     int readers;                /* database connections that read; 0: 8 */
     const char *boot_id_path;   /* changes with every boot; NULL: the kernel's */
     bool accept_missing;        /* MPUT-17: manifests may name what is not here */
@@ -88,10 +91,11 @@ struct upload_status {
     struct digest digest;
 };
 
-/* P1. id gets OCI_UPLOAD_ID_SIZE + 1 bytes. Creates the repository when there is none (UPL-02). */
+/* P1. id gets OCI_UPLOAD_ID_SIZE + 1 bytes. Creates the repository when there is none (UPL-02).
+ * owner: for upload_owner_find (TOK-55), at most UPLOAD_OWNER_MAX bytes; SLICE_NONE: nobody. */
 int storage_upload_start(struct storage *store, struct slice repository,
-                         enum digest_algorithm algorithm, char *id, struct error *err) MUST_CHECK
-    ON(worker_thread);
+                         enum digest_algorithm algorithm, struct slice owner, char *id,
+                         struct error *err) MUST_CHECK ON(worker_thread);
 /* BLOB_UPLOAD_UNKNOWN  no such session in this repository */
 int storage_upload_status(struct storage *store, struct slice repository, struct slice id,
                           struct upload_status *out, struct error *err) MUST_CHECK
@@ -208,9 +212,12 @@ void page_drop(struct page *page);
 int storage_tag_list(struct storage *store, struct slice repository, struct slice last,
                      size_t limit, struct page *out, struct error *err) MUST_CHECK
     ON(worker_thread);
-/* Repositories that have or had a manifest. Spec: CAT-01, CAT-03. */
-int storage_repository_list(struct storage *store, struct slice last, size_t limit,
-                            struct page *out, struct error *err) MUST_CHECK ON(worker_thread);
+/* Repositories that have or had a manifest, of those the filter shows (NULL: all). The cost follows
+ * what is shown and how many patterns there are. Spec: CAT-01 to CAT-03. */
+struct repository_filter; /* accounts.h */
+int storage_repository_list(struct storage *store, struct slice last,
+                            const struct repository_filter *filter, size_t limit, struct page *out,
+                            struct error *err) MUST_CHECK ON(worker_thread);
 
 /* --- referrers: end-12 --- */
 

@@ -4,17 +4,20 @@
 #ifndef SLIPWAY_STORAGE_INTERNAL_H
 #define SLIPWAY_STORAGE_INTERNAL_H
 
+#include <stdatomic.h>
+
 #include "storage/cache.h"
 #include "storage/driver.h"
 #include "storage/storage.h"
 
 struct meta;
+struct notes;
 struct pulls;
 struct sweep;
 struct upload_table;
 
-/* Built by storage_open; the members are set once and never change, so no lock. What each points to
- * names its own lock. */
+/* Built by storage_open; the members but the generation are set once and never change, so no lock.
+ * What each points to names its own lock. */
 struct storage {
     struct storage_options options; /* texts are copies */
     int lock_fd;                    /* <root>/lock, exclusively locked */
@@ -22,9 +25,14 @@ struct storage {
     struct meta *meta;
     struct cache *cache;
     struct pulls *pulls;
+    struct notes *notes;
+    _Atomic uint64_t generation; /* accounts.h (2) */
     struct upload_table *uploads;
     struct sweep *sweep;
 };
+
+/* accounts.c: the generation grows. As the run of a meta_after. */
+void accounts_changed(void *store);
 
 /* session.c: the upload sessions in memory. Close before the database, when every claim was given
  * back: what they received is synced and recorded. Accepts NULL. */

@@ -60,8 +60,8 @@ int v2_catalog_get(struct request *request, struct reply *reply, struct error *e
 
     assert_worker_thread();
     if (paging_parse(request, CATALOG_DEFAULT, CATALOG_MAX, &paging, err) < 0 ||
-        storage_repository_list(request->services->storage, paging.last, paging.limit, &page, err) <
-            0)
+        storage_repository_list(request->services->storage, paging.last, NULL, paging.limit, &page,
+                                err) < 0)
         return -1;
     buffer_append_text(&body, "{\"repositories\":");
     render_names(&body, &page);

@@ -39,7 +39,8 @@ static int session_start(struct request *request, struct reply *reply, struct er
     enum digest_algorithm algorithm;
 
     if (algorithm_wanted(request, &algorithm, err) < 0 ||
-        storage_upload_start(request->services->storage, request->name, algorithm, id, err) < 0)
+        storage_upload_start(request->services->storage, request->name, algorithm, SLICE_NONE, id,
+                             err) < 0)
         return -1;
     reply->status = 202;
     render_upload_head(reply, request->name, slice_of(id), 0);
@@ -142,8 +143,8 @@ static int single_open(struct request *request, void **stream, struct error *err
 
     if (digest_wanted(request, &body->claimed, err) < 0 ||
         algorithm_wanted(request, &ignored, err) < 0 || limit_check(request, 0, err) < 0 ||
-        storage_upload_start(body->store, body->repository, body->claimed.algorithm, body->id,
-                             err) < 0)
+        storage_upload_start(body->store, body->repository, body->claimed.algorithm, SLICE_NONE,
+                             body->id, err) < 0)
         return -1;
     body->hidden = true;
     if (storage_upload_claim(body->store, body->repository, slice_of(body->id), &body->upload,

@@ -17,6 +17,8 @@ CREATE TABLE accounts(
     last_login_at BIGINT,
     version BIGINT NOT NULL DEFAULT 1
 ) @STRICT;
+CREATE INDEX accounts_kind ON accounts(kind, name);
+CREATE INDEX accounts_admins ON accounts(role) WHERE role = 1;
 
 -- Secrets an account shows instead of a password; only their SHA-256 is here. kind: 1 personal,
 -- 2 refresh. scopes: what it is narrowed to, "" for all its account may. Refresh tokens that came
@@ -56,6 +58,7 @@ CREATE TABLE sessions(
 ) @STRICT;
 CREATE INDEX sessions_account ON sessions(account_id, id);
 CREATE INDEX sessions_used ON sessions(used_at);
+CREATE INDEX sessions_created ON sessions(created_at);
 
 -- pattern: a repository's name, "prefix/*" for all below, "*" for all. actions: bits of
 -- storage/accounts.h.
@@ -68,7 +71,7 @@ CREATE TABLE grants(
     version BIGINT NOT NULL DEFAULT 1,
     UNIQUE(account_id, pattern)
 ) @STRICT;
-CREATE INDEX grants_pattern ON grants(pattern, account_id);
+CREATE INDEX grants_pattern ON grants(pattern, id);
 
 ALTER TABLE repositories ADD COLUMN public BIGINT NOT NULL DEFAULT 0;
 ALTER TABLE repositories ADD COLUMN description TEXT NOT NULL DEFAULT '';

@@ -142,7 +142,8 @@ static inline struct digest blob_row(struct fixture *fixture, struct slice repos
 
     oci_upload_id_new(id);
     locator_new(locator);
-    OK(meta_upload_start(fixture->meta, repository, id, locator, DIGEST_SHA256, &fixture->err));
+    OK(meta_upload_start(fixture->meta, repository, id, locator, DIGEST_SHA256, SLICE_NONE,
+                         &fixture->err));
     OK(meta_upload_finish(fixture->meta, repository, slice_of(id), &blob, NULL, &fixture->err));
     return blob.digest;
 }

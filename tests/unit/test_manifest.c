@@ -588,13 +588,13 @@ static void test_manifest_catalogue_lists_what_had_a_manifest(void **state)
     OK(push_run(fixture, SLICE("a/b"), &push));
     OK(push_run(fixture, REPOSITORY, &push));
     OK(delete (fixture, by_digest("one")));
-    OK(storage_repository_list(fixture->store, SLICE_NONE, 2, &page, &fixture->err));
+    OK(storage_repository_list(fixture->store, SLICE_NONE, NULL, 2, &page, &fixture->err));
     assert_int_equal(page.count, 2);
     assert_string_equal(page.names[0], "a/b");
     assert_string_equal(page.names[1], "b");
     assert_true(page.more);
     page_drop(&page);
-    OK(storage_repository_list(fixture->store, SLICE("b"), 2, &page, &fixture->err));
+    OK(storage_repository_list(fixture->store, SLICE("b"), NULL, 2, &page, &fixture->err));
     assert_int_equal(page.count, 1);
     assert_string_equal(page.names[0], "team/app");
     assert_false(page.more);

@@ -27,7 +27,7 @@ static struct session start(struct fixture *fixture)
     oci_upload_id_new(session.id);
     locator_new(session.locator);
     OK(meta_upload_start(fixture->meta, REPOSITORY, session.id, session.locator, DIGEST_SHA256,
-                         &fixture->err));
+                         SLICE_NONE, &fixture->err));
     return session;
 }
 

@@ -90,8 +90,9 @@ static void start(struct bench *bench)
 {
     struct error err = {0};
 
-    assert_int_equal(storage_upload_start(bench->store, REPOSITORY, DIGEST_SHA256, bench->id, &err),
-                     0);
+    assert_int_equal(
+        storage_upload_start(bench->store, REPOSITORY, DIGEST_SHA256, SLICE_NONE, bench->id, &err),
+        0);
 }
 
 static struct upload *claim(struct bench *bench)

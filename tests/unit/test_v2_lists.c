@@ -52,10 +52,11 @@ int storage_tag_list(struct storage *store, struct slice repository, struct slic
     return 0;
 }
 
-int storage_repository_list(struct storage *store, struct slice last, size_t limit,
-                            struct page *out, struct error *err)
+int storage_repository_list(struct storage *store, struct slice last,
+                            const struct repository_filter *filter, size_t limit, struct page *out,
+                            struct error *err)
 {
-    (void)store, (void)err;
+    (void)store, (void)filter, (void)err;
     fake.last = last;
     page_fill(limit, out);
     return 0;

@@ -43,9 +43,10 @@ static int session_check(struct slice repository, struct slice id, struct error 
 }
 
 int storage_upload_start(struct storage *store, struct slice repository,
-                         enum digest_algorithm algorithm, char *id, struct error *err)
+                         enum digest_algorithm algorithm, struct slice owner, char *id,
+                         struct error *err)
 {
-    (void)store, (void)repository, (void)err;
+    (void)store, (void)repository, (void)owner, (void)err;
     fake.open = true;
     fake.offset = 0;
     fake.algorithm = algorithm;
