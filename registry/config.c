@@ -336,6 +336,13 @@ void config_drop(struct config *config)
     *config = (struct config){0};
 }
 
+void config_differences(const struct config *a, const struct config *b, struct buffer *out)
+{
+    for (size_t i = 0; i < config_setting_count; i++)
+        if (strcmp(a->sources[i].shown, b->sources[i].shown) != 0)
+            buffer_print(out, "%s%s", out->size > 0 ? "," : "", config_settings[i].key);
+}
+
 /* --- show --- */
 
 /* Opens the sections of key that the one before it was not in. */

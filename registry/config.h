@@ -136,6 +136,12 @@ enum config_notes {
 /* The settings as a YAML file that config_load accepts. */
 void config_show(const struct config *config, enum config_notes notes, struct buffer *out);
 
+/* Keys of the settings that are not the same in both, with commas between them. */
+void config_differences(const struct config *a, const struct config *b, struct buffer *out);
+
+/* "unix:/path" of the admin socket; false when there is none. */
+bool config_admin_address(const struct config *config, struct buffer *out);
+
 /* An entry of server.listen. */
 struct config_listener {
     char address[200]; /* "host:port", "[v6]:port", "unix:/path" */

@@ -3,7 +3,7 @@
  * Never    reads a file, or looks whether one is there. */
 #include <arpa/inet.h>
 #include <string.h>
-#include <strings.h>
+#include <sys/un.h>
 
 #include "registry/config_internal.h"
 
@@ -68,6 +68,20 @@ int config_listener_parse(const struct config *config, const char *entry,
         return error_set(err, ERROR_BAD_REQUEST, "an address is longer than %zu bytes",
                          sizeof(out->address) - 1);
     return 0;
+}
+
+bool config_admin_address(const struct config *config, struct buffer *out)
+{
+    const char *path = config->server_admin_socket;
+
+    if (strcmp(path, "off") == 0)
+        return false;
+    buffer_append_text(out, "unix:");
+    if (path[0] == 0)
+        buffer_print(out, "%s/admin.sock", config->storage_root);
+    else
+        buffer_append_text(out, path);
+    return true;
 }
 
 /* --- messages --- */
@@ -237,6 +251,21 @@ static void check_proxies(const struct question *question)
                    entries->items[i]);
 }
 
+static void check_admin_socket(const struct question *question)
+{
+    OWNED(buffer_drop) struct buffer address = BUFFER_NONE;
+    const char *path = question->config->server_admin_socket;
+    const size_t most = sizeof(((struct sockaddr_un *)NULL)->sun_path) - 1;
+
+    if (path[0] != 0 && path[0] != '/' && strcmp(path, "off") != 0)
+        refuse(question, "server.admin_socket", "must be a path from the root, empty, or off");
+    else if (config_admin_address(question->config, &address) &&
+             address.size - strlen("unix:") > most)
+        refuse(question, "server.admin_socket",
+               "the path %.*s is longer than %zu bytes; name a shorter one, or off",
+               SLICE_ARG(slice_from(buffer_slice(&address), strlen("unix:"))), most);
+}
+
 /* --- the whole --- */
 
 /* One makes no sense without the other. */
@@ -268,4 +297,5 @@ void config_check(const struct config *config, struct config_report *report)
     check_names(&question);
     check_proxies(&question);
     check_listeners(&question);
+    check_admin_socket(&question);
 }

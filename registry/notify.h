@@ -6,5 +6,7 @@
 
 /* state: "READY=1", "STOPPING=1"; several lines may be given at once. */
 void notify_manager(const char *state);
+/* "RELOADING=1", with the time as the manager wants it; ends with notify_manager("READY=1"). */
+void notify_reloading(void);
 
 #endif

@@ -84,6 +84,9 @@ extern const struct cli_option cli_settings[]; /* --config, --set */
 /* Lists warnings and mistakes on standard error. False when there are mistakes. config is to be
  * dropped either way. */
 bool cli_config_load(const struct cli_call *call, struct config *config);
+/* The same into a report. */
+bool cli_config_read(const struct cli_call *call, struct config *config,
+                     struct config_report *report);
 
 /* --- the tables, one a noun --- */
 

@@ -11,26 +11,35 @@ const struct cli_option cli_settings[] = {
     {0},
 };
 
-static bool load(const struct config_inputs *inputs, struct config *config)
+bool cli_config_read(const struct cli_call *call, struct config *config,
+                     struct config_report *report)
+{
+    OWNED(memory_drop) const char **assignments = NULL;
+    size_t count = cli_values(call, "--set", &assignments);
+
+    return config_load(config,
+                       &(struct config_inputs){.file = cli_value(call, "--config"),
+                                               .assignments = assignments,
+                                               .assignment_count = count,
+                                               .environment = call->environment},
+                       report);
+}
+
+bool cli_config_load(const struct cli_call *call, struct config *config)
 {
     OWNED(config_report_drop) struct config_report report = {BUFFER_NONE, BUFFER_NONE};
-    bool fine = config_load(config, inputs, &report);
+    bool fine = cli_config_read(call, config, &report);
 
     fprintf(stderr, "%.*s", SLICE_ARG(buffer_slice(&report.warnings)));
     fprintf(stderr, "%.*s", SLICE_ARG(buffer_slice(&report.errors)));
     return fine;
 }
 
-bool cli_config_load(const struct cli_call *call, struct config *config)
+static bool load_defaults(struct config *config)
 {
-    OWNED(memory_drop) const char **assignments = NULL;
-    size_t count = cli_values(call, "--set", &assignments);
+    OWNED(config_report_drop) struct config_report report = {BUFFER_NONE, BUFFER_NONE};
 
-    return load(&(struct config_inputs){.file = cli_value(call, "--config"),
-                                        .assignments = assignments,
-                                        .assignment_count = count,
-                                        .environment = call->environment},
-                config);
+    return config_load(config, &(struct config_inputs){.file = "/dev/null"}, &report);
 }
 
 static int show(const struct cli_call *call)
@@ -41,8 +50,7 @@ static int show(const struct cli_call *call)
 
     if (defaults && origin)
         return cli_usage(call, "--defaults and --origin exclude each other");
-    if (defaults ? !load(&(struct config_inputs){.file = "/dev/null"}, &config)
-                 : !cli_config_load(call, &config))
+    if (defaults ? !load_defaults(&config) : !cli_config_load(call, &config))
         return CLI_FAILED;
     config_show(&config,
                 defaults ? CONFIG_NOTES_TEXT

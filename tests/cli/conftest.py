@@ -8,6 +8,7 @@ import pathlib
 import re
 import signal
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -15,6 +16,7 @@ import urllib.request
 import pytest
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(TOP / "tests"))
 PROGRAM = os.environ.get("SLIPWAY_BIN", str(TOP / "build/release/slipway"))
 
 
@@ -41,9 +43,9 @@ def slipway():
 
 
 class Server:
-    def __init__(self, folder, settings=(), environment=None):
+    def __init__(self, folder, settings=(), environment=None, config="/dev/null"):
         self.log = folder / "log"
-        words = [PROGRAM, "serve", "--config", "/dev/null", "--set", "server.listen=127.0.0.1:0",
+        words = [PROGRAM, "serve", "--config", str(config), "--set", "server.listen=127.0.0.1:0",
                  "--set", f"storage.root={folder}/root", "--set", "storage.min_free=0",
                  "--set", "auth.mode=none"]
         for setting in settings:
@@ -85,13 +87,13 @@ class Server:
 
 @pytest.fixture
 def serve(tmp_path):
-    """serve("key=value", ..., environment={}): a server that listens; killed after the test."""
+    """serve("key=value", ..., environment={}, config=FILE): a server that listens; killed after the test."""
     servers = []
 
-    def start(*settings, environment=None):
+    def start(*settings, environment=None, config="/dev/null"):
         folder = tmp_path / str(len(servers))
         folder.mkdir()
-        servers.append(Server(folder, settings, environment))
+        servers.append(Server(folder, settings, environment, config))
         return servers[-1]
     yield start
     for server in servers:

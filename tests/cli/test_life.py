@@ -38,7 +38,7 @@ def test_term_and_int_end_with_zero(serve):
 def test_a_hangup_does_not_end_it(serve):
     server = serve()
     server.signal(HUP)
-    wait_for(lambda: "msg=server.reload_ignored" in server.text(), 5, "a line about the signal")
+    wait_for(lambda: "msg=auth.reloaded" in server.text(), 5, "a line about the signal")
     assert server.get("/livez") == (200, "ok\n")
 
 
@@ -114,6 +114,32 @@ def test_service_manager_is_told(serve, tmp_path):
         server.signal(TERM)
         assert manager.recv(100) == b"STOPPING=1"
         assert server.wait() == 0
+
+
+def test_the_admin_socket_stands_in_the_root(serve):
+    server = serve()
+    path = server.log.parent / "root/admin.sock"
+    assert path.is_socket()
+    assert f"address=unix:{path} scheme=admin" in server.text()
+    server.signal(TERM)
+    assert server.wait() == 0
+    assert not path.exists()
+
+
+def test_the_admin_socket_stands_where_it_is_told(serve, tmp_path):
+    server = serve(f"server.admin_socket={tmp_path}/other.sock")
+    assert (tmp_path / "other.sock").is_socket() and not (server.log.parent / "root/admin.sock").exists()
+    server = serve("server.admin_socket=off")
+    assert "scheme=admin" not in server.text() and not (server.log.parent / "root/admin.sock").exists()
+
+
+def test_an_admin_socket_with_a_long_path_is_refused(slipway, tmp_path):
+    for setting in (f"storage.root=/tmp/{'x' * 100}", f"server.admin_socket=/tmp/{'y' * 110}"):
+        said = slipway("serve", "-t", "--config", "/dev/null", "--set", setting)
+        assert said.returncode == 1
+        assert "server.admin_socket: the path /tmp/" in said.stderr and "longer than 107 bytes" in said.stderr
+    said = slipway("serve", "-t", "--config", "/dev/null", "--set", "server.admin_socket=relative")
+    assert said.returncode == 1 and "must be a path from the root" in said.stderr
 
 
 def test_descriptor_limit_is_raised(serve):

@@ -1,0 +1,46 @@
+/* wiring.h - from settings to open rooms: storage, auth, server, with all that they borrow.
+ * Touches  memory.
+ * Never    threads, signals: serve.c. */
+#ifndef SLIPWAY_CLI_WIRING_H
+#define SLIPWAY_CLI_WIRING_H
+
+#include "auth/auth.h"
+#include "registry/config.h"
+#include "registry/http/server.h"
+#include "registry/probes.h"
+#include "registry/services.h"
+#include "storage/storage.h"
+
+enum { WIRING_LISTENERS_MAX = 64 };
+
+/* Everything the server borrows while it runs; config is loaded by the caller, the rest is filled
+ * by the functions below. */
+struct wiring {
+    struct config config;
+    struct config_listener parsed[WIRING_LISTENERS_MAX];
+    struct server_listener listeners[WIRING_LISTENERS_MAX + 1]; /* the last: the admin socket */
+    char *admin_address;
+    struct server_options options;
+    struct probes probes;
+    struct services services;
+    struct route *routes;
+    struct route_table table;
+};
+void wiring_drop(struct wiring *wiring);
+
+/* Each consumes nothing; what is opened is closed by the caller. Failures as of storage_open,
+ * auth_open and server_open. */
+int wiring_open_storage(const struct config *config, struct storage **out,
+                        struct error *err) MUST_CHECK;
+int wiring_open_auth(const struct config *config, enum auth_mode mode, struct storage *storage,
+                     struct auth **out, struct error *err) MUST_CHECK;
+int wiring_open_server(struct wiring *wiring, struct storage *storage, struct auth *auth,
+                       struct server **out, struct error *err) MUST_CHECK;
+enum auth_mode wiring_auth_mode(const struct config *config);
+
+/* For OWNED. */
+void wiring_storage_drop(struct storage **store);
+void wiring_auth_drop(struct auth **auth);
+void wiring_server_drop(struct server **server);
+
+#endif
