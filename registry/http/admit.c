@@ -35,7 +35,8 @@ static bool gives_way(const struct conn *conn, uint64_t registered_ms, uint64_t 
     bool under_way = conn->state == CONN_BODY || conn->state == CONN_CONTINUE;
 
     return under_way && conn->exchange->places > 0 &&
-           (atomic_load(&conn->loop->server->lane_places[conn->lane]) > newcomer_places ||
+           (atomic_load(&conn->loop->server->lane_places[conn->exchange->job.lane]) >
+                newcomer_places ||
             h2o_now(conn->loop->evloop) - registered_ms >= STILL_MS);
 }
 
@@ -44,7 +45,8 @@ static bool body_give_way(struct conn *newcomer, uint64_t places) ON(loop_thread
 static bool body_give_way(struct conn *newcomer, uint64_t places)
 {
     h2o_linklist_t *entries = &newcomer->loop->timeouts.body._entries;
-    uint64_t own = atomic_load(&newcomer->loop->server->lane_places[newcomer->lane]) + places;
+    uint64_t own =
+        atomic_load(&newcomer->loop->server->lane_places[newcomer->exchange->job.lane]) + places;
 
     for (h2o_linklist_t *link = entries->next; link != entries; link = link->next) {
         h2o_timeout_entry_t *entry = H2O_STRUCT_FROM_MEMBER(h2o_timeout_entry_t, _link, link);
@@ -67,7 +69,7 @@ int admit_body(struct exchange *exchange, uint64_t limit)
         !body_give_way(conn, places))
         return error_set(&exchange->err, ERROR_UNAVAILABLE, "too many uploads at a time");
     exchange->places = places;
-    exchange->lane_places = &server->lane_places[conn->lane];
+    exchange->lane_places = &server->lane_places[exchange->job.lane];
     atomic_fetch_add(&server->places, places);
     atomic_fetch_add(exchange->lane_places, places);
     return 0;

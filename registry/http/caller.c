@@ -34,6 +34,15 @@ static void api_fill(const struct request *request, struct auth_request *out)
     out->json = body_is_json(request);
 }
 
+/* Spec: AUTHZ-02. */
+static bool probes_content(const struct request *request)
+{
+    struct slice pattern = slice_of(request->route->pattern);
+
+    return request->method == METHOD_HEAD && (slice_ends(pattern, "/manifests/<reference>") ||
+                                              slice_ends(pattern, "/blobs/<digest>"));
+}
+
 /* Of a distribution route only what deciding needs: this runs for every request. */
 static void wanted_fill(const struct exchange *exchange, struct auth_request *out)
 {
@@ -54,6 +63,8 @@ static void wanted_fill(const struct exchange *exchange, struct auth_request *ou
     };
     if (action_is_api(route->action)) {
         api_fill(request, out);
+    } else if (route->action == ACTION_PULL) {
+        out->head = probes_content(request);
     } else if (route->action == ACTION_PUSH) {
         out->upload = slice_ends(slice_of(route->pattern), "/<id>") ? request->reference
                                                                     : SLICE_NONE; /* TOK-55 */
@@ -80,6 +91,16 @@ void caller_remember(struct exchange *exchange)
     conn->identity = identity_hold(exchange->request.caller);
 }
 
+/* A browser sends one line of cookies (RFC 6265 section 5.4); of two, one would be a guess. */
+static bool cookies_doubtful(const struct request *request)
+{
+    int lines = 0;
+
+    for (size_t i = 0; i < request->header_count; i++)
+        lines += slice_equal(request->headers[i].name, SLICE("cookie"));
+    return lines > 1;
+}
+
 enum auth_peeked caller_peek(struct exchange *exchange)
 {
     struct auth_request wanted;
@@ -88,6 +109,10 @@ enum auth_peeked caller_peek(struct exchange *exchange)
     if (exchange->request.route->action == ACTION_NONE) {
         exchange->authorised = true;
         return AUTH_GRANTED;
+    }
+    if (action_is_api(exchange->request.route->action) && cookies_doubtful(&exchange->request)) {
+        error_set(&exchange->err, ERROR_BAD_REQUEST, "Cookie is given twice");
+        return AUTH_REFUSED;
     }
     wanted_fill(exchange, &wanted);
     wanted.known = exchange->conn->identity;
@@ -145,6 +170,11 @@ static void challenge(struct exchange *exchange, struct buffer *detail)
         reply_header(&exchange->reply, "Cache-Control", "no-cache"); /* CACHE-01 */
 }
 
+static bool asks_for_token(const struct request *request)
+{
+    return request->route != NULL && request->route->action == ACTION_TOKEN;
+}
+
 void caller_refuse(struct exchange *exchange)
 {
     OWNED(buffer_drop) struct buffer detail = BUFFER_NONE;
@@ -153,7 +183,7 @@ void caller_refuse(struct exchange *exchange)
         challenge(exchange, &detail);
     if (exchange->management)
         reply_problem(&exchange->reply, &exchange->err, exchange->request.id);
-    else if (exchange->request.route != NULL && exchange->request.route->action == ACTION_TOKEN)
+    else if (asks_for_token(&exchange->request))
         reply_error_oauth(&exchange->reply, &exchange->err);
     else
         reply_error_detail(&exchange->reply, &exchange->err, buffer_slice(&detail));

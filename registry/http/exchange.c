@@ -3,15 +3,12 @@
  * Never    reads or writes a socket, runs a handler (save a route's peek). */
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
-#include "registry/core/log.h"
 #include "registry/core/oci.h"
 #include "registry/http/http_internal.h"
 
 enum {
     DECODED_KEPT_MAX = 4096,
-    CLIENT_LEFT = 499, /* in the log only: nobody was there to be answered */
     LOGIN_RETRY_S = 5,
 };
 
@@ -92,7 +89,7 @@ void exchange_free(struct exchange *exchange)
 {
     struct loop *loop = exchange->loop;
 
-    exchange_log(exchange);
+    access_log(exchange);
     exchange_release(exchange);
     exchange->conn = NULL;
     exchange->dying = exchange->stream.chunks > 0; /* a piece's message is still on its way */
@@ -152,77 +149,7 @@ void exchange_release(struct exchange *exchange)
     worker_pool_submit(exchange->loop->server->wait_pool, &job->job);
 }
 
-/* --- the log --- */
-
-static uint64_t now_us(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
-}
-
-static bool logs_access(const struct exchange *exchange)
-{
-    return exchange->loop->server->options.access_log && log_enabled(LOG_INFO);
-}
-
-/* A query is logged where we know what may stand in it. Spec: TOK-68. */
-static struct slice target_for_log(const struct request *request)
-{
-    struct slice path, query;
-
-    if (request->route != NULL && request->route->action != ACTION_TOKEN)
-        return request->target;
-    slice_split(request->target, '?', &path, &query);
-    return path;
-}
-
-/* Whose request it was; "" and so nothing for who did not say. */
-static const char *user_for_log(const struct request *request)
-{
-    const struct identity *caller = request->caller;
-    return caller == NULL || caller->name[0] == 0 ? NULL : caller->name;
-}
-
-void exchange_log(struct exchange *exchange)
-{
-    const struct request *request = &exchange->request;
-
-    if (exchange->logged || request->id[0] == 0 || !logs_access(exchange))
-        return;
-    exchange->logged = true;
-    log_event(LOG_INFO, "http.request", F_TEXT("request_id", request->id),
-              F_TEXT("remote", request->remote), F_TEXT("user", user_for_log(request)),
-              F_SLICE("method", request->method_text),
-              F_TEXT("route", request->route == NULL ? NULL : request->route->endpoint),
-              F_SLICE("path", target_for_log(request)),
-              F_U64("status", exchange->left ? CLIENT_LEFT : (uint64_t)exchange->reply.status),
-              F_U64("bytes_in", exchange->body.received), F_U64("bytes_out", exchange->bytes_out),
-              F_U64("duration_us", exchange->started_us == 0 ? 0 : now_us() - exchange->started_us),
-              F_SLICE("repository", request->name),
-              F_SLICE("user_agent", request_header(request, "user-agent")));
-}
-
 /* --- the request --- */
-
-static uint64_t id_word(uint64_t *state)
-{
-    uint64_t word = *state += 0x9e3779b97f4a7c15u;
-
-    word = (word ^ (word >> 30)) * 0xbf58476d1ce4e5b9u;
-    word = (word ^ (word >> 27)) * 0x94d049bb133111ebu;
-    return word ^ (word >> 31);
-}
-
-/* Unique, and not to be guessed by chance: two seeded streams. Spec: HTTP-25. */
-static void id_new(struct loop *loop, char *out)
-{
-    uint64_t words[2] = {id_word(&loop->id_state[0]), id_word(&loop->id_state[1])};
-
-    hex_encode((const uint8_t *)words, sizeof(words), out);
-    out[2 * sizeof(words)] = 0;
-}
 
 static void request_fill(struct exchange *exchange, const struct head *head) ON(loop_thread);
 static void request_fill(struct exchange *exchange, const struct head *head)
@@ -237,9 +164,7 @@ static void request_fill(struct exchange *exchange, const struct head *head)
     request->parameters = exchange->parameters;
     request->content_length = head->content_length;
     request->chunked = head->chunked;
-    request->tls = exchange->conn->tls != NULL;
     request->services = exchange->loop->server->options.services;
-    memcpy(request->remote, exchange->conn->remote, sizeof(request->remote));
     exchange->api =
         slice_starts(head->path, "/v2") && (head->path.size == 3 || head->path.at[3] == '/');
     exchange->management =
@@ -253,8 +178,7 @@ static void request_fill(struct exchange *exchange, const struct head *head)
     exchange->body.awaits_continue = head->expects_continue;
     if (!head->persistent)
         exchange->conn->last = exchange->goodbye = true;
-    if (logs_access(exchange))
-        exchange->started_us = now_us();
+    access_start(exchange);
 }
 
 static bool has_control(struct slice s)
@@ -317,38 +241,54 @@ static void allow_header(struct reply *reply, int allowed)
     reply_header_slice(reply, "Allow", (struct slice){text, used});
 }
 
+/* Probes and the admin socket are not counted. Spec: LIM-06. */
+static int rate_judge(struct exchange *exchange) ON(loop_thread);
+static int rate_judge(struct exchange *exchange)
+{
+    struct limiter *limiter = exchange->loop->server->limiter;
+    const struct request *request = &exchange->request;
+    struct slice network = {(const char *)request->network, sizeof(request->network)};
+
+    if (limiter == NULL || exchange->conn->standing == PEER_ADMIN ||
+        (request->route != NULL && request->route->action == ACTION_NONE) ||
+        limiter_admit(limiter, network, h2o_now(exchange->loop->evloop)))
+        return 0;
+    return error_set(&exchange->err, ERROR_TOOMANYREQUESTS, "too many requests");
+}
+
+static int name_judge(struct exchange *exchange)
+{
+    const struct request *request = &exchange->request;
+    bool reads = (request->method & (METHOD_GET | METHOD_HEAD)) != 0;
+
+    if (request->name.at == NULL || oci_name_valid(request->name))
+        return 0;
+    error_set(&exchange->err, ERROR_NAME_INVALID, "the repository name is malformed");
+    return error_set_status(&exchange->err, reads ? 404 : 400); /* ROUTE-03 */
+}
+
 /* The route, the request rate and the name's grammar, in this order (ROUTE-02). */
 static int route_judge(struct exchange *exchange) ON(loop_thread);
 static int route_judge(struct exchange *exchange)
 {
-    struct server *server = exchange->loop->server;
     struct request *request = &exchange->request;
     int allowed;
-    enum route_outcome outcome = route_find(server->options.routes, request, &allowed);
+    enum route_outcome outcome =
+        route_find(exchange->loop->server->options.routes, request, &allowed);
 
     if (outcome != ROUTE_UNKNOWN) {
         exchange->management |= action_is_api(request->route->action);
         exchange->no_store |= exchange->management || request->route->action == ACTION_TOKEN;
     }
-    if (server->limiter != NULL &&
-        (outcome == ROUTE_UNKNOWN || request->route->action != ACTION_NONE) &&
-        !limiter_admit(
-            server->limiter,
-            (struct slice){(const char *)exchange->conn->network, sizeof(exchange->conn->network)},
-            h2o_now(exchange->loop->evloop)))
-        return error_set(&exchange->err, ERROR_TOOMANYREQUESTS, "too many requests");
+    if (rate_judge(exchange) < 0 || admin_judge_request(exchange) < 0)
+        return -1;
     if (outcome == ROUTE_UNKNOWN)
         return error_set(&exchange->err, ERROR_ROUTE_UNKNOWN, "no such resource");
     if (outcome == ROUTE_METHOD) { /* HTTP-13 */
         allow_header(&exchange->reply, allowed);
         return error_set(&exchange->err, ERROR_UNSUPPORTED, "the method is not allowed here");
     }
-    if (request->name.at != NULL && !oci_name_valid(request->name)) { /* ROUTE-03 */
-        bool reads = (request->method & (METHOD_GET | METHOD_HEAD)) != 0;
-        error_set(&exchange->err, ERROR_NAME_INVALID, "the repository name is malformed");
-        return error_set_status(&exchange->err, reads ? 404 : 400);
-    }
-    return 0;
+    return name_judge(exchange);
 }
 
 static uint64_t collect_limit(const struct exchange *exchange)
@@ -434,8 +374,8 @@ void exchange_begin(struct conn *conn, const struct head *head)
     struct exchange *exchange = conn->exchange;
 
     request_fill(exchange, head);
-    id_new(conn->loop, exchange->request.id);
-    if (target_decode(exchange, head) < 0 || route_judge(exchange) < 0) {
+    if (client_fill(exchange, head) < 0 || target_decode(exchange, head) < 0 ||
+        route_judge(exchange) < 0) {
         exchange_answer_error(exchange);
         return;
     }
@@ -477,7 +417,7 @@ void exchange_submit(struct exchange *exchange, enum step step)
 void exchange_answer_error(struct exchange *exchange)
 {
     if (exchange->request.id[0] == 0)
-        id_new(exchange->loop, exchange->request.id);
+        client_id(exchange);
     if (exchange->request.remote[0] == 0)
         memcpy(exchange->request.remote, exchange->conn->remote, sizeof(exchange->request.remote));
     caller_refuse(exchange);

@@ -26,6 +26,7 @@
 
 #include "auth/auth.h"
 #include "registry/core/attributes.h"
+#include "registry/http/forward.h"
 #include "registry/http/limit.h"
 #include "registry/http/parse.h"
 #include "registry/http/route.h"
@@ -66,7 +67,7 @@ struct message {
 struct bound {
     char text[160];
     char *unlink_path; /* of a unix socket */
-    bool tls, local;
+    bool tls, local, admin;
     int *fds; /* loop_count; taken by the loops */
 };
 
@@ -74,7 +75,8 @@ struct listener {
     struct loop *loop;
     h2o_socket_t *socket; /* NULL when closed */
     bool tls, local;      /* local: a unix socket */
-    bool paused;          /* no descriptors: waits for a close or the timer */
+    bool admin;
+    bool paused; /* no descriptors: waits for a close or the timer */
 };
 
 struct loop {
@@ -111,6 +113,9 @@ struct server {
     struct tls_context *tls;
     struct worker_pool *hash_pool, *wait_pool, *login_pool;
     struct limiter *limiter; /* NULL: no limit */
+    struct proxies *proxies;
+    gid_t admin_group;
+    bool has_admin_group;
     uint64_t connections_max;
     atomic_uint_fast64_t connections;
     atomic_uint_fast64_t places;                    /* of bodies under way: uploads_max at most */
@@ -133,8 +138,8 @@ void loop_connection_ended(struct loop *loop) ON(loop_thread);
 
 /* --- listeners (listen.c) --- */
 
-int bound_open(struct bound *bound, const struct server_listener *listener, size_t loop_count,
-               struct error *err) MUST_CHECK;
+int bound_open(struct bound *bound, const struct server *server,
+               const struct server_listener *listener, struct error *err) MUST_CHECK;
 void bound_close(struct bound *bound, size_t loop_count);
 void listeners_open(struct loop *loop) ON(loop_thread);
 void listeners_close(struct loop *loop) ON(loop_thread);
@@ -153,6 +158,13 @@ enum conn_state {
     CONN_DISCARD,   /* the rest of a body is read through */
     CONN_LINGER,    /* our side is shut; what comes is thrown away */
     CONN_CLOSED,
+};
+
+/* Who connected to us. */
+enum peer_standing {
+    PEER_CLIENT,
+    PEER_ADMIN,    /* by the admin socket */
+    PEER_STRANGER, /* by the admin socket, but not allowed there */
 };
 
 struct input { /* at[start..size) was read and not consumed; at == NULL when there is nothing */
@@ -183,6 +195,9 @@ struct conn {
     uint8_t network[8]; /* what the request rate is counted by: IPv4 address, IPv6 /64 */
     unsigned lane;      /* its hash */
     char remote[64];    /* address in text */
+    enum peer_standing standing;
+    bool trusted; /* a proxy whose headers count; then these are the proxy's, not the client's: */
+    struct address peer;
     const struct identity *identity; /* held: granted here last, or NULL */
 };
 
@@ -349,9 +364,20 @@ void exchange_ask_again(struct exchange *exchange) ON(loop_thread);
 void exchange_answer_error(struct exchange *exchange) ON(loop_thread);
 /* The client left: frees now or when the worker is done. */
 void exchange_detach(struct exchange *exchange) ON(loop_thread);
-void exchange_log(struct exchange *exchange) ON(loop_thread);
 /* Releases what the reply's body borrowed: files on a worker. */
 void exchange_release(struct exchange *exchange) ON(loop_thread);
+
+/* --- where from (client.c) --- */
+
+void client_of_conn(struct conn *conn, const struct sockaddr *peer) ON(loop_thread);
+/* Address, host, scheme and id of a request; -1: a trusted proxy contradicts itself. */
+int client_fill(struct exchange *exchange, const struct head *head) MUST_CHECK ON(loop_thread);
+void client_id(struct exchange *exchange) ON(loop_thread);
+/* False when there is no such group. May block. */
+bool admin_group_find(gid_t *out) MUST_CHECK;
+enum peer_standing admin_judge_peer(const struct server *server, int fd);
+/* Once the route is known, or is known to be none. */
+int admin_judge_request(struct exchange *exchange) MUST_CHECK ON(loop_thread);
 
 /* --- who asks (caller.c) --- */
 
@@ -362,6 +388,11 @@ void caller_remember(struct exchange *exchange) ON(loop_thread);
 int caller_authorise(struct exchange *exchange) MUST_CHECK ON(worker_thread);
 /* Renders exchange->err, with a challenge for 401. Whoever has the exchange. */
 void caller_refuse(struct exchange *exchange);
+
+/* --- the access log (access.c) --- */
+
+void access_start(struct exchange *exchange);
+void access_log(struct exchange *exchange) ON(loop_thread); /* at most once */
 
 /* --- replies (send.c) --- */
 

@@ -11,7 +11,6 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
-#include <arpa/inet.h>
 #include <fcntl.h>
 #include <unistd.h>
 
@@ -32,7 +31,9 @@ static int bind_failed(struct error *err, const char *address, int number)
                            strerror(number));
 }
 
-static int listen_on(const struct sockaddr *address, socklen_t size, bool shared, int *out)
+/* owner_only: a socket file that is made with mode 0600, whatever the umask. */
+static int listen_on(const struct sockaddr *address, socklen_t size, bool shared, bool owner_only,
+                     int *out)
 {
     int on = 1;
     int fd = socket(address->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -46,7 +47,8 @@ static int listen_on(const struct sockaddr *address, socklen_t size, bool shared
     }
     if (address->sa_family == AF_INET6)
         setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on));
-    if (bind(fd, address, size) < 0 || listen(fd, BACKLOG) < 0) {
+    if ((owner_only && fchmod(fd, S_IRUSR | S_IWUSR) < 0) || bind(fd, address, size) < 0 ||
+        listen(fd, BACKLOG) < 0) {
         int number = errno;
         close(fd);
         return -number;
@@ -70,7 +72,8 @@ static bool address_split(const char *address, char *host, size_t host_capacity,
     return **port != 0 && slice_to_text(text, host, host_capacity);
 }
 
-static void address_text(const struct sockaddr *address, socklen_t size, char *out, size_t capacity)
+static void endpoint_text(const struct sockaddr *address, socklen_t size, char *out,
+                          size_t capacity)
 {
     char host[NI_MAXHOST], port[NI_MAXSERV];
 
@@ -88,14 +91,15 @@ static int bind_address(struct bound *bound, const struct addrinfo *info, size_t
 
     memcpy(&address, info->ai_addr, size);
     for (size_t i = 0; i < loop_count; i++) { /* the first decides port 0 */
-        int outcome = listen_on((struct sockaddr *)&address, size, loop_count > 1, &bound->fds[i]);
+        int outcome =
+            listen_on((struct sockaddr *)&address, size, loop_count > 1, false, &bound->fds[i]);
         if (outcome < 0)
             return outcome;
         socklen_t named = sizeof(address);
         if (getsockname(bound->fds[i], (struct sockaddr *)&address, &named) < 0)
             return -errno;
     }
-    address_text((struct sockaddr *)&address, size, bound->text, sizeof(bound->text));
+    endpoint_text((struct sockaddr *)&address, size, bound->text, sizeof(bound->text));
     return 0;
 }
 
@@ -134,7 +138,20 @@ static void stale_socket_remove(const struct sockaddr_un *address)
     close(fd);
 }
 
-static int bind_unix(struct bound *bound, const char *text, size_t loop_count, struct error *err)
+/* Members of the group may connect; who they are is asked of the kernel at each connection. Where
+ * we may not give the file away it stays ours alone. */
+static void admin_socket_share(const struct server *server, const char *path)
+{
+    if (server->has_admin_group && lchown(path, (uid_t)-1, server->admin_group) == 0 &&
+        chmod(path, S_IRUSR | S_IWUSR | S_IRGRP | S_IWGRP) == 0)
+        return;
+    log_event(LOG_INFO, "server.admin_socket_private", F_TEXT("path", path),
+              F_TEXT("reason", server->has_admin_group ? "its group cannot be set"
+                                                       : "there is no group slipway-admin"));
+}
+
+static int bind_unix(struct bound *bound, const char *text, const struct server *server,
+                     struct error *err)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     const char *path = text + strlen("unix:");
@@ -142,11 +159,13 @@ static int bind_unix(struct bound *bound, const char *text, size_t loop_count, s
     if (!slice_to_text(slice_of(path), address.sun_path, sizeof(address.sun_path)))
         return error_set(err, ERROR_UNAVAILABLE, "socket path %s is too long", path);
     stale_socket_remove(&address);
-    int outcome =
-        listen_on((const struct sockaddr *)&address, sizeof(address), false, &bound->fds[0]);
+    int outcome = listen_on((const struct sockaddr *)&address, sizeof(address), false, bound->admin,
+                            &bound->fds[0]);
     if (outcome < 0)
         return bind_failed(err, text, -outcome);
-    for (size_t i = 1; i < loop_count; i++) {
+    if (bound->admin)
+        admin_socket_share(server, path);
+    for (size_t i = 1; i < server->loop_count; i++) {
         bound->fds[i] = fcntl(bound->fds[0], F_DUPFD_CLOEXEC, 0);
         if (bound->fds[i] < 0)
             return bind_failed(err, text, errno);
@@ -157,15 +176,20 @@ static int bind_unix(struct bound *bound, const char *text, size_t loop_count, s
     return 0;
 }
 
-int bound_open(struct bound *bound, const struct server_listener *listener, size_t loop_count,
-               struct error *err)
+int bound_open(struct bound *bound, const struct server *server,
+               const struct server_listener *listener, struct error *err)
 {
-    *bound = (struct bound){.tls = listener->tls};
+    size_t loop_count = server->loop_count;
+
+    *bound = (struct bound){.tls = listener->tls, .admin = listener->admin};
     bound->fds = memory_new(loop_count * sizeof(bound->fds[0]));
     for (size_t i = 0; i < loop_count; i++)
         bound->fds[i] = -1;
     if (slice_starts(slice_of(listener->address), "unix:"))
-        return bind_unix(bound, listener->address, loop_count, err);
+        return bind_unix(bound, listener->address, server, err);
+    if (listener->admin)
+        return error_set(err, ERROR_UNAVAILABLE, "the admin socket %s is not unix:/path",
+                         listener->address);
     return bind_tcp(bound, listener->address, loop_count, err);
 }
 
@@ -183,22 +207,6 @@ void bound_close(struct bound *bound, size_t loop_count)
 }
 
 /* --- accepting --- */
-
-static void peer_fill(struct conn *conn, const struct sockaddr_storage *peer)
-{
-    if (peer->ss_family == AF_INET) {
-        const struct sockaddr_in *v4 = (const struct sockaddr_in *)peer;
-        inet_ntop(AF_INET, &v4->sin_addr, conn->remote, sizeof(conn->remote));
-        memcpy(conn->network, &v4->sin_addr, sizeof(v4->sin_addr));
-    } else if (peer->ss_family == AF_INET6) {
-        const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)peer;
-        inet_ntop(AF_INET6, &v6->sin6_addr, conn->remote, sizeof(conn->remote));
-        memcpy(conn->network, &v6->sin6_addr, sizeof(conn->network));
-    } else {
-        memcpy(conn->remote, "local", sizeof("local"));
-    }
-    conn->lane = bytes_hash(0, (const char *)conn->network, sizeof(conn->network)) % WORKER_LANES;
-}
 
 static void accepted(struct listener *listener, int fd, const struct sockaddr_storage *peer)
     ON(loop_thread);
@@ -218,7 +226,9 @@ static void accepted(struct listener *listener, int fd, const struct sockaddr_st
     if (!listener->local)
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
     struct conn *conn = conn_open(loop, fd, listener->tls);
-    peer_fill(conn, peer);
+    if (listener->admin)
+        conn->standing = admin_judge_peer(server, fd);
+    client_of_conn(conn, (const struct sockaddr *)peer);
     if (refused)
         conn_refuse(conn, 503, ERROR_UNAVAILABLE, "too many connections");
 }
@@ -293,6 +303,7 @@ void listeners_open(struct loop *loop)
         listener->loop = loop;
         listener->tls = bound->tls;
         listener->local = bound->local;
+        listener->admin = bound->admin;
         listener->socket =
             h2o_evloop_socket_create(loop->evloop, bound->fds[index], H2O_SOCKET_FLAG_DONT_READ);
         bound->fds[index] = -1;

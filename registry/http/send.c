@@ -231,7 +231,7 @@ static void send_done(struct conn *conn)
 {
     struct exchange *exchange = conn->exchange;
 
-    exchange_log(exchange);
+    access_log(exchange);
     if (!exchange->keep) {
         if (exchange->goodbye && exchange->body.done && conn->input.start == conn->input.size)
             conn_close(conn);

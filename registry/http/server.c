@@ -246,6 +246,7 @@ static void server_free(struct server *server)
     free(server->loops);
     tls_context_close(server->tls);
     limiter_close(server->limiter);
+    proxies_close(server->proxies);
     pthread_cond_destroy(&server->changed);
     pthread_mutex_destroy(&server->lock);
     free(server);
@@ -258,7 +259,7 @@ static int server_bind(struct server *server, struct error *err)
 
     server->bound = memory_new(options->listener_count * sizeof(*server->bound));
     for (size_t i = 0; i < options->listener_count; i++) {
-        if (bound_open(&server->bound[i], &options->listeners[i], server->loop_count, err) < 0)
+        if (bound_open(&server->bound[i], server, &options->listeners[i], err) < 0)
             return -1;
         tls |= options->listeners[i].tls;
     }
@@ -282,7 +283,10 @@ int server_open(struct server **out, const struct server_options *options, struc
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
     pthread_cond_init(&server->changed, &monotonic);
     pthread_condattr_destroy(&monotonic);
-    if (server_bind(server, err) < 0) {
+    server->has_admin_group = admin_group_find(&server->admin_group);
+    if (proxies_open(&server->proxies, options->trusted_proxies, options->trusted_proxy_count,
+                     err) < 0 ||
+        server_bind(server, err) < 0) {
         server_free(server);
         return -1;
     }
