@@ -140,11 +140,12 @@ int meta_blob_damage(struct meta *meta, const struct digest *digest, const char 
  * BLOB_UNKNOWN.  UNSUPPORTED  a manifest uses it and protect_referenced is set */
 int meta_blob_delete(struct meta *meta, struct slice repository, const struct digest *digest,
                      const struct meta_after *after, struct error *err) MUST_CHECK;
-/* P5; from = SLICE_NONE looks in every repository. Creates the target repository only on success.
+/* P5; from = SLICE_NONE looks where `among` shows, NULL: everywhere. Creates the target repository
+ * only on success.
  */
 int meta_blob_mount(struct meta *meta, struct slice repository, struct slice from,
-                    const struct digest *digest, bool *mounted, const struct meta_after *after,
-                    struct error *err) MUST_CHECK;
+                    const struct repository_filter *among, const struct digest *digest,
+                    bool *mounted, const struct meta_after *after, struct error *err) MUST_CHECK;
 
 /* --- manifests and tags: meta_manifest.c (find, delete), meta_push.c (put) --- */
 

@@ -309,9 +309,10 @@ int storage_blob_delete(struct storage *store, struct slice repository, const st
 }
 
 int storage_blob_mount(struct storage *store, struct slice repository, struct slice from,
-                       const struct digest *digest, bool *mounted, struct error *err)
+                       const struct repository_filter *among, const struct digest *digest,
+                       bool *mounted, struct error *err)
 {
-    return meta_blob_mount(store->meta, repository, from, digest, mounted, NULL, err);
+    return meta_blob_mount(store->meta, repository, from, among, digest, mounted, NULL, err);
 }
 
 /* --- manifests in memory --- */

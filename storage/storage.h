@@ -15,6 +15,7 @@
 #include "registry/core/error.h"
 
 struct storage;
+struct repository_filter; /* accounts.h */
 
 struct storage_options {
     const char *root;
@@ -75,11 +76,11 @@ bool storage_peek_blob(struct storage *store, struct slice repository, const str
 int storage_blob_delete(struct storage *store, struct slice repository, const struct digest *digest,
                         struct error *err) MUST_CHECK ON(worker_thread);
 /* Links the source's blob into the repository (P5). *mounted = false when the source does not have
- * it. Spec: UPL-31, UPL-32, UPL-36. from = SLICE_NONE looks in every repository (UPL-34): only for
- * callers who may read all of them. */
+ * it. Spec: UPL-31, UPL-32, UPL-36. from = SLICE_NONE looks in repositories that `among` shows,
+ * NULL for all, and not in endlessly many (UPL-34, TOK-73). */
 int storage_blob_mount(struct storage *store, struct slice repository, struct slice from,
-                       const struct digest *digest, bool *mounted, struct error *err) MUST_CHECK
-    ON(worker_thread);
+                       const struct repository_filter *among, const struct digest *digest,
+                       bool *mounted, struct error *err) MUST_CHECK ON(worker_thread);
 
 /* --- upload sessions: end-4, end-5, end-6, end-13, end-14 --- */
 
@@ -214,7 +215,6 @@ int storage_tag_list(struct storage *store, struct slice repository, struct slic
     ON(worker_thread);
 /* Repositories that have or had a manifest, of those the filter shows (NULL: all). The cost follows
  * what is shown and how many patterns there are. Spec: CAT-01 to CAT-03. */
-struct repository_filter; /* accounts.h */
 int storage_repository_list(struct storage *store, struct slice last,
                             const struct repository_filter *filter, size_t limit, struct page *out,
                             struct error *err) MUST_CHECK ON(worker_thread);

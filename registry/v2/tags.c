@@ -1,6 +1,7 @@
 /* tags.c - lists of names: the tags of a repository, and the catalogue of repositories.
  * Touches  storage: reads names.
  * Never    changes anything. */
+#include "auth/auth.h"
 #include "registry/config.h"
 #include "registry/services.h"
 #include "registry/v2/paging.h"
@@ -51,17 +52,19 @@ int v2_tags_get(struct request *request, struct reply *reply, struct error *err)
     return 0;
 }
 
-/* Spec: CAT-01, CAT-03. */
+/* What the caller may pull. Spec: CAT-01 to CAT-03. */
 int v2_catalog_get(struct request *request, struct reply *reply, struct error *err)
 {
     OWNED(page_drop) struct page page = {0};
     struct buffer body = BUFFER_NONE;
+    struct repository_filter readable;
     struct paging paging;
 
     assert_worker_thread();
+    auth_list_filter(request->services->auth, request->caller, &readable);
     if (paging_parse(request, CATALOG_DEFAULT, CATALOG_MAX, &paging, err) < 0 ||
-        storage_repository_list(request->services->storage, paging.last, NULL, paging.limit, &page,
-                                err) < 0)
+        storage_repository_list(request->services->storage, paging.last, &readable, paging.limit,
+                                &page, err) < 0)
         return -1;
     buffer_append_text(&body, "{\"repositories\":");
     render_names(&body, &page);

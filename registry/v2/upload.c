@@ -31,6 +31,17 @@ static int algorithm_wanted(const struct request *request, enum digest_algorithm
     return 0;
 }
 
+/* Whoever opens a session may end it with a token that ends before it. Spec: TOK-55. */
+static int session_create(const struct request *request, enum digest_algorithm algorithm, char *id,
+                          struct error *err) ON(worker_thread)
+{
+    char owner[UPLOAD_OWNER_MAX + 1];
+
+    auth_upload_owner(request->caller, owner);
+    return storage_upload_start(request->services->storage, request->name, algorithm,
+                                slice_of(owner), id, err);
+}
+
 /* A fresh session is the answer. Spec: UPL-01. */
 static int session_start(struct request *request, struct reply *reply, struct error *err)
     ON(worker_thread)
@@ -39,32 +50,39 @@ static int session_start(struct request *request, struct reply *reply, struct er
     enum digest_algorithm algorithm;
 
     if (algorithm_wanted(request, &algorithm, err) < 0 ||
-        storage_upload_start(request->services->storage, request->name, algorithm, SLICE_NONE, id,
-                             err) < 0)
+        session_create(request, algorithm, id, err) < 0)
         return -1;
     reply->status = 202;
     render_upload_head(reply, request->name, slice_of(id), 0);
     return 0;
 }
 
-/* May the caller read the source? Without a source: every repository. Spec: UPL-33, UPL-34. */
-static bool source_readable(const struct request *request, struct slice from) ON(worker_thread)
+/* From the source that was named, if the caller may read it; of those the caller may read, when
+ * none was: never across a border of rights. Spec: UPL-33, UPL-34, TOK-73. */
+static int source_link(const struct request *request, const struct digest *digest, bool *mounted,
+                       struct error *err) ON(worker_thread)
 {
-    return auth_may(request->services->auth, request->caller, from, RIGHT_PULL);
+    const struct services *services = request->services;
+    struct slice from = request_parameter(request, "from");
+    struct repository_filter readable;
+
+    *mounted = false;
+    if (from.at == NULL)
+        auth_list_filter(services->auth, request->caller, &readable);
+    else if (!oci_name_valid(from) || !auth_may(services->auth, request->caller, from, RIGHT_PULL))
+        return 0;
+    return storage_blob_mount(services->storage, request->name, from,
+                              from.at == NULL ? &readable : NULL, digest, mounted, err);
 }
 
 /* Spec: UPL-31 to UPL-35. */
 static int mount(struct request *request, struct reply *reply, struct error *err) ON(worker_thread)
 {
-    struct slice from = request_parameter(request, "from");
     struct digest digest;
-    bool mounted = false;
+    bool mounted;
 
-    if (digest_parse(request_parameter(request, "mount"), &digest, err) < 0)
-        return -1;
-    if ((from.at == NULL || oci_name_valid(from)) && source_readable(request, from) &&
-        storage_blob_mount(request->services->storage, request->name, from, &digest, &mounted,
-                           err) < 0)
+    if (digest_parse(request_parameter(request, "mount"), &digest, err) < 0 ||
+        source_link(request, &digest, &mounted, err) < 0)
         return -1;
     if (!mounted)
         return session_start(request, reply, err);
@@ -143,8 +161,7 @@ static int single_open(struct request *request, void **stream, struct error *err
 
     if (digest_wanted(request, &body->claimed, err) < 0 ||
         algorithm_wanted(request, &ignored, err) < 0 || limit_check(request, 0, err) < 0 ||
-        storage_upload_start(body->store, body->repository, body->claimed.algorithm, SLICE_NONE,
-                             body->id, err) < 0)
+        session_create(request, body->claimed.algorithm, body->id, err) < 0)
         return -1;
     body->hidden = true;
     if (storage_upload_claim(body->store, body->repository, slice_of(body->id), &body->upload,

@@ -2,6 +2,7 @@
  * and the schema. Bytes do not matter here. */
 #include <unistd.h>
 
+#include "storage/accounts.h"
 #include "tests/support/store.h"
 
 #define OTHER SLICE("team/other")
@@ -352,13 +353,53 @@ static void test_meta_used_blob_can_be_protected(void **state)
     assert_int_equal(number(fixture, "SELECT count(*) FROM manifest_blobs"), 1);
 }
 
-static bool mount(struct fixture *fixture, struct slice from, const char *text)
+static bool mount_among(struct fixture *fixture, struct slice from,
+                        const struct repository_filter *among, const char *text)
 {
     struct digest digest = digest_text_of(text);
     bool mounted = false;
 
-    OK(meta_blob_mount(fixture->meta, REPOSITORY, from, &digest, &mounted, &noting, &fixture->err));
+    OK(meta_blob_mount(fixture->meta, REPOSITORY, from, among, &digest, &mounted, &noting,
+                       &fixture->err));
     return mounted;
+}
+
+static bool mount(struct fixture *fixture, struct slice from, const char *text)
+{
+    return mount_among(fixture, from, NULL, text);
+}
+
+/* UPL-34, TOK-73: what has the blob and may not be seen is no source. */
+static void test_meta_mount_looks_only_where_the_filter_shows(void **state)
+{
+    static const struct slice all_of_b[] = {{"a/*", 3}, {"b/*", 3}}, c_itself[] = {{"c", 1}};
+    const struct {
+        struct repository_filter filter;
+        bool mounted;
+    } cases[] = {
+        {{.all = false}, false},
+        {{.public = true}, false}, /* none is, yet */
+        {{.patterns = all_of_b, .pattern_count = 1}, false},
+        {{.patterns = c_itself, .pattern_count = 1}, false},
+        {{.public = true, .patterns = all_of_b, .pattern_count = 2}, true},
+        {{.all = true}, true},
+    };
+    struct fixture *fixture = *state;
+
+    blob_row(fixture, SLICE("b/one"), "one");
+    blob_row(fixture, SLICE("b"), "one");
+    blob_row(fixture, SLICE("a/other"), "two");
+    blob_row(fixture, SLICE("c"), "two");
+    for (size_t i = 0; i < LENGTH(cases); i++)
+        assert_int_equal(mount_among(fixture, SLICE_NONE, &cases[i].filter, "one"),
+                         cases[i].mounted);
+    script(fixture, "UPDATE repositories SET public = 1 WHERE name = 'b'");
+    assert_true(mount_among(fixture, SLICE_NONE, &cases[1].filter, "one"));
+    assert_false(mount_among(fixture, SLICE_NONE, &cases[1].filter, "two"));
+    assert_false(mount_among(fixture, SLICE_NONE, &cases[0].filter, "one"));
+    script(fixture, "UPDATE repository_blobs SET deleted_at = 1");
+    assert_false(mount_among(fixture, SLICE_NONE, &cases[1].filter, "one"));
+    assert_false(mount_among(fixture, SLICE_NONE, &cases[4].filter, "one"));
 }
 
 /* P5: UPL-31, UPL-32, UPL-34 */
@@ -459,6 +500,7 @@ int main(void)
         FIXTURE_TEST(test_meta_delete_without_undo_removes_the_link),
         FIXTURE_TEST(test_meta_used_blob_can_be_protected),
         FIXTURE_TEST(test_meta_mount_needs_a_visible_source),
+        FIXTURE_TEST(test_meta_mount_looks_only_where_the_filter_shows),
         FIXTURE_TEST(test_meta_remembers_small_things),
         FIXTURE_TEST(test_meta_refuses_a_newer_schema),
         FIXTURE_TEST(test_meta_keys_refuse_what_must_not_happen),

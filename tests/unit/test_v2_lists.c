@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "auth/auth.h"
 #include "registry/core/oci.h"
 #include "registry/v2/v2_internal.h"
 #include "storage/storage.h"
@@ -56,10 +57,20 @@ int storage_repository_list(struct storage *store, struct slice last,
                             const struct repository_filter *filter, size_t limit, struct page *out,
                             struct error *err)
 {
-    (void)store, (void)filter, (void)err;
+    (void)store, (void)err;
+    assert_true(filter->pattern_count == 1 && !filter->all); /* the caller's: CAT-02 */
     fake.last = last;
     page_fill(limit, out);
     return 0;
+}
+
+void auth_list_filter(struct auth *auth, const struct identity *identity,
+                      struct repository_filter *out)
+{
+    static const struct slice pattern = {"a/*", 3};
+
+    (void)auth, (void)identity;
+    *out = (struct repository_filter){.patterns = &pattern, .pattern_count = 1};
 }
 
 int storage_referrer_list(struct storage *store, struct slice repository,

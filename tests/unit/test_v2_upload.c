@@ -46,7 +46,8 @@ int storage_upload_start(struct storage *store, struct slice repository,
                          enum digest_algorithm algorithm, struct slice owner, char *id,
                          struct error *err)
 {
-    (void)store, (void)repository, (void)owner, (void)err;
+    (void)store, (void)repository, (void)err;
+    assert_true(slice_equal_text(owner, "ana")); /* TOK-55 */
     fake.open = true;
     fake.offset = 0;
     fake.algorithm = algorithm;
@@ -140,12 +141,14 @@ int storage_upload_cancel(struct storage *store, struct slice repository, struct
 }
 
 int storage_blob_mount(struct storage *store, struct slice repository, struct slice from,
-                       const struct digest *digest, bool *mounted, struct error *err)
+                       const struct repository_filter *among, const struct digest *digest,
+                       bool *mounted, struct error *err)
 {
     (void)store, (void)repository, (void)digest, (void)err;
+    assert_int_equal(from.at == NULL, among != NULL); /* TOK-73 */
     assert_true(from.at == NULL || oci_name_valid(from));
     fake.mounts++;
-    *mounted = fake.source_has_blob;
+    *mounted = fake.source_has_blob && (among == NULL || among->all);
     return 0;
 }
 
@@ -162,6 +165,19 @@ bool auth_may(struct auth *auth, const struct identity *identity, struct slice r
     assert_int_equal(rights, RIGHT_PULL);
     (void)repository;
     return !source_forbidden;
+}
+
+void auth_list_filter(struct auth *auth, const struct identity *identity,
+                      struct repository_filter *out)
+{
+    (void)auth, (void)identity;
+    *out = (struct repository_filter){.all = !source_forbidden};
+}
+
+void auth_upload_owner(const struct identity *identity, char out[UPLOAD_OWNER_MAX + 1])
+{
+    (void)identity;
+    memcpy(out, "ana", sizeof("ana"));
 }
 
 /* The status the client would see; 0 when no reply is sent. */
@@ -443,7 +459,7 @@ static void test_post_starts_or_mounts(void **state)
         {HELLO_SHA256, "X//y", NULL, true, false, 202, 0},
         {HELLO_SHA256, "", NULL, true, false, 202, 0},
         {HELLO_SHA256, NULL, NULL, true, false, 201, 1},
-        {HELLO_SHA256, NULL, NULL, true, true, 202, 0},
+        {HELLO_SHA256, NULL, NULL, true, true, 202, 1},
         {"sha256:xyz", "x/y", NULL, true, false, 400, 0},
     };
 
