@@ -1,0 +1,317 @@
+/* client.c - a command's talk with a server, by libcurl. */
+#include "registry/cli/client.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <curl/curl.h>
+
+#include "registry/cli/prompt.h"
+#include "registry/http/message.h"
+
+enum { ANSWER_MAX = 64 << 20, TIMEOUT_S = 60, PAGE = 500 };
+
+const struct cli_option cli_remote[] = {
+    {"--url", "URL", "https://HOST of the server; without it the admin socket of this machine", 0},
+    {"--token-file", "FILE", "a personal token to sign in with, for --url", 0},
+    {"--user", "NAME", "signs in with a password instead, for --url", 0},
+    {"--password-file", "FILE", "the password; - for standard input; without it asks", 0},
+    {"--ca-file", "FILE", "certificates to trust beside the system's, PEM", 0},
+    {"--timeout", "SECONDS", "how long an answer may take; without it 60", 0},
+    {"--json", NULL, "prints what the server answers, as one JSON document", 0},
+    {0},
+};
+
+struct client {
+    const struct cli_call *call;
+    CURL *curl;
+    struct buffer base;   /* "https://host/api/v1" */
+    struct buffer answer; /* of the request under way */
+    bool too_long;
+    char reason[CURL_ERROR_SIZE];
+};
+
+void json_drop(json_t **json)
+{
+    json_decref(*json);
+}
+
+void client_close(struct client **owned)
+{
+    struct client *client = *owned;
+
+    if (client == NULL)
+        return;
+    curl_easy_cleanup(client->curl);
+    buffer_drop(&client->base);
+    if (client->answer.at != NULL)
+        explicit_bzero(client->answer.at, client->answer.capacity); /* may hold a new token */
+    buffer_drop(&client->answer);
+    free(client);
+}
+
+static size_t receive(char *bytes, size_t one, size_t count, void *argument)
+{
+    struct client *client = argument;
+
+    if (client->answer.size + one * count > ANSWER_MAX) {
+        client->too_long = true;
+        return 0;
+    }
+    buffer_append(&client->answer, bytes, one * count);
+    return one * count;
+}
+
+/* --- where to, and as whom --- */
+
+/* Plain http shows what is sent to everybody on the way. */
+static bool private_way(const char *url)
+{
+    static const char *const near[] = {"http://127.0.0.1", "http://[::1]", "http://localhost"};
+
+    if (slice_starts(slice_of(url), "https://"))
+        return true;
+    for (size_t i = 0; i < sizeof(near) / sizeof(near[0]); i++) {
+        size_t size = strlen(near[i]);
+        if (strncmp(url, near[i], size) == 0 && strchr(":/", url[size]) != NULL)
+            return true;
+    }
+    return false;
+}
+
+static int use_token(struct client *client, const char *file)
+{
+    OWNED(prompt_wipe) char token[PROMPT_SECRET_MAX + 1];
+    int status = prompt_password(client->call, file, "token", false, token);
+
+    if (status != CLI_DONE)
+        return status;
+    curl_easy_setopt(client->curl, CURLOPT_HTTPAUTH, (long)CURLAUTH_BEARER);
+    curl_easy_setopt(client->curl, CURLOPT_XOAUTH2_BEARER, token);
+    return CLI_DONE;
+}
+
+static int use_password(struct client *client, const char *name)
+{
+    OWNED(prompt_wipe) char password[PROMPT_SECRET_MAX + 1];
+    int status = prompt_password(client->call, cli_value(client->call, "--password-file"),
+                                 "password", false, password);
+
+    if (status != CLI_DONE)
+        return status;
+    curl_easy_setopt(client->curl, CURLOPT_HTTPAUTH, (long)CURLAUTH_BASIC);
+    curl_easy_setopt(client->curl, CURLOPT_USERNAME, name);
+    curl_easy_setopt(client->curl, CURLOPT_PASSWORD, password);
+    return CLI_DONE;
+}
+
+static int by_url(struct client *client, const char *url)
+{
+    const char *token = cli_value(client->call, "--token-file");
+    const char *user = cli_value(client->call, "--user");
+    const char *authority = cli_value(client->call, "--ca-file");
+
+    if (!private_way(url))
+        return cli_usage(client->call, "--url must be https:// (http:// for this machine only)");
+    if ((token == NULL) == (user == NULL))
+        return cli_usage(client->call, "--url needs --token-file or --user");
+    buffer_append_text(&client->base, url);
+    while (client->base.size > 0 && client->base.at[client->base.size - 1] == '/')
+        client->base.size--;
+    if (authority != NULL)
+        curl_easy_setopt(client->curl, CURLOPT_CAINFO, authority);
+    return token != NULL ? use_token(client, token) : use_password(client, user);
+}
+
+static int by_socket(struct client *client)
+{
+    OWNED(config_drop) struct config config = {0};
+    OWNED(buffer_drop) struct buffer path = BUFFER_NONE;
+
+    if (cli_value(client->call, "--token-file") != NULL ||
+        cli_value(client->call, "--user") != NULL)
+        return cli_usage(client->call, "--token-file and --user go with --url");
+    if (!cli_config_load(client->call, &config))
+        return CLI_FAILED;
+    if (!config_admin_address(&config, &path))
+        return cli_fail(client->call, CLI_UNREACHABLE,
+                        "server.admin_socket is off: give --url instead");
+    buffer_append(&path, "", 1);
+    curl_easy_setopt(client->curl, CURLOPT_UNIX_SOCKET_PATH, path.at + strlen("unix:"));
+    curl_easy_setopt(client->curl, CURLOPT_NOPROXY, "*");
+    buffer_append_text(&client->base, "http://localhost");
+    return CLI_DONE;
+}
+
+static int timeout_of(const struct cli_call *call, long *out)
+{
+    const char *text = cli_value(call, "--timeout");
+    uint64_t seconds = TIMEOUT_S;
+
+    if (text != NULL &&
+        (!slice_to_u64(slice_of(text), &seconds) || seconds == 0 || seconds > 86400))
+        return cli_usage(call, "--timeout is a number of seconds");
+    *out = (long)seconds;
+    return CLI_DONE;
+}
+
+int client_open(struct client **out, const struct cli_call *call)
+{
+    OWNED(client_close) struct client *client = memory_new(sizeof(*client));
+    const char *url = cli_value(call, "--url");
+    long seconds;
+
+    client->call = call;
+    client->curl = curl_easy_init();
+    if (client->curl == NULL)
+        abort();
+    int status = timeout_of(call, &seconds);
+    if (status == CLI_DONE)
+        status = url != NULL ? by_url(client, url) : by_socket(client);
+    if (status != CLI_DONE)
+        return status;
+    buffer_append(&client->base, "", 1);
+    curl_easy_setopt(client->curl, CURLOPT_ERRORBUFFER, client->reason);
+    curl_easy_setopt(client->curl, CURLOPT_PROTOCOLS_STR, "http,https");
+    curl_easy_setopt(client->curl, CURLOPT_NOSIGNAL, 1L);
+    curl_easy_setopt(client->curl, CURLOPT_TIMEOUT, seconds);
+    curl_easy_setopt(client->curl, CURLOPT_USERAGENT, "slipway/" SLIPWAY_VERSION);
+    curl_easy_setopt(client->curl, CURLOPT_WRITEFUNCTION, receive);
+    curl_easy_setopt(client->curl, CURLOPT_WRITEDATA, client);
+    *out = TAKE(client);
+    return CLI_DONE;
+}
+
+/* --- requests --- */
+
+static int exchange(struct client *client, const char *method, const char *path, struct slice body,
+                    long *status)
+{
+    OWNED(buffer_drop) struct buffer url = BUFFER_NONE;
+    struct curl_slist *headers = curl_slist_append(NULL, "Content-Type: application/json");
+
+    buffer_print(&url, "%s/api/v1%s", client->base.at, path);
+    buffer_append(&url, "", 1);
+    client->answer.size = 0;
+    client->too_long = false;
+    curl_easy_setopt(client->curl, CURLOPT_URL, url.at);
+    curl_easy_setopt(client->curl, CURLOPT_POSTFIELDS, body.at == NULL ? "" : body.at);
+    curl_easy_setopt(client->curl, CURLOPT_POSTFIELDSIZE, (long)body.size);
+    if (strcmp(method, "GET") == 0)
+        curl_easy_setopt(client->curl, CURLOPT_HTTPGET, 1L);
+    curl_easy_setopt(client->curl, CURLOPT_CUSTOMREQUEST, method);
+    curl_easy_setopt(client->curl, CURLOPT_HTTPHEADER, headers);
+    CURLcode outcome = curl_easy_perform(client->curl);
+    curl_easy_setopt(client->curl, CURLOPT_HTTPHEADER, NULL);
+    curl_slist_free_all(headers);
+    if (client->too_long)
+        return cli_fail(client->call, CLI_FAILED, "the answer is too long");
+    if (outcome != CURLE_OK)
+        return cli_fail(client->call, CLI_UNREACHABLE, "%s: %s", client->base.at,
+                        client->reason[0] != 0 ? client->reason : curl_easy_strerror(outcome));
+    curl_easy_getinfo(client->curl, CURLINFO_RESPONSE_CODE, status);
+    return CLI_DONE;
+}
+
+static enum cli_exit exit_of(long status)
+{
+    switch (status) {
+    case 401:
+    case 403:
+        return CLI_FORBIDDEN;
+    case 404:
+        return CLI_NOT_FOUND;
+    case 409:
+    case 412:
+        return CLI_CONFLICT;
+    case 429:
+    case 502:
+    case 503:
+    case 504:
+        return CLI_UNREACHABLE;
+    default:
+        return CLI_FAILED;
+    }
+}
+
+/* The server's own sentence (problem+json), and which member of the body is at fault. */
+static int refused(struct client *client, long status, const json_t *problem)
+{
+    const char *detail = json_string_value(json_object_get(problem, "detail"));
+    const char *id = json_string_value(json_object_get(problem, "request_id"));
+    json_t *fields = json_object_get(problem, "fields");
+
+    const char *field = json_object_iter_key(json_object_iter(fields));
+    return cli_fail(client->call, exit_of(status), "%s%s%s (status %ld%s%s)",
+                    field == NULL ? "" : field, field == NULL ? "" : ": ",
+                    detail == NULL ? "the server refused" : detail, status,
+                    id == NULL ? "" : ", request ", id == NULL ? "" : id);
+}
+
+int client_send(struct client *client, const char *method, const char *path, const json_t *body,
+                json_t **answer)
+{
+    OWNED(memory_drop) char *text = body == NULL ? NULL : json_dumps(body, JSON_COMPACT);
+    OWNED(json_drop) json_t *got = NULL;
+    long status = 0;
+    int outcome = exchange(client, method, path, slice_of(text), &status);
+
+    if (text != NULL)
+        explicit_bzero(text, strlen(text)); /* may hold a password */
+    if (outcome != CLI_DONE)
+        return outcome;
+    got = client->answer.size == 0
+              ? json_null()
+              : json_loadb(client->answer.at, client->answer.size, JSON_REJECT_DUPLICATES, NULL);
+    if (status < 200 || status > 299)
+        return refused(client, status, got);
+    if (got == NULL)
+        return cli_fail(client->call, CLI_FAILED, "the server's answer is not JSON");
+    if (answer != NULL)
+        *answer = TAKE(got);
+    return CLI_DONE;
+}
+
+int client_list(struct client *client, const char *path, json_t **answer)
+{
+    OWNED(json_drop) json_t *all = NULL;
+    OWNED(buffer_drop) struct buffer next = BUFFER_NONE;
+    const char *separator = strchr(path, '?') == NULL ? "?" : "&";
+
+    buffer_print(&next, "%s%slimit=%d", path, separator, PAGE);
+    while (next.size > 0) {
+        OWNED(json_drop) json_t *page = NULL;
+        buffer_append(&next, "", 1);
+        int status = client_send(client, "GET", next.at, NULL, &page);
+        if (status != CLI_DONE)
+            return status;
+        next.size = 0;
+        const char *cursor = json_string_value(json_object_get(page, "next"));
+        if (cursor != NULL) {
+            buffer_print(&next, "%s%slimit=%d&cursor=", path, separator, PAGE);
+            percent_encode(&next, slice_of(cursor));
+        }
+        if (all == NULL)
+            all = TAKE(page);
+        else
+            json_array_extend(json_object_get(all, "items"), json_object_get(page, "items"));
+    }
+    json_object_set_new(all, "next", json_null());
+    *answer = TAKE(all);
+    return CLI_DONE;
+}
+
+int client_raw(struct client *client, const char *method, const char *path, struct slice body)
+{
+    long status = 0;
+    int outcome = exchange(client, method, path, body, &status);
+
+    if (outcome != CLI_DONE)
+        return outcome;
+    fwrite(client->answer.at, 1, client->answer.size, stdout);
+    if (client->answer.size > 0 && client->answer.at[client->answer.size - 1] != '\n')
+        putchar('\n');
+    return status >= 200 && status < 300 ? CLI_DONE : (int)exit_of(status);
+}

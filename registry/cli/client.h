@@ -1,0 +1,36 @@
+/* client.h - a command's talk with a server: over this machine's admin socket, or over https.
+ * Touches  one connection at a time, the token file, standard error.
+ * Never    prints a secret; follows a redirect; sends credentials in the clear to another machine.
+ *
+ * Functions that return an int return an exit status; when it is not CLI_DONE they said why. */
+#ifndef SLIPWAY_CLI_CLIENT_H
+#define SLIPWAY_CLI_CLIENT_H
+
+#include <jansson.h>
+
+#include "registry/cli/cli.h"
+
+/* --url, --token-file, --user, --password-file, --ca-file, --timeout, --json */
+extern const struct cli_option cli_remote[];
+
+struct client;
+
+/* Where to, by the options: --url, else the admin socket that the settings name. */
+int client_open(struct client **out, const struct cli_call *call) MUST_CHECK;
+void client_close(struct client **client); /* for OWNED; accepts NULL */
+
+/* One request below /api/v1. path: "/users/ana?limit=5", percent-encoded by the caller; body:
+ * borrowed, NULL for none; etag: for If-Match, NULL for none. *answer (may be NULL) becomes the
+ * caller's; a JSON null when there is no body. An answer that is not 2xx is a failure, told on
+ * standard error. */
+int client_send(struct client *client, const char *method, const char *path, const json_t *body,
+                json_t **answer) MUST_CHECK;
+/* All pages of a list, as one object with items and total. *answer is the caller's. */
+int client_list(struct client *client, const char *path, json_t **answer) MUST_CHECK;
+/* Any method and body, whatever is answered is printed: for `api`. */
+int client_raw(struct client *client, const char *method, const char *path,
+               struct slice body) MUST_CHECK;
+
+void json_drop(json_t **json); /* for OWNED */
+
+#endif
