@@ -109,7 +109,7 @@ int meta_write_loosely(struct meta *meta, db_run *run, void *arg, enum db_priori
     return db_write(meta->db, &work, err);
 }
 
-static void tell(void *arg)
+void meta_tell(void *arg)
 {
     const struct meta_told *told = arg;
 
@@ -119,7 +119,7 @@ static void tell(void *arg)
 
 int meta_write_told(struct meta *meta, db_run *run, struct meta_told *told, struct error *err)
 {
-    return meta_write_after(meta, run, told, tell, err);
+    return meta_write_after(meta, run, told, meta_tell, err);
 }
 
 /* --- values --- */

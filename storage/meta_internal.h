@@ -33,6 +33,7 @@ struct meta_told {
     const struct meta_after *after;
     bool changed;
 };
+void meta_tell(void *told); /* as after_commit */
 int meta_write_told(struct meta *meta, db_run *run, struct meta_told *told,
                     struct error *err) MUST_CHECK;
 
@@ -50,6 +51,7 @@ int meta_number(struct db_query *query, int64_t *out, struct error *err);
 /* PRECONDITION  the row has another version. wanted 0: any. */
 int meta_version_check(int64_t version, int64_t wanted, struct error *err);
 
+void meta_page_add(struct page *page, size_t *capacity, struct slice name);
 /* An array that has room for one more item. */
 void *meta_grow(void *items, size_t count, size_t *capacity, size_t item_size);
 /* Within the last minute: no need to write it again. */

@@ -1,4 +1,4 @@
-/* meta_list.c - pages of tags, repositories and referrers.
+/* meta_list.c - pages of tags and referrers; pages of names.
  * Touches  nothing: it reads.
  * Never    counts or skips rows: a page is one range of an index, whatever comes before or after.
  */
@@ -32,11 +32,6 @@ static const char SQL_TAG_LIST[] = "SELECT name"
                                    " WHERE repo_id = $1 AND name > $2"
                                    " ORDER BY name"
                                    " LIMIT $3";
-static const char SQL_REPOSITORY_LIST[] = "SELECT name"
-                                          "  FROM repositories"
-                                          " WHERE first_manifest_at IS NOT NULL AND name > $1"
-                                          " ORDER BY name"
-                                          " LIMIT $2";
 
 struct list {
     struct slice repository;
@@ -45,7 +40,7 @@ struct list {
     struct page *page;
 };
 
-static void page_add(struct page *page, size_t *capacity, struct slice name)
+void meta_page_add(struct page *page, size_t *capacity, struct slice name)
 {
     if (page->count == *capacity) {
         *capacity = *capacity == 0 ? 64 : *capacity * 2;
@@ -66,19 +61,9 @@ static int page_fill(struct db_query *query, struct list *list, struct error *er
             list->page->more = true;
             return 0;
         }
-        page_add(list->page, &capacity, db_column_slice(query, 0));
+        meta_page_add(list->page, &capacity, db_column_slice(query, 0));
     }
     return row;
-}
-
-static struct slice or_empty(struct slice last)
-{
-    return last.at == NULL ? SLICE("") : last;
-}
-
-static int64_t one_more(size_t limit)
-{
-    return limit >= INT64_MAX ? INT64_MAX : (int64_t)limit + 1;
 }
 
 static int tag_list(struct db_tx *tx, void *arg, struct error *err)
@@ -92,18 +77,8 @@ static int tag_list(struct db_tx *tx, void *arg, struct error *err)
         return error_set(err, ERROR_NAME_UNKNOWN, "repository unknown");
     OWNED(db_query_end) struct db_query query = db_query(tx, SQL_TAG_LIST);
     db_bind_i64(&query, repository);
-    db_bind_text(&query, or_empty(list->last));
-    db_bind_i64(&query, one_more(list->limit));
-    return page_fill(&query, list, err);
-}
-
-static int repository_list(struct db_tx *tx, void *arg, struct error *err)
-{
-    struct list *list = arg;
-    OWNED(db_query_end) struct db_query query = db_query(tx, SQL_REPOSITORY_LIST);
-
-    db_bind_text(&query, or_empty(list->last));
-    db_bind_i64(&query, one_more(list->limit));
+    db_bind_text(&query, meta_or_empty(list->last));
+    db_bind_i64(&query, meta_one_more(list->limit));
     return page_fill(&query, list, err);
 }
 
@@ -122,16 +97,6 @@ int meta_tag_list(struct meta *meta, struct slice repository, struct slice last,
     struct list list = {.repository = repository, .last = last, .limit = limit, .page = out};
 
     return list_run(meta, tag_list, &list, err);
-}
-
-int meta_repository_list(struct meta *meta, struct slice last,
-                         const struct repository_filter *filter, size_t limit, struct page *out,
-                         struct error *err)
-{
-    (void)filter;
-    struct list list = {.last = last, .limit = limit, .page = out};
-
-    return list_run(meta, repository_list, &list, err);
 }
 
 /* --- referrers: oldest push first; a repeated push keeps the id, so it does not move (REF-07) ---

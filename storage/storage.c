@@ -15,10 +15,11 @@
 #include <unistd.h>
 
 #include "storage/meta.h"
+#include "storage/notes.h"
 #include "storage/pulls.h"
 #include "storage/storage_internal.h"
 
-enum { ROOT_MODE = 0700, LOCK_MODE = 0600, BOOT_ID_MAX = 64 };
+enum { ROOT_MODE = 0700, LOCK_MODE = 0600, BOOT_ID_MAX = 64, NOTES_FLUSH_MS = 2000 };
 
 static const char BOOT_ID_PATH[] = "/proc/sys/kernel/random/boot_id";
 static const char STATE_BOOT[] = "boot_id"; /* of the boot that wrote the unsynced bytes */
@@ -141,6 +142,7 @@ static int storage_build(struct storage *store, struct error *err) ON(worker_thr
     if (recover(store, err) < 0)
         return -1;
     store->pulls = pulls_open(store->meta, options->pull_flush_ms);
+    store->notes = notes_open(store->meta, NOTES_FLUSH_MS);
     store->sweep = sweep_open(store);
     return 0;
 }
@@ -181,6 +183,7 @@ void storage_close(struct storage *store)
         sweep_close(store->sweep);
         upload_table_close(store->uploads);
         pulls_close(store->pulls);
+        notes_close(store->notes);
         meta_close(store->meta);
         cache_close(store->cache);
         blob_store_close(&store->blobs);

@@ -1,6 +1,8 @@
 /* sweep.c - the background thread: settles resting uploads, expires idle ones (G5), removes what is
- * in trash (G4), and after another boot finds files that no row names.
- * Touches  sessions in memory, the tables uploads and trash, blob bytes whose locator is in trash.
+ * in trash (G4), forgets tokens, browsers' sessions and audit rows whose time is over, and after
+ * another boot finds files that no row names.
+ * Touches  upload sessions in memory, the tables uploads, trash, tokens, sessions and audit, blob
+ *          bytes whose locator is in trash.
  * Never    makes a request wait: short transactions of the lowest priority, one at a time.
  *
  * (1) Bytes go only after their trash row is durable, and the row only after the bytes.
@@ -11,6 +13,7 @@
 #include <string.h>
 
 #include "registry/core/log.h"
+#include "storage/accounts.h"
 #include "storage/meta.h"
 #include "storage/storage_internal.h"
 
@@ -109,6 +112,49 @@ static bool sweep_trash(struct sweep *sweep) ON(worker_thread)
             count = trash_remove_each(store, due, count);
     }
     return count == TRASH_BATCH;
+}
+
+/* --- what is kept for a time only --- */
+
+/* The moment so many seconds ago; INT64_MIN when it is kept for ever. */
+static int64_t ago(uint64_t seconds)
+{
+    const uint64_t forever = (uint64_t)INT64_MAX / 4 / 1000000;
+
+    return seconds == 0 || seconds > forever ? INT64_MIN : meta_now() - (int64_t)seconds * 1000000;
+}
+
+/* Tokens and sessions. True when more is due than one round does. */
+static bool sweep_tokens(struct sweep *sweep) ON(worker_thread)
+{
+    const struct storage_options *options = &sweep->store->options;
+    bool more = true;
+
+    for (int i = 0; i < EXPIRE_MAX && more && !ending(sweep); i++) {
+        struct error err = {0};
+        if (token_expire(sweep->store, ago(options->session_idle_s), ago(options->session_max_s),
+                         &more, &err) < 0) {
+            report("expire tokens and sessions", &err);
+            return false;
+        }
+    }
+    return more;
+}
+
+/* The same for the audit. */
+static bool sweep_audit(struct sweep *sweep) ON(worker_thread)
+{
+    int64_t before = ago(sweep->store->options.audit_retention_s);
+    bool more = true;
+
+    for (int i = 0; i < EXPIRE_MAX && more && !ending(sweep); i++) {
+        struct error err = {0};
+        if (audit_expire(sweep->store, before, &more, &err) < 0) {
+            report("expire the audit", &err);
+            return false;
+        }
+    }
+    return more;
 }
 
 /* --- orphans --- */
@@ -224,6 +270,8 @@ static void *run(void *arg)
             bool more = sweep_uploads(sweep);
             orphans = orphans && !sweep_orphans(sweep);
             more |= sweep_trash(sweep);
+            more |= sweep_tokens(sweep);
+            more |= sweep_audit(sweep);
             rested_ms = more ? interval_ms : 0; /* at the next tick */
         }
         rest(sweep, tick_ms);
