@@ -1,0 +1,70 @@
+/* browser.c - what protects people who sign in with a browser: whose page sent a change, and the
+ * cookie.
+ * Touches  memory only.
+ * Never    concerns clients that send their credentials themselves.
+ *
+ * (1) With a cookie, a change counts only when the browser says that our own page sent it. (2)
+ * Where nobody is asked, and where anybody may sign in, it does not count when the browser says
+ * that another page did. (3) Either way it is JSON, which a foreign form cannot send. */
+#include "auth/auth_internal.h"
+
+static bool origin_is_ours(const struct auth *auth, const struct auth_request *request)
+{
+    OWNED(buffer_drop) struct buffer own = BUFFER_NONE;
+    struct auth_request as_called = *request;
+
+    auth_origin(auth, &as_called, &own);
+    if (slice_equal(request->origin, buffer_slice(&own)))
+        return true;
+    own.size = 0;
+    if (request->host.at == NULL)
+        return false;
+    buffer_append_text(&own, request->tls ? "https://" : "http://");
+    buffer_append_slice(&own, request->host);
+    return slice_equal(request->origin, buffer_slice(&own));
+}
+
+/* No browser: both are absent. */
+static bool sent_by_us(const struct auth *auth, const struct auth_request *request, bool unsaid)
+{
+    if (request->fetch_site.at != NULL)
+        return slice_equal_text(request->fetch_site, "same-origin");
+    return request->origin.at == NULL ? unsaid : origin_is_ours(auth, request);
+}
+
+int browser_check(const struct auth *auth, const struct auth_request *request,
+                  const struct caller *caller, struct error *err)
+{
+    bool cookie = caller->identity.credential == CREDENTIAL_COOKIE;
+    bool unasked = caller->identity.credential == CREDENTIAL_NONE; /* open, or not signed in */
+
+    if (!action_is_api(request->action) || !request->changes || (!cookie && !unasked))
+        return 0;
+    if (!sent_by_us(auth, request, unasked))
+        return error_set(err, ERROR_CSRF, "another page sent this");
+    if (!request->json)
+        return error_set(err, ERROR_CSRF, "changes are sent as application/json");
+    return 0;
+}
+
+/* --- the cookie --- */
+
+static const char COOKIE_SECURE[] = "__Host-slipway";
+static const char COOKIE_PLAIN[] = "slipway";
+
+struct slice session_cookie(const struct auth_request *request)
+{
+    return cookie_find(request->cookie, request->tls ? COOKIE_SECURE : COOKIE_PLAIN);
+}
+
+void session_cookie_print(bool secure, const char *value, uint64_t age_s, struct buffer *out)
+{
+    buffer_print(out, "%s=%s; Path=/; Max-Age=%llu; %sHttpOnly; SameSite=Strict",
+                 secure ? COOKIE_SECURE : COOKIE_PLAIN, value, (unsigned long long)age_s,
+                 secure ? "Secure; " : "");
+}
+
+void auth_session_cookie_clear(bool secure, struct buffer *set_cookie)
+{
+    session_cookie_print(secure, "", 0, set_cookie);
+}

@@ -1,0 +1,296 @@
+/* login.c - names with passwords, and personal tokens: judged under the guard.
+ * Touches  storage, the password file, guard, memory of callers.
+ * Never    tells which part was wrong; lets a name that does not exist cost less (auth (5)).
+ *
+ * Spec: TOK-16, TOK-20, TOK-58 to TOK-61, TOK-65. */
+#include <stdlib.h>
+
+#include "auth/auth_internal.h"
+
+/* --- refusals --- */
+
+enum { NAME_TOLD = 64 }; /* bytes of a name that was typed */
+
+static void target_print(const struct login_attempt *attempt, struct buffer *out)
+{
+    buffer_append_text(out, attempt->unnamed ? "token" : "user/");
+    if (!attempt->unnamed)
+        text_append_printable(out, attempt->name, NAME_TOLD);
+}
+
+/* Under the name nobody proved to have; the secret is nowhere. */
+static void refusal_note(struct auth *auth, const struct login_attempt *attempt,
+                         struct slice detail)
+{
+    OWNED(buffer_drop) struct buffer target = BUFFER_NONE;
+
+    target_print(attempt, &target);
+    audit_note(auth->storage, &(struct audit_event){.actor = SLICE(""),
+                                                    .action = SLICE("login.refused"),
+                                                    .target = buffer_slice(&target),
+                                                    .outcome = SLICE("refused"),
+                                                    .remote = attempt->remote,
+                                                    .request_id = attempt->request_id,
+                                                    .detail = detail});
+}
+
+int login_refused(struct auth *auth, const struct login_attempt *attempt, struct error *err)
+{
+    char cause[sizeof(err->cause)];
+
+    if (err->code != ERROR_NONE && err->code != ERROR_UNAUTHORIZED && err->code != ERROR_NOT_FOUND)
+        return -1; /* storage failed: nothing was judged */
+    memcpy(cause, err->cause, sizeof(cause));
+    error_clear(err);
+    refusal_note(auth, attempt, SLICE(""));
+    error_set(err, ERROR_UNAUTHORIZED, "wrong name or password");
+    return cause[0] == 0 ? -1 : error_set_cause(err, "%s", cause);
+}
+
+int login_admit(struct auth *auth, const struct login_attempt *attempt, struct slice guarded,
+                struct error *err)
+{
+    uint64_t wait_ms = guard_begin(auth->guard, guarded, attempt->network, clock_monotonic_ms());
+
+    if (wait_ms == 0)
+        return 0;
+    refusal_note(auth, attempt, SLICE("{\"paused\":true}"));
+    error_set(err, ERROR_TOOMANYREQUESTS, "too many failed log-ins: wait before the next");
+    err->retry_after_s = (unsigned)((wait_ms + 999) / 1000);
+    return -1;
+}
+
+static void cancelled(struct auth *auth, const struct login_attempt *attempt, struct slice guarded)
+{
+    guard_cancel(auth->guard, guarded, attempt->network, clock_monotonic_ms());
+}
+
+static void passed(struct auth *auth, const struct login_attempt *attempt, struct slice guarded)
+{
+    guard_passed(auth->guard, guarded, attempt->network, clock_monotonic_ms());
+}
+
+static bool storage_failed(const struct error *err)
+{
+    return err->code != ERROR_UNAUTHORIZED && err->code != ERROR_NOT_FOUND;
+}
+
+/* --- callers of a log-in --- */
+
+static void draft_drop(struct caller **draft)
+{
+    const struct caller *caller = *draft;
+    caller_drop(&caller);
+}
+
+static void draft_publish(struct auth *auth, struct caller **draft, const struct caller **out)
+{
+    struct caller *caller = TAKE(*draft);
+
+    if (caller->header.size > 0) {
+        remember_key(auth->remember, 'A', caller->header, caller->key);
+        remember_put(auth->remember, caller);
+    }
+    *out = caller;
+}
+
+static struct caller_origin origin_of(const struct auth *auth, const struct login_attempt *attempt,
+                                      enum credential credential)
+{
+    return (struct caller_origin){.credential = credential,
+                                  .bearer = attempt->bearer,
+                                  .header = attempt->header,
+                                  .generation = auth_generation(auth),
+                                  .good_until = clock_now_us() + (int64_t)REMEMBER_S * US_PER_S};
+}
+
+/* --- passwords --- */
+
+/* The hash the name's password must have; false: it has none. An account with a password of its
+ * own is never found in the file. */
+static bool hash_of(struct auth *auth, struct slice name, const struct account *account,
+                    char out[PASSWORD_HASH_MAX])
+{
+    if (account->id != 0 && !account->external)
+        return account->password_hash != NULL &&
+               slice_to_text(slice_of(account->password_hash), out, PASSWORD_HASH_MAX);
+    return auth->htpasswd != NULL && auth_account_name_valid(name) &&
+           htpasswd_find(auth->htpasswd, name, out);
+}
+
+/* The account of a right password; made for a user of the password file who comes first. */
+static int password_judge(struct auth *auth, const struct login_attempt *attempt,
+                          struct account *account, uint8_t proof[PROOF_SIZE], struct error *err)
+    ON(worker_thread)
+{
+    char hash[PASSWORD_HASH_MAX] = "";
+
+    if (account_find(auth->storage, attempt->name, account, err) < 0) {
+        if (storage_failed(err))
+            return -1;
+        error_clear(err);
+    }
+    bool has_one = hash_of(auth, attempt->name, account, hash);
+    unsigned cost = auth->htpasswd == NULL ? 0 : htpasswd_cost(auth->htpasswd);
+    if (!password_verify(attempt->secret, has_one ? hash : NULL, cost))
+        return error_set(err, ERROR_UNAUTHORIZED, "wrong name or password");
+    secret_hash(slice_of(hash), proof);
+    if (account->id != 0)
+        return 0;
+    if (account_ensure_external(auth->storage, attempt->name, account, err) < 0)
+        return err->code == ERROR_CONFLICT ? (error_clear(err), -1) : -1;
+    return 0;
+}
+
+static int password_check(struct auth *auth, const struct login_attempt *attempt,
+                          const struct caller **out, struct error *err) ON(worker_thread)
+{
+    OWNED(account_drop) struct account account = {0};
+    OWNED(draft_drop) struct caller *caller = NULL;
+    struct caller_origin origin = origin_of(auth, attempt, CREDENTIAL_PASSWORD);
+    uint8_t proof[PROOF_SIZE];
+
+    if (login_admit(auth, attempt, attempt->name, err) < 0)
+        return -1;
+    origin.password_at = clock_now_us();
+    origin.proof = proof;
+    if (password_judge(auth, attempt, &account, proof, err) < 0 ||
+        (origin.account = account.id, caller_of_account(auth, &origin, &caller, err) < 0)) {
+        if (err->code != ERROR_NONE && storage_failed(err))
+            cancelled(auth, attempt, attempt->name);
+        return login_refused(auth, attempt, err);
+    }
+    passed(auth, attempt, attempt->name);
+    if (account_touch(auth->storage, account.id, err) < 0)
+        error_clear(err); /* may be lost */
+    draft_publish(auth, &caller, out);
+    return 0;
+}
+
+int login_renew(struct auth *auth, const struct login_attempt *attempt, const struct caller *old,
+                const struct caller **out, struct error *err)
+{
+    OWNED(account_drop) struct account account = {0};
+    OWNED(draft_drop) struct caller *caller = NULL;
+    struct caller_origin origin = origin_of(auth, attempt, CREDENTIAL_PASSWORD);
+    char hash[PASSWORD_HASH_MAX] = "";
+    uint8_t proof[PROOF_SIZE];
+
+    if (old->identity.credential != CREDENTIAL_PASSWORD ||
+        account_find_id(auth->storage, old->identity.account, &account, err) < 0 ||
+        !hash_of(auth, attempt->name, &account, hash))
+        return -1;
+    secret_hash(slice_of(hash), proof);
+    if (memcmp(proof, old->proof, PROOF_SIZE) != 0)
+        return -1; /* it was changed */
+    origin.account = account.id;
+    origin.good_until = old->good_until;
+    origin.password_at = old->identity.password_at;
+    origin.proof = proof;
+    if (caller_of_account(auth, &origin, &caller, err) < 0)
+        return -1;
+    draft_publish(auth, &caller, out);
+    return 0;
+}
+
+/* --- personal tokens --- */
+
+bool token_stands(const struct token *token, enum token_kind kind)
+{
+    return token->kind == kind && !token->disabled &&
+           (token->expires_at == 0 || token->expires_at > clock_now_us());
+}
+
+int login_token_find(struct auth *auth, const struct login_attempt *attempt, struct token *out,
+                     struct error *err)
+{
+    uint8_t hash[SECRET_HASH_SIZE];
+
+    if (login_admit(auth, attempt, SLICE_NONE, err) < 0)
+        return -1;
+    secret_hash(attempt->secret, hash);
+    if (token_find(auth->storage, hash, out, err) < 0) {
+        if (storage_failed(err))
+            cancelled(auth, attempt, SLICE_NONE);
+        return login_refused(auth, attempt, err);
+    }
+    passed(auth, attempt, SLICE_NONE); /* nobody guesses one; whether it stands is another matter */
+    return 0;
+}
+
+static void token_used(struct auth *auth, const struct login_attempt *attempt,
+                       const struct token *token) ON(worker_thread)
+{
+    struct error lost = {0};
+
+    if (token_touch(auth->storage, token->id, attempt->remote, &lost) < 0 ||
+        account_touch(auth->storage, token->account_id, &lost) < 0)
+        error_clear(&lost);
+}
+
+static int personal_check(struct auth *auth, const struct login_attempt *attempt,
+                          const struct caller **out, struct error *err) ON(worker_thread)
+{
+    OWNED(token_drop) struct token token = {0};
+    OWNED(draft_drop) struct caller *caller = NULL;
+    struct caller_origin origin = origin_of(auth, attempt, CREDENTIAL_TOKEN);
+
+    if (login_token_find(auth, attempt, &token, err) < 0)
+        return -1;
+    origin.account = token.account_id;
+    origin.token = &token;
+    if (!token_stands(&token, TOKEN_PERSONAL) ||
+        (!attempt->unnamed && !slice_equal_text(attempt->name, token.account)) ||
+        caller_of_account(auth, &origin, &caller, err) < 0)
+        return login_refused(auth, attempt, err);
+    token_used(auth, attempt, &token);
+    draft_publish(auth, &caller, out);
+    return 0;
+}
+
+/* --- the whole --- */
+
+static int refresh_as_password(struct auth *auth, const struct login_attempt *attempt,
+                               const struct caller **out, struct error *err) ON(worker_thread)
+{
+    OWNED(token_drop) struct token token = {0};
+
+    return refresh_check(auth, attempt, &token, out, err);
+}
+
+/* What is not taken as a token here is a password, and a wrong one. */
+int login_check(struct auth *auth, const struct login_attempt *attempt, const struct caller **out,
+                struct error *err)
+{
+    enum secret_kind kind = secret_kind_of(attempt->secret);
+
+    if (kind == SECRET_PERSONAL && (attempt->kinds & LOGIN_PERSONAL) != 0)
+        return personal_check(auth, attempt, out, err);
+    if (kind == SECRET_REFRESH && (attempt->kinds & LOGIN_REFRESH) != 0)
+        return refresh_as_password(auth, attempt, out, err);
+    if ((attempt->kinds & LOGIN_PASSWORD) != 0)
+        return password_check(auth, attempt, out, err);
+    if (login_admit(auth, attempt, SLICE_NONE, err) < 0)
+        return -1;
+    return login_refused(auth, attempt, err);
+}
+
+int auth_login(struct auth *auth, const struct auth_login *login, const struct identity **out,
+               struct error *err)
+{
+    const struct login_attempt attempt = {
+        .name = login->name,
+        .secret = login->password,
+        .kinds =
+            login->password_only ? LOGIN_PASSWORD : LOGIN_PASSWORD | LOGIN_PERSONAL | LOGIN_REFRESH,
+        .remote = login->remote,
+        .request_id = login->request_id,
+        .network = login->network,
+    };
+    const struct caller *caller = NULL;
+
+    if (login_check(auth, &attempt, &caller, err) < 0)
+        return -1;
+    *out = &caller->identity;
+    return 0;
+}

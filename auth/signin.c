@@ -1,0 +1,234 @@
+/* signin.c - sessions of browsers, the first administrator, and passwords that are set.
+ * Touches  storage, guard, memory of callers.
+ * Never    keeps a session's secret: storage has its hash, the browser the rest. */
+#include <stdlib.h>
+
+#include "auth/auth_internal.h"
+#include "auth/password.h"
+
+enum { SESSION_SECRET_SIZE = 32, AGENT_TOLD = 200 };
+
+/* --- sessions --- */
+
+static void draft_drop(struct caller **draft)
+{
+    const struct caller *caller = *draft;
+    caller_drop(&caller);
+}
+
+static int64_t earlier(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* Until when it stands if nobody uses it any more. */
+static int64_t session_end(const struct auth *auth, const struct login_session *session)
+{
+    return earlier(session->used_at + (int64_t)auth->session_idle_s * US_PER_S,
+                   session->created_at + (int64_t)auth->session_max_s * US_PER_S);
+}
+
+static int session_load(struct auth *auth, struct slice secret, struct login_session *out,
+                        struct error *err) ON(worker_thread)
+{
+    uint8_t hash[SECRET_HASH_SIZE];
+
+    secret_hash(secret, hash);
+    if (login_session_find(auth->storage, hash, out, err) < 0) {
+        if (err->code != ERROR_NOT_FOUND)
+            return -1;
+        error_clear(err);
+        return error_set(err, ERROR_UNAUTHORIZED, "the session has ended");
+    }
+    if (session_end(auth, out) <= clock_now_us())
+        return error_set(err, ERROR_UNAUTHORIZED, "the session has ended");
+    return 0;
+}
+
+static void session_touch(struct auth *auth, struct login_session *session) ON(worker_thread)
+{
+    struct error lost = {0};
+    int64_t now_us = clock_now_us();
+
+    if (now_us - session->used_at < (int64_t)SESSION_TOUCH_S * US_PER_S)
+        return;
+    if (login_session_touch(auth->storage, session->id, &lost) < 0)
+        error_clear(&lost);
+    session->used_at = now_us;
+}
+
+/* Remembered for a minute, so that its use is noted once a minute. */
+int session_check(struct auth *auth, struct slice secret, const struct caller **out,
+                  struct error *err)
+{
+    OWNED(login_session_drop) struct login_session session = {0};
+    OWNED(draft_drop) struct caller *caller = NULL;
+    struct caller_origin origin = {
+        .credential = CREDENTIAL_COOKIE, .generation = auth_generation(auth), .session = &session};
+
+    if (session_load(auth, secret, &session, err) < 0)
+        return -1;
+    session_touch(auth, &session);
+    origin.account = session.account_id;
+    origin.password_at = session.password_at;
+    origin.good_until =
+        earlier(session_end(auth, &session), clock_now_us() + (int64_t)SESSION_TOUCH_S * US_PER_S);
+    if (caller_of_account(auth, &origin, &caller, err) < 0)
+        return -1;
+    remember_key(auth->remember, 'C', secret, caller->key);
+    remember_put(auth->remember, caller);
+    *out = TAKE(caller);
+    return 0;
+}
+
+int auth_session_open(struct auth *auth, const struct identity *identity, struct slice remote,
+                      struct slice agent, struct slice request_id, bool secure,
+                      struct buffer *set_cookie, struct error *err)
+{
+    OWNED(buffer_drop) struct buffer target = BUFFER_NONE;
+    OWNED(buffer_drop) struct buffer told = BUFFER_NONE;
+    uint8_t random[SESSION_SECRET_SIZE], hash[SECRET_HASH_SIZE];
+    char secret[2 * SESSION_SECRET_SIZE + 1] = "";
+    int64_t id;
+
+    if (identity->kind != IDENTITY_ACCOUNT || identity->credential != CREDENTIAL_PASSWORD)
+        return error_set(err, ERROR_DENIED, "sessions begin with a password");
+    random_bytes(random, sizeof(random));
+    hex_encode(random, sizeof(random), secret);
+    secret_hash(slice_of(secret), hash);
+    buffer_print(&target, "user/%s", identity->name);
+    text_append_printable(&told, agent, AGENT_TOLD);
+    const struct audit_event event = {.actor = slice_of(identity->name),
+                                      .actor_id = identity->account,
+                                      .action = SLICE("session.create"),
+                                      .target = buffer_slice(&target),
+                                      .outcome = SLICE("done"),
+                                      .remote = remote,
+                                      .request_id = request_id,
+                                      .detail = SLICE("")};
+    int outcome =
+        login_session_create(auth->storage, identity->account, hash, remote,
+                             told.size == 0 ? SLICE("") : buffer_slice(&told), &event, &id, err);
+    if (outcome == 0)
+        session_cookie_print(secure, secret, auth->session_max_s, set_cookie);
+    secret_wipe(secret, sizeof(secret));
+    secret_wipe(random, sizeof(random));
+    return outcome;
+}
+
+/* --- passwords and secrets that are set --- */
+
+int auth_password_hash(struct auth *auth, struct slice name, struct slice password,
+                       char out[AUTH_PASSWORD_HASH_MAX], struct error *err)
+{
+    (void)auth;
+    if (slice_equal(name, password))
+        return error_set_field(err, "password", "the password is the name");
+    return password_hash(password, out, err);
+}
+
+_Static_assert((int)AUTH_PASSWORD_HASH_MAX >= (int)PASSWORD_HASH_MAX, "room for a hash");
+_Static_assert((int)AUTH_SECRET_MAX > (int)SECRET_TEXT_SIZE, "room for a secret");
+
+void auth_secret_new(struct auth_secret *out)
+{
+    secret_new(SECRET_PERSONAL, out->text);
+    secret_hash(slice_of(out->text), out->hash);
+    secret_hint(slice_of(out->text), out->hint);
+}
+
+static bool is_lower_alnum(char c)
+{
+    return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
+}
+
+/* A component of a repository's name (NAME-01): alphanumerics between which one '.', one or two '_'
+ * or any number of '-' stand. */
+static size_t separator_size(struct slice s)
+{
+    size_t size = 0;
+
+    if (s.at[0] == '.')
+        return 1;
+    while (size < s.size && s.at[size] == s.at[0])
+        size++;
+    return s.at[0] == '-' || (s.at[0] == '_' && size <= 2) ? size : 0;
+}
+
+enum { NAME_MAX_SIZE = 64 };
+
+bool auth_account_name_valid(struct slice name)
+{
+    if (name.size == 0 || name.size > NAME_MAX_SIZE || slice_equal_text(name, "local") ||
+        !is_lower_alnum(name.at[0]))
+        return false;
+    for (size_t i = 0; i < name.size;) {
+        if (is_lower_alnum(name.at[i])) {
+            i++;
+            continue;
+        }
+        size_t separator = separator_size(slice_from(name, i));
+        if (separator == 0 || i + separator == name.size || !is_lower_alnum(name.at[i + separator]))
+            return false;
+        i += separator;
+    }
+    return true;
+}
+
+/* --- the first administrator --- */
+
+void auth_setup_token(const struct auth *auth, char *out)
+{
+    out[0] = 0;
+    if (atomic_load(&auth->setup_open))
+        memcpy(out, auth->setup, sizeof(auth->setup));
+}
+
+static int setup_create(struct auth *auth, struct slice name, const char *hash,
+                        const struct auth_login *from, struct error *err) ON(worker_thread)
+{
+    OWNED(buffer_drop) struct buffer target = BUFFER_NONE;
+    OWNED(account_drop)
+    struct account account = {.name = memory_text(name),
+                              .kind = ACCOUNT_USER,
+                              .role = ACCOUNT_ROLE_ADMIN,
+                              .description = memory_text(SLICE("")),
+                              .password_hash = memory_text(slice_of(hash))};
+
+    buffer_print(&target, "user/%s", account.name);
+    const struct audit_event event = {.actor = slice_of(account.name),
+                                      .action = SLICE("setup"),
+                                      .target = buffer_slice(&target),
+                                      .outcome = SLICE("done"),
+                                      .remote = from->remote,
+                                      .request_id = from->request_id,
+                                      .detail = SLICE("")};
+    return account_create(auth->storage, &account, true, &event, err);
+}
+
+int auth_setup(struct auth *auth, struct slice setup_token, struct slice name,
+               struct slice password, const struct auth_login *from, struct error *err)
+{
+    const struct login_attempt attempt = {.unnamed = true,
+                                          .remote = from->remote,
+                                          .request_id = from->request_id,
+                                          .network = from->network};
+    char hash[PASSWORD_HASH_MAX];
+
+    if (auth->mode == AUTH_MODE_NONE)
+        return auth_off(err);
+    if (login_admit(auth, &attempt, SLICE_NONE, err) < 0)
+        return -1;
+    if (!secret_equal(setup_token, slice_of(auth->setup)))
+        return login_refused(auth, &attempt, err);
+    guard_passed(auth->guard, SLICE_NONE, from->network, clock_monotonic_ms());
+    if (!atomic_load(&auth->setup_open))
+        return error_set(err, ERROR_CONFLICT, "there is an administrator");
+    if (!auth_account_name_valid(name))
+        return error_set_field(err, "name", "not a name of an account");
+    if (auth_password_hash(auth, name, password, hash, err) < 0 ||
+        setup_create(auth, name, hash, from, err) < 0)
+        return -1;
+    atomic_store(&auth->setup_open, false);
+    return 0;
+}
