@@ -22,6 +22,7 @@ static const struct cli_command main_commands[] = {
 /* Tables of the nouns, in the order of help. */
 static const struct cli_command *const nouns[] = {
     cli_serve_commands,
+    cli_init_commands,
     cli_config_commands,
     main_commands,
 };

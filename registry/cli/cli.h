@@ -90,6 +90,7 @@ bool cli_config_read(const struct cli_call *call, struct config *config,
 
 /* --- the tables, one a noun --- */
 
+extern const struct cli_command cli_init_commands[];
 extern const struct cli_command cli_serve_commands[];
 extern const struct cli_command cli_config_commands[];
 

@@ -27,7 +27,7 @@ static int read_line(int fd, char *out, size_t capacity)
     ssize_t got;
 
     while ((got = read(fd, &c, 1)) == 1 && c != '\n') {
-        if (used + 1 >= capacity)
+        if (used + 1 >= capacity || c == 0)
             return -1;
         out[used++] = c;
     }
@@ -53,23 +53,70 @@ static int from_file(const struct cli_call *call, const char *file, char *out)
     return CLI_DONE;
 }
 
-/* Asks with the echo off, which comes back whatever happens but a signal that ends us. */
-static int ask(int terminal, const char *question, char *out)
-{
-    struct termios before, silent;
-    bool changed = tcgetattr(terminal, &before) == 0;
+enum {
+    KEY_INTERRUPT = 3,
+    KEY_END = 4,
+    KEY_BACKSPACE = 8,
+    KEY_KILL = 21,
+    KEY_QUIT = 28,
+    KEY_DELETE = 127,
+};
 
-    if (changed) {
-        silent = before;
-        silent.c_lflag &= ~(tcflag_t)ECHO;
-        changed = tcsetattr(terminal, TCSAFLUSH, &silent) == 0;
+/* The size without the last character of UTF-8. */
+static size_t erase_character(const char *text, size_t size)
+{
+    while (size > 0 && ((unsigned char)text[--size] & 0xc0) == 0x80)
+        ;
+    return size;
+}
+
+/* Keys until Enter; -1 when interrupted, at the end of the input, or with too many. */
+static int read_keys(int terminal, char *out)
+{
+    size_t size = 0;
+    char key = 0;
+
+    while (size <= PROMPT_SECRET_MAX && read(terminal, &key, 1) == 1) {
+        out[size] = 0;
+        if (key == '\n' || key == '\r')
+            return 0;
+        if (key == 0 || key == KEY_INTERRUPT || key == KEY_QUIT || key == KEY_END)
+            return -1;
+        if (key == KEY_BACKSPACE || key == KEY_DELETE)
+            size = erase_character(out, size);
+        else if (key == KEY_KILL)
+            size = 0;
+        else
+            out[size++] = key;
     }
-    dprintf(terminal, "%s: ", question);
-    int status = read_line(terminal, out, PROMPT_SECRET_MAX + 1);
-    if (changed)
-        tcsetattr(terminal, TCSAFLUSH, &before);
-    dprintf(terminal, "\n");
+    out[0] = 0;
+    return -1;
+}
+
+/* Nothing is shown. Keys that would end or stop the process are read as keys, so the terminal gets
+ * its echo back. */
+static int ask(const char *question, char *out)
+{
+    const int terminal = STDIN_FILENO;
+    struct termios before, silent;
+
+    if (tcgetattr(terminal, &before) < 0)
+        return -1;
+    silent = before;
+    silent.c_lflag &= ~(tcflag_t)(ECHO | ECHONL | ICANON | ISIG | IEXTEN);
+    silent.c_cc[VMIN] = 1;
+    silent.c_cc[VTIME] = 0;
+    fprintf(stderr, "%s: ", question);
+    tcsetattr(terminal, TCSAFLUSH, &silent);
+    int status = read_keys(terminal, out);
+    tcsetattr(terminal, TCSAFLUSH, &before);
+    fputc('\n', stderr);
     return status;
+}
+
+bool prompt_possible(void)
+{
+    return isatty(STDIN_FILENO) != 0;
 }
 
 int prompt_password(const struct cli_call *call, const char *file, const char *question, bool twice,
@@ -79,18 +126,34 @@ int prompt_password(const struct cli_call *call, const char *file, const char *q
 
     if (file != NULL)
         return from_file(call, file, out);
-    int terminal = open("/dev/tty", O_RDWR | O_CLOEXEC);
-    if (terminal < 0)
+    if (!prompt_possible())
         return cli_usage(call, "there is no terminal to ask on: give --password-file");
-    int status = ask(terminal, question, out);
+    int status = ask(question, out);
     if (status == 0 && twice)
-        status = ask(terminal, "once more", again);
-    close(terminal);
+        status = ask("once more", again);
     if (status < 0)
         return cli_fail(call, CLI_FAILED, "no password was given");
     if (twice && strcmp(out, again) != 0)
         return cli_fail(call, CLI_FAILED, "the two differ");
     return CLI_DONE;
+}
+
+enum { GENERATED_CHARACTERS = 24, GENERATED_GROUP = 4 };
+
+void prompt_generate(char out[PROMPT_SECRET_MAX + 1])
+{
+    static const char letters[] = "abcdefghijkmnpqrstuvwxyz23456789";
+    uint8_t random[GENERATED_CHARACTERS];
+    char *at = out;
+
+    random_bytes(random, sizeof(random));
+    for (size_t i = 0; i < GENERATED_CHARACTERS; i++) {
+        if (i > 0 && i % GENERATED_GROUP == 0)
+            *at++ = '-';
+        *at++ = letters[random[i] % (sizeof(letters) - 1)]; /* 32: each byte picks one evenly */
+    }
+    *at = 0;
+    explicit_bzero(random, sizeof(random));
 }
 
 bool prompt_agreed(const struct cli_call *call, const char *format, ...)
@@ -101,7 +164,7 @@ bool prompt_agreed(const struct cli_call *call, const char *format, ...)
 
     if (cli_flag(call, "--yes"))
         return true;
-    if (!isatty(STDIN_FILENO)) {
+    if (!prompt_possible()) {
         cli_fail(call, CLI_USAGE, "nobody is there to be asked: give --yes if it is meant");
         return false;
     }

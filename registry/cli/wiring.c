@@ -75,6 +75,9 @@ int wiring_open_storage(const struct config *config, struct storage **out, struc
         .blob_size_max = config->server_limits_blob,
         .sweep_interval_ms = config->gc_interval,
         .pull_flush_ms = PULL_FLUSH_MS,
+        .session_idle_s = config->auth_session_idle / 1000,
+        .session_max_s = config->auth_session_max / 1000,
+        .audit_retention_s = config->audit_retention / 1000,
         .accept_missing = config->manifests_accept_missing,
         .protect_referenced = config->delete_protect_referenced,
     };

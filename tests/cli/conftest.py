@@ -92,7 +92,7 @@ def serve(tmp_path):
 
     def start(*settings, environment=None, config="/dev/null"):
         folder = tmp_path / str(len(servers))
-        folder.mkdir()
+        folder.mkdir(exist_ok=True)
         servers.append(Server(folder, settings, environment, config))
         return servers[-1]
     yield start
