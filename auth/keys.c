@@ -23,6 +23,7 @@ static const int64_t FUTURE_S = 86400;
 struct entry {
     struct key_file file; /* the name is empty for the file of the settings */
     int64_t signed_s;     /* when this process last had it sign; 0: did not */
+    bool gone;            /* somebody removed its file */
 };
 
 struct key_ring {
@@ -100,8 +101,11 @@ static void forget(struct key_ring *ring, size_t at)
     pthread_rwlock_unlock(&ring->lock);
 }
 
+/* The one before signed until now, however late that is. */
 static void set_signer(struct key_ring *ring, size_t signer, int64_t now_s)
 {
+    if (ring->entries[ring->signer].signed_s != 0)
+        ring->entries[ring->signer].signed_s = now_s;
     pthread_rwlock_wrlock(&ring->lock);
     ring->signer = signer;
     pthread_rwlock_unlock(&ring->lock);
@@ -127,35 +131,6 @@ static bool is_listed(const struct key_names *names, const char *name)
     return false;
 }
 
-/* The ring as the folder has it now: somebody may have put a key there, or taken one away. What
- * cannot be read does not hold the others back. */
-static int follow_folder(struct key_ring *ring, bool *changed, struct error *err)
-{
-    OWNED(key_names_drop) struct key_names names = {NULL, 0};
-    int status = key_folder_list(ring->folder, &names, err);
-
-    if (names.items == NULL)
-        return -1;
-    for (size_t i = 0; i < names.count; i++) {
-        struct key_file file = {0};
-        if (find_entry(ring, names.items[i]) < ring->count)
-            continue;
-        if (key_folder_read(ring->folder, names.items[i], &file, err) < 0) {
-            status = -1;
-            continue;
-        }
-        insert(ring, &file);
-        *changed = true;
-    }
-    for (size_t i = ring->count; i-- > 0;) {
-        if (is_listed(&names, ring->entries[i].file.name))
-            continue;
-        forget(ring, i);
-        *changed = true;
-    }
-    return status;
-}
-
 static int publish(struct key_ring *ring, int64_t now_s, struct error *err)
 {
     struct key_file file = {0};
@@ -164,6 +139,50 @@ static int publish(struct key_ring *ring, int64_t now_s, struct error *err)
         return -1;
     insert(ring, &file);
     return 0;
+}
+
+static int take_new(struct key_ring *ring, const struct key_names *names, bool *changed,
+                    struct error *err)
+{
+    int status = 0;
+
+    for (size_t i = 0; i < names->count; i++) {
+        struct key_file file = {0};
+        if (find_entry(ring, names->items[i]) < ring->count)
+            continue;
+        if (key_folder_read(ring->folder, names->items[i], &file, err) < 0) {
+            status = -1;
+            continue;
+        }
+        insert(ring, &file);
+        *changed = true;
+    }
+    return status;
+}
+
+/* The ring as the folder has it now: somebody may have put a key there, or taken one away. What
+ * cannot be read does not hold the others back. The ring is never without a key. */
+static int follow_folder(struct key_ring *ring, int64_t now_s, bool *changed, struct error *err)
+{
+    OWNED(key_names_drop) struct key_names names = {NULL, 0};
+    size_t gone = 0;
+    int status = key_folder_list(ring->folder, &names, err);
+
+    if (names.items == NULL)
+        return -1;
+    if (take_new(ring, &names, changed, err) < 0)
+        status = -1;
+    for (size_t i = 0; i < ring->count; i++) {
+        ring->entries[i].gone = !is_listed(&names, ring->entries[i].file.name);
+        gone += ring->entries[i].gone;
+    }
+    if (gone > 0 && gone == ring->count && (status < 0 || publish(ring, now_s, err) < 0))
+        return -1;
+    for (size_t i = ring->count; i-- > 0;)
+        if (ring->entries[i].gone)
+            forget(ring, i);
+    *changed |= gone > 0;
+    return status;
 }
 
 /* The youngest is too old, or there is none (keys of the future aside). */
@@ -211,7 +230,7 @@ static int remove_spent(struct key_ring *ring, int64_t now_s, bool *changed, str
 
 static int advance_folder(struct key_ring *ring, int64_t now_s, bool *changed, struct error *err)
 {
-    int status = follow_folder(ring, changed, err);
+    int status = follow_folder(ring, now_s, changed, err);
 
     /* not beside what could not be read: the keys there may be the ones that are due */
     if (status == 0 && is_successor_due(ring, now_s)) {
