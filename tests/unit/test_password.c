@@ -6,8 +6,9 @@
 
 #include "tests/support/unit.h"
 
-/* Written by htpasswd -nbBC: cost 4 of "U*U", cost 10 of "correct horse". */
+/* Written by htpasswd -nbBC: cost 4 of "U*U" and of "", cost 10 of "correct horse". */
 #define BCRYPT_4 "$2y$04$0AiJOlHDchXmbd2a949S/OnlOq/7xzIwXvVaMz1ySc5Z.4AqZuUNu"
+#define BCRYPT_4_EMPTY "$2y$04$ShDek9rlx7xlIwVKb3fPHeREl7TTilQ8mvIH0CK5jMCDy3D74aFYq"
 #define BCRYPT_10 "$2y$10$4UtBXR25RXA6TIFoEQk9LuP6YYIXPfGlCNeVEjrDJPUaecxsBXzHu"
 
 static char long_password[PASSWORD_SIZE_MAX + 2];
@@ -62,15 +63,20 @@ static void test_password_hash_refuses_what_cannot_be_checked(void **state)
     assert_false(password_verify((struct slice){long_password, PASSWORD_SIZE_MAX + 1}, hash, 0));
 }
 
-/* What stands behind a NUL would else not count. */
+/* What stands behind a NUL would else not count; nor is it taken for an empty password. */
 static void test_password_verify_refuses_nul(void **state)
 {
-    static const char hash[] = BCRYPT_4;
+    static const char hash[] = BCRYPT_4, empty[] = BCRYPT_4_EMPTY;
 
     (void)state;
     assert_true(password_verify(SLICE("U*U"), hash, 0));
     assert_false(password_verify(SLICE("U*U\0"), hash, 0));
     assert_false(password_verify(SLICE("U*U\0x"), hash, 0));
+    assert_true(password_verify(SLICE(""), empty, 0));
+    assert_false(password_verify(SLICE("x\0"), empty, 0));
+    assert_false(password_verify(SLICE("\0"), empty, 0));
+    memset(long_password, 'x', sizeof(long_password));
+    assert_false(password_verify((struct slice){long_password, PASSWORD_SIZE_MAX + 1}, empty, 0));
 }
 
 /* Spec: TOK-61. */
