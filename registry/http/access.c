@@ -38,22 +38,17 @@ static struct slice target_for_log(const struct request *request)
     return path;
 }
 
-/* Whose request it was; "" and so nothing for who did not say. */
-static const char *user_for_log(const struct request *request)
-{
-    const struct identity *caller = request->caller;
-    return caller == NULL || caller->name[0] == 0 ? NULL : caller->name;
-}
-
 void access_log(struct exchange *exchange)
 {
     const struct request *request = &exchange->request;
+    const struct identity *caller = request->caller; /* "" is nobody in particular */
 
     if (exchange->logged || request->id[0] == 0 || !logs_access(exchange))
         return;
     exchange->logged = true;
     log_event(LOG_INFO, "http.request", F_TEXT("request_id", request->id),
-              F_TEXT("remote", request->remote), F_TEXT("user", user_for_log(request)),
+              F_TEXT("remote", request->remote),
+              F_TEXT("user", caller == NULL ? NULL : caller->name),
               F_SLICE("method", request->method_text),
               F_TEXT("route", request->route == NULL ? NULL : request->route->endpoint),
               F_SLICE("path", target_for_log(request)),

@@ -140,7 +140,7 @@ static void append(struct worker_pool *pool, struct worker_job *job)
 bool worker_pool_offer(struct worker_pool *pool, struct worker_job *job, size_t most)
 {
     pthread_mutex_lock(&pool->lock);
-    bool room = pool->waiting < most && pool->lanes[job->lane].waiting <= most / 4;
+    bool room = pool->waiting < most && pool->lanes[job->lane].waiting < most / 4;
     if (room)
         append(pool, job);
     bool wake = room && pool->idle > 0;

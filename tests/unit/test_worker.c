@@ -95,6 +95,36 @@ static void test_worker_pool_lanes_take_turns(void **state)
     pthread_barrier_destroy(&together);
 }
 
+/* What waits is bounded, and each lane may fill a quarter. */
+static void test_worker_pool_offer_is_bounded(void **state)
+{
+    enum { MOST = 8 };
+    struct worker_job jobs[32], gate = {.run = gate_run};
+    struct worker_pool *pool = worker_pool_open("test", 1, 0);
+    int taken[8] = {0}, total = 0;
+
+    (void)state;
+    atomic_store(&runs, 0);
+    pthread_barrier_init(&together, NULL, 2);
+    assert_true(worker_pool_offer(pool, &gate, MOST));
+    pthread_barrier_wait(&together);
+    for (size_t i = 0; i < LENGTH(jobs); i++) {
+        unsigned lane = (unsigned)i / 4; /* four for each of eight lanes */
+        jobs[i] = (struct worker_job){.run = count_run, .lane = lane};
+        taken[lane] += worker_pool_offer(pool, &jobs[i], MOST);
+    }
+    for (size_t i = 0; i < LENGTH(taken); i++) {
+        assert_int_equal(taken[i], i < 4 ? MOST / 4 : 0);
+        total += taken[i];
+    }
+    struct worker_job pressing = {.run = count_run};
+    worker_pool_submit(pool, &pressing); /* never refused */
+    pthread_barrier_wait(&together);
+    worker_pool_close(pool);
+    assert_int_equal(atomic_load(&runs), total + 1);
+    pthread_barrier_destroy(&together);
+}
+
 static atomic_int met;
 
 /* Waits a while for the others; counts itself when all have come. */
@@ -144,6 +174,7 @@ int main(void)
         cmocka_unit_test(test_worker_pool_close_waits_for_queued_jobs),
         cmocka_unit_test(test_worker_pool_uses_all_its_threads),
         cmocka_unit_test(test_worker_pool_lanes_take_turns),
+        cmocka_unit_test(test_worker_pool_offer_is_bounded),
         cmocka_unit_test(test_worker_pool_keeps_its_threads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
