@@ -10,6 +10,10 @@ EXTENSIONS = """subjectAltName=IP:127.0.0.1,DNS:localhost
 basicConstraints=CA:FALSE
 extendedKeyUsage=serverAuth
 """
+CLIENT_EXTENSIONS = """basicConstraints=CA:FALSE
+extendedKeyUsage=clientAuth
+"""
+CURVE = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
 
 
 class Authority:
@@ -24,15 +28,22 @@ class Authority:
         self.make()
 
     def make(self):
-        request, extensions = self.folder / "request.pem", self.folder / "extensions"
-        extensions.write_text(EXTENSIONS)
-        curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-        openssl("req", "-x509", *curve, "-subj", "/CN=test authority", "-days", "2",
+        openssl("req", "-x509", *CURVE, "-subj", "/CN=test authority", "-days", "2",
                 "-keyout", self.ca_key, "-out", self.ca)
-        openssl("req", *curve, "-subj", "/CN=127.0.0.1", "-keyout", self.key, "-out", request)
+        self.sign("127.0.0.1", EXTENSIONS, self.certificate, self.key)
+
+    def client(self, name):
+        """A client's certificate and key."""
+        certificate, key = self.folder / f"{name}.pem", self.folder / f"{name}-key.pem"
+        self.sign(name, CLIENT_EXTENSIONS, certificate, key)
+        return certificate, key
+
+    def sign(self, name, extensions, certificate, key):
+        request, described = self.folder / "request.pem", self.folder / "extensions"
+        described.write_text(extensions)
+        openssl("req", *CURVE, "-subj", f"/CN={name}", "-keyout", key, "-out", request)
         openssl("x509", "-req", "-in", request, "-CA", self.ca, "-CAkey", self.ca_key,
-                "-CAcreateserial", "-days", "2", "-extfile", extensions,
-                "-out", self.certificate)
+                "-CAcreateserial", "-days", "2", "-extfile", described, "-out", certificate)
 
 
 def openssl(*words):
