@@ -278,7 +278,8 @@ const char *forward_read(const struct proxies *proxies, const struct address *pe
     }
     if (out->host.at != NULL && !host_valid(out->host))
         return "X-Forwarded-Host is not one host";
-    if (id_single && request_id.size <= REQUEST_ID_MAX && consists_of(request_id, "-._~+=:/@"))
+    if (request_id.at != NULL && id_single && request_id.size <= REQUEST_ID_MAX &&
+        consists_of(request_id, "-._~+=:/@"))
         out->request_id = request_id;
     return scheme_read(scheme, out);
 }

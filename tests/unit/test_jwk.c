@@ -282,8 +282,7 @@ static void test_pem_goes_round(void **state)
 {
     OWNED(jwt_key_drop) struct jwt_key *key = jwt_key_new(), *again = NULL;
     OWNED(buffer_drop)
-    struct buffer pem = BUFFER_NONE,
-                  token = BUFFER_NONE, signature = BUFFER_NONE;
+    struct buffer pem = BUFFER_NONE, token = BUFFER_NONE, signature = BUFFER_NONE;
     struct error err = {0};
 
     (void)state;

@@ -235,8 +235,7 @@ static void resign(struct buffer *token, const void *signature, size_t size)
 static void test_signature_forms(void **state)
 {
     OWNED(buffer_drop)
-    struct buffer token = BUFFER_NONE,
-                  der = BUFFER_NONE, raw = BUFFER_NONE, salted = BUFFER_NONE;
+    struct buffer token = BUFFER_NONE, der = BUFFER_NONE, raw = BUFFER_NONE, salted = BUFFER_NONE;
     static const char zeros[96];
     char header[80];
 

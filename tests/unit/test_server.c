@@ -525,6 +525,8 @@ static void test_credentials_given_twice_are_refused(void **state)
     expect(answer, 400, "Authorization is given twice");
     ask(server, "GET /v2/", "Authorization: Known me\r\nAuthorization:\r\n", "", answer);
     expect(answer, 400, "Authorization is given twice");
+    ask(server, "GET /v2/", "Authorization:\r\nAuthorization: Known me\r\n", "", answer);
+    expect(answer, 400, "Authorization is given twice");
     ask(server, "GET /api/v1/me", "Cookie: s=1\r\nCookie: s=2\r\n", "", answer);
     expect(answer, 400, "Cookie is given twice");
     ask(server, "GET /v2/", "Authorization: Known me\r\nCookie: a\r\nCookie: b\r\n", "", answer);
