@@ -90,6 +90,7 @@ ROWS = [
     ("two hosts", get(headers=HOST + HOST), [400], "closed"),
     ("host with a blank", get(headers=b"Host: a b\r\n"), [400], "closed"),
     ("host with a slash", get(headers=b"Host: a/b\r\n"), [400], "closed"),
+    ("two authorizations", get(headers=HOST + b"Authorization: Basic Og==\r\n" * 2), [400], "closed"),
     ("host with user information", get(headers=b"Host: user@slipway.test\r\n"), [400], "closed"),
     # framing
     ("length and chunked", post(b"Content-Length: 5\r\n" + CHUNKED, b"0\r\n\r\n" + SMUGGLED), [400], "closed"),
@@ -174,7 +175,7 @@ def session(server):
 
 
 @pytest.mark.spec("HTTP-01", "HTTP-02", "HTTP-03", "HTTP-06", "HTTP-10", "HTTP-11", "HTTP-15",
-                  "HTTP-19", "LIM-01")
+                  "HTTP-19", "LIM-01", "TOK-71")
 @pytest.mark.parametrize("data, statuses, after", [row[1:] for row in ROWS],
                          ids=[row[0].replace(" ", "-") for row in ROWS])
 def test_strictness(server, data, statuses, after):
