@@ -16,7 +16,7 @@ import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-from support import certificate, engines, images, process  # noqa: E402
+from support import certificate, engines, images, people, plan, process  # noqa: E402
 
 names = itertools.count(1)
 
@@ -64,6 +64,24 @@ def tls(folder, authority):
     yield from served(process.Server(folder / "https", tls=authority))
 
 
+@pytest.fixture(scope="session")
+def guarded(folder):
+    """Asks who is there; accounts, content and rights as in support/plan.py. Nothing changes them."""
+    server = people.Registry(folder / "guarded", {"auth.anonymous": "pull"}, people=plan.accounts)
+    server.start()
+    server.manifest = plan.content(server)
+    yield server
+    server.finish()
+
+
+@pytest.fixture
+def stranger(guarded):
+    """Without credentials, and without doing anything about a challenge."""
+    client = guarded.client()
+    yield client
+    client.close()
+
+
 @pytest.fixture(params=["http", "https"])
 def server(request):
     """Both ways a request can come in: bodies and replies take different roads below."""
@@ -106,6 +124,23 @@ def make_server(folder):
             shutil.rmtree(server.root, ignore_errors=True)
     if failures:
         raise failures[0]
+
+
+@pytest.fixture
+def make_registry(folder):
+    """The same of servers that ask who is there; people(accounts) fills them in."""
+    made = []
+
+    def make(settings=None, people_of=plan.accounts, tls=None, start=True):
+        server = people.Registry(folder / f"own-{next(names)}", settings, tls, people_of)
+        made.append(server)
+        return server.start() if start else server
+
+    yield make
+    for server in made:
+        if server.child:
+            server.finish()
+        shutil.rmtree(server.folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,6 @@ Never    changes accounts of a running server: that is the management API's (api
 """
 import binascii
 import contextlib
-import crypt
 import hashlib
 import itertools
 import secrets
@@ -26,7 +25,9 @@ PERSONAL = 1
 BASE62 = string.digits + string.ascii_uppercase + string.ascii_lowercase
 ROOT = ("root", "correct horse: battery staple")  # the administrator; passwords hold colons (TOK-60)
 
-warnings.filterwarnings("ignore", "'crypt' is deprecated", DeprecationWarning)
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", DeprecationWarning)
+    import crypt
 
 
 def password_of(name):
