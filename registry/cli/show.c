@@ -142,3 +142,13 @@ int show_one(const struct cli_call *call, const json_t *thing, const struct show
     }
     return CLI_DONE;
 }
+
+void show_line(const json_t *thing, const struct show_column *columns)
+{
+    for (size_t c = 0; columns[c].title != NULL; c++) {
+        OWNED(buffer_drop) struct buffer text = BUFFER_NONE;
+        cell(&text, thing, columns[c].member);
+        print_cell(buffer_slice(&text), 0, columns[c + 1].title == NULL);
+    }
+    putchar('\n');
+}

@@ -18,6 +18,8 @@ struct show_column {
 int show_list(const struct cli_call *call, const json_t *list, const struct show_column *columns);
 /* One thing, a line a member. */
 int show_one(const struct cli_call *call, const json_t *thing, const struct show_column *columns);
+/* One thing, its members side by side: for what goes on. */
+void show_line(const json_t *thing, const struct show_column *columns);
 /* The answer as one document: for --json. */
 int show_json(const json_t *answer);
 
