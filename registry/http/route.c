@@ -31,6 +31,18 @@ static bool fits_name(struct slice pattern, struct slice path, struct slice *nam
     return true;
 }
 
+/* "<id>" takes any segment, "<id>:rotate" one that goes on before that ending. */
+static bool fits_variable(struct slice wanted, struct slice found, struct slice *out)
+{
+    struct slice variable, ending;
+
+    slice_split(wanted, '>', &variable, &ending);
+    if (found.size <= ending.size)
+        return false;
+    *out = (struct slice){found.at, found.size - ending.size};
+    return slice_equal(slice_from(found, out->size), ending);
+}
+
 static bool fits(struct slice pattern, struct slice path, struct slice *name,
                  struct slice *reference)
 {
@@ -43,9 +55,8 @@ static bool fits(struct slice pattern, struct slice path, struct slice *name,
         if (!cut_last(&path, &found))
             return false;
         if (wanted.size > 0 && wanted.at[0] == '<') {
-            if (found.size == 0)
+            if (!fits_variable(wanted, found, reference))
                 return false;
-            *reference = found;
         } else if (!slice_equal(wanted, found)) {
             return false;
         }

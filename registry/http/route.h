@@ -38,7 +38,9 @@ struct body_stream {
 };
 
 struct route {
-    const char *pattern;  /* "/v2/<name>/manifests/<reference>"; at most one <name>, one other */
+    /* "/v2/<name>/manifests/<reference>": at most one <name>, one other. "<id>:rotate" is a segment
+     * with that ending; its row stands before the one of "<id>", which takes it as well. */
+    const char *pattern;
     const char *endpoint; /* "end-3": what the log calls it */
     int methods;          /* bits of enum method */
     enum action action;   /* what auth must allow before the handler runs */

@@ -16,6 +16,10 @@ static const struct route routes[] = {
     {.pattern = "/v2/<name>/blobs/uploads", .endpoint = "start", .methods = METHOD_POST},
     {.pattern = "/v2/<name>/blobs/uploads/<id>", .endpoint = "patch", .methods = METHOD_PATCH},
     {.pattern = "/v2/<name>/blobs/<digest>", .endpoint = "blob", .methods = METHOD_GET},
+    {.pattern = "/api/users/<account>:disable", .endpoint = "disable", .methods = METHOD_POST},
+    {.pattern = "/api/users/<account>", .endpoint = "user", .methods = METHOD_GET},
+    {.pattern = "/api/users/<account>/tokens", .endpoint = "tokens", .methods = METHOD_GET},
+    {.pattern = "/api/repos/<name>", .endpoint = "repo", .methods = METHOD_GET},
 };
 static const struct route_table table = {routes, LENGTH(routes)};
 
@@ -39,6 +43,14 @@ static void test_route_find_matches_from_the_right(void **state)
         {METHOD_PATCH, "/v2/a/blobs/uploads/7", "patch", "a", "7"},
         {METHOD_GET, "/v2/a/blobs/uploads/blobs/d", "blob", "a/blobs/uploads", "d"},
         {METHOD_GET, "/v2/A_/blobs/d", "blob", "A_", "d"}, /* the grammar is not ours */
+        {METHOD_GET, "/api/users/ana", "user", NULL, "ana"},
+        {METHOD_POST, "/api/users/ana:disable", "disable", NULL, "ana"},
+        {METHOD_POST, "/api/users/a:disable:disable", "disable", NULL, "a:disable"},
+        {METHOD_GET, "/api/users/ana:enable", "user", NULL, "ana:enable"},
+        {METHOD_GET, "/api/users/:disable", "user", NULL, ":disable"}, /* nothing before it */
+        {METHOD_GET, "/api/users/ana:disable/tokens", "tokens", NULL, "ana:disable"},
+        {METHOD_GET, "/api/repos/a", "repo", "a", NULL},
+        {METHOD_GET, "/api/repos/a/b/c", "repo", "a/b/c", NULL},
     };
 
     (void)state;
@@ -73,6 +85,11 @@ static void test_route_find_knows_nothing_else(void **state)
         "/v2/a/tags/list/",
         "/v2/a/tags/List",
         "/v2/blobs/uploads/",
+        "/api/users/",
+        "/api/users/ana/x",
+        "/api/users//tokens",
+        "/api/repos",
+        "/api/repos/",
     };
 
     (void)state;
@@ -99,6 +116,10 @@ static void test_route_find_tells_the_allowed_methods(void **state)
     request = (struct request){.method = METHOD_OTHER, .path = SLICE("/v2/")};
     assert_int_equal(route_find(&table, &request, &allowed), ROUTE_METHOD);
     assert_int_equal(allowed, METHOD_GET);
+
+    request = (struct request){.method = METHOD_GET, .path = SLICE("/api/users/ana:disable")};
+    assert_int_equal(route_find(&table, &request, &allowed), ROUTE_METHOD);
+    assert_int_equal(allowed, METHOD_POST);
 }
 
 int main(void)
