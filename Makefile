@@ -62,8 +62,9 @@ $(BUILD)/%.o: %.c
 # Tests play the part of every thread.
 $(BUILD)/tests/%.o: ALL_CFLAGS += $(if $(findstring clang,$(CC)),-Wno-thread-safety)
 
-# The schema files are part of the object (.incbin).
+# These files are part of the object (.incbin).
 $(BUILD)/storage/meta_schema.o: $(wildcard storage/schema/*.sql)
+$(BUILD)/registry/api/system.o: registry/api/openapi.json
 
 $(UNIT): $(BUILD)/%: $(BUILD)/%.o $(LIBRARY)
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ -lcmocka $(ALL_LDLIBS)

@@ -8,6 +8,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include "registry/api/api.h"
 #include "registry/v2/v2.h"
 
 enum { PULL_FLUSH_MS = 10 * 1000 };
@@ -215,6 +216,7 @@ int wiring_open_server(struct wiring *wiring, struct storage *storage, struct au
 
     wiring->services = (struct services){storage, &wiring->config, auth, &wiring->probes};
     add_routes(wiring, &v2_routes);
+    add_routes(wiring, &api_routes);
     add_routes(wiring, &probe_routes);
     *options = server_options_of(&wiring->config);
     options->routes = &wiring->table;

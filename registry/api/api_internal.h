@@ -1,0 +1,138 @@
+/* api_internal.h - the handlers of this folder, named once for the table in routes.c, and what one
+ * noun lends to another.
+ * Touches  nothing.
+ * Never    included from elsewhere.
+ *
+ * Handlers check what a path or a body asks for; that the route's action is allowed, http/ has
+ * asked auth already. Each returns 0 with the reply filled, or -1 with err set. */
+#ifndef SLIPWAY_API_INTERNAL_H
+#define SLIPWAY_API_INTERNAL_H
+
+#include "auth/auth.h"
+#include "registry/api/answer.h"
+#include "registry/api/json.h"
+#include "registry/http/route.h"
+#include "registry/services.h"
+#include "storage/accounts.h"
+
+enum { DESCRIPTION_MAX = 1000, NAME_MAX = 64, LABEL_MAX = 100, PATTERN_MAX = 257 };
+enum { SCOPES_TEXT_MAX = 4000, PASSWORD_TEXT_MAX = 512 };
+
+int64_t api_now(void); /* microseconds since 1970 */
+/* A time of the body that must lie ahead; null is 0, absent the given default. INVALID */
+int api_expiry(const struct json_value *value, const char *field, int64_t otherwise, int64_t *out,
+               struct error *err) MUST_CHECK;
+
+/* --- accounts: users and robots --- */
+
+enum account_kind api_account_kind(const struct request *request); /* by the route */
+const char *api_kind_name(enum account_kind kind);
+const char *api_role_name(enum account_role role);
+/* INVALID  no role of ours */
+int api_role_read(struct slice text, enum account_role *out, struct error *err) MUST_CHECK;
+void api_account_write(struct buffer *out, const struct account *account);
+/* The account in the path, of the route's kind. NOT_FOUND */
+int api_account_at(const struct request *request, struct account *out, struct error *err) MUST_CHECK
+    ON(worker_thread);
+/* The caller's own. NOT_FOUND  it has none: the admin socket, the open mode. */
+int api_account_own(const struct request *request, struct account *out,
+                    struct error *err) MUST_CHECK ON(worker_thread);
+/* INVALID  no name of an account */
+int api_account_name_check(struct slice name, const char *field, struct error *err) MUST_CHECK;
+/* The hash to store. INVALID  no good password */
+int api_password_hash(const struct request *request, struct slice name, struct slice password,
+                      const char *field, char out[AUTH_PASSWORD_HASH_MAX],
+                      struct error *err) MUST_CHECK ON(worker_thread);
+/* Changes it and answers with what it became. */
+int api_account_change(const struct request *request, struct reply *reply,
+                       const struct account *account, struct account_change *change,
+                       struct event *event, struct error *err) MUST_CHECK ON(worker_thread);
+
+int api_accounts_get(struct request *request, struct reply *reply, struct error *err);
+int api_account_get(struct request *request, struct reply *reply, struct error *err);
+int api_account_delete(struct request *request, struct reply *reply, struct error *err);
+int api_account_disable(struct request *request, struct reply *reply, struct error *err);
+int api_account_enable(struct request *request, struct reply *reply, struct error *err);
+int api_users_post(struct request *request, struct reply *reply, struct error *err);
+int api_user_patch(struct request *request, struct reply *reply, struct error *err);
+int api_robots_post(struct request *request, struct reply *reply, struct error *err);
+int api_robot_patch(struct request *request, struct reply *reply, struct error *err);
+int api_robot_rotate(struct request *request, struct reply *reply, struct error *err);
+
+/* --- the caller --- */
+
+int api_session_post(struct request *request, struct reply *reply, struct error *err);
+int api_session_get(struct request *request, struct reply *reply, struct error *err);
+int api_session_delete(struct request *request, struct reply *reply, struct error *err);
+int api_setup_get(struct request *request, struct reply *reply, struct error *err);
+int api_setup_post(struct request *request, struct reply *reply, struct error *err);
+int api_me_get(struct request *request, struct reply *reply, struct error *err);
+int api_me_patch(struct request *request, struct reply *reply, struct error *err);
+int api_me_password_put(struct request *request, struct reply *reply, struct error *err);
+
+/* --- tokens --- */
+
+/* secret: shown this once; NULL: never again. */
+void api_token_write(struct buffer *out, const struct token *token, const char *secret);
+/* A token for the account; *secret is for the answer. DENIED, CONFLICT */
+int api_token_make(const struct request *request, const struct account *account, struct slice label,
+                   struct slice scopes, int64_t expires_at, struct token *out,
+                   struct auth_secret *secret, struct error *err) MUST_CHECK ON(worker_thread);
+/* Reads the body of :rotate and answers with the successor. */
+int api_token_succeed(const struct request *request, struct reply *reply, const struct token *token,
+                      struct error *err) MUST_CHECK ON(worker_thread);
+void api_secret_wipe(struct auth_secret *secret); /* for OWNED */
+int64_t api_token_expiry_default(void);
+
+int api_tokens_get(struct request *request, struct reply *reply, struct error *err);
+int api_token_get(struct request *request, struct reply *reply, struct error *err);
+int api_token_delete(struct request *request, struct reply *reply, struct error *err);
+int api_token_rotate(struct request *request, struct reply *reply, struct error *err);
+int api_token_disable(struct request *request, struct reply *reply, struct error *err);
+int api_token_enable(struct request *request, struct reply *reply, struct error *err);
+int api_account_tokens_get(struct request *request, struct reply *reply, struct error *err);
+int api_robot_tokens_post(struct request *request, struct reply *reply, struct error *err);
+int api_me_tokens_get(struct request *request, struct reply *reply, struct error *err);
+int api_me_tokens_post(struct request *request, struct reply *reply, struct error *err);
+
+/* --- sessions of browsers --- */
+
+int api_sessions_get(struct request *request, struct reply *reply, struct error *err);
+int api_sessions_id_delete(struct request *request, struct reply *reply, struct error *err);
+int api_account_sessions_get(struct request *request, struct reply *reply, struct error *err);
+int api_account_sessions_delete(struct request *request, struct reply *reply, struct error *err);
+int api_me_sessions_get(struct request *request, struct reply *reply, struct error *err);
+int api_me_session_delete(struct request *request, struct reply *reply, struct error *err);
+
+/* --- grants --- */
+
+enum { ACTIONS_MAX = 8, GRANTS_OF_ROBOT_MAX = 100 };
+/* What may be done, from the members level and actions, of which one is given. `kind`: users have
+ * levels only. INVALID */
+int api_rights_read(struct json_body *body, const struct json_value *level,
+                    const struct json_value *actions, const char *field, enum account_kind kind,
+                    unsigned *out, struct error *err) MUST_CHECK;
+void api_rights_write(struct buffer *out, const char *name, unsigned rights);
+const char *api_level_name(unsigned rights); /* NULL: none of the levels */
+void api_grant_write(struct buffer *out, const struct grant *grant);
+int api_grant_put(const struct request *request, enum account_kind kind, struct slice account,
+                  struct slice pattern, unsigned rights, int64_t if_version, struct grant *out,
+                  bool *created, struct error *err) MUST_CHECK ON(worker_thread);
+
+int api_grants_get(struct request *request, struct reply *reply, struct error *err);
+int api_grants_post(struct request *request, struct reply *reply, struct error *err);
+int api_grant_get(struct request *request, struct reply *reply, struct error *err);
+int api_grant_patch(struct request *request, struct reply *reply, struct error *err);
+int api_grant_delete(struct request *request, struct reply *reply, struct error *err);
+
+/* --- repositories, audit, system --- */
+
+int api_repos_get(struct request *request, struct reply *reply, struct error *err);
+int api_repos_post(struct request *request, struct reply *reply, struct error *err);
+int api_repo_get(struct request *request, struct reply *reply, struct error *err);
+int api_repo_patch(struct request *request, struct reply *reply, struct error *err);
+int api_audit_get(struct request *request, struct reply *reply, struct error *err);
+int api_keys_rotate(struct request *request, struct reply *reply, struct error *err);
+int api_description_get(struct request *request, struct reply *reply, struct error *err);
+
+#endif

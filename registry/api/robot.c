@@ -1,0 +1,234 @@
+/* robot.c - machines: making them with grants and a first token, changing them, a fresh secret.
+ * Touches  storage: accounts, grants, tokens.
+ * Never    gives a robot a password.
+ *
+ * Making one takes several transactions, the token last: what fails on the way takes the robot away
+ * again, and what a crash leaves has no secret, so nobody can be it. */
+#include "registry/api/api_internal.h"
+
+#define FIRST_LABEL SLICE("first")
+
+/* --- making --- */
+
+enum { POST_NAME, POST_DESCRIPTION, POST_EXPIRES, POST_TOKEN_EXPIRES, POST_GRANTS, POST_COUNT };
+static const struct json_member post_members[] = {
+    [POST_NAME] = {"name", JSON_TEXT, .required = true, .most = NAME_MAX},
+    [POST_DESCRIPTION] = {"description", JSON_TEXT, .most = DESCRIPTION_MAX},
+    [POST_EXPIRES] = {"expires_at", JSON_TIME, .nullable = true},
+    [POST_TOKEN_EXPIRES] = {"token_expires_at", JSON_TIME, .nullable = true},
+    [POST_GRANTS] = {"grants", JSON_LIST, .most = GRANTS_OF_ROBOT_MAX},
+};
+
+enum { GRANT_PATTERN, GRANT_LEVEL, GRANT_ACTIONS, GRANT_COUNT };
+static const struct json_member grant_members[] = {
+    [GRANT_PATTERN] = {"pattern", JSON_TEXT, .required = true, .least = 1, .most = PATTERN_MAX},
+    [GRANT_LEVEL] = {"level", JSON_TEXT, .most = NAME_MAX},
+    [GRANT_ACTIONS] = {"actions", JSON_LIST, .least = 1, .most = ACTIONS_MAX},
+};
+
+struct wish {
+    struct slice pattern;
+    unsigned rights;
+};
+struct wishes {
+    struct wish items[GRANTS_OF_ROBOT_MAX];
+    size_t count;
+};
+
+/* All of them are checked before anything is made. */
+static int wishes_read(const struct request *request, struct json_body *body, struct slice list,
+                       struct wishes *out, struct error *err) ON(worker_thread);
+static int wishes_read(const struct request *request, struct json_body *body, struct slice list,
+                       struct wishes *out, struct error *err)
+{
+    struct json_value values[GRANT_COUNT];
+    unsigned all = 0;
+    struct slice item;
+
+    for (out->count = 0; json_next(&list, &item); out->count++) {
+        struct wish *wish = &out->items[out->count];
+        if (json_read_item(body, item, "grants", JSON_MEMBERS(grant_members), values, err) < 0 ||
+            api_rights_read(body, &values[GRANT_LEVEL], &values[GRANT_ACTIONS], "grants",
+                            ACCOUNT_ROBOT, &wish->rights, err) < 0)
+            return -1;
+        wish->pattern = values[GRANT_PATTERN].text;
+        all |= wish->rights;
+        if (!pattern_valid(wish->pattern))
+            return error_set_field(err, "grants",
+                                   "pattern must be *, a repository, or a prefix that ends in /*");
+        if (!auth_may_pattern(request->services->auth, request->caller, wish->pattern, RIGHT_ADMIN))
+            return error_set(err, ERROR_DENIED, "granting on this pattern is not allowed");
+    }
+    return (all & RIGHT_ADMIN) == 0
+               ? 0
+               : auth_require_fresh(request->services->auth, request->caller, err);
+}
+
+static int equip(const struct request *request, const struct account *account,
+                 const struct wishes *wishes, int64_t token_expires_at, struct token *token,
+                 struct auth_secret *secret, struct error *err) ON(worker_thread);
+static int equip(const struct request *request, const struct account *account,
+                 const struct wishes *wishes, int64_t token_expires_at, struct token *token,
+                 struct auth_secret *secret, struct error *err)
+{
+    for (size_t i = 0; i < wishes->count; i++) {
+        OWNED(grant_drop) struct grant grant = {0};
+        bool created;
+        if (api_grant_put(request, ACCOUNT_ROBOT, slice_of(account->name), wishes->items[i].pattern,
+                          wishes->items[i].rights, 0, &grant, &created, err) < 0)
+            return -1;
+    }
+    return api_token_make(request, account, FIRST_LABEL, SLICE(""), token_expires_at, token, secret,
+                          err);
+}
+
+/* The failure that led here is what is told. */
+static void take_away(const struct request *request, const struct account *account)
+    ON(worker_thread);
+static void take_away(const struct request *request, const struct account *account)
+{
+    OWNED(event_drop) struct event event = {0};
+    struct error ignored = {0};
+
+    event_new(&event, request, "robot.delete", "robot", slice_of(account->name));
+    if (account_delete(request->services->storage, ACCOUNT_ROBOT, slice_of(account->name), 0,
+                       event_done(&event), &ignored) < 0)
+        return;
+}
+
+static int make(const struct request *request, struct account *account, struct error *err)
+    ON(worker_thread);
+static int make(const struct request *request, struct account *account, struct error *err)
+{
+    OWNED(event_drop) struct event event = {0};
+
+    event_new(&event, request, "robot.create", "robot", slice_of(account->name));
+    write_time(&event.detail, "expires_at", account->expires_at);
+    return account_create(request->services->storage, account, false, event_done(&event), err);
+}
+
+static void answer_robot(struct reply *reply, const struct account *account,
+                         const struct token *token, const struct auth_secret *secret)
+{
+    OWNED(buffer_drop) struct buffer location = BUFFER_NONE;
+    OWNED(buffer_drop) struct buffer part = BUFFER_NONE;
+    struct buffer body = BUFFER_NONE;
+
+    buffer_print(&location, "/api/v1/robots/%s", account->name);
+    api_account_write(&body, account);
+    body.size--; /* the brace: one member more */
+    api_token_write(&part, token, secret->text);
+    write_raw(&body, "token", buffer_slice(&part));
+    write_close(&body, '}');
+    answer_created(reply, buffer_slice(&location), account->version, &body);
+}
+
+int api_robots_post(struct request *request, struct reply *reply, struct error *err)
+{
+    OWNED(json_body_drop) struct json_body body = {0};
+    OWNED(account_drop) struct account account = {.kind = ACCOUNT_ROBOT};
+    OWNED(token_drop) struct token token = {0};
+    OWNED(api_secret_wipe) struct auth_secret secret = {{0}, {0}, {0}};
+    struct json_value values[POST_COUNT];
+    struct wishes wishes;
+    int64_t token_expires_at;
+
+    assert_worker_thread();
+    if (json_read(&body, request, JSON_MEMBERS(post_members), values, err) < 0 ||
+        api_account_name_check(values[POST_NAME].text, "name", err) < 0 ||
+        api_expiry(&values[POST_EXPIRES], "expires_at", 0, &account.expires_at, err) < 0 ||
+        api_expiry(&values[POST_TOKEN_EXPIRES], "token_expires_at", api_token_expiry_default(),
+                   &token_expires_at, err) < 0 ||
+        wishes_read(request, &body, values[POST_GRANTS].list, &wishes, err) < 0)
+        return -1;
+    account.name = memory_text(values[POST_NAME].text);
+    account.description = memory_text(values[POST_DESCRIPTION].text);
+    if (make(request, &account, err) < 0)
+        return -1;
+    if (equip(request, &account, &wishes, token_expires_at, &token, &secret, err) < 0) {
+        take_away(request, &account);
+        return -1;
+    }
+    answer_robot(reply, &account, &token, &secret);
+    return 0;
+}
+
+/* --- changing --- */
+
+enum { PATCH_DESCRIPTION, PATCH_DISABLED, PATCH_EXPIRES, PATCH_COUNT };
+static const struct json_member patch_members[] = {
+    [PATCH_DESCRIPTION] = {"description", JSON_TEXT, .most = DESCRIPTION_MAX},
+    [PATCH_DISABLED] = {"disabled", JSON_FLAG, .required = false},
+    [PATCH_EXPIRES] = {"expires_at", JSON_TIME, .nullable = true},
+};
+
+int api_robot_patch(struct request *request, struct reply *reply, struct error *err)
+{
+    OWNED(json_body_drop) struct json_body body = {0};
+    OWNED(account_drop) struct account account = {0};
+    OWNED(event_drop) struct event event = {0};
+    struct json_value values[PATCH_COUNT];
+    struct account_change change = {.role = NULL};
+    int64_t expires_at;
+
+    assert_worker_thread();
+    if (json_read(&body, request, JSON_MEMBERS(patch_members), values, err) < 0 ||
+        api_account_at(request, &account, err) < 0 ||
+        api_expiry(&values[PATCH_EXPIRES], "expires_at", 0, &expires_at, err) < 0)
+        return -1;
+    event_new(&event, request, "robot.update", "robot", request->reference);
+    if (values[PATCH_DESCRIPTION].given) {
+        change.description = &values[PATCH_DESCRIPTION].text;
+        event_changed(&event, "description", slice_of(account.description), *change.description);
+    }
+    if (values[PATCH_DISABLED].given) {
+        change.disabled = &values[PATCH_DISABLED].flag;
+        write_flag(&event.detail, "disabled", *change.disabled);
+    }
+    if (values[PATCH_EXPIRES].given) {
+        change.expires_at = &expires_at;
+        write_time(&event.detail, "expires_at", expires_at);
+    }
+    return api_account_change(request, reply, &account, &change, &event, err);
+}
+
+/* --- a fresh secret --- */
+
+/* The one token that is in use; with more, the caller must say which one he means. */
+static int only_token(const struct request *request, const struct account *account,
+                      struct token *out, struct error *err) ON(worker_thread);
+static int only_token(const struct request *request, const struct account *account,
+                      struct token *out, struct error *err)
+{
+    OWNED(token_page_drop) struct token_page page = {0};
+    int64_t now = api_now(), id = 0;
+    size_t live = 0;
+
+    if (token_list(request->services->storage, account->id, TOKEN_PERSONAL, 0, TOKENS_MAX, &page,
+                   err) < 0)
+        return -1;
+    for (size_t i = 0; i < page.count; i++) {
+        const struct token *token = &page.items[i];
+        bool ended = token->expires_at != 0 && token->expires_at <= now;
+        if (token->disabled || token->rotated_at != 0 || ended)
+            continue;
+        id = token->id;
+        live++;
+    }
+    if (live != 1 || page.more)
+        return error_set(err, ERROR_CONFLICT, "%s has %zu tokens in use: rotate one of them by id",
+                         account->name, live);
+    return token_find_id(request->services->storage, id, out, err);
+}
+
+int api_robot_rotate(struct request *request, struct reply *reply, struct error *err)
+{
+    OWNED(account_drop) struct account account = {0};
+    OWNED(token_drop) struct token token = {0};
+
+    assert_worker_thread();
+    if (api_account_at(request, &account, err) < 0 ||
+        only_token(request, &account, &token, err) < 0)
+        return -1;
+    return api_token_succeed(request, reply, &token, err);
+}

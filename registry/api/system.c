@@ -1,0 +1,51 @@
+/* system.c - what concerns the server itself: signing keys, the description of this API.
+ * Touches  auth: a fresh signing key.
+ * Never    shows a key. */
+#include <string.h>
+
+#include "registry/api/api_internal.h"
+#include "registry/core/digest.h"
+
+/* The description is part of the program, as the file stands. */
+extern const char api_description[], api_description_end[];
+__asm__(".section .rodata\n"
+        ".global api_description, api_description_end\n"
+        "api_description:\n"
+        ".incbin \"registry/api/openapi.json\"\n"
+        "api_description_end:\n"
+        ".byte 0\n"
+        ".previous\n");
+
+int api_description_get(struct request *request, struct reply *reply, struct error *err)
+{
+    struct slice text = {api_description, (size_t)(api_description_end - api_description)};
+    struct digest digest;
+    char etag[DIGEST_TEXT_MAX];
+
+    (void)err;
+    assert_worker_thread();
+    digest_of(DIGEST_SHA256, text, &digest);
+    digest_text(&digest, etag);
+    reply_header(reply, "ETag", "\"%s\"", etag);
+    if (answer_not_modified(request, slice_of(etag))) {
+        reply->status = 304;
+        return 0;
+    }
+    reply->status = 200;
+    reply_header_slice(reply, "Content-Type", SLICE("application/json"));
+    reply_bytes(reply, text, NULL, NULL);
+    return 0;
+}
+
+int api_keys_rotate(struct request *request, struct reply *reply, struct error *err)
+{
+    OWNED(event_drop) struct event event = {0};
+
+    assert_worker_thread();
+    if (auth_key_rotate(request->services->auth, err) < 0)
+        return -1;
+    event_new(&event, request, "keys.rotate", "system", SLICE("keys"));
+    audit_note(request->services->storage, event_done(&event));
+    answer_done(reply);
+    return 0;
+}
