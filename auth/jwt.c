@@ -81,11 +81,8 @@ static int read_header(const json_t *header, enum jwt_algorithm *algorithm, stru
 
 static bool is_called(const struct jwt_key *key, struct slice id)
 {
-    if (slice_equal_text(id, key->id))
-        return true;
-    return id.size > 0 &&
-           (slice_equal_text(id, key->thumbprint) || slice_equal_text(id, key->stripped) ||
-            slice_equal_text(id, key->libtrust));
+    return slice_equal_text(id, key->id) || slice_equal_text(id, key->thumbprint) ||
+           slice_equal_text(id, key->stripped);
 }
 
 /* The thumbprint of a key that came with the token (TOK-48): a name, no more. */

@@ -16,7 +16,6 @@ enum {
     JWT_RSA_BITS_MIN = 2048,   /* TOK-38 */
     JWT_RSA_BITS_MAX = 8192,   /* what is larger costs too much for each token */
     JWT_THUMBPRINT_SIZE = 43,  /* SHA-256 in base64url */
-    JWT_LIBTRUST_ID_SIZE = 59, /* twelve groups of four and what joins them */
     JWT_COORDINATE_MAX = 48,
     JWT_PEM_MAX = 16 * 1024,
 };
@@ -48,7 +47,6 @@ struct jwt_key {
     char id[JWT_KID_MAX + 1];
     /* further names a token may call it by; "" for a secret */
     char thumbprint[JWT_THUMBPRINT_SIZE + 1], stripped[JWT_THUMBPRINT_SIZE + 1];
-    char libtrust[JWT_LIBTRUST_ID_SIZE + 1];
 };
 /* INVALID  not a point of its curve, too short, too long */
 int jwt_key_make(const struct jwk *jwk, struct jwt_key **out, struct error *err) MUST_CHECK;

@@ -14,10 +14,8 @@
 #include <openssl/param_build.h>
 #include <openssl/pem.h>
 #include <openssl/rsa.h>
-#include <openssl/x509.h>
 
 #include "auth/jwt_internal.h"
-#include "registry/core/digest.h"
 
 #define LENGTH(array) (sizeof(array) / sizeof((array)[0]))
 
@@ -198,28 +196,6 @@ static int make_pkey(const struct jwk *jwk, EVP_PKEY **out, struct error *err)
     return *out != NULL ? 0 : error_set(err, ERROR_INVALID, "%s", fault);
 }
 
-/* TOK-46 */
-static void libtrust_id(EVP_PKEY *pkey, char out[JWT_LIBTRUST_ID_SIZE + 1])
-{
-    static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
-    unsigned char *der = NULL;
-    int size = i2d_PUBKEY(pkey, &der);
-    struct digest digest;
-    size_t at = 0;
-
-    assert(size > 0);
-    digest_of(DIGEST_SHA256, (struct slice){(const char *)der, (size_t)size}, &digest);
-    OPENSSL_free(der);
-    for (size_t digit = 0; digit < 48; digit++) { /* five bits each, of 30 bytes */
-        size_t bit = digit * 5;
-        unsigned pair = (unsigned)digest.bytes[bit / 8] << 8 | digest.bytes[bit / 8 + 1];
-        if (digit > 0 && digit % 4 == 0)
-            out[at++] = ':';
-        out[at++] = alphabet[pair >> (11 - bit % 8) & 31];
-    }
-    out[at] = 0;
-}
-
 int jwt_key_make(const struct jwk *jwk, struct jwt_key **out, struct error *err)
 {
     OWNED(jwt_key_drop) struct jwt_key *key = memory_new(sizeof(*key));
@@ -237,7 +213,6 @@ int jwt_key_make(const struct jwk *jwk, struct jwt_key **out, struct error *err)
         jwk_thumbprint(buffer_slice(&key->members), key->thumbprint);
         jwk_thumbprint(buffer_slice(&stripped), key->stripped);
         memcpy(key->id, key->thumbprint, sizeof(key->thumbprint));
-        libtrust_id(key->pkey, key->libtrust);
     }
     *out = TAKE(key);
     return 0;
