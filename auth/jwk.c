@@ -295,7 +295,7 @@ static int read_set(const json_t *array, struct jwt_keys *out, struct error *err
 {
     size_t count = json_array_size(array);
 
-    out->items = memory_new((count + 1) * sizeof(*out->items));
+    out->items = memory_new((count + 1) * sizeof(void *));
     for (size_t i = 0; i < count; i++) {
         const json_t *object = json_array_get(array, i);
         struct slice id = text_of(json_object_get(object, "kid"));

@@ -11,11 +11,11 @@
 struct json_t;
 
 enum {
-    JWT_JSON_DEPTH_MAX = 8,    /* TOK-42 */
-    JWT_SECRET_MIN = 32,       /* bytes, TOK-38 */
-    JWT_RSA_BITS_MIN = 2048,   /* TOK-38 */
-    JWT_RSA_BITS_MAX = 8192,   /* what is larger costs too much for each token */
-    JWT_THUMBPRINT_SIZE = 43,  /* SHA-256 in base64url */
+    JWT_JSON_DEPTH_MAX = 8,   /* TOK-42 */
+    JWT_SECRET_MIN = 32,      /* bytes, TOK-38 */
+    JWT_RSA_BITS_MIN = 2048,  /* TOK-38 */
+    JWT_RSA_BITS_MAX = 8192,  /* what is larger costs too much for each token */
+    JWT_THUMBPRINT_SIZE = 43, /* SHA-256 in base64url */
     JWT_COORDINATE_MAX = 48,
     JWT_PEM_MAX = 16 * 1024,
 };
