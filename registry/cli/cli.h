@@ -93,5 +93,13 @@ bool cli_config_read(const struct cli_call *call, struct config *config,
 extern const struct cli_command cli_init_commands[];
 extern const struct cli_command cli_serve_commands[];
 extern const struct cli_command cli_config_commands[];
+extern const struct cli_command cli_user_commands[];
+extern const struct cli_command cli_robot_commands[];
+extern const struct cli_command cli_token_commands[];
+extern const struct cli_command cli_grant_commands[];
+extern const struct cli_command cli_session_commands[];
+extern const struct cli_command cli_repo_commands[];
+extern const struct cli_command cli_audit_commands[];
+extern const struct cli_command cli_api_commands[];
 
 #endif

@@ -290,6 +290,8 @@ static const struct route_table table = {routes, LENGTH(routes)};
 
 /* --- a server --- */
 
+static uint64_t rate; /* requests per second; 0: no limit */
+
 static struct server *serve(const struct server_listener *listeners, const char *const *proxies,
                             size_t proxy_count, bool access_log)
 {
@@ -306,6 +308,7 @@ static struct server *serve(const struct server_listener *listeners, const char 
         .write_idle_timeout_ms = 60000,
         .uploads_max = 1000,
         .connections_max = 2000,
+        .requests_per_second = rate,
         .access_log = access_log,
         .trusted_proxies = proxies,
         .trusted_proxy_count = proxy_count,
@@ -514,6 +517,34 @@ static void test_the_management_api_answers_problems(void **state)
     end(server);
 }
 
+static void test_a_host_that_is_none_is_not_told(void **state)
+{
+    static const char *const heads[] = {
+        "GET /v2/ HTTP/1.0\r\n\r\n",
+        "GET /v2/ HTTP/1.0\r\nHost:\r\n\r\n",
+        "GET /v2/ HTTP/1.0\r\nHost: a!b\r\n\r\n",
+        "GET /v2/ HTTP/1.0\r\nHost: a,b\r\n\r\n",
+        "GET /v2/ HTTP/1.0\r\nHost: a:b:c\r\n\r\n",
+    };
+    struct server *server = serve_tcp(NULL, 0);
+    char answer[ANSWER_MAX];
+
+    (void)state;
+    for (size_t i = 0; i < LENGTH(heads); i++) {
+        int fd = dial(server);
+        say(fd, heads[i]);
+        hear(fd, answer);
+        close(fd);
+        expect(answer, 401, "host=,remote=127.0.0.1");
+    }
+    int fd = dial(server); /* of two, the target's */
+    say(fd, "GET http://target.test:81/v2/ HTTP/1.0\r\nHost: header.test\r\n\r\n");
+    hear(fd, answer);
+    close(fd);
+    expect(answer, 401, "host=target.test:81,remote");
+    end(server);
+}
+
 /* Spec: TOK-71. */
 static void test_credentials_given_twice_are_refused(void **state)
 {
@@ -708,6 +739,50 @@ static void test_forwarded_headers_count_from_trusted_proxies_alone(void **state
     end(server);
 }
 
+static void test_a_proxy_may_speak_by_a_unix_socket(void **state)
+{
+    static const char *const proxies[] = {"unix"};
+    char folder[FOLDER_MAX], address[FOLDER_MAX + 16], answer[ANSWER_MAX];
+    const struct server_listener listener = {.address = address};
+
+    (void)state;
+    folder_new(folder);
+    snprintf(address, sizeof(address), "unix:%s/front", folder);
+    struct server *server = serve(&listener, proxies, 1, false);
+    ask(server, "GET /v2/", FORWARDED, "", answer);
+    expect(answer, 200, "caller=me remote=203.0.113.9 host=public.test tls=1 local=0");
+    end(server);
+    server = serve(&listener, NULL, 0, false);
+    ask(server, "GET /v2/", FORWARDED, "", answer);
+    expect(answer, 200, "caller=me remote=local host=slipway.test tls=0 local=0");
+    end(server);
+    folder_remove(folder);
+}
+
+/* Spec: LIM-06. */
+static void test_rates_are_those_of_the_client_behind_the_proxy(void **state)
+{
+    enum { BURST = 2 };
+    static const char *const proxies[] = {"127.0.0.1"};
+    char answer[ANSWER_MAX], headers[128];
+
+    (void)state;
+    rate = 1;
+    struct server *server = serve_tcp(proxies, 1);
+    rate = 0;
+    for (int client = 1; client <= 5; client++) {
+        snprintf(headers, sizeof(headers), "X-Forwarded-For: 203.0.113.%d\r\n", client);
+        for (int i = 0; i < BURST; i++) {
+            ask(server, "GET /v2/", headers, "", answer);
+            expect(answer, 401, "who are you?");
+        }
+    }
+    for (int i = 0; i < 50 && status_of(answer) == 401; i++)
+        ask(server, "GET /v2/", headers, "", answer);
+    expect(answer, 429, "\r\nRetry-After: 1\r\n");
+    end(server);
+}
+
 static void test_a_proxy_that_cannot_be_read_stops_the_start(void **state)
 {
     static const struct server_listener listener = {.address = "127.0.0.1:0"};
@@ -881,12 +956,15 @@ int main(void)
         cmocka_unit_test(test_a_refusal_has_one_challenge_and_a_detail),
         cmocka_unit_test(test_auth_is_told_what_deciding_needs),
         cmocka_unit_test(test_the_management_api_answers_problems),
+        cmocka_unit_test(test_a_host_that_is_none_is_not_told),
         cmocka_unit_test(test_credentials_given_twice_are_refused),
         cmocka_unit_test(test_a_connection_remembers_who_was_granted),
         cmocka_unit_test(test_a_storm_of_log_ins_leaves_the_workers_alone),
         cmocka_unit_test(test_waiting_log_ins_are_bounded),
         cmocka_unit_test(test_a_refused_upload_can_be_read),
         cmocka_unit_test(test_forwarded_headers_count_from_trusted_proxies_alone),
+        cmocka_unit_test(test_a_proxy_may_speak_by_a_unix_socket),
+        cmocka_unit_test(test_rates_are_those_of_the_client_behind_the_proxy),
         cmocka_unit_test(test_a_proxy_that_cannot_be_read_stops_the_start),
         cmocka_unit_test(test_the_admin_socket_serves_the_management_api_to_its_owner),
         cmocka_unit_test(test_the_admin_socket_is_for_root_and_its_group),

@@ -1,0 +1,93 @@
+/* repo.c - repo: repositories and their settings.
+ * Touches  the server by way of client.h.
+ * Never    what is in them: clients of the distribution API push and pull. */
+#include "registry/cli/verb.h"
+
+static const struct show_column columns[] = {
+    {"NAME", "name"},          {"VISIBILITY", "visibility"},   {"TAGS", "tags"},
+    {"CREATED", "created_at"}, {"DESCRIPTION", "description"}, {0},
+};
+
+static const struct show_column details[] = {
+    {"name", "name"},
+    {"visibility", "visibility"},
+    {"description", "description"},
+    {"tags", "tags"},
+    {"created", "created_at"},
+    {"you may", "can"},
+    {0},
+};
+
+static void path_of(const struct cli_call *call, struct buffer *path)
+{
+    buffer_append_text(path, "/repos/");
+    verb_path_word(path, call->words[0], true);
+}
+
+static int list(const struct cli_call *call)
+{
+    OWNED(buffer_drop) struct buffer path = BUFFER_NONE;
+
+    buffer_append_text(&path, "/repos");
+    verb_path_parameter(&path, "q", cli_value(call, "--search"));
+    return verb_list(call, &path, columns);
+}
+
+static int show(const struct cli_call *call)
+{
+    OWNED(buffer_drop) struct buffer path = BUFFER_NONE;
+
+    path_of(call, &path);
+    return verb_show(call, &path, details);
+}
+
+static int create(const struct cli_call *call)
+{
+    OWNED(buffer_drop) struct buffer path = BUFFER_NONE;
+    json_t *body = json_object();
+
+    json_object_set_new(body, "name", json_string(call->words[0]));
+    verb_set_text(call, body, "--visibility", "visibility");
+    verb_set_text(call, body, "--description", "description");
+    buffer_append_text(&path, "/repos");
+    return verb_send(call, "POST", &path, body, "created", NULL);
+}
+
+static int change(const struct cli_call *call)
+{
+    OWNED(buffer_drop) struct buffer path = BUFFER_NONE;
+    OWNED(json_drop) json_t *body = json_object();
+
+    verb_set_text(call, body, "--visibility", "visibility");
+    verb_set_text(call, body, "--description", "description");
+    if (json_object_size(body) == 0)
+        return cli_usage(call, "nothing to change was given");
+    path_of(call, &path);
+    return verb_send(call, "PATCH", &path, TAKE(body), "changed", NULL);
+}
+
+static const struct cli_option list_options[] = {VERB_SEARCH, {0}};
+static const struct cli_option settings[] = {
+    {"--visibility", "WHO",
+     "private, or public: everybody signed in may pull, and with "
+     "auth.anonymous everybody",
+     0},
+    VERB_DESCRIPTION,
+    {0},
+};
+
+const struct cli_command cli_repo_commands[] = {
+    {"repo ls", NULL, "lists repositories", list, {list_options, cli_remote, cli_settings}},
+    {"repo show", "NAME", "shows a repository", show, {cli_remote, cli_settings}},
+    {"repo create",
+     "NAME",
+     "makes an empty repository; a push makes one too",
+     create,
+     {settings, cli_remote, cli_settings}},
+    {"repo set",
+     "NAME",
+     "changes who sees a repository, or its description",
+     change,
+     {settings, cli_remote, cli_settings}},
+    {0},
+};

@@ -1,0 +1,177 @@
+/* user.c - user: the people of a server.
+ * Touches  the server by way of client.h.
+ * Never    a password on the command line. */
+#include <string.h>
+
+#include "registry/cli/verb.h"
+
+static const struct show_column columns[] = {
+    {"NAME", "name"},
+    {"ROLE", "role"},
+    {"DISABLED", "disabled"},
+    {"LAST LOGIN", "last_login_at"},
+    {"EXPIRES", "expires_at"},
+    {"DESCRIPTION", "description"},
+    {0},
+};
+
+static const struct show_column details[] = {
+    {"name", "name"},
+    {"role", "role"},
+    {"description", "description"},
+    {"disabled", "disabled"},
+    {"password file", "external"},
+    {"created", "created_at"},
+    {"expires", "expires_at"},
+    {"last login", "last_login_at"},
+    {"password changed", "password_changed_at"},
+    {0},
+};
+
+static void path_of(const struct cli_call *call, struct buffer *path)
+{
+    buffer_append_text(path, "/users/");
+    verb_path_word(path, call->words[0], false);
+}
+
+static int list(const struct cli_call *call)
+{
+    OWNED(buffer_drop) struct buffer path = BUFFER_NONE;
+
+    buffer_append_text(&path, "/users");
+    verb_path_parameter(&path, "q", cli_value(call, "--search"));
+    return verb_list(call, &path, columns);
+}
+
+static int show(const struct cli_call *call)
+{
+    OWNED(buffer_drop) struct buffer path = BUFFER_NONE;
+
+    path_of(call, &path);
+    return verb_show(call, &path, details);
+}
+
+/* Of the account, not of who signs in: that one is --password-file. */
+static int set_password(const struct cli_call *call, json_t *body, bool wanted)
+{
+    OWNED(prompt_wipe) char password[PROMPT_SECRET_MAX + 1];
+    const char *file = cli_value(call, "--new-password-file");
+
+    if (!wanted && file == NULL)
+        return CLI_DONE;
+    int status = prompt_password(call, file, "new password", true, password);
+    if (status == CLI_DONE)
+        json_object_set_new(body, "password", json_string(password));
+    return status;
+}
+
+static int create(const struct cli_call *call)
+{
+    OWNED(buffer_drop) struct buffer path = BUFFER_NONE;
+    OWNED(json_drop) json_t *body = json_object();
+
+    json_object_set_new(body, "name", json_string(call->words[0]));
+    verb_set_text(call, body, "--role", "role");
+    verb_set_text(call, body, "--description", "description");
+    int status = verb_set_expiry(call, body);
+    if (status == CLI_DONE)
+        status = set_password(call, body, !cli_flag(call, "--no-password"));
+    if (status != CLI_DONE)
+        return status;
+    buffer_append_text(&path, "/users");
+    return verb_send(call, "POST", &path, TAKE(body), "created", NULL);
+}
+
+static int change(const struct cli_call *call)
+{
+    OWNED(buffer_drop) struct buffer path = BUFFER_NONE;
+    OWNED(json_drop) json_t *body = json_object();
+
+    verb_set_text(call, body, "--role", "role");
+    verb_set_text(call, body, "--description", "description");
+    int status = verb_set_expiry(call, body);
+    if (status != CLI_DONE)
+        return status;
+    if (json_object_size(body) == 0)
+        return cli_usage(call, "nothing to change was given");
+    path_of(call, &path);
+    return verb_send(call, "PATCH", &path, TAKE(body), "changed", NULL);
+}
+
+static int password(const struct cli_call *call)
+{
+    OWNED(buffer_drop) struct buffer path = BUFFER_NONE;
+    OWNED(json_drop) json_t *body = json_object();
+    int status = set_password(call, body, true);
+
+    if (status != CLI_DONE)
+        return status;
+    path_of(call, &path);
+    return verb_send(call, "PATCH", &path, TAKE(body),
+                     "changed; sessions and refresh tokens have ended", NULL);
+}
+
+static int post(const struct cli_call *call, const char *verb, const char *done)
+{
+    OWNED(buffer_drop) struct buffer path = BUFFER_NONE;
+
+    path_of(call, &path);
+    buffer_append_text(&path, verb);
+    return verb_send(call, "POST", &path, NULL, done, NULL);
+}
+
+static int disable(const struct cli_call *call)
+{
+    return post(call, ":disable", "disabled");
+}
+
+static int enable(const struct cli_call *call)
+{
+    return post(call, ":enable", "enabled");
+}
+
+static int delete (const struct cli_call *call)
+{
+    OWNED(buffer_drop) struct buffer path = BUFFER_NONE;
+
+    if (!prompt_agreed(call, "delete the user %s, with all tokens, sessions and grants?",
+                       call->words[0]))
+        return CLI_USAGE;
+    path_of(call, &path);
+    return verb_send(call, "DELETE", &path, NULL, "deleted", NULL);
+}
+
+static const struct cli_option list_options[] = {VERB_SEARCH, {0}};
+static const struct cli_option create_options[] = {
+    {"--role", "ROLE", "user (without it), admin, operator or auditor", 0},
+    {"--new-password-file", "FILE", "the user's password; - for standard input; without it asks",
+     0},
+    {"--no-password", NULL, "none: signs in by the password file, or not yet", 0},
+    VERB_EXPIRES,
+    VERB_DESCRIPTION,
+    {0},
+};
+static const struct cli_option change_options[] = {
+    {"--role", "ROLE", "user, admin, operator or auditor", 0}, VERB_EXPIRES, VERB_DESCRIPTION, {0}};
+static const struct cli_option password_options[] = {
+    {"--new-password-file", "FILE", "the password; - for standard input; without it asks", 0}, {0}};
+
+const struct cli_command cli_user_commands[] = {
+    {"user ls", NULL, "lists users", list, {list_options, cli_remote, cli_settings}},
+    {"user show", "NAME", "shows a user", show, {cli_remote, cli_settings}},
+    {"user create", "NAME", "makes a user", create, {create_options, cli_remote, cli_settings}},
+    {"user set", "NAME", "changes a user", change, {change_options, cli_remote, cli_settings}},
+    {"user password",
+     "NAME",
+     "sets a user's password",
+     password,
+     {password_options, cli_remote, cli_settings}},
+    {"user disable",
+     "NAME",
+     "shuts a user out, and keeps what is theirs",
+     disable,
+     {cli_remote, cli_settings}},
+    {"user enable", "NAME", "lets a disabled user in again", enable, {cli_remote, cli_settings}},
+    {"user rm", "NAME", "deletes a user", delete, {cli_yes, cli_remote, cli_settings}},
+    {0},
+};

@@ -1,0 +1,193 @@
+/* verb.c - what commands on the server's things have in common. */
+#include "registry/cli/verb.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "registry/http/message.h"
+
+/* --- paths --- */
+
+void verb_path_word(struct buffer *path, const char *word, bool keep_slashes)
+{
+    struct slice rest = slice_of(word), part;
+    bool more = keep_slashes;
+
+    if (!keep_slashes)
+        percent_encode(path, rest);
+    while (more) {
+        more = slice_split(rest, '/', &part, &rest);
+        percent_encode(path, part);
+        buffer_append_text(path, more ? "/" : "");
+    }
+}
+
+void verb_path_parameter(struct buffer *path, const char *name, const char *value)
+{
+    if (value == NULL)
+        return;
+    buffer_append_text(path, memchr(path->at, '?', path->size) == NULL ? "?" : "&");
+    buffer_append_text(path, name);
+    buffer_append_text(path, "=");
+    percent_encode(path, slice_of(value));
+}
+
+/* --- requests --- */
+
+int verb_list(const struct cli_call *call, struct buffer *path, const struct show_column *columns)
+{
+    OWNED(client_close) struct client *client = NULL;
+    OWNED(json_drop) json_t *list = NULL;
+    int status = client_open(&client, call);
+
+    buffer_append(path, "", 1);
+    if (status == CLI_DONE)
+        status = client_list(client, path->at, &list);
+    return status == CLI_DONE ? show_list(call, list, columns) : status;
+}
+
+int verb_show(const struct cli_call *call, struct buffer *path, const struct show_column *columns)
+{
+    return verb_send(call, "GET", path, NULL, NULL, columns);
+}
+
+static int verb_answer(const struct cli_call *call, const char *method, struct buffer *path,
+                       json_t *body, json_t **answer)
+{
+    OWNED(json_drop) json_t *owned = body;
+    OWNED(client_close) struct client *client = NULL;
+    int status = client_open(&client, call);
+
+    buffer_append(path, "", 1);
+    return status == CLI_DONE ? client_send(client, method, path->at, owned, answer) : status;
+}
+
+int verb_send(const struct cli_call *call, const char *method, struct buffer *path, json_t *body,
+              const char *done, const struct show_column *columns)
+{
+    OWNED(json_drop) json_t *answer = NULL;
+    int status = verb_answer(call, method, path, body, &answer);
+
+    if (status != CLI_DONE)
+        return status;
+    if (cli_flag(call, "--json"))
+        return json_is_null(answer) ? CLI_DONE : show_json(answer);
+    if (done != NULL)
+        fprintf(stderr, "%s\n", done);
+    return columns != NULL ? show_one(call, answer, columns) : CLI_DONE;
+}
+
+int verb_send_secret(const struct cli_call *call, const char *method, struct buffer *path,
+                     json_t *body)
+{
+    OWNED(json_drop) json_t *answer = NULL;
+    int status = verb_answer(call, method, path, body, &answer);
+
+    if (status != CLI_DONE)
+        return status;
+    if (cli_flag(call, "--json"))
+        return show_json(answer);
+    const json_t *token = json_object_get(answer, "token");
+    const char *secret =
+        json_string_value(json_object_get(json_is_object(token) ? token : answer, "secret"));
+    if (secret == NULL)
+        return cli_fail(call, CLI_FAILED, "the server gave no secret");
+    fprintf(stderr, "shown only now:\n");
+    puts(secret);
+    return CLI_DONE;
+}
+
+/* --- bodies --- */
+
+void verb_set_text(const struct cli_call *call, json_t *body, const char *option,
+                   const char *member)
+{
+    const char *value = cli_value(call, option);
+
+    if (value != NULL)
+        json_object_set_new(body, member, json_string(value));
+}
+
+/* "90d" */
+static bool duration(struct slice text, uint64_t *seconds)
+{
+    static const struct {
+        char unit;
+        uint64_t seconds;
+    } units[] = {{'s', 1}, {'m', 60}, {'h', 3600}, {'d', 86400}};
+    uint64_t count, unit = 0;
+
+    for (size_t i = 0; text.size > 1 && i < sizeof(units) / sizeof(units[0]); i++)
+        if (text.at[text.size - 1] == units[i].unit)
+            unit = units[i].seconds;
+    if (unit == 0 || !slice_to_u64((struct slice){text.at, text.size - 1}, &count) ||
+        count > 100 * UINT64_C(365) * 86400 / unit)
+        return false;
+    *seconds = count * unit;
+    return true;
+}
+
+/* So long from now, as RFC 3339. */
+static json_t *time_in(uint64_t seconds)
+{
+    time_t then = time(NULL) + (time_t)seconds;
+    struct tm utc;
+    char text[32];
+
+    gmtime_r(&then, &utc);
+    strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &utc);
+    return json_string(text);
+}
+
+int verb_set_expiry(const struct cli_call *call, json_t *body)
+{
+    const char *text = cli_value(call, "--expires");
+    uint64_t seconds;
+
+    if (text == NULL)
+        return CLI_DONE;
+    if (strcmp(text, "never") == 0)
+        json_object_set_new(body, "expires_at", json_null());
+    else if (duration(slice_of(text), &seconds))
+        json_object_set_new(body, "expires_at", time_in(seconds));
+    else if (strchr(text, 'T') != NULL)
+        json_object_set_new(body, "expires_at", json_string(text)); /* the server judges it */
+    else
+        return cli_usage(call, "--expires is 90d, 12h, never, or a time such as "
+                               "2027-01-31T00:00:00Z");
+    return CLI_DONE;
+}
+
+int verb_set_overlap(const struct cli_call *call, json_t *body)
+{
+    const char *text = cli_value(call, "--overlap");
+    uint64_t seconds;
+
+    if (text == NULL)
+        return CLI_DONE;
+    if (!duration(slice_of(text), &seconds))
+        return cli_usage(call, "--overlap is a time such as 1h or 7d");
+    json_object_set_new(body, "overlap_s", json_integer((json_int_t)seconds));
+    return CLI_DONE;
+}
+
+void verb_set_rights(json_t *body, const char *text)
+{
+    static const char *const levels[] = {"read", "write", "maintain", "admin"};
+    struct slice rest = slice_of(text), word;
+    json_t *actions;
+    bool more = true;
+
+    for (size_t i = 0; i < sizeof(levels) / sizeof(levels[0]); i++)
+        if (strcmp(text, levels[i]) == 0) {
+            json_object_set_new(body, "level", json_string(text));
+            return;
+        }
+    actions = json_array();
+    while (more) {
+        more = slice_split(rest, ',', &word, &rest);
+        json_array_append_new(actions, json_stringn(word.at == NULL ? "" : word.at, word.size));
+    }
+    json_object_set_new(body, "actions", actions);
+}

@@ -1,0 +1,55 @@
+/* verb.h - what commands on the server's things have in common: one request, one answer shown.
+ * Touches  the server by way of client.h, standard output.
+ * Never    knows a noun. */
+#ifndef SLIPWAY_CLI_VERB_H
+#define SLIPWAY_CLI_VERB_H
+
+#include "registry/cli/client.h"
+#include "registry/cli/prompt.h"
+#include "registry/cli/show.h"
+
+/* Appends text percent-encoded; its slashes stay when it is a repository's name. */
+void verb_path_word(struct buffer *path, const char *word, bool keep_slashes);
+/* "?name=value" or "&name=value"; nothing when value is NULL. */
+void verb_path_parameter(struct buffer *path, const char *name, const char *value);
+
+/* Each opens a client, and returns an exit status; path as in client.h, not terminated. */
+int verb_list(const struct cli_call *call, struct buffer *path, const struct show_column *columns);
+int verb_show(const struct cli_call *call, struct buffer *path, const struct show_column *columns);
+/* body (NULL: none) is consumed. `done` is told on standard error when it worked and there is no
+ * --json; `columns` (NULL: none) show the answer. */
+int verb_send(const struct cli_call *call, const char *method, struct buffer *path, json_t *body,
+              const char *done, const struct show_column *columns);
+/* The same; the answer has a new secret: it goes to standard output alone. */
+int verb_send_secret(const struct cli_call *call, const char *method, struct buffer *path,
+                     json_t *body);
+
+/* Sets the text member when the option was given. */
+void verb_set_text(const struct cli_call *call, json_t *body, const char *option,
+                   const char *member);
+/* --expires: "90d", "12h", "never", or a time of RFC 3339. CLI_USAGE when it is none. */
+int verb_set_expiry(const struct cli_call *call, json_t *body);
+/* --overlap: "1h", to seconds. */
+int verb_set_overlap(const struct cli_call *call, json_t *body);
+/* "pull,push" to an array, or one of the levels to "level". */
+void verb_set_rights(json_t *body, const char *text);
+
+/* Rows for tables of options. */
+#define VERB_SEARCH                                                                                \
+    {                                                                                              \
+        "--search", "TEXT", "only those whose name has it", 0                                      \
+    }
+#define VERB_EXPIRES                                                                               \
+    {                                                                                              \
+        "--expires", "WHEN", "90d, 12h, never, or 2027-01-31T00:00:00Z", 0                         \
+    }
+#define VERB_OVERLAP                                                                               \
+    {                                                                                              \
+        "--overlap", "TIME", "how long the old one goes on: 1h, 7d; without it not at all", 0      \
+    }
+#define VERB_DESCRIPTION                                                                           \
+    {                                                                                              \
+        "--description", "TEXT", "what it is for", 0                                               \
+    }
+
+#endif
