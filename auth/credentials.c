@@ -37,8 +37,16 @@ static const struct caller *caller_shown(const struct auth *auth, enum shown sho
     return caller_lasting(IDENTITY_ANONYMOUS, auth->anonymous_pull);
 }
 
-static int unknown_scheme(struct error *err)
+/* Of a scheme we do not take, or what no client of ours would write; a Bearer that is no token is a
+ * token refused (TOK-06). */
+static int unknown_scheme(const struct auth_request *request, struct auth_answer *answer,
+                          struct error *err)
 {
+    struct slice scheme, token;
+
+    slice_split(request->authorization, ' ', &scheme, &token);
+    if (token.size > 0 && slice_equal_ignore_case(scheme, "bearer"))
+        answer->fault = "invalid_token";
     return error_set(err, ERROR_UNAUTHORIZED, "authentication required");
 }
 
@@ -63,7 +71,8 @@ static enum auth_peeked found(const struct auth *auth, const struct caller **cal
 
 /* What memory does not know, by its form. */
 static enum auth_peeked header_ask(const struct auth *auth, const struct auth_request *request,
-                                   const struct caller **out, struct error *err)
+                                   const struct caller **out, struct auth_answer *answer,
+                                   struct error *err)
 {
     OWNED(authorization_wipe) struct authorization given;
 
@@ -80,7 +89,7 @@ static enum auth_peeked header_ask(const struct auth *auth, const struct auth_re
     case AUTHORIZATION_MALFORMED:
         break;
     }
-    unknown_scheme(err);
+    unknown_scheme(request, answer, err);
     return AUTH_REFUSED;
 }
 
@@ -92,7 +101,6 @@ enum auth_peeked credentials_peek(struct auth *auth, const struct auth_request *
     enum shown shown = shown_of(auth, request);
     uint8_t key[SECRET_HASH_SIZE];
 
-    (void)answer;
     if (shown == SHOWN_HEADER) {
         if (is_known(auth, request)) {
             *out = caller_hold(caller_of(request->known));
@@ -108,7 +116,7 @@ enum auth_peeked credentials_peek(struct auth *auth, const struct auth_request *
     remembered = remember_find(auth->remember, key, clock_now_us());
     if (remembered != NULL)
         return found(auth, &remembered, out);
-    return shown == SHOWN_COOKIE ? AUTH_ASK : header_ask(auth, request, out, err);
+    return shown == SHOWN_COOKIE ? AUTH_ASK : header_ask(auth, request, out, answer, err);
 }
 
 /* --- by asking --- */
@@ -157,7 +165,7 @@ static int bearer_given(struct auth *auth, const struct auth_request *request, s
         return 0;
     }
     if (auth->challenge_basic || request->action == ACTION_TOKEN)
-        return unknown_scheme(err);
+        return unknown_scheme(request, answer, err);
     return bearer_check(auth, request, secret, out, answer, err);
 }
 
@@ -180,7 +188,7 @@ static int header_check(struct auth *auth, const struct auth_request *request,
     case AUTHORIZATION_MALFORMED:
         break;
     }
-    return unknown_scheme(err);
+    return unknown_scheme(request, answer, err);
 }
 
 /* A cookie that ended is no obstacle to signing in. */
