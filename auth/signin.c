@@ -5,6 +5,7 @@
 
 #include "auth/auth_internal.h"
 #include "auth/password.h"
+#include "registry/core/oci.h"
 
 enum { SESSION_SECRET_SIZE = 32, AGENT_TOLD = 200 };
 
@@ -137,42 +138,12 @@ void auth_secret_new(struct auth_secret *out)
     secret_hint(slice_of(out->text), out->hint);
 }
 
-static bool is_lower_alnum(char c)
-{
-    return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
-}
-
-/* A component of a repository's name (NAME-01): alphanumerics between which one '.', one or two '_'
- * or any number of '-' stand. */
-static size_t separator_size(struct slice s)
-{
-    size_t size = 0;
-
-    if (s.at[0] == '.')
-        return 1;
-    while (size < s.size && s.at[size] == s.at[0])
-        size++;
-    return s.at[0] == '-' || (s.at[0] == '_' && size <= 2) ? size : 0;
-}
-
-enum { NAME_MAX_SIZE = 64 };
+enum { ACCOUNT_NAME_MAX = 64 };
 
 bool auth_account_name_valid(struct slice name)
 {
-    if (name.size == 0 || name.size > NAME_MAX_SIZE || slice_equal_text(name, "local") ||
-        !is_lower_alnum(name.at[0]))
-        return false;
-    for (size_t i = 0; i < name.size;) {
-        if (is_lower_alnum(name.at[i])) {
-            i++;
-            continue;
-        }
-        size_t separator = separator_size(slice_from(name, i));
-        if (separator == 0 || i + separator == name.size || !is_lower_alnum(name.at[i + separator]))
-            return false;
-        i += separator;
-    }
-    return true;
+    return name.size <= ACCOUNT_NAME_MAX && oci_name_valid(name) &&
+           memchr(name.at, '/', name.size) == NULL && !slice_equal_text(name, "local");
 }
 
 /* --- the first administrator --- */
