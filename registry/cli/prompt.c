@@ -106,8 +106,8 @@ static int ask(const char *question, char *out)
     silent.c_lflag &= ~(tcflag_t)(ECHO | ECHONL | ICANON | ISIG | IEXTEN);
     silent.c_cc[VMIN] = 1;
     silent.c_cc[VTIME] = 0;
+    tcsetattr(terminal, TCSAFLUSH, &silent); /* before the question: what answers it is kept */
     fprintf(stderr, "%s: ", question);
-    tcsetattr(terminal, TCSAFLUSH, &silent);
     int status = read_keys(terminal, out);
     tcsetattr(terminal, TCSAFLUSH, &before);
     fputc('\n', stderr);
