@@ -27,7 +27,8 @@ const struct cli_option cli_remote[] = {
 struct client {
     const struct cli_call *call;
     CURL *curl;
-    struct buffer base;   /* "https://host/api/v1" */
+    struct buffer base;   /* "https://host" */
+    struct buffer where;  /* what people call it: the same, or the socket's path */
     struct buffer answer; /* of the request under way */
     bool too_long;
     char reason[CURL_ERROR_SIZE];
@@ -46,6 +47,7 @@ void client_close(struct client **owned)
         return;
     curl_easy_cleanup(client->curl);
     buffer_drop(&client->base);
+    buffer_drop(&client->where);
     if (client->answer.at != NULL)
         explicit_bzero(client->answer.at, client->answer.capacity); /* may hold a new token */
     buffer_drop(&client->answer);
@@ -120,6 +122,7 @@ static int by_url(struct client *client, const char *url)
     buffer_append_text(&client->base, url);
     while (client->base.size > 0 && client->base.at[client->base.size - 1] == '/')
         client->base.size--;
+    buffer_append_slice(&client->where, buffer_slice(&client->base));
     if (authority != NULL)
         curl_easy_setopt(client->curl, CURLOPT_CAINFO, authority);
     return token != NULL ? use_token(client, token) : use_password(client, user);
@@ -142,6 +145,7 @@ static int by_socket(struct client *client)
     curl_easy_setopt(client->curl, CURLOPT_UNIX_SOCKET_PATH, path.at + strlen("unix:"));
     curl_easy_setopt(client->curl, CURLOPT_NOPROXY, "*");
     buffer_append_text(&client->base, "http://localhost");
+    buffer_append_text(&client->where, path.at + strlen("unix:"));
     return CLI_DONE;
 }
 
@@ -209,8 +213,11 @@ static int exchange(struct client *client, const char *method, const char *path,
     if (client->too_long)
         return cli_fail(client->call, CLI_FAILED, "the answer is too long");
     if (outcome != CURLE_OK)
-        return cli_fail(client->call, CLI_UNREACHABLE, "%s: %s", client->base.at,
-                        client->reason[0] != 0 ? client->reason : curl_easy_strerror(outcome));
+        return cli_fail(client->call, CLI_UNREACHABLE, "no answer from %.*s: %s",
+                        SLICE_ARG(buffer_slice(&client->where)),
+                        outcome == CURLE_COULDNT_CONNECT || client->reason[0] == 0
+                            ? curl_easy_strerror(outcome)
+                            : client->reason);
     curl_easy_getinfo(client->curl, CURLINFO_RESPONSE_CODE, status);
     return CLI_DONE;
 }

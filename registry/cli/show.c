@@ -23,13 +23,26 @@ static void drop_c1(struct buffer *text)
             text->at[i] = text->at[i + 1] = '?';
 }
 
+/* "2026-11-21T11:45:59.63603Z": people need no parts of seconds. */
+static void append_text(struct buffer *out, const char *text)
+{
+    struct slice whole = slice_of(text), second, fraction;
+    bool time = whole.size > 20 && whole.at[10] == 'T' && slice_ends(whole, "Z") &&
+                slice_split(whole, '.', &second, &fraction) && second.size == 19;
+
+    if (time)
+        buffer_print(out, "%.*sZ", SLICE_ARG(second));
+    else
+        append_safely(out, text);
+}
+
 static void append_value(struct buffer *out, const json_t *value)
 {
     size_t i;
     json_t *item;
 
     if (json_is_string(value)) {
-        append_safely(out, json_string_value(value));
+        append_text(out, json_string_value(value));
     } else if (json_is_integer(value)) {
         buffer_print(out, "%" JSON_INTEGER_FORMAT, json_integer_value(value));
     } else if (json_is_boolean(value)) {
