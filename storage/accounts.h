@@ -246,7 +246,8 @@ struct token_new {
     struct slice hint, label, scopes, service;
     int64_t expires_at;
 };
-/* CONFLICT  the account has TOKENS_MAX live ones of this kind; for refresh the oldest goes instead.
+/* NOT_FOUND  no such account.
+ * CONFLICT  it has TOKENS_MAX live ones of this kind; for refresh the oldest goes instead.
  * event may be NULL for refresh tokens. */
 enum { TOKENS_MAX = 200 };
 int token_create(struct storage *store, const struct token_new *token,
@@ -268,7 +269,8 @@ int token_set_disabled(struct storage *store, int64_t id, bool disabled, int64_t
                        const struct audit_event *event, struct error *err) MUST_CHECK
     ON(worker_thread);
 /* A successor with another secret and the same label, scopes and account; the old one ends at
- * old_expires_at (overlap), if not sooner. NOT_FOUND, PRECONDITION, CONFLICT (it has ended) */
+ * old_expires_at (overlap), if not sooner. NOT_FOUND, PRECONDITION, CONFLICT (it has ended, is
+ * disabled or has a successor) */
 int token_rotate(struct storage *store, int64_t id, const struct token_new *successor,
                  int64_t old_expires_at, int64_t if_version, const struct audit_event *event,
                  struct token *out, struct error *err) MUST_CHECK ON(worker_thread);
@@ -305,6 +307,7 @@ void login_session_drop(struct login_session *session);
 void login_page_drop(struct login_page *page);
 
 enum { SESSIONS_MAX = 100 }; /* of one account; the oldest goes */
+/* NOT_FOUND  no such account */
 int login_session_create(struct storage *store, int64_t account, const uint8_t *secret_hash,
                          struct slice remote, struct slice agent, const struct audit_event *event,
                          int64_t *id, struct error *err) MUST_CHECK ON(worker_thread);

@@ -121,7 +121,9 @@ static int64_t ago(uint64_t seconds)
 {
     const uint64_t forever = (uint64_t)INT64_MAX / 4 / 1000000;
 
-    return seconds == 0 || seconds > forever ? INT64_MIN : meta_now() - (int64_t)seconds * 1000000;
+    if (seconds == 0 || seconds > forever)
+        return INT64_MIN;
+    return meta_now() - (int64_t)seconds * 1000000;
 }
 
 /* Tokens and sessions. True when more is due than one round does. */

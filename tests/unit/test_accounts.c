@@ -1,7 +1,22 @@
 /* test_accounts.c - accounts and grants through accounts.h, over the real database; the migration
  * that brings them, and the plan of every statement that ran on the way. */
+#include <errno.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
 #include "tests/support/accounts.h"
 #include "tests/support/plans.h"
+
+/* The next sync fails: in the place of the library's. */
+static atomic_int sync_fails;
+
+int fdatasync(int fd)
+{
+    if (atomic_exchange(&sync_fails, 0) == 0)
+        return (int)syscall(SYS_fdatasync, fd);
+    errno = EIO;
+    return -1;
+}
 
 static int64_t in_an_hour(void)
 {
@@ -535,6 +550,24 @@ static void test_accounts_grants_are_listed_by_what_they_reach(void **state)
     expect_grants(fixture, (struct grant_query){.limit = 9, .account = SLICE("eve")}, "", 0, false);
 }
 
+/* --- the generation --- */
+
+/* accounts.h (2): what failed may turn out to have happened, and what was read to be undone. */
+static void test_accounts_generation_grows_with_a_recovery(void **state)
+{
+    struct fixture *fixture = *state;
+    const bool yes = true;
+
+    user_new(fixture, "ana");
+    uint64_t before = accounts_generation(fixture->store);
+    atomic_store(&sync_fails, 1);
+    assert_int_equal(update(fixture, "ana", (struct account_change){.disabled = &yes}), -1);
+    assert_int_equal(fixture->err.code, ERROR_UNAVAILABLE);
+    assert_true(accounts_generation(fixture->store) > before);
+    OK(meta_ready(fixture->meta, &fixture->err));
+    user_new(fixture, "bob"); /* it works again */
+}
+
 /* --- the migration --- */
 
 /* Takes the database back to what the first schema made, with a repository and a session in it. */
@@ -596,6 +629,7 @@ int main(void)
         FIXTURE_TEST(test_accounts_grant_refuses),
         FIXTURE_TEST(test_accounts_rights_are_one_snapshot),
         FIXTURE_TEST(test_accounts_grants_are_listed_by_what_they_reach),
+        FIXTURE_TEST(test_accounts_generation_grows_with_a_recovery),
         FIXTURE_TEST(test_accounts_come_to_a_database_of_the_first_schema),
         FIXTURE_TEST(test_accounts_no_statement_scans),
     };
