@@ -3,6 +3,7 @@
 The programs run are the real ones. Only the hub is not: each is found first as a script that takes
 debian:12 from a layout of ours instead of docker.io, and keeps to the storage of this run.
 """
+import base64
 import os
 import re
 import signal
@@ -23,30 +24,60 @@ SCRIPTS = {
 
 def printed(text):
     """The commands of a text: what is indented by four blanks."""
-    return [line.strip() for line in text.splitlines() if re.match(r"    [a-z]", line)]
+    return [line.strip() for line in text.splitlines() if re.match(r"    [a-z/]", line)]
+
+
+class Run:
+    """`make run` after the build, on a free port, in a folder of its own."""
+
+    def __init__(self, here):
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.address = f"127.0.0.1:{free.getsockname()[1]}"
+        here.mkdir()
+        (here / "conf").symlink_to(process.TOP / "conf")
+        self.here, self.said, self.child = here, "", None
+
+    def start(self):
+        said = self.here / "said"
+        with open(said, "wb") as out:
+            self.child = subprocess.Popen([str(process.TOP / "tests/support/run.sh"), process.binary()], cwd=self.here,
+                                          stdout=out, stderr=out, stdin=subprocess.DEVNULL,
+                                          env={**os.environ, "SLIPWAY_SERVER_LISTEN": self.address})
+        process.wait_for(lambda: "server.listening" in said.read_text() or self.child.poll() is not None, 60, "it serves")
+        self.said = said.read_text()
+        return self
+
+    def stop(self):
+        self.child.send_signal(signal.SIGTERM)
+        assert self.child.wait(70) == 0
+
+    @property
+    def password(self):
+        return re.search(r"with the password (\S+) ", self.said)[1]
+
+
+class Signed(wire.Client):
+    """Every request with the administrator's password."""
+
+    def __init__(self, run):
+        super().__init__(wire.Target("127.0.0.1", int(run.address.rsplit(":", 1)[1]), None))
+        secret = base64.b64encode(f"admin:{run.password}".encode()).decode()
+        self.headers = [("Authorization", f"Basic {secret}")]
+
+    def exchange(self, method, path, body, headers, *more):
+        return super().exchange(method, path, body, [*headers, *self.headers], *more)
 
 
 @pytest.fixture(scope="module")
 def running(folder):
-    """`make run` after the build, on a free port: (address, what it printed)."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        address = f"127.0.0.1:{free.getsockname()[1]}"
-    here = folder / "run"
-    here.mkdir()
-    (here / "conf").symlink_to(process.TOP / "conf")
-    said = here / "said"
-    with open(said, "wb") as out:
-        child = subprocess.Popen([str(process.TOP / "tests/support/run.sh"), process.binary()], cwd=here, stdout=out,
-                                 stderr=out, env={**os.environ, "SLIPWAY_SERVER_LISTEN": address})
-    process.wait_for(lambda: "server.listening" in said.read_text() or child.poll() is not None, 60, "it serves")
-    yield address, said.read_text()
-    child.send_signal(signal.SIGTERM)
-    assert child.wait(70) == 0
+    run = Run(folder / "run").start()
+    yield run
+    run.stop()
 
 
 @pytest.fixture
-def shell(folder, docker, tools, layouts):
-    """shell(command): as pasted into a terminal."""
+def shell(running, folder, docker, tools, layouts):
+    """shell(command): as pasted into a terminal, in the folder of `make run`."""
     programs = folder / "programs"
     programs.mkdir(exist_ok=True)
     storage = " ".join(map(str, tools.storage))
@@ -62,31 +93,46 @@ def shell(folder, docker, tools, layouts):
                  f"containers-storage:[overlay@{tools.storage[1]}+{tools.storage[3]}]docker.io/library/debian:12")
 
     def run(command):
-        return engines.run("sh", "-c", command, env={
-            **tools.env, "DOCKER_HOST": f"unix://{docker.socket}",
+        return engines.run("sh", "-c", command, cwd=running.here, env={
+            **tools.env, "DOCKER_CONFIG": str(folder / "signed"), "DOCKER_HOST": f"unix://{docker.socket}",
             "PATH": f"{programs}:/usr/bin:/usr/sbin:/bin"})
     return run
 
 
-@pytest.mark.spec("CLI-01", "CLI-03")
+@pytest.mark.spec("CLI-01", "CLI-03", "TOK-57")
 def test_printed_commands_work_as_pasted(running, shell):
-    address, said = running
-    commands = printed(said)
-    assert len(commands) >= 4 and any(command.startswith("docker") for command in commands)
-    client = wire.Client(wire.Target("127.0.0.1", int(address.rsplit(":", 1)[1]), None))
+    commands = printed(running.said)
+    assert len(commands) >= 6 and any(command.startswith("docker") for command in commands)
+    client = Signed(running)
     for command in commands:
         output = shell(command)
         if " push " in command or " copy " in command:
             assert content.verify(client, "debian", "12") >= 3, command
             for tag in client.get("/v2/debian/tags/list").json()["tags"]:
                 assert client.delete(f"/v2/debian/manifests/{tag}").status == 202
+        elif " login " in command:
+            assert "Login Succeeded" in output, command
+        elif " robot " in command:
+            assert "slipway_pat_" in output, command
         else:
             assert "debian" in output, command
     client.close()
 
 
 def test_the_readme_shows_the_same_first_push(running):
-    address, said = running
     shown = printed((process.TOP / "README.md").read_text())
-    pasted = " && ".join(command for command in shown if command.startswith("docker "))
-    assert pasted.replace("127.0.0.1:5000", address) in printed(said)
+    pasted = " && ".join(command for command in shown if re.match("docker (pull|tag|push) ", command))
+    assert pasted.replace("127.0.0.1:5000", running.address) in printed(running.said)
+    assert "docker login 127.0.0.1:5000 -u admin" in shown
+    assert f"docker login {running.address} -u admin" in running.said
+
+
+def test_the_password_is_printed_once(running, folder):
+    run = Run(folder / "again").start()
+    password = run.password
+    assert password != running.password and run.said.count(password) > 1
+    run.stop()
+    run.start()
+    assert password not in run.said and f"    docker login {run.address} -u admin\n" in run.said
+    run.stop()
+    assert not [path for path in (run.here / "var").rglob("*") if path.is_file() and password.encode() in path.read_bytes()]
