@@ -252,6 +252,9 @@ int refresh_check(struct auth *auth, const struct login_attempt *attempt, struct
 int login_token_find(struct auth *auth, const struct login_attempt *attempt, struct token *out,
                      struct error *err) MUST_CHECK ON(worker_thread);
 bool token_stands(const struct token *token, enum token_kind kind);
+/* Whether who shows the token may go by that name: its account's, or one that says nothing because
+ * the token itself tells whose it is. Spec: TOK-59, TOK-64. */
+bool login_name_fits(const struct login_attempt *attempt, const struct token *token);
 /* Notes a refusal and makes every one the same; an error of storage stays what it is. */
 int login_refused(struct auth *auth, const struct login_attempt *attempt, struct error *err);
 /* TOOMANYREQUESTS when guessing must pause. */

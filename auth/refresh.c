@@ -81,14 +81,6 @@ static struct audit_event reuse_event(const struct login_attempt *attempt,
                                 .detail = SLICE("")};
 }
 
-/* Clients that hold one do not know its name: they say "<token>" or nothing (TOK-59). */
-static bool name_fits(const struct login_attempt *attempt, const struct token *token)
-{
-    return attempt->unnamed || attempt->name.size == 0 ||
-           slice_equal_text(attempt->name, "<token>") ||
-           slice_equal_text(attempt->name, token->account);
-}
-
 int refresh_check(struct auth *auth, const struct login_attempt *attempt, struct token *token,
                   const struct caller **out, struct error *err)
 {
@@ -100,7 +92,7 @@ int refresh_check(struct auth *auth, const struct login_attempt *attempt, struct
 
     if (login_token_find(auth, attempt, token, err) < 0)
         return -1;
-    if (!token_stands(token, TOKEN_REFRESH) || !name_fits(attempt, token) ||
+    if (!token_stands(token, TOKEN_REFRESH) || !login_name_fits(attempt, token) ||
         !slice_equal_text(slice_of(token->service), auth->service))
         return login_refused(auth, attempt, err);
     buffer_print(&target, "user/%s", token->account);

@@ -8,7 +8,7 @@ import jwt
 import pytest
 
 from support import plan, tokens
-from support.people import ROOT
+from support.people import ROOT, password_of
 
 APP, LIB, SECRET = "repository:team/app:", "repository:team/lib:", "repository:secret/one:"
 
@@ -311,6 +311,21 @@ def test_personal_tokens_and_robots(guarded, ask, stranger):
     headers = [tokens.basic("ana", secrets["narrow"])]  # and without a token request
     assert stranger.get("/v2/team/app/tags/list", headers=headers).status == 200
     assert stranger.post("/v2/team/app/blobs/uploads/", headers=headers).status == 403
+
+
+@pytest.mark.spec("TOK-64")
+def test_names_that_clouds_give(guarded, stranger):
+    """A personal token goes with them, for it tells whose it is; a password does not."""
+    secret = guarded.accounts.secrets["ana"]
+    for name in ("AWS", "oauth2accesstoken", "_json_key", "_json_key_base64", "gitlab-ci-token",
+                 "00000000-0000-0000-0000-000000000000", "<token>", ""):
+        response = tokens.get(stranger, [APP + "pull"], name, secret, account=name)
+        assert response.status == 200, name
+        assert tokens.payload(response.json()["token"])["sub"] == "ana"
+        assert stranger.get("/v2/", headers=[tokens.basic(name, secret)]).status == 200
+        assert tokens.get(stranger, [], name, password_of("ana")).status == 401
+    for name in ("bob", "max", "aws", "somebody"):
+        assert tokens.get(stranger, [], name, secret).status == 401
 
 
 @pytest.mark.spec("TOK-70")
