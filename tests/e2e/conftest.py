@@ -16,7 +16,7 @@ import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-from support import certificate, engines, images, people, plan, process  # noqa: E402
+from support import certificate, clients, engines, images, people, plan, process  # noqa: E402
 
 names = itertools.count(1)
 
@@ -171,3 +171,31 @@ def tools(folder, authority):
 def layouts(folder):
     """The images of these tests, as OCI layouts, each made when first asked for."""
     return images.Shelf(folder / "layouts")
+
+
+# --- real clients of servers that ask who is there: support/clients.py ---
+
+
+@pytest.fixture(scope="session")
+def doors(folder, authority):
+    """By "http" and "https": servers with the accounts of clients.cast, open for anonymous pulls."""
+    servers = {}
+    for scheme, tls in (("http", None), ("https", authority)):
+        servers[scheme] = people.Registry(folder / f"door-{scheme}", {"auth.anonymous": "pull"}, tls, clients.cast)
+        servers[scheme].start()
+    yield servers
+    for server in servers.values():
+        server.finish()
+
+
+@pytest.fixture
+def door(doors):
+    return doors["http"]
+
+
+@pytest.fixture
+def client_of(request, folder):
+    """client_of(kind, server): a client of its own; kind: docker, podman, buildah, skopeo, ctr."""
+    session = clients.Session(request, folder / f"clients-{next(names)}")
+    yield session.make
+    session.end()
