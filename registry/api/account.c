@@ -6,11 +6,12 @@
 
 #include "registry/api/api_internal.h"
 
+/* By the clock auth goes by: what ends now has ended when the answer arrives. */
 int64_t api_now(void)
 {
     struct timespec now;
 
-    clock_gettime(CLOCK_REALTIME, &now);
+    clock_gettime(CLOCK_REALTIME_COARSE, &now);
     return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
 }
 

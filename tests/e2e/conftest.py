@@ -16,7 +16,7 @@ import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-from support import certificate, clients, engines, images, people, plan, process  # noqa: E402
+from support import api, certificate, clients, engines, images, people, plan, process  # noqa: E402
 
 names = itertools.count(1)
 
@@ -72,6 +72,34 @@ def guarded(folder):
     server.manifest = plan.content(server)
     yield server
     server.finish()
+
+
+@pytest.fixture(scope="session")
+def managed(folder):
+    """Asks who is there, and is changed: tests of the management API make what they need, each by its own names."""
+    server = people.Registry(folder / "managed", {"auth.anonymous": "pull"}, people=plan.accounts)
+    yield from served(server)
+
+
+@pytest.fixture
+def call(managed):
+    """call("ana"): the management API as this user of the plan, or (name, secret), or a token, or nobody."""
+    made = []
+
+    def make(who=None):
+        known = isinstance(who, str) and not who.startswith("slipway_")
+        made.append(api.Api(managed.target, managed.pair(who) if known else who))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+@pytest.fixture
+def root(call):
+    """Its administrator."""
+    return call("root")
 
 
 @pytest.fixture
