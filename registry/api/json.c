@@ -13,12 +13,18 @@ enum { NESTING_MAX = 8, NAME_SHOWN_MAX = 40 };
 
 /* --- grammar: each function moves `text` behind what it takes --- */
 
+static bool is_one_of(char c, const char *set)
+{
+    return c != 0 && strchr(set, c) != NULL;
+}
+
+static const char BLANKS[] = " \t\n\r";
+
 static void skip_blank(struct slice *text)
 {
     size_t i = 0;
 
-    while (i < text->size && (text->at[i] == ' ' || text->at[i] == '\t' || text->at[i] == '\n' ||
-                              text->at[i] == '\r'))
+    while (i < text->size && is_one_of(text->at[i], BLANKS))
         i++;
     *text = slice_from(*text, i);
 }
@@ -104,7 +110,7 @@ static bool skip_escape(struct slice *text)
 
     if (skip_mark(text, 'u'))
         return skip_unicode(text, &character);
-    if (text->size == 0 || memchr("\"\\/bfnrt", text->at[0], 8) == NULL)
+    if (text->size == 0 || !is_one_of(text->at[0], "\"\\/bfnrt"))
         return false;
     *text = slice_from(*text, 1);
     return true;
@@ -195,7 +201,7 @@ static struct slice take_value(struct slice *text)
 
     assert(fits);
     value.size -= text->size;
-    while (value.size > 0 && memchr(" \t\r\n", value.at[value.size - 1], 4) != NULL)
+    while (value.size > 0 && is_one_of(value.at[value.size - 1], BLANKS))
         value.size--;
     return value;
 }

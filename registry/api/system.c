@@ -6,19 +6,18 @@
 #include "registry/api/api_internal.h"
 #include "registry/core/digest.h"
 
-/* The description is part of the program, as the file stands. */
-extern const char api_description[], api_description_end[];
+/* The description is part of the program: the file as it stands, and a zero byte. */
+extern const char api_description[];
 __asm__(".section .rodata\n"
-        ".global api_description, api_description_end\n"
+        ".global api_description\n"
         "api_description:\n"
         ".incbin \"registry/api/openapi.json\"\n"
-        "api_description_end:\n"
         ".byte 0\n"
         ".previous\n");
 
 int api_description_get(struct request *request, struct reply *reply, struct error *err)
 {
-    struct slice text = {api_description, (size_t)(api_description_end - api_description)};
+    struct slice text = slice_of(api_description);
     struct digest digest;
     char etag[DIGEST_TEXT_MAX];
 
