@@ -115,6 +115,7 @@ def test_a_second_time_changes_nothing(init, serve):
     password = init("--generate-password").stdout.strip()
     said = init("--admin", "eve", "--password-file", "-", stdin="eve's own password")
     assert (said.returncode, said.stdout) == (CONFLICT, "") and "already" in said.stderr
+    assert init("--password-file", "/nonexistent").returncode == CONFLICT, "no password is asked for in vain"
     server = serve("auth.mode=token")
     assert status_of(server, "admin", password) == 200
     assert status_of(server, "eve", "eve's own password") == 401

@@ -46,6 +46,7 @@ static const struct {
     {&none, {"--force=yes"}, CLI_USAGE, NULL, NULL, 0, false},
     {&none, {"-f", "--force"}, CLI_USAGE, NULL, NULL, 0, false},
     {&none, {"--name", "a", "--name", "b"}, CLI_USAGE, NULL, NULL, 0, false},
+    {&none, {"--name", "a", "-f", "-f"}, CLI_USAGE, NULL, NULL, 0, false},
     {&none, {"--nam", "a"}, CLI_USAGE, NULL, NULL, 0, false},
     {&none, {"--names", "a"}, CLI_USAGE, NULL, NULL, 0, false},
     {&none, {"-x"}, CLI_USAGE, NULL, NULL, 0, false},
