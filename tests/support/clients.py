@@ -121,7 +121,7 @@ class Docker(Client):
         return result
 
     def remove(self, image):
-        ok(self("rmi", "--force", image))
+        self("rmi", "--force", image)  # another of us may have removed it: the storage is shared
 
 
 class WithFile(Client):
@@ -145,6 +145,8 @@ class WithFile(Client):
 
 
 class Podman(WithFile):
+    PULL = ("pull", "--quiet")
+
     def __call__(self, *words, **more):
         return self.session.tools.podman(*words, check=False, **more)
 
@@ -155,15 +157,17 @@ class Podman(WithFile):
         return self("push", *self.words, self.image, f"docker://{where}")
 
     def fetch(self, where):
-        result = self("pull", "--quiet", *self.words, where)
+        result = self(*self.PULL, *self.words, where)
         self.image = result.stdout.strip() or None
         return result
 
     def remove(self, image):
-        ok(self("rmi", "--force", image))
+        self("rmi", "--force", image)  # another of us may have removed it: the storage is shared
 
 
 class Buildah(Podman):
+    PULL = ("pull", "--quiet", "--policy", "always")
+
     def __call__(self, *words, **more):
         return self.session.tools.buildah(*words, check=False, **more)
 
@@ -206,7 +210,10 @@ class Skopeo(WithFile):
 
 
 class Ctr(Client):
-    """containerd keeps no credentials: they come with every call."""
+    """containerd keeps no credentials: they come with every call. When a manifest is refused before
+    it was sent it may tell of its own pipe instead of the answer."""
+
+    NO_RIGHT = Client.NO_RIGHT + "|read/write on closed pipe"
 
     def __init__(self, *words, **more):
         super().__init__(*words, **more)
