@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from support import people, process, tokens
+from support import api, people, process, tokens
 from support.clients import KINDS, cast, ok, refused
 from support.people import password_of
 
@@ -87,12 +87,11 @@ def test_personal_token(client_of, door, team, kind):
 # --- identity tokens: a refresh token in place of the password ---
 
 
-def manage(server, method, path, body):
-    """The local administrator: the socket asks for nothing else."""
-    words = ["curl", "-sS", "--fail-with-body", "--unix-socket", server.root / "admin.sock", "-X", method,
-             "-H", "Content-Type: application/json", "-d", json.dumps(body), f"http://local/api/v1/{path}"]
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+@contextlib.contextmanager
+def managed(server):
+    """The management API, as the administrator."""
+    with contextlib.closing(api.Api(server.target, people.ROOT)) as manager:
+        yield manager
 
 
 @pytest.mark.spec("TOK-22", "TOK-27", "TOK-28", "TOK-29", "TOK-59")
@@ -113,7 +112,8 @@ def test_identity_token(client_of, make_registry, team):
             ok(client.push(f"{team}-{kind}", f"t{turn}"))
         ok(client.pull(f"{team}-{kind}", "t0"))
         assert has(server, f"{team}-{kind}", "t1")
-    manage(server, "PATCH", "users/ana", {"password": "another word"})
+    with managed(server) as manager:
+        assert manager.patch("/users/ana", {"password": "another word"}).status == 200
     for kind, client in everybody.items():
         refused(client.pull(f"{team}-{kind}", "t0"))
         refused(client.push(f"{team}-{kind}", "late"))
@@ -247,7 +247,9 @@ def test_password_file(client_of, make_registry, folder, team, kind):
     refused(client.login("zoe", "wrong"), WRONG)
     ok(client.login("zoe", "first: word"))
     refused(client.push(team), client.NO_RIGHT)
-    manage(server, "POST", "grants", {"account": "zoe", "pattern": "team/*", "actions": ["pull", "push"]})
+    with managed(server) as manager:
+        grant = {"account": "zoe", "pattern": "team/*", "actions": ["pull", "push"]}
+        assert manager.post("/grants", grant).status == 201
     ok(client.push(team))
     ok(client.pull(team))
     refused(client.login("ana", "first: word"), WRONG)
