@@ -105,7 +105,8 @@ static bool may_finish(struct auth *auth, const struct auth_request *request,
         (rights_on(caller, request->repository, false) & RIGHT_PUSH) == 0 ||
         upload_owner_find(auth->storage, request->repository, request->upload, &owner, err) < 0)
         return false;
-    return strcmp(own, owner.owner) == 0 && claims->expires_at * US_PER_S > owner.started_at;
+    return strcmp(own, owner.owner) == 0 &&
+           (claims->expires_at + JWT_LEEWAY_S) * US_PER_S > owner.started_at;
 }
 
 static int expired(struct auth *auth, const struct auth_request *request,

@@ -9,6 +9,7 @@ from support.content import compact, digest, image, push_blob, put_manifest
 LAYER = b"a layer that everybody may know"
 MANIFEST = compact(image(b"{}", [LAYER]))
 TAG = "v1"
+TYPE = "application/vnd.oci.image.manifest.v1+json"
 
 
 def accounts(to):
