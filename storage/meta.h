@@ -140,12 +140,10 @@ int meta_blob_damage(struct meta *meta, const struct digest *digest, const char 
  * BLOB_UNKNOWN.  UNSUPPORTED  a manifest uses it and protect_referenced is set */
 int meta_blob_delete(struct meta *meta, struct slice repository, const struct digest *digest,
                      const struct meta_after *after, struct error *err) MUST_CHECK;
-/* P5; from = SLICE_NONE looks where `among` shows, NULL: everywhere. Creates the target repository
- * only on success.
- */
+/* P5. Creates the target repository only on success. */
 int meta_blob_mount(struct meta *meta, struct slice repository, struct slice from,
-                    const struct repository_filter *among, const struct digest *digest,
-                    bool *mounted, const struct meta_after *after, struct error *err) MUST_CHECK;
+                    const struct digest *digest, bool *mounted, const struct meta_after *after,
+                    struct error *err) MUST_CHECK;
 
 /* --- manifests and tags: meta_manifest.c (find, delete), meta_push.c (put) --- */
 
@@ -167,6 +165,8 @@ int meta_manifest_delete(struct meta *meta, struct slice repository,
 
 /* --- lists: meta_list.c, repositories in meta_repository.c; as the functions of storage.h --- */
 
+int meta_blob_sources(struct meta *meta, const struct digest *digest, size_t limit,
+                      struct page *out, struct error *err) MUST_CHECK;
 int meta_tag_list(struct meta *meta, struct slice repository, struct slice last, size_t limit,
                   struct page *out, struct error *err) MUST_CHECK;
 struct repository_filter;

@@ -5,8 +5,6 @@
 
 #include <string.h>
 
-#include "storage/accounts.h"
-
 static int unknown(struct error *err)
 {
     return error_set(err, ERROR_BLOB_UNKNOWN, "blob unknown to this repository");
@@ -101,7 +99,6 @@ struct change {
     const struct digest *digest;
     const char *locator;
     struct slice from;
-    const struct repository_filter *among; /* mount without from; NULL: all */
     const struct meta_after *after;
     bool done;
 };
@@ -246,70 +243,16 @@ static const char SQL_SOURCE_FIND[] =
     "  JOIN blobs b ON b.digest = $1"
     "  JOIN repository_blobs l ON l.repo_id = r.id AND l.blob_id = b.id"
     " WHERE r.name = $2 AND l.deleted_at IS NULL AND b.damaged = 0";
-static const char SQL_SOURCES[] = "SELECT l.blob_id, r.name, r.public"
-                                  "  FROM blobs b"
-                                  "  JOIN repository_blobs l ON l.blob_id = b.id"
-                                  "  JOIN repositories r ON r.id = l.repo_id"
-                                  " WHERE b.digest = $1 AND b.damaged = 0"
-                                  "   AND l.deleted_at IS NULL"
-                                  " LIMIT $2";
-static const char SQL_SOURCE_ANY[] =
-    "SELECT b.id"
-    "  FROM blobs b"
-    " WHERE b.digest = $1 AND b.damaged = 0"
-    "   AND EXISTS(SELECT 1"
-    "                FROM repository_blobs l"
-    "               WHERE l.blob_id = b.id AND l.deleted_at IS NULL)";
-
-/* What a common layer is looked for in, at most: a miss costs its sender an upload, no more. */
-enum { SOURCES_MAX = 100 };
-
-static bool shows(const struct repository_filter *filter, struct slice name, bool public)
-{
-    if (filter->public && public)
-        return true;
-    for (size_t i = 0; i < filter->pattern_count; i++)
-        if (pattern_covers(filter->patterns[i], name))
-            return true;
-    return false;
-}
-
-/* In one of those the filter shows. Spec: UPL-34, TOK-73. */
-static int source_among(struct db_tx *tx, const struct change *change, int64_t *blob,
-                        struct error *err)
-{
-    const struct meta_key key = meta_key(change->digest);
-    OWNED(db_query_end) struct db_query query = db_query(tx, SQL_SOURCES);
-    int row;
-
-    db_bind_bytes(&query, meta_key_slice(&key));
-    db_bind_i64(&query, SOURCES_MAX);
-    while ((row = db_step(&query, err)) == 1) {
-        if (!shows(change->among, db_column_slice(&query, 1), db_column_i64(&query, 2) != 0))
-            continue;
-        *blob = db_column_i64(&query, 0);
-        return 0;
-    }
-    return row;
-}
-
 static int source_find(struct db_tx *tx, const struct change *change, int64_t *blob,
                        struct error *err)
 {
     const struct meta_key key = meta_key(change->digest);
-    bool any = change->from.at == NULL;
+    OWNED(db_query_end) struct db_query query = db_query(tx, SQL_SOURCE_FIND);
 
-    *blob = 0;
-    if (any && change->among != NULL && !change->among->all)
-        return source_among(tx, change, blob, err);
-    OWNED(db_query_end)
-    struct db_query query = db_query(tx, any ? SQL_SOURCE_ANY : SQL_SOURCE_FIND);
     db_bind_bytes(&query, meta_key_slice(&key));
-    if (!any)
-        db_bind_text(&query, change->from);
+    db_bind_text(&query, change->from);
     int row = db_step(&query, err);
-    if (row == 1)
-        *blob = db_column_i64(&query, 0);
+    *blob = row == 1 ? db_column_i64(&query, 0) : 0;
     return row < 0 ? -1 : 0;
 }
 
@@ -340,15 +283,11 @@ static int mount(struct db_tx *tx, void *arg, struct error *err)
 
 /* Most clients ask to mount what is not there: that is found out without the writer. */
 int meta_blob_mount(struct meta *meta, struct slice repository, struct slice from,
-                    const struct repository_filter *among, const struct digest *digest,
-                    bool *mounted, const struct meta_after *after, struct error *err)
+                    const struct digest *digest, bool *mounted, const struct meta_after *after,
+                    struct error *err)
 {
-    struct change change = {.meta = meta,
-                            .repository = repository,
-                            .digest = digest,
-                            .from = from,
-                            .among = among,
-                            .after = after};
+    struct change change = {
+        .meta = meta, .repository = repository, .digest = digest, .from = from, .after = after};
 
     *mounted = false;
     if (db_read(meta->db, mountable, &change, err) < 0)

@@ -33,7 +33,16 @@ static const char SQL_TAG_LIST[] = "SELECT name"
                                    " ORDER BY name"
                                    " LIMIT $3";
 
+static const char SQL_BLOB_SOURCES[] =
+    "SELECT r.name"
+    "  FROM blobs b"
+    "  JOIN repository_blobs l ON l.blob_id = b.id"
+    "  JOIN repositories r ON r.id = l.repo_id"
+    " WHERE b.digest = $1 AND b.damaged = 0 AND l.deleted_at IS NULL"
+    " LIMIT $2";
+
 struct list {
+    const struct digest *digest;
     struct slice repository;
     struct slice last;
     size_t limit;
@@ -82,6 +91,17 @@ static int tag_list(struct db_tx *tx, void *arg, struct error *err)
     return page_fill(&query, list, err);
 }
 
+static int blob_sources(struct db_tx *tx, void *arg, struct error *err)
+{
+    struct list *list = arg;
+    const struct meta_key key = meta_key(list->digest);
+    OWNED(db_query_end) struct db_query query = db_query(tx, SQL_BLOB_SOURCES);
+
+    db_bind_bytes(&query, meta_key_slice(&key));
+    db_bind_i64(&query, meta_one_more(list->limit));
+    return page_fill(&query, list, err);
+}
+
 static int list_run(struct meta *meta, db_run *run, struct list *list, struct error *err)
 {
     *list->page = (struct page){.names = NULL};
@@ -89,6 +109,14 @@ static int list_run(struct meta *meta, db_run *run, struct list *list, struct er
         return 0;
     page_drop(list->page);
     return -1;
+}
+
+int meta_blob_sources(struct meta *meta, const struct digest *digest, size_t limit,
+                      struct page *out, struct error *err)
+{
+    struct list list = {.digest = digest, .limit = limit, .page = out};
+
+    return list_run(meta, blob_sources, &list, err);
 }
 
 int meta_tag_list(struct meta *meta, struct slice repository, struct slice last, size_t limit,

@@ -312,10 +312,15 @@ int storage_blob_delete(struct storage *store, struct slice repository, const st
 }
 
 int storage_blob_mount(struct storage *store, struct slice repository, struct slice from,
-                       const struct repository_filter *among, const struct digest *digest,
-                       bool *mounted, struct error *err)
+                       const struct digest *digest, bool *mounted, struct error *err)
 {
-    return meta_blob_mount(store->meta, repository, from, among, digest, mounted, NULL, err);
+    return meta_blob_mount(store->meta, repository, from, digest, mounted, NULL, err);
+}
+
+int storage_blob_sources(struct storage *store, const struct digest *digest, size_t limit,
+                         struct page *out, struct error *err)
+{
+    return meta_blob_sources(store->meta, digest, limit, out, err);
 }
 
 /* --- manifests in memory --- */

@@ -76,11 +76,15 @@ bool storage_peek_blob(struct storage *store, struct slice repository, const str
 int storage_blob_delete(struct storage *store, struct slice repository, const struct digest *digest,
                         struct error *err) MUST_CHECK ON(worker_thread);
 /* Links the source's blob into the repository (P5). *mounted = false when the source does not have
- * it. Spec: UPL-31, UPL-32, UPL-36. from = SLICE_NONE looks in repositories that `among` shows,
- * NULL for all, and not in endlessly many (UPL-34, TOK-73). */
+ * it. Spec: UPL-31, UPL-32, UPL-36. */
 int storage_blob_mount(struct storage *store, struct slice repository, struct slice from,
-                       const struct repository_filter *among, const struct digest *digest,
-                       bool *mounted, struct error *err) MUST_CHECK ON(worker_thread);
+                       const struct digest *digest, bool *mounted, struct error *err) MUST_CHECK
+    ON(worker_thread);
+/* Repositories that have the blob, at most `limit`, for who mounts without naming one (UPL-34): the
+ * caller judges which of them count (TOK-73). */
+struct page;
+int storage_blob_sources(struct storage *store, const struct digest *digest, size_t limit,
+                         struct page *out, struct error *err) MUST_CHECK ON(worker_thread);
 
 /* --- upload sessions: end-4, end-5, end-6, end-13, end-14 --- */
 

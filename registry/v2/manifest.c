@@ -56,7 +56,7 @@ static bool pull_admit(const struct request *request, struct reply *reply, struc
     reply_header(reply, "ratelimit-remaining", "%" PRIu64 ";w=%" PRIu64, quota->remaining,
                  quota->window_s);
     reply_header(reply, "docker-ratelimit-source", "%s", quota->source);
-    return admitted;
+    return admitted || request->method != METHOD_GET;
 }
 
 static int pulled_too_much(const struct pull_quota *quota, struct error *err)

@@ -57,32 +57,50 @@ static int session_start(struct request *request, struct reply *reply, struct er
     return 0;
 }
 
-/* From the source that was named, if the caller may read it; of those the caller may read, when
- * none was: never across a border of rights. Spec: UPL-33, UPL-34, TOK-73. */
-static int source_link(const struct request *request, const struct digest *digest, bool *mounted,
-                       struct error *err) ON(worker_thread)
+/* Where a common layer is looked for, at most: a miss costs its sender an upload, no more. */
+enum { SOURCES_MAX = 100 };
+
+/* The first that has the blob and that this credential may pull: never across a border of rights.
+ * Spec: UPL-34, TOK-73. */
+static int mount_from_any(const struct request *request, const struct digest *digest, bool *mounted,
+                          struct error *err) ON(worker_thread)
 {
     const struct services *services = request->services;
-    struct slice from = request_parameter(request, "from");
-    struct repository_filter readable;
+    OWNED(page_drop) struct page sources = {0};
 
-    *mounted = false;
-    if (from.at == NULL)
-        auth_list_filter(services->auth, request->caller, &readable);
-    else if (!oci_name_valid(from) || !auth_may(services->auth, request->caller, from, RIGHT_PULL))
+    if (storage_blob_sources(services->storage, digest, SOURCES_MAX, &sources, err) < 0)
+        return -1;
+    for (size_t i = 0; i < sources.count && !*mounted; i++) {
+        if (!auth_may(services->auth, request->caller, slice_of(sources.names[i]), RIGHT_PULL))
+            continue;
+        if (storage_blob_mount(services->storage, request->name, slice_of(sources.names[i]), digest,
+                               mounted, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+/* A source that may not be read is as one that is not there. Spec: UPL-32, UPL-33. */
+static int mount_from(const struct request *request, struct slice from, const struct digest *digest,
+                      bool *mounted, struct error *err) ON(worker_thread)
+{
+    const struct services *services = request->services;
+
+    if (!oci_name_valid(from) || !auth_may(services->auth, request->caller, from, RIGHT_PULL))
         return 0;
-    return storage_blob_mount(services->storage, request->name, from,
-                              from.at == NULL ? &readable : NULL, digest, mounted, err);
+    return storage_blob_mount(services->storage, request->name, from, digest, mounted, err);
 }
 
 /* Spec: UPL-31 to UPL-35. */
 static int mount(struct request *request, struct reply *reply, struct error *err) ON(worker_thread)
 {
+    struct slice from = request_parameter(request, "from");
     struct digest digest;
-    bool mounted;
+    bool mounted = false;
 
     if (digest_parse(request_parameter(request, "mount"), &digest, err) < 0 ||
-        source_link(request, &digest, &mounted, err) < 0)
+        (from.at == NULL ? mount_from_any(request, &digest, &mounted, err)
+                         : mount_from(request, from, &digest, &mounted, err)) < 0)
         return -1;
     if (!mounted)
         return session_start(request, reply, err);

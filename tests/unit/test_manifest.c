@@ -235,8 +235,8 @@ static void test_manifest_missing_layer_becomes_a_reference(void **state)
     assert_int_equal(number(fixture, "SELECT count(*) FROM manifest_blobs"), 0);
 
     bool mounted = false;
-    OK(storage_blob_mount(fixture->store, REPOSITORY, SLICE("team/other"), NULL, &layer.digest,
-                          &mounted, &fixture->err));
+    OK(storage_blob_mount(fixture->store, REPOSITORY, SLICE("team/other"), &layer.digest, &mounted,
+                          &fixture->err));
     assert_true(mounted);
     assert_int_equal(number(fixture, "SELECT count(*) FROM missing_refs"), 0);
     assert_int_equal(number(fixture, "SELECT count(*) FROM manifest_blobs"), 1);

@@ -1106,14 +1106,14 @@ static void test_blob_delete_and_mount_are_seen_at_once(void **state)
     bool mounted = true;
     uint64_t size = 0;
 
-    assert_int_equal(
-        storage_blob_mount(bench->store, target, REPOSITORY, NULL, &digest, &mounted, &err), 0);
+    assert_int_equal(storage_blob_mount(bench->store, target, REPOSITORY, &digest, &mounted, &err),
+                     0);
     assert_false(mounted);
     assert_int_equal(push(bench, "hello"), 0);
     assert_int_equal(storage_blob_stat(bench->store, target, &digest, false, &blob, &err), -1);
     error_clear(&err);
-    assert_int_equal(
-        storage_blob_mount(bench->store, target, REPOSITORY, NULL, &digest, &mounted, &err), 0);
+    assert_int_equal(storage_blob_mount(bench->store, target, REPOSITORY, &digest, &mounted, &err),
+                     0);
     assert_true(mounted);
     assert_int_equal(storage_blob_stat(bench->store, REPOSITORY, &digest, true, &blob, &err), 0);
     assert_int_equal(blob.fd, -1);

@@ -115,7 +115,7 @@ bool auth_pull_admit(struct auth *auth, const struct identity *identity, struct 
 {
     (void)auth, (void)identity, (void)remote;
     assert_non_null(network);
-    bool admitted = !quota.limited || !count || quota.remaining > 0;
+    bool admitted = !quota.limited || quota.remaining > 0;
     if (quota.limited && count && admitted)
         quota.remaining--;
     *out = quota;

@@ -141,15 +141,31 @@ int storage_upload_cancel(struct storage *store, struct slice repository, struct
 }
 
 int storage_blob_mount(struct storage *store, struct slice repository, struct slice from,
-                       const struct repository_filter *among, const struct digest *digest,
-                       bool *mounted, struct error *err)
+                       const struct digest *digest, bool *mounted, struct error *err)
 {
     (void)store, (void)repository, (void)digest, (void)err;
-    assert_int_equal(from.at == NULL, among != NULL); /* TOK-73 */
-    assert_true(from.at == NULL || oci_name_valid(from));
+    assert_true(oci_name_valid(from));
+    assert_false(slice_equal_text(from, "hidden")); /* TOK-73 */
     fake.mounts++;
-    *mounted = fake.source_has_blob && (among == NULL || among->all);
+    *mounted = fake.source_has_blob;
     return 0;
+}
+
+int storage_blob_sources(struct storage *store, const struct digest *digest, size_t limit,
+                         struct page *out, struct error *err)
+{
+    static char hidden[] = "hidden", shown[] = "x/y", other[] = "x/z",
+                *names[] = {hidden, shown, other};
+
+    (void)store, (void)digest, (void)err;
+    assert_true(limit >= LENGTH(names));
+    *out = (struct page){names, fake.source_has_blob ? LENGTH(names) : 0, false};
+    return 0;
+}
+
+void page_drop(struct page *page)
+{
+    *page = (struct page){0};
 }
 
 /* --- one request --- */
@@ -163,15 +179,8 @@ bool auth_may(struct auth *auth, const struct identity *identity, struct slice r
     (void)auth;
     (void)identity;
     assert_int_equal(rights, RIGHT_PULL);
-    (void)repository;
-    return !source_forbidden;
-}
-
-void auth_list_filter(struct auth *auth, const struct identity *identity,
-                      struct repository_filter *out)
-{
-    (void)auth, (void)identity;
-    *out = (struct repository_filter){.all = !source_forbidden};
+    assert_non_null(repository.at);
+    return !source_forbidden && !slice_equal_text(repository, "hidden");
 }
 
 void auth_upload_owner(const struct identity *identity, char out[UPLOAD_OWNER_MAX + 1])
@@ -459,7 +468,8 @@ static void test_post_starts_or_mounts(void **state)
         {HELLO_SHA256, "X//y", NULL, true, false, 202, 0},
         {HELLO_SHA256, "", NULL, true, false, 202, 0},
         {HELLO_SHA256, NULL, NULL, true, false, 201, 1},
-        {HELLO_SHA256, NULL, NULL, true, true, 202, 1},
+        {HELLO_SHA256, NULL, NULL, false, false, 202, 0},
+        {HELLO_SHA256, NULL, NULL, true, true, 202, 0},
         {"sha256:xyz", "x/y", NULL, true, false, 400, 0},
     };
 
