@@ -3,7 +3,7 @@
  * Never    included outside of auth/ and its tests.
  *
  * An identity that is handed out is the first member of a struct caller: what it may, and how long
- * that holds. A caller is immutable once built; callers of ours are made by callers.c alone. */
+ * that holds. A caller is immutable once built; identity.c alone builds them. */
 #ifndef SLIPWAY_AUTH_INTERNAL_H
 #define SLIPWAY_AUTH_INTERNAL_H
 
@@ -269,7 +269,7 @@ struct slice session_cookie(const struct auth_request *request);
 int browser_check(const struct auth *auth, const struct auth_request *request,
                   const struct caller *caller, struct error *err) MUST_CHECK;
 void session_cookie_print(bool secure, const char *value, uint64_t age_s, struct buffer *out);
-int refresh_give(struct auth *auth, const struct identity *identity, struct slice client,
+int refresh_give(struct auth *auth, const struct caller *caller, struct slice client,
                  struct buffer *out, struct error *err) MUST_CHECK ON(worker_thread);
 int auth_off(struct error *err); /* mode none has no tokens and sessions */
 /* At most `most` bytes; what is not printable ASCII becomes '?'. */

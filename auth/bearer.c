@@ -60,10 +60,11 @@ static int token_load(struct auth *auth, const struct jwt_claims *claims, struct
     return error_set(err, ERROR_UNAUTHORIZED, "its personal token has ended");
 }
 
-static int caller_load(struct auth *auth, struct caller_origin *origin, bool foreign,
+static int caller_load(struct auth *auth, const struct caller_origin *origin, bool foreign,
                        struct caller **out, struct error *err) ON(worker_thread)
 {
     OWNED(token_drop) struct token token = {0};
+    struct caller_origin own = *origin;
 
     if (foreign)
         return caller_of_claims(auth, origin, true, out, err);
@@ -75,10 +76,10 @@ static int caller_load(struct auth *auth, struct caller_origin *origin, bool for
     if (origin->claims->token != 0) {
         if (token_load(auth, origin->claims, &token, err) < 0)
             return -1;
-        origin->token = &token;
+        own.token = &token;
     }
-    origin->account = origin->claims->account;
-    return caller_of_account(auth, origin, out, err);
+    own.account = origin->claims->account;
+    return caller_of_account(auth, &own, out, err);
 }
 
 /* --- expired in the middle of a push --- */

@@ -164,8 +164,8 @@ static int bearer_given(struct auth *auth, const struct auth_request *request, s
         answer->fault = NULL;
         return 0;
     }
-    if (auth->challenge_basic || request->action == ACTION_TOKEN)
-        return unknown_scheme(request, answer, err);
+    if (auth->challenge_basic || request->action == ACTION_TOKEN) /* not of a kind we take here */
+        return error_set(err, ERROR_UNAUTHORIZED, "authentication required");
     return bearer_check(auth, request, secret, out, answer, err);
 }
 

@@ -42,8 +42,7 @@ static bool nobody_pulls(const struct auth *auth, const struct auth_request *req
     return auth->anonymous_pull && (auth->challenge_basic || action_is_api(request->action));
 }
 
-/* What is decided if the repository is public, and if it is not: memory may answer when both are
- * the same. */
+/* What is decided if the repository is public, or if it is not. */
 struct outcome {
     enum verdict verdict;
     unsigned rights;
@@ -57,6 +56,15 @@ static struct outcome judge(const struct auth *auth, const struct auth_request *
         outcome.rights = rights_on(caller, request->repository, public);
     outcome.verdict = rights_verdict(caller, request, outcome.rights, nobody_pulls(auth, request));
     return outcome;
+}
+
+/* Whether the answer hangs on the repository being public: what is granted without stays granted.
+ */
+static bool is_open(const struct auth *auth, const struct auth_request *request,
+                    const struct caller *caller, const struct outcome *private)
+{
+    return private->verdict != VERDICT_GRANTED &&
+           judge(auth, request, caller, true).verdict != private->verdict;
 }
 
 /* --- requests --- */
@@ -73,7 +81,7 @@ enum auth_peeked auth_peek(struct auth *auth, const struct auth_request *request
     if (browser_check(auth, request, caller, err) < 0)
         return AUTH_REFUSED;
     struct outcome outcome = judge(auth, request, caller, false);
-    if (judge(auth, request, caller, true).verdict != outcome.verdict)
+    if (is_open(auth, request, caller, &outcome))
         return AUTH_ASK;
     if (outcome.verdict != VERDICT_GRANTED) {
         refused(request, caller, outcome.verdict, answer, err);
@@ -94,7 +102,7 @@ int auth_authorise(struct auth *auth, const struct auth_request *request,
         browser_check(auth, request, caller, err) < 0)
         return -1;
     struct outcome outcome = judge(auth, request, caller, false);
-    if (judge(auth, request, caller, true).verdict != outcome.verdict) {
+    if (is_open(auth, request, caller, &outcome)) {
         if (repository_is_public(auth->storage, request->repository, &public, err) < 0)
             return -1;
         outcome = judge(auth, request, caller, public);

@@ -4,6 +4,7 @@
  *
  * (1) An identity is true for the generation it was built under, and until good_until.
  * (2) A JWT's entries are met with what its account may now: a token never gives more. */
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -377,8 +378,7 @@ void caller_owner(const struct caller *caller, char out[UPLOAD_OWNER_MAX + 1])
 
     out[0] = 0;
     if (caller->identity.kind == IDENTITY_ACCOUNT)
-        size = snprintf(out, UPLOAD_OWNER_MAX + 1, "account:%lld",
-                        (long long)caller->identity.account);
+        size = snprintf(out, UPLOAD_OWNER_MAX + 1, "account:%" PRId64, caller->identity.account);
     else if (caller->identity.kind == IDENTITY_FOREIGN && caller->identity.name[0] != 0)
         size = snprintf(out, UPLOAD_OWNER_MAX + 1, "foreign:%s %s", caller->issuer,
                         caller->identity.name);

@@ -3,6 +3,7 @@
  * Never    grants more than the caller may; fails for a wish that is too wide.
  *
  * Spec: TOK-10 to TOK-24, TOK-33, TOK-56. */
+#include <inttypes.h>
 #include <stdlib.h>
 
 #include "auth/auth_internal.h"
@@ -140,12 +141,11 @@ static void payload_write(const struct auth *auth, const struct caller *caller, 
     claim_text(out, "sub", caller->identity.name);
     claim_text(out, "aud", auth->service);
     claim_text(out, "jti", id);
-    buffer_print(out, "\"exp\":%lld,\"nbf\":%lld,\"iat\":%lld,",
-                 (long long)(now_s + (int64_t)ttl_s), (long long)(now_s - BACKDATED_S),
-                 (long long)(now_s - BACKDATED_S)); /* TOK-56 */
+    buffer_print(out, "\"exp\":%" PRId64 ",\"nbf\":%" PRId64 ",\"iat\":%" PRId64 ",",
+                 now_s + (int64_t)ttl_s, now_s - BACKDATED_S, now_s - BACKDATED_S); /* TOK-56 */
     if (caller->identity.kind == IDENTITY_ACCOUNT)
-        buffer_print(out, "\"slipway\":{\"account\":%lld,\"token\":%lld},",
-                     (long long)caller->identity.account, (long long)caller->identity.token);
+        buffer_print(out, "\"slipway\":{\"account\":%" PRId64 ",\"token\":%" PRId64 "},",
+                     caller->identity.account, caller->identity.token);
     buffer_append_text(out, "\"access\":[");
     if (entries->size > 0)
         buffer_append_slice(out, buffer_slice(entries));
@@ -174,7 +174,7 @@ int auth_token_issue(struct auth *auth, const struct identity *identity,
     if (identity->kind != IDENTITY_ANONYMOUS && identity->kind != IDENTITY_ACCOUNT)
         return error_set(err, ERROR_DENIED, "tokens are for accounts");
     if (refresh_due(auth, identity, wish) &&
-        refresh_give(auth, identity, wish->client, &out->refresh, err) < 0)
+        refresh_give(auth, caller, wish->client, &out->refresh, err) < 0)
         return -1;
     out->issued_at = clock_now_us() / US_PER_S;
     out->expires_in = ttl_s;

@@ -103,7 +103,8 @@ int narrowing_parse(struct slice text, struct narrowing *out, struct error *err)
         if (item.size > 0 && item_parse(item, &parsed, err) < 0)
             return -1;
     }
-    *out = (struct narrowing){TAKE(parsed.rules), parsed.count, parsed.api};
+    *out = parsed;
+    parsed.rules = NULL;
     return 0;
 }
 

@@ -8,7 +8,11 @@
 
 #include "auth/auth_internal.h"
 
-enum { CLIENT_TOLD = 64 }; /* bytes of client_id that are kept */
+enum {
+    CLIENT_TOLD = 64, /* bytes of client_id that are kept */
+    PASSWORD_MARK_BYTES = 16,
+    PASSWORD_MARK_SIZE = 9 + 2 * PASSWORD_MARK_BYTES + 1, /* "password:" and hex */
+};
 
 /* --- giving out --- */
 
@@ -48,18 +52,49 @@ static struct token_new token_of(const struct auth *auth, int64_t account,
     };
 }
 
-int refresh_give(struct auth *auth, const struct identity *identity, struct slice client,
+/* Storage ends the tokens of an account whose password changed. What changes in the password file
+ * storage cannot see: there the token says which password it came by. Spec: TOK-28. */
+static bool file_password_print(struct auth *auth, const char *name, const uint8_t *proof,
+                                char out[PASSWORD_MARK_SIZE])
+{
+    char hash[PASSWORD_HASH_MAX];
+    uint8_t now[PROOF_SIZE];
+
+    out[0] = 0;
+    if (auth->htpasswd == NULL || !htpasswd_find(auth->htpasswd, slice_of(name), hash))
+        return false;
+    secret_hash(slice_of(hash), now);
+    if (proof != NULL && memcmp(now, proof, PROOF_SIZE) != 0)
+        return false; /* it was another one that was right */
+    memcpy(out, "password:", 9);
+    hex_encode(now, PASSWORD_MARK_BYTES, out + 9);
+    out[PASSWORD_MARK_SIZE - 1] = 0;
+    return true;
+}
+
+static bool password_stands(struct auth *auth, const struct token *token)
+{
+    char now[PASSWORD_MARK_SIZE];
+
+    return token->scopes[0] == 0 || (file_password_print(auth, token->account, NULL, now) &&
+                                     strcmp(now, token->scopes) == 0);
+}
+
+int refresh_give(struct auth *auth, const struct caller *caller, struct slice client,
                  struct buffer *out, struct error *err)
 {
     OWNED(refresh_secret_drop) struct refresh_secret secret = {.label = BUFFER_NONE};
     OWNED(token_drop) struct token created = {0};
     uint8_t family[TOKEN_FAMILY_SIZE];
+    char mark[PASSWORD_MARK_SIZE];
     struct token_new token;
 
     refresh_secret_new(&secret, client);
     random_bytes(family, sizeof(family));
-    token = token_of(auth, identity->account, &secret);
+    token = token_of(auth, caller->identity.account, &secret);
     token.family = family;
+    file_password_print(auth, caller->identity.name, caller->proof, mark);
+    token.scopes = slice_of(mark);
     if (token_create(auth->storage, &token, NULL, &created, err) < 0)
         return -1;
     buffer_append_text(out, secret.text);
@@ -93,7 +128,7 @@ int refresh_check(struct auth *auth, const struct login_attempt *attempt, struct
     if (login_token_find(auth, attempt, token, err) < 0)
         return -1;
     if (!token_stands(token, TOKEN_REFRESH) || !login_name_fits(attempt, token) ||
-        !slice_equal_text(slice_of(token->service), auth->service))
+        !password_stands(auth, token) || !slice_equal_text(slice_of(token->service), auth->service))
         return login_refused(auth, attempt, err);
     buffer_print(&target, "user/%s", token->account);
     const struct audit_event event = reuse_event(attempt, token, &target);

@@ -28,6 +28,7 @@ struct trusted {
     pthread_mutex_t reading; /* one reader of the file at a time */
     struct stamp stamp;      /* under reading */
     _Atomic uint64_t looked_ms;
+    _Atomic bool untold; /* a change that look_again found and trusted_reload has not told yet */
 };
 
 static void fd_close(int *fd)
@@ -114,6 +115,8 @@ int trusted_reload(struct trusted *trusted, bool force, bool *changed, struct er
     pthread_mutex_lock(&trusted->reading);
     int outcome = reading_locked(trusted, force, changed, err);
     pthread_mutex_unlock(&trusted->reading);
+    if (atomic_exchange(&trusted->untold, false))
+        *changed = true;
     return outcome;
 }
 
@@ -167,9 +170,12 @@ static void look_again(struct trusted *trusted)
 
     if (now_ms - looked_ms < LOOK_AGAIN_MS && looked_ms != 0)
         return;
-    if (atomic_compare_exchange_strong(&trusted->looked_ms, &looked_ms, now_ms) &&
-        trusted_reload(trusted, false, &changed, &ignored) < 0)
+    if (!atomic_compare_exchange_strong(&trusted->looked_ms, &looked_ms, now_ms))
+        return;
+    if (trusted_reload(trusted, false, &changed, &ignored) < 0)
         error_clear(&ignored); /* the periodic reload tells */
+    if (changed)
+        atomic_store(&trusted->untold, true);
 }
 
 /* Spec: TOK-44. */

@@ -1,3 +1,4 @@
+/* test_auth.c - decisions over a real storage: credentials, memory, sessions, guard, setup. */
 #include <unistd.h>
 
 #include "tests/support/auth.h"

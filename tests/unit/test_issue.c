@@ -1,3 +1,5 @@
+/* test_issue.c - tokens over a real storage: what is granted, what is believed, refresh,
+ * challenges. */
 #include "tests/support/auth.h"
 #include "tests/support/jose.h"
 
@@ -655,6 +657,25 @@ static void test_refresh_ends(void **state)
     }
 }
 
+/* Storage does not know the password file. Spec: TOK-28. */
+static void test_refresh_ends_with_a_password_of_the_file(void **state)
+{
+    OWNED(buffer_drop) struct buffer secret = BUFFER_NONE, line = BUFFER_NONE;
+    OWNED(token_given_drop) struct token_given given = {.issued_at = 0};
+
+    (void)state;
+    buffer_print(&line, "ana:%s\n", PASSWORD_HASH);
+    file_write(world.htpasswd, buffer_slice(&line));
+    world.options.htpasswd_file = world.htpasswd;
+    world_reopen();
+    refresh_get(&secret);
+    DONE(refresh(buffer_slice(&secret), false, &given));
+    line.at[line.size - 2] ^= 1; /* another hash */
+    file_write(world.htpasswd, buffer_slice(&line));
+    DONE(auth_reload(world.auth, true, &world.err));
+    REFUSED(refresh(buffer_slice(&secret), false, &given), ERROR_UNAUTHORIZED);
+}
+
 /* --- challenges --- */
 
 static const struct {
@@ -811,6 +832,7 @@ int main(void)
         AUTH_TEST(test_refresh_is_given_for_passwords_only),
         AUTH_TEST(test_refresh_rotates_and_notices_reuse),
         AUTH_TEST(test_refresh_ends),
+        AUTH_TEST(test_refresh_ends_with_a_password_of_the_file),
         AUTH_TEST(test_challenge),
         AUTH_TEST(test_challenge_by_settings),
         AUTH_TEST(test_keys_are_published),

@@ -1,3 +1,4 @@
+/* test_rights.c - what each credential, role, right and scope reaches (pure). */
 #include "auth/auth_internal.h"
 #include "tests/support/unit.h"
 
