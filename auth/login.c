@@ -195,9 +195,14 @@ int login_renew(struct auth *auth, const struct login_attempt *attempt, const st
 
 /* --- personal tokens --- */
 
+/* A token that was replaced without overlap ended with that, by the order of the two times in its
+ * row: clocks that are read coarsely lag behind by some milliseconds. */
 bool token_stands(const struct token *token, enum token_kind kind)
 {
-    return token->kind == kind && !token->disabled &&
+    bool replaced =
+        token->rotated_at != 0 && token->expires_at != 0 && token->expires_at <= token->rotated_at;
+
+    return token->kind == kind && !token->disabled && !replaced &&
            (token->expires_at == 0 || token->expires_at > clock_now_us());
 }
 

@@ -303,6 +303,27 @@ static void test_auth_personal_tokens_that_do_not_stand(void **state)
     assert_int_equal(world.peeked, AUTH_ASK_SLOWLY);
 }
 
+/* Whatever the clock says that is asked later. */
+static void test_auth_replaced_tokens_end_with_that(void **state)
+{
+    const int64_t later = clock_now_us() + US_PER_S;
+    const struct {
+        int64_t rotated_at, expires_at;
+        bool stands;
+    } cases[] = {
+        {0, 0, true},          {0, later, true},          {later, 0, true},
+        {later, later, false}, {later, later - 1, false}, {later, later + 1, true},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct token token = {.kind = TOKEN_PERSONAL,
+                              .rotated_at = cases[i].rotated_at,
+                              .expires_at = cases[i].expires_at};
+        assert_int_equal(token_stands(&token, TOKEN_PERSONAL), cases[i].stands);
+    }
+}
+
 /* The management API takes it as Bearer, the distribution API does not; with JWTs it is the other
  * way round. */
 static void test_auth_bearer_means_one_thing_in_each_api(void **state)
@@ -774,6 +795,7 @@ int main(void)
         AUTH_TEST(test_auth_password_file),
         AUTH_TEST(test_auth_personal_tokens),
         AUTH_TEST(test_auth_personal_tokens_that_do_not_stand),
+        AUTH_TEST(test_auth_replaced_tokens_end_with_that),
         AUTH_TEST(test_auth_bearer_means_one_thing_in_each_api),
         AUTH_TEST(test_auth_api_hides_what_may_not_be_seen),
         AUTH_TEST(test_auth_socket_is_an_administrator),
