@@ -44,7 +44,7 @@ REPLAY := $(FUZZ:tests/fuzz/fuzz_%.c=$(BUILD)/tests/fuzz/replay_%)
 FUZZERS := $(FUZZ:tests/fuzz/%.c=$(BUILD)/tests/fuzz/%)
 INTERPOSER := $(BUILD)/interpose.so
 LOAD := $(BUILD)/tests/bench/load
-PROBE := $(BUILD)/tests/support/jwt_probe
+PROBES := $(BUILD)/tests/support/jwt_probe $(BUILD)/tests/support/routes
 C_FILES := $(shell find registry storage auth s2i tests -name '*.[ch]' 2>/dev/null | sort)
 
 all: $(BUILD)/slipway ## builds build/$(MODE)/slipway; MODE is release, debug, asan or tsan
@@ -82,7 +82,7 @@ $(INTERPOSER): $(wildcard tests/crash/*.[ch])
 	$(CC) -I. -D_GNU_SOURCE -std=gnu11 -O2 -g -fPIC -fno-builtin -shared -pthread $(WARNINGS) \
 		-Wl,-z,defs -o $@ $(filter %.c,$^) -ldl
 
-$(PROBE): $(BUILD)/%: $(BUILD)/%.o $(LIBRARY)
+$(PROBES): $(BUILD)/%: $(BUILD)/%.o $(LIBRARY)
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(ALL_LDLIBS)
 
 $(LOAD): $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/bench/*.c))
@@ -102,7 +102,7 @@ test: deps-test ## unit, driver, replayed fuzz and end-to-end tests; ends in one
 	@$(PYTHON) tests/run.py --build $(BUILD)
 test-unit: test-programs ## only what needs no server
 	@$(PYTHON) tests/run.py --build $(BUILD) --no-pytest
-test-programs: $(UNIT) $(REPLAY) $(INTERPOSER) $(LOAD) $(PROBE)
+test-programs: $(UNIT) $(REPLAY) $(INTERPOSER) $(LOAD) $(PROBES)
 
 bench: deps-test ## measures Slipway beside docker-registry and nginx; BENCH_QUICK=1, BENCH="--rows push"
 	@$(MAKE) --no-print-directory all $(LOAD)

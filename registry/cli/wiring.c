@@ -187,6 +187,13 @@ static void add_routes(struct wiring *wiring, const struct route_table *table)
     wiring->table = (struct route_table){wiring->routes, count};
 }
 
+void wiring_add_routes(struct wiring *wiring)
+{
+    add_routes(wiring, &v2_routes);
+    add_routes(wiring, &api_routes);
+    add_routes(wiring, &probe_routes);
+}
+
 /* server.listen, then the admin socket. */
 static int add_listeners(struct wiring *wiring, struct error *err)
 {
@@ -215,9 +222,7 @@ int wiring_open_server(struct wiring *wiring, struct storage *storage, struct au
     struct server_options *options = &wiring->options;
 
     wiring->services = (struct services){storage, &wiring->config, auth, &wiring->probes};
-    add_routes(wiring, &v2_routes);
-    add_routes(wiring, &api_routes);
-    add_routes(wiring, &probe_routes);
+    wiring_add_routes(wiring);
     *options = server_options_of(&wiring->config);
     options->routes = &wiring->table;
     options->services = &wiring->services;

@@ -36,6 +36,8 @@ int wiring_open_auth(const struct config *config, enum auth_mode mode, struct st
                      struct auth **out, struct error *err) MUST_CHECK;
 int wiring_open_server(struct wiring *wiring, struct storage *storage, struct auth *auth,
                        struct server **out, struct error *err) MUST_CHECK;
+/* Fills the table of everything that is served. */
+void wiring_add_routes(struct wiring *wiring);
 enum auth_mode wiring_auth_mode(const struct config *config);
 
 /* For OWNED. */

@@ -165,6 +165,11 @@ class Server:
         context = wire.trusting(self.tls.ca) if self.tls else None
         return wire.Target("127.0.0.1", self.port, context)
 
+    @property
+    def admin(self):
+        """The admin socket."""
+        return wire.Target(str(self.root / "admin.sock"), None, None)
+
     def client(self, timeout=60):
         return wire.Client(self.target, timeout)
 

@@ -22,7 +22,7 @@ API_CODES = {
 SERVER_CODES = {"UNKNOWN", "UNAVAILABLE"}
 PIECE = 256 * 1024
 
-Target = collections.namedtuple("Target", "host port context")
+Target = collections.namedtuple("Target", "host port context")  # port None: host is the path of a UNIX socket
 
 
 class Broken(Exception):
@@ -75,14 +75,16 @@ class Connection:
 
     def __init__(self, target, timeout=30, receive_buffer=None, source=None):
         """source: the address to come from."""
-        raw = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        local = target.port is None
+        raw = socket.socket(socket.AF_UNIX if local else socket.AF_INET, socket.SOCK_STREAM)
         if source:
             raw.bind((source, 0))
         if receive_buffer:
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         raw.settimeout(timeout)
-        raw.connect((target.host, target.port))
-        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        raw.connect(target.host if local else (target.host, target.port))
+        if not local:
+            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.raw = raw
         self.socket = target.context.wrap_socket(raw, server_hostname=target.host) \
             if target.context else raw
@@ -125,7 +127,7 @@ class Connection:
         self.send(("\r\n".join(lines) + "\r\n\r\n").encode("latin-1"))
 
     def authority(self):
-        return f"{self.target.host}:{self.target.port}"
+        return "localhost" if self.target.port is None else f"{self.target.host}:{self.target.port}"
 
     def send_chunk(self, data):
         self.send(b"%x\r\n%s\r\n" % (len(data), data) if data else b"0\r\n\r\n")
