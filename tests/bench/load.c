@@ -22,10 +22,14 @@ struct options {
     const char *path;
     const char *repository;
     const char *tag;
+    const char *authorization;  /* of every GET or HEAD */
+    const char *authorizations; /* a file with one a line, taken in turn */
     double clients, count, seconds, warmup, size, items, seed, first, pulls, pace, interval_us;
     double prepare; /* images pushed before the timed part */
     double touch;   /* bytes of memory to touch before it, so that the page cache finds it warm */
     double same_manifest;
+    double fresh;  /* every request on a connection of its own */
+    double status; /* expected of GET and HEAD; 0: any */
 };
 
 static const struct {
@@ -37,6 +41,8 @@ static const struct {
     {"--path", offsetof(struct options, path) + 1, 0},
     {"--repository", offsetof(struct options, repository) + 1, 0},
     {"--tag", offsetof(struct options, tag) + 1, 0},
+    {"--authorization", offsetof(struct options, authorization) + 1, 0},
+    {"--authorizations", offsetof(struct options, authorizations) + 1, 0},
     {"--clients", 0, offsetof(struct options, clients)},
     {"--count", 0, offsetof(struct options, count)},
     {"--seconds", 0, offsetof(struct options, seconds)},
@@ -51,6 +57,8 @@ static const struct {
     {"--prepare", 0, offsetof(struct options, prepare)},
     {"--touch", 0, offsetof(struct options, touch)},
     {"--same-manifest", 0, offsetof(struct options, same_manifest)},
+    {"--fresh", 0, offsetof(struct options, fresh)},
+    {"--status", 0, offsetof(struct options, status)},
 };
 
 static int fail(const char *what, const char *which)
@@ -154,6 +162,40 @@ static void make_items(struct work *work, const struct options *options)
     content_digest("{}", 2, work->config.digest);
 }
 
+static void add_authorization(struct work *work, const char *value)
+{
+    size_t size = (work->authorization_count + 1) * sizeof *work->authorizations;
+
+    work->authorizations = realloc(work->authorizations, size);
+    if (work->authorizations == NULL || value == NULL)
+        abort();
+    work->authorizations[work->authorization_count++] = value;
+}
+
+/* Lives as long as the program. */
+static int make_authorizations(struct work *work, const struct options *options)
+{
+    FILE *file = NULL;
+    char *line = NULL;
+    size_t capacity = 0;
+    ssize_t length;
+
+    if (options->authorization != NULL) {
+        add_authorization(work, options->authorization);
+        return 0;
+    }
+    if (options->authorizations == NULL)
+        return 0;
+    file = fopen(options->authorizations, "re");
+    if (file == NULL)
+        return fail(strerror(errno), options->authorizations);
+    while ((length = getline(&line, &capacity, file)) > 1)
+        add_authorization(work, strndup(line, (size_t)length - 1));
+    free(line);
+    fclose(file);
+    return 0;
+}
+
 static void report_samples(const char *name, const struct samples *samples)
 {
     printf(",\"%s\":{\"count\":%llu,\"p50_us\":%.1f,\"p90_us\":%.1f,\"p99_us\":%.1f,"
@@ -165,9 +207,10 @@ static void report_samples(const char *name, const struct samples *samples)
 
 static void report(const struct run *run, double cpu_s)
 {
-    printf("{\"operations\":%llu,\"errors\":%llu,\"elapsed_s\":%.6f,\"client_cpu_s\":%.3f",
-           (unsigned long long)run->operations, (unsigned long long)run->errors, run->elapsed_s,
-           cpu_s);
+    printf("{\"operations\":%llu,\"errors\":%llu,\"refused\":%llu,\"elapsed_s\":%.6f,"
+           "\"client_cpu_s\":%.3f",
+           (unsigned long long)run->operations, (unsigned long long)run->errors,
+           (unsigned long long)run->refused, run->elapsed_s, cpu_s);
     report_samples("latency", &run->latency);
     report_samples("pulls", &run->pulls);
     printf("}\n");
@@ -194,6 +237,8 @@ static void describe(struct run *run, struct work *work, const struct options *o
     work->seed = (uint64_t)options->seed;
     work->pace_bytes_s = (uint64_t)options->pace;
     work->same_manifest = options->same_manifest > 0;
+    work->fresh = options->fresh > 0;
+    work->status = (int)options->status;
     run->work = work;
     run->clients = (unsigned)options->clients;
     run->first = (uint64_t)(options->prepare > 0 ? options->prepare : options->first);
@@ -226,12 +271,15 @@ int main(int argc, char **argv)
     int script = argc > 1 ? work_script(argv[1]) : -1;
 
     options.clients = options.items = options.size = 1;
+    options.status = 200;
     if (script < 0)
         return fail("unknown script", argc > 1 ? argv[1] : "none"), 2;
     if (read_options(&options, argc, argv) < 0 || read_address(options.address, &run.address) < 0)
         return 2;
     run.script = (enum script)script;
     describe(&run, &work, &options);
+    if (make_authorizations(&work, &options) < 0)
+        return 1;
     content_prepare();
     make_items(&work, &options);
     if (prepare_all(&run, &work, &options) < 0)

@@ -33,7 +33,7 @@ class Line:
     against: str
     unit: str
     sense: str  # ">=": ours / theirs at least the target; "<=": at most
-    target: float
+    target: float | None  # None: told, not owed
     ours: list
     theirs: list = field(default_factory=list)
     mode: str = ""
@@ -45,6 +45,8 @@ class Line:
 
     def passed(self):
         value = self.value()
+        if self.target is None:
+            return True
         return value >= self.target if self.sense == ">=" else value <= self.target
 
 
@@ -94,11 +96,11 @@ class Bench:
         seen["rate"] = seen["operations"] / seen["elapsed_s"]
         return seen
 
-    def load_aside(self, server, script, nice=0, **options):
+    def load_aside(self, server, script, nice=0, stdout=subprocess.DEVNULL, **options):
         """Starts a load and returns its process; the caller waits for it or ends it."""
         return subprocess.Popen(
             self.arguments(server, script, options),
-            stdout=subprocess.DEVNULL,
+            stdout=stdout,
             stderr=subprocess.DEVNULL,
             preexec_fn=lambda: renice(nice),
         )

@@ -125,8 +125,11 @@ static void answer(struct stage *stage, struct actor *actor, uint64_t now)
 {
     struct client *client = &actor->client;
     bool early = client->sent < client->head_length + client->body_length;
+    int expected = actor->operation.expected;
 
-    if (client->status != actor->operation.expected || early) {
+    if (client->status >= 400)
+        stage->run->refused++;
+    if ((client->status != expected && expected != 0) || early) {
         note(stage->run, actor, early ? "answered before the body was sent" : "refused");
         finish(stage, actor);
         return;

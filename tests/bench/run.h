@@ -26,6 +26,7 @@ struct run {
     /* What was seen. */
     uint64_t operations;
     uint64_t errors;
+    uint64_t refused;  /* answers of 400 and above, expected or not, warm-up included */
     char problem[200]; /* the first error */
     double elapsed_s;
     struct samples latency;

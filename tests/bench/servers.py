@@ -4,7 +4,9 @@ Touches  one temporary folder and one process (with its children) a server.
 Never    another process: a server is ended by its own pid; nothing outlives close().
 """
 
+import base64
 import http.client
+import json
 import os
 import shutil
 import signal
@@ -33,6 +35,11 @@ def children_of(pid):
         except FileNotFoundError:
             pass
     return found
+
+
+def basic(name, password):
+    """The value of Authorization."""
+    return "Basic " + base64.b64encode(f"{name}:{password}".encode()).decode()
 
 
 class Server:
@@ -83,6 +90,11 @@ class Server:
                     raise RuntimeError(f"{self.name} did not start: {file.read()[-800:]}")
             time.sleep(0.02)
 
+    def memory_peak_bytes(self):
+        """The most of it so far, of the process alone."""
+        with open(f"/proc/{self.process.pid}/status") as file:
+            return next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmHWM:"))
+
     def close(self):
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
@@ -125,7 +137,10 @@ class Server:
 
 
 class Slipway(Server):
+    """Slipway with nobody asked, as the peers are."""
+
     name = "slipway"
+    settings = {"auth.mode": "none"}
     durability = "durable: file, folder and database synced before the answer"
     binary = "build/release/slipway"
 
@@ -134,9 +149,54 @@ class Slipway(Server):
             os.path.abspath(self.binary), "serve",
             "--set", f"server.listen={self.address}",
             "--set", f"storage.root={self.root}/store",
-            "--set", "auth.mode=none",
             "--set", "log.access=false",
+            *(word for key, value in self.settings.items() for word in ("--set", f"{key}={value}")),
         ]  # fmt: skip
+
+
+class SlipwayAsking(Slipway):
+    """Slipway as it is by default: it asks who is there. Requests of request() are an administrator's."""
+
+    name = "asking"
+    settings = {"auth.mode": "token"}
+    admin = ("admin", "a password of the bench")
+
+    def command(self):
+        done = subprocess.run(
+            [
+                os.path.abspath(self.binary), "init", "--admin", self.admin[0], "--password-file", "-",
+                "--set", f"storage.root={self.root}/store",
+            ],
+            input=self.admin[1] + "\n", capture_output=True, text=True,
+        )  # fmt: skip
+        if done.returncode != 0:
+            raise OSError(f"slipway init failed: {done.stderr.strip()}")
+        return super().command()
+
+    def request(self, method, path, body=None, headers=None):
+        given = {"Authorization": basic(*self.admin), **(headers or {})}
+        return super().request(method, path, body, given)
+
+    def api(self, path, **body):
+        """One POST on the management API; returns its answer."""
+        kind = {"Content-Type": "application/json"}
+        status, _, reply = self.request("POST", "/api/v1/" + path, json.dumps(body), kind)
+        if status not in (200, 201, 204):
+            raise RuntimeError(f"POST {path}: {status} {reply[:200]}")
+        return json.loads(reply or b"{}")
+
+    def token(self, scope):
+        """The value of Authorization with a fresh JWT of the administrator."""
+        status, _, reply = self.request("GET", "/token?scope=" + scope)
+        if status != 200:
+            raise RuntimeError(f"no token: {status} {reply[:200]}")
+        return "Bearer " + json.loads(reply)["token"]
+
+
+class SlipwayPublic(SlipwayAsking):
+    """The same, where anybody may pull what is public."""
+
+    settings = {"auth.mode": "token", "auth.anonymous": "pull"}
 
 
 class Registry(Server):

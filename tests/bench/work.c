@@ -3,6 +3,7 @@
  * Never    sockets, clocks, hashing of blobs. */
 #include "tests/bench/work.h"
 
+#include <assert.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -23,6 +24,7 @@ request(struct operation *operation, struct client *client, int expected, const 
     client->head_length =
         (size_t)vsnprintf(operation->head, sizeof operation->head, format, arguments);
     va_end(arguments);
+    assert(client->head_length < sizeof operation->head);
     client->head = operation->head;
     client->text = NULL;
     client->content = NULL;
@@ -40,15 +42,25 @@ static void send_content(const struct work *work, const struct operation *operat
     client->pace_bytes_s = work->pace_bytes_s;
 }
 
+static void fixed(const struct work *work, struct operation *operation, struct client *client)
+{
+    uint64_t count = work->authorization_count;
+    const char *given = count > 0 ? work->authorizations[operation->index % count] : "";
+
+    request(operation, client, work->status,
+            "%s %s HTTP/1.1\r\nHost: %s\r\nAccept: %s\r\n%s%s%s%s\r\n",
+            operation->script == SCRIPT_HEAD ? "HEAD" : "GET", work->path, work->host,
+            MANIFEST_TYPE, count > 0 ? "Authorization: " : "", given, count > 0 ? "\r\n" : "",
+            work->fresh ? "Connection: close\r\n" : "");
+}
+
 /* The fixed request is written once; afterwards only its answer counts. */
 static bool next_fixed(const struct work *work, struct operation *operation, struct client *client)
 {
     if (operation->step > 0)
         return false;
-    if (client->head != operation->head)
-        request(operation, client, 200, "%s %s HTTP/1.1\r\nHost: %s\r\nAccept: %s\r\n\r\n",
-                operation->script == SCRIPT_HEAD ? "HEAD" : "GET", work->path, work->host,
-                MANIFEST_TYPE);
+    if (client->head != operation->head || work->authorization_count > 1)
+        fixed(work, operation, client);
     return true;
 }
 

@@ -24,6 +24,11 @@ enum script {
 struct work {
     const char *host; /* value of the Host header */
     const char *path; /* GET, HEAD */
+    /* GET, HEAD: values of Authorization, one for each operation in turn */
+    const char **authorizations;
+    uint64_t authorization_count;
+    bool fresh; /* every request on a connection of its own */
+    int status; /* expected of GET, HEAD; 0: any */
     const char *repository;
     const char *tag;       /* tags are <tag>-<index> */
     struct content config; /* the config blob every manifest names; in place before the run */
@@ -39,7 +44,7 @@ struct operation {
     enum script script;
     uint64_t index;
     unsigned step;
-    int expected; /* status */
+    int expected; /* status; 0: any */
     char head[2048];
     char manifest[1024];
 };
