@@ -129,9 +129,7 @@ int account_rights_load(struct storage *store, int64_t account, struct account_r
 int token_create(struct storage *store, const struct token_new *token,
                  const struct audit_event *event, struct token *out, struct error *err)
 {
-    const struct meta_after after = grows(store);
-
-    return meta_token_create(store->meta, token, event, out, &after, err);
+    return meta_token_create(store->meta, token, event, out, err);
 }
 
 int token_find(struct storage *store, const uint8_t *secret_hash, struct token *out,

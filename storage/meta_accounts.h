@@ -49,7 +49,7 @@ int meta_rights_load(struct meta *meta, int64_t account, struct account_rights *
 
 int meta_token_create(struct meta *meta, const struct token_new *token,
                       const struct audit_event *event, struct token *out,
-                      const struct meta_after *after, struct error *err) MUST_CHECK;
+                      struct error *err) MUST_CHECK;
 /* By the hash of its secret, or by id when that is NULL. */
 int meta_token_find(struct meta *meta, const uint8_t *secret_hash, int64_t id, struct token *out,
                     struct error *err) MUST_CHECK;

@@ -72,7 +72,7 @@ static int successor_add(struct db_tx *tx, struct use *with, const struct token 
     successor.label = slice_of(old->label);
     successor.scopes = slice_of(old->scopes);
     successor.service = slice_of(old->service);
-    if (meta_token_room(tx, old->account_id, TOKEN_REFRESH, &with->told.changed, err) < 0 ||
+    if (meta_token_room(tx, old->account_id, TOKEN_REFRESH, err) < 0 ||
         meta_token_add(tx, &successor, &id, err) < 0)
         return -1;
     if (old->rotated_at != 0)

@@ -147,8 +147,7 @@ static int oldest_end(struct db_tx *tx, int64_t account, struct error *err)
     return db_finish(&query, err);
 }
 
-int meta_token_room(struct db_tx *tx, int64_t account, enum token_kind kind, bool *removed,
-                    struct error *err)
+int meta_token_room(struct db_tx *tx, int64_t account, enum token_kind kind, struct error *err)
 {
     int64_t live = 0;
 
@@ -158,7 +157,6 @@ int meta_token_room(struct db_tx *tx, int64_t account, enum token_kind kind, boo
         return 0;
     if (kind != TOKEN_REFRESH)
         return error_set(err, ERROR_CONFLICT, "the account has %d tokens already", TOKENS_MAX);
-    *removed = true;
     return oldest_end(tx, account, err);
 }
 
@@ -181,7 +179,6 @@ int meta_token_add(struct db_tx *tx, const struct token_new *token, int64_t *id,
 }
 
 struct create {
-    struct meta_told told;
     const struct token_new *token;
     const struct audit_event *event;
     struct token *out;
@@ -195,7 +192,7 @@ static int create(struct db_tx *tx, void *arg, struct error *err)
     int64_t id = 0;
 
     if (meta_account_read(tx, SLICE_NONE, token->account_id, &account, err) < 0 ||
-        meta_token_room(tx, account.id, token->kind, &with->told.changed, err) < 0 ||
+        meta_token_room(tx, account.id, token->kind, err) < 0 ||
         meta_token_add(tx, token, &id, err) < 0 ||
         meta_token_read(tx, NULL, id, with->out, err) < 0)
         return -1;
@@ -203,13 +200,12 @@ static int create(struct db_tx *tx, void *arg, struct error *err)
 }
 
 int meta_token_create(struct meta *meta, const struct token_new *token,
-                      const struct audit_event *event, struct token *out,
-                      const struct meta_after *after, struct error *err)
+                      const struct audit_event *event, struct token *out, struct error *err)
 {
-    struct create with = {{after, false}, token, event, out};
+    struct create with = {token, event, out};
 
     *out = (struct token){.id = 0};
-    if (meta_write_told(meta, create, &with.told, err) == 0)
+    if (meta_write(meta, create, &with, err) == 0)
         return 0;
     token_drop(out);
     return -1;

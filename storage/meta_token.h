@@ -15,9 +15,9 @@ static inline struct slice meta_hash(const uint8_t *secret_hash)
 /* By the hash of its secret, or by id when that is NULL; what *out held is freed. NOT_FOUND */
 int meta_token_read(struct db_tx *tx, const uint8_t *secret_hash, int64_t id, struct token *out,
                     struct error *err);
-/* Makes room for one more of the kind, or CONFLICT. *removed: a refresh token had to go. */
-int meta_token_room(struct db_tx *tx, int64_t account, enum token_kind kind, bool *removed,
-                    struct error *err);
+/* Makes room for one more of the kind, or CONFLICT. A refresh token that has to go is no change of
+ * what anybody may: each use of one asks storage. */
+int meta_token_room(struct db_tx *tx, int64_t account, enum token_kind kind, struct error *err);
 int meta_token_live(struct db_tx *tx, int64_t account, enum token_kind kind, int64_t *count,
                     struct error *err);
 int meta_token_add(struct db_tx *tx, const struct token_new *token, int64_t *id, struct error *err);
