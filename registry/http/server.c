@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "registry/http/http_internal.h"
+#include "registry/http/thread.h"
 
 /* --- what loops share with others --- */
 
@@ -187,6 +188,7 @@ static void *loop_run(void *argument)
     thread_role_current = ROLE_LOOP;
     assert_loop_thread();
     pthread_setname_np(pthread_self(), "http-loop");
+    thread_prompt();
     loop_init(loop);
     pthread_mutex_lock(&server->lock);
     server->loops_started++;

@@ -8,9 +8,9 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/resource.h>
 
 #include "registry/core/bytes.h"
+#include "registry/http/thread.h"
 
 struct lane {
     struct lane *next; /* of those with jobs */
@@ -80,7 +80,9 @@ static void *work(void *argument)
     thread_role_current = ROLE_WORKER;
     pthread_setname_np(pthread_self(), pool->name);
     if (pool->nice != 0)
-        setpriority(PRIO_PROCESS, 0, pool->nice); /* Linux: of this thread alone */
+        thread_stand_back(pool->nice);
+    else
+        thread_prompt();
     while ((job = take(pool)) != NULL)
         job->run(job);
     return NULL;
