@@ -115,7 +115,7 @@ bool timestamp_parse(struct slice text, int64_t *us)
     struct tm real = given;
     real.tm_sec = 0;
     int64_t minute = timegm(&real); /* makes the 30th of February one of March */
-    if (given.tm_mon != real.tm_mon || given.tm_mday != real.tm_mday)
+    if (given.tm_mon != real.tm_mon)
         return false;
     *us = (minute + given.tm_sec - ahead) * SECOND_US + part;
     return *us >= 0;

@@ -129,7 +129,8 @@ static void test_json_refuses_malformed_text(void **state)
         "{\"flag\":truex}",
         "{\"list\":[1,]}",
         "{\"list\":[1 2]}",
-        "{\"list\":[[[[[[[[1]]]]]]]]}",
+        "{\"list\":[[[[[[[1]]]]]]]}",
+        "{\"list\":[[[[[[[[]]]]]]]]}",
         "\xef\xbb\xbf{\"name\":\"a\"}",
     };
 
@@ -246,6 +247,17 @@ static void test_json_reads_lists(void **state)
     assert_true(slice_equal_text(values[NAME].text, "n"));
 }
 
+static void test_json_nests_so_deep(void **state)
+{
+    OWNED(json_body_drop) struct json_body body = {0};
+    struct json_value values[COUNT];
+    struct error err;
+
+    (void)state;
+    assert_int_equal(read(&body, "{\"name\":\"n\",\"list\":[[[[[[[]]]]]]]}", values, &err), 0);
+    assert_true(values[LIST].given);
+}
+
 static void test_json_faults_inside_a_list_name_the_list(void **state)
 {
     static const struct json_member inner[] = {{"a", JSON_TEXT, .required = true, .most = 5}};
@@ -318,6 +330,7 @@ int main(void)
         cmocka_unit_test(test_json_names_the_member_at_fault),
         cmocka_unit_test(test_json_looks_at_every_byte),
         cmocka_unit_test(test_json_reads_lists),
+        cmocka_unit_test(test_json_nests_so_deep),
         cmocka_unit_test(test_json_faults_inside_a_list_name_the_list),
         cmocka_unit_test(test_json_body_must_say_what_it_is),
     };
