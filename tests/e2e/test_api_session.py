@@ -198,3 +198,23 @@ def test_grave_changes_want_a_fresh_password(make_registry):
     for method, path, body in reversed(grave):
         assert browser.call(method, path, body, [SAME]).status in (200, 201, 204), path
     browser.close()
+
+
+def test_where_nobody_is_asked_nobody_signs_in(plain):
+    """auth.mode none: no sessions, no tokens, no keys; the rest works for everybody."""
+    anyone = api.Api(plain.target)
+    assert anyone.get("/session").json()["kind"] == "open"
+    assert anyone.get("/setup").json() == {"needed": False}
+    for method, path, body in (("POST", "/session", {"username": "a", "password": "b"}),
+                               ("POST", "/setup", {"token": "x", "username": "a", "password": NEW}),
+                               ("POST", "/system/keys:rotate", None)):
+        assert anyone.call(method, path, body).status == 405, path
+    assert anyone.delete("/session").status == 204
+    for path in ("/me", "/me/tokens", "/me/sessions"):
+        assert anyone.get(path).status == 404
+    assert anyone.delete("/me/sessions/1").status == 404
+    assert anyone.post("/me/tokens", {"label": "x"}).status == 404
+    assert anyone.put("/me/password", {"current": "x", "new": NEW}).status == 404
+    assert anyone.post("/users", {"name": "open-user", "password": NEW}).status == 201
+    assert anyone.delete("/users/open-user").status == 204
+    anyone.close()
