@@ -109,9 +109,9 @@ int api_me_session_delete(struct request *request, struct reply *reply, struct e
 enum { ACTIONS_MAX = 8, GRANTS_OF_ROBOT_MAX = 100 };
 /* What may be done, from the members level and actions, of which one is given. `kind`: users have
  * levels only. INVALID */
-int api_rights_read(struct json_body *body, const struct json_value *level,
-                    const struct json_value *actions, const char *field, enum account_kind kind,
-                    unsigned *out, struct error *err) MUST_CHECK;
+int api_rights_read(const struct json_value *level, const struct json_value *actions,
+                    const char *field, enum account_kind kind, unsigned *out,
+                    struct error *err) MUST_CHECK;
 void api_rights_write(struct buffer *out, const char *name, unsigned rights);
 const char *api_level_name(unsigned rights); /* NULL: none of the levels */
 void api_grant_write(struct buffer *out, const struct grant *grant);

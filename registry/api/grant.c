@@ -74,15 +74,15 @@ static int level_read(struct slice text, const char *field, unsigned *out, struc
     return error_set_field(err, field, "level must be read, write, maintain or admin");
 }
 
-static int actions_read(struct json_body *body, struct slice list, const char *field, unsigned *out,
-                        struct error *err)
+static int actions_read(struct json_list list, const char *field, unsigned *out, struct error *err)
 {
-    struct slice item, word;
+    const void *item;
+    struct slice word;
 
     *out = 0;
     while (json_next(&list, &item)) {
         size_t i = 0;
-        if (json_read_word(body, item, field, &word, err) < 0)
+        if (json_read_word(item, field, &word, err) < 0)
             return -1;
         while (i < LENGTH(actions_known) && !slice_equal_text(word, actions_known[i].name))
             i++;
@@ -93,16 +93,15 @@ static int actions_read(struct json_body *body, struct slice list, const char *f
     return 0;
 }
 
-int api_rights_read(struct json_body *body, const struct json_value *level,
-                    const struct json_value *actions, const char *field, enum account_kind kind,
-                    unsigned *out, struct error *err)
+int api_rights_read(const struct json_value *level, const struct json_value *actions,
+                    const char *field, enum account_kind kind, unsigned *out, struct error *err)
 {
     if (level->given == actions->given)
         return error_set_field(err, field == NULL ? "level" : field,
                                "one of level and actions must be given");
     if (level->given)
         return level_read(level->text, field == NULL ? "level" : field, out, err);
-    if (actions_read(body, actions->list, field == NULL ? "actions" : field, out, err) < 0)
+    if (actions_read(actions->list, field == NULL ? "actions" : field, out, err) < 0)
         return -1;
     if (kind == ACCOUNT_USER && api_level_name(*out) == NULL)
         return error_set_field(err, field == NULL ? "actions" : field,
@@ -314,8 +313,8 @@ int api_grants_post(struct request *request, struct reply *reply, struct error *
     assert_worker_thread();
     if (json_read(&body, request, JSON_MEMBERS(post_members), values, err) < 0 ||
         find_account(request, values, &account, err) < 0 ||
-        api_rights_read(&body, &values[POST_LEVEL], &values[POST_ACTIONS], NULL, account.kind,
-                        &rights, err) < 0 ||
+        api_rights_read(&values[POST_LEVEL], &values[POST_ACTIONS], NULL, account.kind, &rights,
+                        err) < 0 ||
         api_grant_put(request, account.kind, values[POST_ACCOUNT].text, values[POST_PATTERN].text,
                       rights, 0, &grant, &created, err) < 0)
         return -1;
@@ -351,8 +350,8 @@ int api_grant_patch(struct request *request, struct reply *reply, struct error *
     if (json_read(&body, request, JSON_MEMBERS(patch_members), values, err) < 0 ||
         grant_at(request, true, &grant, err) < 0 ||
         answer_condition(request, grant.version, &if_version, err) < 0 ||
-        api_rights_read(&body, &values[PATCH_LEVEL], &values[PATCH_ACTIONS], NULL, grant.kind,
-                        &rights, err) < 0 ||
+        api_rights_read(&values[PATCH_LEVEL], &values[PATCH_ACTIONS], NULL, grant.kind, &rights,
+                        err) < 0 ||
         api_grant_put(request, grant.kind, slice_of(grant.account), slice_of(grant.pattern), rights,
                       grant.version, &now, &created, err) < 0)
         return -1;

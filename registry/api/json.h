@@ -3,7 +3,7 @@
  * Never    guesses: a member that is unknown, there twice, of another type or out of bounds is
  *          refused. Keeps nothing after json_body_drop: texts may be passwords.
  *
- * Strict RFC 8259: UTF-8, no NUL in texts, integers of 64 bits, NESTING_MAX levels. */
+ * jansson reads the JSON: UTF-8, no NUL in texts, integers of 64 bits, no member twice. */
 #ifndef SLIPWAY_API_JSON_H
 #define SLIPWAY_API_JSON_H
 
@@ -31,19 +31,24 @@ struct json_member {
 /* A table and its size. */
 #define JSON_MEMBERS(table) (table), sizeof(table) / sizeof((table)[0])
 
+/* What json_next goes through. */
+struct json_list {
+    const void *array;
+    size_t next;
+};
+
 struct json_value {
     bool given; /* the member is there */
     bool null;  /* and is null */
     bool flag;
     int64_t number; /* also a time: microseconds since 1970 */
     struct slice text;
-    struct slice list; /* what json_next goes through */
+    struct json_list list;
 };
 
-/* Holds decoded texts: values live as long. Zero-initialised is empty. */
+/* Holds the texts: values live as long. Zero-initialised is empty. */
 struct json_body {
-    char *at;
-    size_t used, size;
+    void *document;
 };
 void json_body_drop(struct json_body *body); /* wipes */
 
@@ -57,14 +62,13 @@ int json_read(struct json_body *body, const struct request *request,
 int json_read_text(struct json_body *body, struct slice text, const struct json_member *members,
                    size_t count, struct json_value *values, struct error *err) MUST_CHECK;
 
-/* The next item of a list, still encoded; false at its end. Each item may be read once. */
-bool json_next(struct slice *list, struct slice *item);
+/* The next item of a list; false at its end. */
+bool json_next(struct json_list *list, const void **item);
 /* An item that is an object; faults name `field`, the list's member. */
-int json_read_item(struct json_body *body, struct slice item, const char *field,
-                   const struct json_member *members, size_t count, struct json_value *values,
-                   struct error *err) MUST_CHECK;
+int json_read_item(const void *item, const char *field, const struct json_member *members,
+                   size_t count, struct json_value *values, struct error *err) MUST_CHECK;
 /* An item that is a text. */
-int json_read_word(struct json_body *body, struct slice item, const char *field, struct slice *out,
+int json_read_word(const void *item, const char *field, struct slice *out,
                    struct error *err) MUST_CHECK;
 
 #endif

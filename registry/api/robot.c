@@ -36,20 +36,20 @@ struct wishes {
 };
 
 /* All of them are checked before anything is made. */
-static int wishes_read(const struct request *request, struct json_body *body, struct slice list,
-                       struct wishes *out, struct error *err) ON(worker_thread);
-static int wishes_read(const struct request *request, struct json_body *body, struct slice list,
-                       struct wishes *out, struct error *err)
+static int wishes_read(const struct request *request, struct json_list list, struct wishes *out,
+                       struct error *err) ON(worker_thread);
+static int wishes_read(const struct request *request, struct json_list list, struct wishes *out,
+                       struct error *err)
 {
     struct json_value values[GRANT_COUNT];
     unsigned all = 0;
-    struct slice item;
+    const void *item;
 
     for (out->count = 0; json_next(&list, &item); out->count++) {
         struct wish *wish = &out->items[out->count];
-        if (json_read_item(body, item, "grants", JSON_MEMBERS(grant_members), values, err) < 0 ||
-            api_rights_read(body, &values[GRANT_LEVEL], &values[GRANT_ACTIONS], "grants",
-                            ACCOUNT_ROBOT, &wish->rights, err) < 0)
+        if (json_read_item(item, "grants", JSON_MEMBERS(grant_members), values, err) < 0 ||
+            api_rights_read(&values[GRANT_LEVEL], &values[GRANT_ACTIONS], "grants", ACCOUNT_ROBOT,
+                            &wish->rights, err) < 0)
             return -1;
         wish->pattern = values[GRANT_PATTERN].text;
         all |= wish->rights;
@@ -139,7 +139,7 @@ int api_robots_post(struct request *request, struct reply *reply, struct error *
         api_expiry(&values[POST_EXPIRES], "expires_at", 0, &account.expires_at, err) < 0 ||
         api_expiry(&values[POST_TOKEN_EXPIRES], "token_expires_at", api_token_expiry_default(),
                    &token_expires_at, err) < 0 ||
-        wishes_read(request, &body, values[POST_GRANTS].list, &wishes, err) < 0)
+        wishes_read(request, values[POST_GRANTS].list, &wishes, err) < 0)
         return -1;
     account.name = memory_text(values[POST_NAME].text);
     account.description = memory_text(values[POST_DESCRIPTION].text);

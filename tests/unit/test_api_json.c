@@ -123,14 +123,13 @@ static void test_json_refuses_malformed_text(void **state)
         "{\"number\":1.}",
         "{\"number\":.5}",
         "{\"number\":1e}",
+        "{\"number\":9223372036854775808}",
         "{\"number\":-}",
         "{\"number\":NaN}",
         "{\"flag\":True}",
         "{\"flag\":truex}",
         "{\"list\":[1,]}",
         "{\"list\":[1 2]}",
-        "{\"list\":[[[[[[[1]]]]]]]}",
-        "{\"list\":[[[[[[[[]]]]]]]]}",
         "\xef\xbb\xbf{\"name\":\"a\"}",
     };
 
@@ -155,9 +154,9 @@ static void test_json_names_the_member_at_fault(void **state)
         {"{}", "name", "name is missing"},
         {"", "name", "name is missing"},
         {" \n", "name", "name is missing"},
-        {"{\"name\":\"a\",\"name\":\"a\"}", "name", "name is there twice"},
-        {"{\"name\":\"a\",\"\\u006eame\":\"b\"}", "name", "name is there twice"},
-        {"{\"time\":null,\"time\":null}", "time", "time is there twice"},
+        {"{\"name\":\"a\",\"name\":\"a\"}", NULL, "a member is there twice"},
+        {"{\"name\":\"a\",\"\\u006eame\":\"b\"}", NULL, "a member is there twice"},
+        {"{\"time\":null,\"time\":null}", NULL, "a member is there twice"},
         {"{\"name\":1}", "name", "name must be a text"},
         {"{\"name\":null}", "name", "name must not be null"},
         {"{\"name\":[\"a\"]}", "name", "name must be a text"},
@@ -171,7 +170,6 @@ static void test_json_names_the_member_at_fault(void **state)
         {"{\"number\":\"1\"}", "number", "number must be an integer"},
         {"{\"number\":1.0}", "number", "number must be an integer"},
         {"{\"number\":1e3}", "number", "number must be an integer"},
-        {"{\"number\":9223372036854775808}", "number", "number must be an integer"},
         {"{\"number\":-6}", "number", "number must be from -5 to 9223372036854775807"},
         {"{\"time\":\"now\"}", "time", "time must be a time like 2026-03-01T08:15:30Z"},
         {"{\"time\":0}", "time", "time must be a text"},
@@ -220,7 +218,8 @@ static void test_json_reads_lists(void **state)
     };
     OWNED(json_body_drop) struct json_body body = {0};
     struct json_value values[COUNT], items[2];
-    struct slice item, word;
+    const void *item;
+    struct slice word;
     struct error err;
 
     (void)state;
@@ -230,32 +229,35 @@ static void test_json_reads_lists(void **state)
                           values, &err),
                      0);
     assert_true(json_next(&values[LIST].list, &item));
-    assert_int_equal(json_read_item(&body, item, "list", JSON_MEMBERS(inner), items, &err), 0);
+    assert_int_equal(json_read_item(item, "list", JSON_MEMBERS(inner), items, &err), 0);
     assert_true(slice_equal_text(items[0].text, "x"));
     assert_true(json_next(&items[1].list, &item));
-    assert_int_equal(json_read_word(&body, item, "list", &word, &err), 0);
+    assert_int_equal(json_read_word(item, "list", &word, &err), 0);
     assert_true(slice_equal_text(word, "p"));
     assert_true(json_next(&items[1].list, &item));
-    assert_int_equal(json_read_word(&body, item, "list", &word, &err), 0);
+    assert_int_equal(json_read_word(item, "list", &word, &err), 0);
     assert_true(slice_equal_text(word, "q,]"));
     assert_false(json_next(&items[1].list, &item));
     assert_true(json_next(&values[LIST].list, &item));
-    assert_int_equal(json_read_item(&body, item, "list", JSON_MEMBERS(inner), items, &err), 0);
+    assert_int_equal(json_read_item(item, "list", JSON_MEMBERS(inner), items, &err), 0);
     assert_true(slice_equal_text(items[0].text, "y"));
     assert_false(items[1].given);
     assert_false(json_next(&values[LIST].list, &item));
     assert_true(slice_equal_text(values[NAME].text, "n"));
 }
 
-static void test_json_nests_so_deep(void **state)
+/* As deep as a body can be. */
+static void test_json_refuses_what_nests_too_deep(void **state)
 {
     OWNED(json_body_drop) struct json_body body = {0};
     struct json_value values[COUNT];
     struct error err;
+    static char text[JSON_BODY_MAX];
 
     (void)state;
-    assert_int_equal(read(&body, "{\"name\":\"n\",\"list\":[[[[[[[]]]]]]]}", values, &err), 0);
-    assert_true(values[LIST].given);
+    memset(text, '[', sizeof(text));
+    assert_int_equal(read_size(&body, text, sizeof(text), values, &err), -1);
+    assert_int_equal(err.code, ERROR_BAD_REQUEST);
 }
 
 static void test_json_faults_inside_a_list_name_the_list(void **state)
@@ -266,18 +268,17 @@ static void test_json_faults_inside_a_list_name_the_list(void **state)
         "{\"name\":\"n\",\"list\":[{\"a\":1}]}",
         "{\"name\":\"n\",\"list\":[{\"b\":1}]}",
         "{\"name\":\"n\",\"list\":[1]}",
-        "{\"name\":\"n\",\"list\":[{\"a\":\"x\",\"a\":\"y\"}]}",
     };
 
     (void)state;
     for (size_t i = 0; i < LENGTH(cases); i++) {
         OWNED(json_body_drop) struct json_body body = {0};
         struct json_value values[COUNT], items[1];
-        struct slice item;
+        const void *item;
         struct error err;
         assert_int_equal(read(&body, cases[i], values, &err), 0);
         assert_true(json_next(&values[LIST].list, &item));
-        assert_int_equal(json_read_item(&body, item, "list", JSON_MEMBERS(inner), items, &err), -1);
+        assert_int_equal(json_read_item(item, "list", JSON_MEMBERS(inner), items, &err), -1);
         assert_int_equal(err.code, ERROR_INVALID);
         assert_string_equal(err.field, "list");
     }
@@ -330,7 +331,7 @@ int main(void)
         cmocka_unit_test(test_json_names_the_member_at_fault),
         cmocka_unit_test(test_json_looks_at_every_byte),
         cmocka_unit_test(test_json_reads_lists),
-        cmocka_unit_test(test_json_nests_so_deep),
+        cmocka_unit_test(test_json_refuses_what_nests_too_deep),
         cmocka_unit_test(test_json_faults_inside_a_list_name_the_list),
         cmocka_unit_test(test_json_body_must_say_what_it_is),
     };
