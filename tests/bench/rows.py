@@ -195,7 +195,7 @@ def requests(bench):
             for _, servers in bench.turns(slipway, registry, nginx):
                 for server in servers:
                     seen = bench.load(
-                        server, script, clients=64, warmup=0.3, seconds=bench.seconds(3),
+                        server, script, clients=64, warmup=0.3, seconds=bench.seconds(2),
                         path=file if server is nginx else path,
                     )  # fmt: skip
                     series.add(server.name, seen["rate"])
@@ -299,7 +299,7 @@ def tags(bench):
         for repetition, servers in bench.turns(slipway, registry):
             for server in servers:
                 seen = bench.load(
-                    server, "tag", clients=8, seconds=bench.seconds(3), size=100,
+                    server, "tag", clients=8, seconds=bench.seconds(2), size=100,
                     seed=bench.fresh_seed(), tag=f"r{repetition}",
                 )  # fmt: skip
                 series.add(server.name, seen["rate"])
@@ -343,7 +343,7 @@ def mixed(bench):
         for repetition, servers in bench.turns(slipway, registry):
             for server in servers:
                 seen = bench.load(
-                    server, "image", clients=16, seconds=bench.seconds(5, 2), size=64 * 1024,
+                    server, "image", clients=16, seconds=bench.seconds(4, 2), size=64 * 1024,
                     items=8000, prepare=32, pulls=75, seed=bench.fresh_seed(), tag=f"m{repetition}",
                 )  # fmt: skip
                 series.add(server.name, seen["rate"])
@@ -395,7 +395,7 @@ def latency(bench):
     The probe goes first and the uploading clients last: clients elsewhere take no core from a server.
     """
     series = Series()
-    options = {"clients": 8, "interval_us": 2000, "warmup": 0.3, "seconds": bench.seconds(3)}
+    options = {"clients": 8, "interval_us": 2000, "warmup": 0.3, "seconds": bench.seconds(2)}
     with bench.start(Slipway) as server:
         push_image(server, os.urandom(MIB))
         path = f"/v2/{REPOSITORY}/manifests/latest"
