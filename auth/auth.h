@@ -207,6 +207,8 @@ struct auth_login {
     struct slice request_id;
     bool password_only; /* sessions: no tokens */
 };
+/* False for tokens, by their form: auth_login then may run on any worker. */
+bool auth_login_hashes(const struct auth_login *login);
 /* On a login thread: hashes. UNAUTHORIZED, TOOMANYREQUESTS (retry_after_s). Spec: TOK-58 to TOK-60,
  * TOK-20. */
 int auth_login(struct auth *auth, const struct auth_login *login, const struct identity **out,

@@ -239,6 +239,9 @@ struct login_attempt {
     struct slice remote, request_id;
     const uint8_t *network;
 };
+/* Whether login_check hashes this secret as a password: then it is for a login thread (auth (5)).
+ */
+bool login_hashes(unsigned kinds, struct slice secret);
 /* UNAUTHORIZED, TOOMANYREQUESTS; refusals are noted in the audit. */
 int login_check(struct auth *auth, const struct login_attempt *attempt, const struct caller **out,
                 struct error *err) MUST_CHECK ON(worker_thread);

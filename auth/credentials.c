@@ -69,6 +69,15 @@ static enum auth_peeked found(const struct auth *auth, const struct caller **cal
     return AUTH_GRANTED;
 }
 
+/* What Basic may carry. Spec: TOK-59: a refresh token is a password of the token endpoint only
+ * (TOK-70). */
+static unsigned kinds_of(const struct auth_request *request)
+{
+    unsigned kinds = LOGIN_PASSWORD | LOGIN_PERSONAL;
+
+    return request->action == ACTION_TOKEN ? kinds | LOGIN_REFRESH : kinds;
+}
+
 /* What memory does not know, by its form. */
 static enum auth_peeked header_ask(const struct auth *auth, const struct auth_request *request,
                                    const struct caller **out, struct auth_answer *answer,
@@ -82,7 +91,7 @@ static enum auth_peeked header_ask(const struct auth *auth, const struct auth_re
         *out = caller_shown(auth, SHOWN_NOTHING);
         return AUTH_GRANTED;
     case AUTHORIZATION_BASIC:
-        return secret_kind_of(given.password) == SECRET_NONE ? AUTH_ASK_SLOWLY : AUTH_ASK;
+        return login_hashes(kinds_of(request), given.password) ? AUTH_ASK_SLOWLY : AUTH_ASK;
     case AUTHORIZATION_BEARER:
         return AUTH_ASK;
     case AUTHORIZATION_OTHER:
@@ -123,14 +132,13 @@ enum auth_peeked credentials_peek(struct auth *auth, const struct auth_request *
 
 static struct login_attempt attempt_of(const struct auth_request *request)
 {
-    return (struct login_attempt){.kinds = LOGIN_PASSWORD | LOGIN_PERSONAL,
+    return (struct login_attempt){.kinds = kinds_of(request),
                                   .header = request->authorization,
                                   .remote = request->remote,
                                   .request_id = request->request_id,
                                   .network = request->network};
 }
 
-/* Spec: TOK-59: a refresh token is a password of the token endpoint only (TOK-70). */
 static int basic_check(struct auth *auth, const struct auth_request *request,
                        const struct authorization *given, const struct caller *old,
                        const struct caller **out, struct error *err) ON(worker_thread)
@@ -139,8 +147,6 @@ static int basic_check(struct auth *auth, const struct auth_request *request,
 
     attempt.name = given->name;
     attempt.secret = given->password;
-    if (request->action == ACTION_TOKEN)
-        attempt.kinds |= LOGIN_REFRESH;
     if (old != NULL && login_renew(auth, &attempt, old, out, err) == 0)
         return 0;
     error_clear(err);

@@ -283,14 +283,28 @@ static int refresh_as_password(struct auth *auth, const struct login_attempt *at
 }
 
 /* What is not taken as a token here is a password, and a wrong one. */
+static enum login_kind taken_as(unsigned kinds, struct slice secret)
+{
+    enum secret_kind kind = secret_kind_of(secret);
+
+    if (kind == SECRET_PERSONAL && (kinds & LOGIN_PERSONAL) != 0)
+        return LOGIN_PERSONAL;
+    return kind == SECRET_REFRESH && (kinds & LOGIN_REFRESH) != 0 ? LOGIN_REFRESH : LOGIN_PASSWORD;
+}
+
+bool login_hashes(unsigned kinds, struct slice secret)
+{
+    return (kinds & LOGIN_PASSWORD) != 0 && taken_as(kinds, secret) == LOGIN_PASSWORD;
+}
+
 int login_check(struct auth *auth, const struct login_attempt *attempt, const struct caller **out,
                 struct error *err)
 {
-    enum secret_kind kind = secret_kind_of(attempt->secret);
+    enum login_kind kind = taken_as(attempt->kinds, attempt->secret);
 
-    if (kind == SECRET_PERSONAL && (attempt->kinds & LOGIN_PERSONAL) != 0)
+    if (kind == LOGIN_PERSONAL)
         return personal_check(auth, attempt, out, err);
-    if (kind == SECRET_REFRESH && (attempt->kinds & LOGIN_REFRESH) != 0)
+    if (kind == LOGIN_REFRESH)
         return refresh_as_password(auth, attempt, out, err);
     if ((attempt->kinds & LOGIN_PASSWORD) != 0)
         return password_check(auth, attempt, out, err);
@@ -299,14 +313,23 @@ int login_check(struct auth *auth, const struct login_attempt *attempt, const st
     return login_refused(auth, attempt, err);
 }
 
+static unsigned kinds_of(const struct auth_login *login)
+{
+    return login->password_only ? LOGIN_PASSWORD : LOGIN_PASSWORD | LOGIN_PERSONAL | LOGIN_REFRESH;
+}
+
+bool auth_login_hashes(const struct auth_login *login)
+{
+    return login_hashes(kinds_of(login), login->password);
+}
+
 int auth_login(struct auth *auth, const struct auth_login *login, const struct identity **out,
                struct error *err)
 {
     const struct login_attempt attempt = {
         .name = login->name,
         .secret = login->password,
-        .kinds =
-            login->password_only ? LOGIN_PASSWORD : LOGIN_PASSWORD | LOGIN_PERSONAL | LOGIN_REFRESH,
+        .kinds = kinds_of(login),
         .remote = login->remote,
         .request_id = login->request_id,
         .network = login->network,

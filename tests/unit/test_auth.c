@@ -312,6 +312,37 @@ static void test_auth_personal_tokens_that_do_not_stand(void **state)
     assert_int_equal(world.peeked, AUTH_ASK_SLOWLY);
 }
 
+/* A secret with a checksum that is not taken where it is shown is hashed, and so asked slowly: else
+ * strangers had every worker hash at once. auth (5). */
+static void test_auth_hashes_slowly_what_looks_like_a_token(void **state)
+{
+    static const struct {
+        enum secret_kind kind;
+        enum action action;
+        enum auth_peeked peeked;
+    } cases[] = {
+        {SECRET_PERSONAL, ACTION_BASE, AUTH_ASK},
+        {SECRET_REFRESH, ACTION_BASE, AUTH_ASK_SLOWLY},
+        {SECRET_SETUP, ACTION_BASE, AUTH_ASK_SLOWLY},
+        {SECRET_PERSONAL, ACTION_TOKEN, AUTH_ASK},
+        {SECRET_REFRESH, ACTION_TOKEN, AUTH_ASK},
+        {SECRET_SETUP, ACTION_TOKEN, AUTH_ASK_SLOWLY},
+        {SECRET_PERSONAL, ACTION_API_READ, AUTH_ASK},
+        {SECRET_REFRESH, ACTION_API_READ, AUTH_ASK_SLOWLY},
+    };
+    OWNED(buffer_drop) struct buffer header = BUFFER_NONE;
+    char secret[SECRET_TEXT_SIZE + 1];
+
+    (void)state;
+    for (size_t i = 0; i < LENGTH(cases); i++) {
+        secret_new(cases[i].kind, secret);
+        basic("ana", secret, &header);
+        ask_for(cases[i].action, "team/a", buffer_slice(&header));
+        assert_int_equal(world.err.code, ERROR_UNAUTHORIZED);
+        assert_int_equal(world.peeked, cases[i].peeked);
+    }
+}
+
 /* Whatever the clock says that is asked later. */
 static void test_auth_replaced_tokens_end_with_that(void **state)
 {
@@ -816,6 +847,7 @@ int main(void)
         AUTH_TEST(test_auth_password_file),
         AUTH_TEST(test_auth_personal_tokens),
         AUTH_TEST(test_auth_personal_tokens_that_do_not_stand),
+        AUTH_TEST(test_auth_hashes_slowly_what_looks_like_a_token),
         AUTH_TEST(test_auth_replaced_tokens_end_with_that),
         AUTH_TEST(test_auth_bearer_means_one_thing_in_each_api),
         AUTH_TEST(test_auth_api_hides_what_may_not_be_seen),
