@@ -390,8 +390,12 @@ void exchange_begin(struct conn *conn, const struct head *head)
 /* Where passwords are hashed, so that a storm of log-ins leaves the waiting workers alone. */
 static bool for_login_pool(const struct exchange *exchange, enum step step)
 {
-    return (step == STEP_AUTHORISE && exchange->slow) ||
-           (step == STEP_HANDLE && exchange->request.route->login);
+    const struct route *route = exchange->request.route;
+
+    if (step == STEP_AUTHORISE)
+        return exchange->slow;
+    return step == STEP_HANDLE && route->login &&
+           (route->hashless == NULL || !route->hashless(&exchange->request));
 }
 
 void exchange_submit(struct exchange *exchange, enum step step)

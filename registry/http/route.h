@@ -44,7 +44,10 @@ struct route {
     const char *endpoint; /* "end-3": what the log calls it */
     int methods;          /* bits of enum method */
     enum action action;   /* what auth must allow before the handler runs */
-    bool login;           /* its handler hashes passwords: it runs on a login thread */
+    bool login;           /* its handler hashes passwords: it runs on a login thread, */
+    /* unless this, on the loop and with the whole body at hand, is true: it will hash none. Must
+     * tell the same as the handler does. NULL: it always may. */
+    bool (*hashless)(const struct request *request);
     enum body_kind body;
     /* BODY_COLLECT: bytes at most; above, 413 SIZE_INVALID before anything is stored. */
     uint64_t (*body_limit)(const struct services *services);

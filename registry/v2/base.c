@@ -154,6 +154,7 @@ static const struct route routes[] = {
      .methods = METHOD_POST,
      .action = ACTION_TOKEN,
      .login = true,
+     .hashless = v2_token_hashless,
      .body = BODY_COLLECT,
      .body_limit = v2_token_limit,
      .handle = v2_token_post},

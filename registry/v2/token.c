@@ -169,6 +169,19 @@ static struct auth_login login_of(const struct request *request, struct slice na
                                .request_id = slice_of(request->id)};
 }
 
+static int password_read(const struct request *request, const struct fields *form,
+                         struct auth_login *out, struct error *err)
+{
+    struct slice name, password;
+
+    if (single(form, "username", &name, err) < 0 || single(form, "password", &password, err) < 0)
+        return -1;
+    if (name.at == NULL || password.at == NULL)
+        return error_set(err, ERROR_BAD_REQUEST, "username and password are needed");
+    *out = login_of(request, name, password);
+    return 0;
+}
+
 /* Spec: TOK-16, TOK-24. */
 static int grant_password(const struct request *request, const struct fields *form,
                           const struct token_wish *wish, struct token_given *given,
@@ -176,14 +189,10 @@ static int grant_password(const struct request *request, const struct fields *fo
 {
     OWNED(identity_drop) const struct identity *identity = NULL;
     struct auth *auth = request->services->auth;
-    struct slice name, password;
+    struct auth_login login;
 
-    if (single(form, "username", &name, err) < 0 || single(form, "password", &password, err) < 0)
-        return -1;
-    if (name.at == NULL || password.at == NULL)
-        return error_set(err, ERROR_BAD_REQUEST, "username and password are needed");
-    struct auth_login login = login_of(request, name, password);
-    if (auth_login(auth, &login, &identity, err) < 0)
+    if (password_read(request, form, &login, err) < 0 ||
+        auth_login(auth, &login, &identity, err) < 0)
         return -1;
     return auth_token_issue(auth, identity, wish, given, err);
 }
@@ -219,6 +228,23 @@ static int grant(const struct request *request, const struct fields *form,
         return grant_refresh(request, form, wish, given, err);
     error_set(err, ERROR_UNSUPPORTED, "grant_type is neither password nor refresh_token");
     return error_set_status(err, 400); /* reply_error_oauth knows it by that */
+}
+
+/* Clients renew their tokens this way while others log in. What is malformed hashes nothing
+ * either. */
+bool v2_token_hashless(const struct request *request)
+{
+    OWNED(form_drop) struct form form = {.count = 0};
+    struct error ignored = {0};
+    struct auth_login login;
+    struct slice type;
+
+    if (form_parse(request, &form, &ignored) < 0)
+        return true;
+    const struct fields fields = {form.fields, form.count};
+    return single(&fields, "grant_type", &type, &ignored) < 0 ||
+           !slice_equal_text(type, "password") ||
+           password_read(request, &fields, &login, &ignored) < 0 || !auth_login_hashes(&login);
 }
 
 int v2_token_post(struct request *request, struct reply *reply, struct error *err)

@@ -31,6 +31,7 @@ int v2_referrers_get(struct request *request, struct reply *reply, struct error 
 
 int v2_token_get(struct request *request, struct reply *reply, struct error *err);
 uint64_t v2_token_limit(const struct services *services);
+bool v2_token_hashless(const struct request *request);
 int v2_token_post(struct request *request, struct reply *reply, struct error *err);
 bool v2_keys_peek(struct request *request, struct reply *reply);
 int v2_keys_get(struct request *request, struct reply *reply, struct error *err);

@@ -23,6 +23,7 @@ BASE = f"/v2/{REPOSITORY}"
 SCOPE = f"repository:{REPOSITORY}:pull"
 CLIENTS = 200  # of the storm
 LOGIN = f"/token?client_id=docker&offline_token=true&service=slipway&scope={SCOPE}"  # as docker login asks
+WRONG_US = 100_000  # who guesses is told to wait, and answers as fast as the load asks
 
 
 # --- what a token costs ---
@@ -152,13 +153,13 @@ def probe(bench, server, series, name, given, works):
         series.add(f"{work} {name}", seen["latency"]["p99_us"] / 1e3)
 
 
-def storm_once(bench, server, series, name, given, works, logins, first):
+def storm_once(bench, server, series, name, given, works, logins, **more):
     """Probes while everybody logs in; returns how many log-ins were answered."""
     began = time.monotonic()
     aside = bench.load_aside(
         server, "get", nice=10, stdout=subprocess.PIPE, path=LOGIN, clients=CLIENTS,
         seconds=len(works) * (bench.seconds(1) + 0.5) + 0.5, authorizations=logins.name, status=0,
-        first=first,
+        **more,
     )  # fmt: skip
     try:
         wait_busy(server)
@@ -185,8 +186,8 @@ def storm(bench):
                 credentials_file(server, [(name, "not it") for name, _ in people]) as wrong:  # fmt: skip
             for _ in range(min(bench.repetitions, 3)):
                 probe(bench, server, series, "idle", given, works)
-                done += storm_once(bench, server, series, "right", given, works, right, done)
-                storm_once(bench, server, series, "wrong", given, works, wrong, 0)
+                done += storm_once(bench, server, series, "right", given, works, right, first=done)
+                storm_once(bench, server, series, "wrong", given, works, wrong, interval_us=WRONG_US)
         peak = server.memory_peak_bytes() / MIB
     lines = []
     for name in ("right", "wrong"):

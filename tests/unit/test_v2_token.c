@@ -76,6 +76,13 @@ int auth_token_refresh(struct auth *auth, const struct auth_login *login,
     return issue(wish, out, err);
 }
 
+/* What starts with a T is a token. */
+bool auth_login_hashes(const struct auth_login *login)
+{
+    assert_false(login->password_only);
+    return !slice_starts(login->password, "T");
+}
+
 int auth_login(struct auth *auth, const struct auth_login *login, const struct identity **out,
                struct error *err)
 {
@@ -310,6 +317,38 @@ static void test_post_refuses_what_is_no_request(void **state)
     }
 }
 
+/* Whatever may log in with a password is for a login thread. auth (5). */
+static void test_post_knows_when_nothing_is_hashed(void **state)
+{
+    static const struct {
+        const char *body;
+        bool hashless;
+    } cases[] = {
+        {"grant_type=password&username=ana&password=x", false},
+        {"%67rant_type=p%61ssword&password=x&username=", false},
+        {"refresh_token=T&username=ana&password=x&grant_type=password", false},
+        {"grant_type=password&username=T&password=", false},
+        {"grant_type=password&username=ana&password=T1", true},
+        {"grant_type=refresh_token&refresh_token=x", true},
+        {"grant_type=refresh_token&username=ana&password=x", true},
+        {"grant_type=refresh_token&grant_type=password&username=ana&password=x", true},
+        {"grant_type=password&username=ana", true},
+        {"grant_type=password&username=ana&password=%zz", true},
+        {"", true},
+    };
+
+    for (size_t i = 0; i < LENGTH(cases); i++) {
+        struct exchange exchange;
+        set_up(state);
+        fake.knows_password = fake.knows_refresh = true;
+        post(&exchange, cases[i].body);
+        assert_int_equal(v2_token_hashless(&exchange.request), cases[i].hashless);
+        bool logs_in_by_password = fake.logins > 0 && fake.password[0] != 'T';
+        assert_int_equal(logs_in_by_password, !cases[i].hashless);
+        reply_drop(&exchange.reply);
+    }
+}
+
 /* --- no accounts at all --- */
 
 static void test_open_registry_has_no_token_endpoint(void **state)
@@ -363,6 +402,7 @@ int main(void)
         cmocka_unit_test_setup(test_get_refuses_what_it_cannot_mean, set_up),
         cmocka_unit_test_setup(test_post_answers_with_what_was_granted, set_up),
         cmocka_unit_test_setup(test_post_refuses_what_is_no_request, set_up),
+        cmocka_unit_test_setup(test_post_knows_when_nothing_is_hashed, set_up),
         cmocka_unit_test_setup(test_open_registry_has_no_token_endpoint, set_up),
         cmocka_unit_test_setup(test_keys_are_cached_by_those_who_verify, set_up),
     };
