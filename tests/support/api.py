@@ -152,8 +152,10 @@ class Api:
 
     def items(self, path):
         """All pages of a list."""
-        items = []
+        items, seen = [], set()
         while path:
+            assert path not in seen, f"{path} leads to itself"
+            seen.add(path)
             response = self.get(path)
             assert response.status == 200, response
             page = response.json()
