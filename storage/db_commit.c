@@ -20,6 +20,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -255,6 +256,37 @@ static void commit_together(struct database *db, struct db_members *members)
         answer_committed(member);
 }
 
+/* --- who may read the files --- */
+
+/* Hashes of passwords are in them, and the folder may be one that others enter. SQLite makes the
+ * files beside the database with the database's mode. */
+static void file_create_private(const char *path)
+{
+    int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, S_IRUSR | S_IWUSR);
+
+    if (fd >= 0) /* else it is there, or SQLite will say what is wrong */
+        close(fd);
+}
+
+/* Made by an older version. A failure is no reason not to serve: the owner chose the folder. */
+static void file_close_to_others(const char *path, const char *suffix)
+{
+    OWNED(buffer_drop) struct buffer name = BUFFER_NONE;
+    struct stat status;
+
+    buffer_print(&name, "%s%s", path, suffix);
+    if (lstat(name.at, &status) == 0 && S_ISREG(status.st_mode) && (status.st_mode & S_IRWXO) != 0)
+        (void)!chmod(name.at, status.st_mode & ~(mode_t)S_IRWXO & 07777);
+}
+
+static void files_keep_private(const char *path)
+{
+    file_create_private(path);
+    file_close_to_others(path, "");
+    file_close_to_others(path, "-wal");
+    file_close_to_others(path, "-shm");
+}
+
 /* --- recovery --- */
 
 static int rewrite(int fd)
@@ -298,6 +330,7 @@ static int reopen(struct database *db, struct error *err)
     OWNED(connection_drop) struct connection *writer = NULL;
     struct wal_state wal = {0, 0};
 
+    files_keep_private(db->options.path);
     if (wal_rewrite(db->options.path, err) < 0)
         return -1;
     if (connection_open(&writer, db->options.path, PRAGMAS_WRITER, err) < 0 ||

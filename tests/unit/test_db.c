@@ -763,9 +763,30 @@ static void test_db_reopened_has_all_that_was_acknowledged(void **state)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
+/* Hashes of passwords are in it. */
+static void test_db_files_are_closed_to_others(void **state)
+{
+    static const char *const suffixes[] = {"", "-wal", "-shm"};
+    char name[FOLDER_MAX + 32];
+    struct bench *bench = *state;
+    struct stat status;
+
+    for (int round = 0; round < 2; round++) {
+        for (size_t i = 0; i < sizeof(suffixes) / sizeof(suffixes[0]); i++) {
+            snprintf(name, sizeof(name), "%s%s", bench->path, suffixes[i]);
+            assert_int_equal(stat(name, &status), 0);
+            assert_int_equal(status.st_mode & 07777, round == 0 ? 0600 : 0640);
+            assert_int_equal(chmod(name, 0644), 0); /* as older versions made them */
+        }
+        db_close(bench->db);
+        open_db(bench);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        TEST(test_db_files_are_closed_to_others),
         TEST(test_db_columns_keep_null_and_empty_apart),
         TEST(test_db_read_refuses_to_write),
         TEST(test_db_bad_statement_is_told_by_step),
