@@ -182,6 +182,8 @@ static void patterns_keep(struct caller *caller)
         if (slice_equal(caller->scopes[i].pattern, EVERYTHING) &&
             (caller->scopes[i].rights & RIGHT_PULL) != 0)
             caller->list_public = true;
+    caller->patterns =
+        memory_resize(caller->patterns, (caller->pattern_count + 1) * sizeof(*caller->patterns));
 }
 
 /* --- what a JWT says --- */

@@ -186,7 +186,9 @@ int grant_list(struct storage *store, const struct grant_query *query, struct gr
 int grant_find(struct storage *store, int64_t id, struct grant *out, struct error *err) MUST_CHECK
     ON(worker_thread);
 /* Sets what the account may do below the pattern; one row for each pair. *created tells which.
- * if_version 0: whatever is there. NOT_FOUND  no such account; PRECONDITION */
+ * if_version 0: whatever is there. NOT_FOUND  no such account; PRECONDITION
+ * CONFLICT  it has GRANTS_MAX already: all of them are read whenever it is judged */
+enum { GRANTS_MAX = 200 };
 int grant_put(struct storage *store, struct slice account, struct slice pattern, unsigned rights,
               int64_t if_version, const struct audit_event *event, struct grant *out, bool *created,
               struct error *err) MUST_CHECK ON(worker_thread);

@@ -145,6 +145,9 @@ static const char SQL_GRANT_UPDATE[] = "UPDATE grants"
                                        " WHERE id = $2";
 static const char SQL_GRANT_DELETE[] = "DELETE FROM grants"
                                        "      WHERE id = $1";
+static const char SQL_GRANT_COUNT[] = "SELECT count(*)"
+                                      "  FROM grants"
+                                      " WHERE account_id = $1";
 
 struct put {
     struct meta_told told;
@@ -170,11 +173,27 @@ static int pair_find(struct db_tx *tx, int64_t account, struct slice pattern, in
     return row < 0 ? -1 : 0;
 }
 
+/* Whoever manages a prefix grants to whom he likes: what that costs the other one has a limit. */
+static int room_check(struct db_tx *tx, int64_t account, struct error *err)
+{
+    OWNED(db_query_end) struct db_query query = db_query(tx, SQL_GRANT_COUNT);
+    int64_t count = 0;
+
+    db_bind_i64(&query, account);
+    if (meta_number(&query, &count, err) < 0)
+        return -1;
+    if (count < GRANTS_MAX)
+        return 0;
+    return error_set(err, ERROR_CONFLICT, "the account has %d grants already", GRANTS_MAX);
+}
+
 static int grant_add(struct db_tx *tx, const struct put *with, int64_t account, int64_t *id,
                      struct error *err)
 {
     OWNED(db_query_end) struct db_query query = db_query(tx, SQL_GRANT_ADD);
 
+    if (room_check(tx, account, err) < 0)
+        return -1;
     db_bind_i64(&query, account);
     db_bind_text(&query, with->pattern);
     db_bind_i64(&query, with->rights);

@@ -479,6 +479,28 @@ static void test_accounts_grant_refuses(void **state)
     assert_int_equal(number(fixture, "SELECT actions FROM grants"), LEVEL_READ);
 }
 
+static void test_accounts_grants_have_a_limit(void **state)
+{
+    struct fixture *fixture = *state;
+    OWNED(grant_drop) struct grant grant = {.id = 0};
+    bool created = false;
+    char pattern[32];
+
+    user_new(fixture, "ana");
+    user_new(fixture, "bob");
+    for (int i = 0; i < GRANTS_MAX; i++) {
+        snprintf(pattern, sizeof(pattern), "team/%d", i);
+        grant_new(fixture, "ana", pattern, LEVEL_READ);
+    }
+    REFUSES(grant_put(fixture->store, SLICE("ana"), SLICE("*"), LEVEL_READ, 0, &an_event, &grant,
+                      &created, &fixture->err),
+            ERROR_CONFLICT);
+    grant_new(fixture, "bob", "*", LEVEL_READ);
+    int64_t id = grant_new(fixture, "ana", pattern, LEVEL_ADMIN); /* a change is none more */
+    OK(grant_delete(fixture->store, id, 0, &an_event, &fixture->err));
+    grant_new(fixture, "ana", "*", LEVEL_READ);
+}
+
 static void test_accounts_rights_are_one_snapshot(void **state)
 {
     struct fixture *fixture = *state;
@@ -627,6 +649,7 @@ int main(void)
         FIXTURE_TEST(test_accounts_are_listed_by_name),
         FIXTURE_TEST(test_accounts_grant_is_one_row_a_pair),
         FIXTURE_TEST(test_accounts_grant_refuses),
+        FIXTURE_TEST(test_accounts_grants_have_a_limit),
         FIXTURE_TEST(test_accounts_rights_are_one_snapshot),
         FIXTURE_TEST(test_accounts_grants_are_listed_by_what_they_reach),
         FIXTURE_TEST(test_accounts_generation_grows_with_a_recovery),
