@@ -2,7 +2,9 @@
  * Touches  memory, bounded by SETS * SET_SIZE bytes and SETS * WAYS callers.
  * Never    a credential that was wrong; decides whether a caller is still current.
  *
- * A table of sets; the hash names the set, and in it the caller that rested longest gives way.
+ * A table of sets; the hash names the set, and in it the caller that rested longest gives way. A
+ * caller without a name never displaces one that has a name: tokens for nobody are free, and what
+ * they would push out are passwords that were costly to judge.
  * Spec: TOK-43, TOK-61. */
 #include <stdlib.h>
 
@@ -10,9 +12,9 @@
 #include "registry/core/digest.h"
 
 enum {
-    SETS = 2048, /* a power of two */
+    SETS = 1024, /* a power of two */
     WAYS = 8,
-    SET_SIZE = 16 * 1024, /* bytes of callers in one set */
+    SET_SIZE = 64 * 1024, /* bytes of callers in one set; above one with GRANTS_MAX grants */
     LOCKS = 64,
 };
 
@@ -110,7 +112,19 @@ static size_t set_cost(const struct set *set)
     return cost;
 }
 
-/* The free way, or the one that rested longest. */
+static bool is_nobody(const struct caller *caller)
+{
+    return caller->identity.kind == IDENTITY_ANONYMOUS;
+}
+
+static bool gives_way_before(const struct way *way, const struct way *other)
+{
+    bool nobody = is_nobody(way->caller);
+
+    return nobody == is_nobody(other->caller) ? way->used < other->used : nobody;
+}
+
+/* The free way, or the one that gives way first. */
 static struct way *way_oldest(struct set *set, bool free_too)
 {
     struct way *oldest = NULL;
@@ -120,10 +134,19 @@ static struct way *way_oldest(struct set *set, bool free_too)
 
         if (way->caller == NULL && free_too)
             return way;
-        if (way->caller != NULL && (oldest == NULL || way->used < oldest->used))
+        if (way->caller != NULL && (oldest == NULL || gives_way_before(way, oldest)))
             oldest = way;
     }
     return oldest;
+}
+
+/* Empties the way for the caller; false: it may not displace who is there. */
+static bool way_clear(struct way *way, const struct caller *caller)
+{
+    if (way->caller != NULL && is_nobody(caller) && !is_nobody(way->caller))
+        return false;
+    caller_drop(&way->caller);
+    return true;
 }
 
 static void set_put(struct set *set, const struct caller *caller)
@@ -135,10 +158,11 @@ static void set_put(struct set *set, const struct caller *caller)
         if (way_is(&set->ways[i], caller->key))
             caller_drop(&set->ways[i].caller);
     while (set_cost(set) + cost > SET_SIZE)
-        caller_drop(&way_oldest(set, false)->caller);
+        if (!way_clear(way_oldest(set, false), caller))
+            return;
     way = way_oldest(set, true);
-    caller_drop(&way->caller);
-    *way = (struct way){caller_hold(caller), ++set->clock};
+    if (way_clear(way, caller))
+        *way = (struct way){caller_hold(caller), ++set->clock};
 }
 
 void remember_put(struct remember *remember, const struct caller *caller)
