@@ -1,11 +1,13 @@
 /* browser.c - what protects people who sign in with a browser: whose page sent a change, and the
  * cookie.
  * Touches  memory only.
- * Never    concerns clients that send their credentials themselves.
+ * Never    concerns clients that are no browsers.
  *
  * (1) With a cookie, a change counts only when the browser says that our own page sent it. (2)
- * Where nobody is asked, and where anybody may sign in, it does not count when the browser says
- * that another page did. (3) Either way it is JSON, which a foreign form cannot send. */
+ * Where nobody is asked, where anybody may sign in, and with Basic, which a browser that was asked
+ * for it once adds by itself to whatever any page sends, it does not count when the browser says
+ * that another page did. (3) Unless credentials came with it, it is JSON, which a foreign form
+ * cannot send. */
 #include "auth/auth_internal.h"
 
 static bool origin_is_ours(const struct auth *auth, const struct auth_request *request)
@@ -32,17 +34,24 @@ static bool sent_by_us(const struct auth *auth, const struct auth_request *reque
     return request->origin.at == NULL ? unsaid : origin_is_ours(auth, request);
 }
 
+static bool is_basic(const struct caller *caller)
+{
+    return !caller->bearer && (caller->identity.credential == CREDENTIAL_PASSWORD ||
+                               caller->identity.credential == CREDENTIAL_TOKEN);
+}
+
 int browser_check(const struct auth *auth, const struct auth_request *request,
                   const struct caller *caller, struct error *err)
 {
     bool cookie = caller->identity.credential == CREDENTIAL_COOKIE;
     bool unasked = caller->identity.credential == CREDENTIAL_NONE; /* open, or not signed in */
+    bool basic = is_basic(caller);
 
-    if (!action_is_api(request->action) || !request->changes || (!cookie && !unasked))
+    if (!action_is_api(request->action) || !request->changes || (!cookie && !unasked && !basic))
         return 0;
-    if (!sent_by_us(auth, request, unasked))
+    if (!sent_by_us(auth, request, !cookie))
         return error_set(err, ERROR_CSRF, "another page sent this");
-    if (!request->json)
+    if (!request->json && !basic)
         return error_set(err, ERROR_CSRF, "changes are sent as application/json");
     return 0;
 }

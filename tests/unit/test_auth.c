@@ -554,17 +554,20 @@ static const struct {
     const char *site, *origin;
     bool json;
     bool cookie, unasked; /* whether it counts with a cookie, and where nobody is asked */
+    bool basic;
 } PAGES[] = {
-    {"same-origin", NULL, true, true, true},
-    {"same-origin", NULL, false, false, false},
-    {"same-site", NULL, true, false, false},
-    {"cross-site", "http://registry.test:5000", true, false, false},
-    {"none", NULL, true, false, false},
-    {NULL, "http://registry.test:5000", true, true, true},
-    {NULL, "https://registry.test:5000", true, false, false},
-    {NULL, "http://evil.test", true, false, false},
-    {NULL, "null", true, false, false},
-    {NULL, NULL, true, false, true},
+    {"same-origin", NULL, true, true, true, true},
+    {"same-origin", NULL, false, false, false, true},
+    {"same-site", NULL, true, false, false, false},
+    {"cross-site", "http://registry.test:5000", true, false, false, false},
+    {"cross-site", NULL, false, false, false, false},
+    {"none", NULL, true, false, false, false},
+    {NULL, "http://registry.test:5000", true, true, true, true},
+    {NULL, "https://registry.test:5000", true, false, false, false},
+    {NULL, "http://evil.test", true, false, false, false},
+    {NULL, "null", true, false, false, false},
+    {NULL, NULL, true, false, true, true},
+    {NULL, NULL, false, false, false, true},
 };
 
 static enum error_code page_ask(struct auth_request request, size_t i)
@@ -579,11 +582,14 @@ static enum error_code page_ask(struct auth_request request, size_t i)
 static void test_auth_changes_come_from_our_own_page(void **state)
 {
     OWNED(buffer_drop) struct buffer cookie = BUFFER_NONE, header = BUFFER_NONE;
+    OWNED(buffer_drop) struct buffer token = BUFFER_NONE;
+    char secret[SECRET_TEXT_SIZE + 1];
 
     (void)state;
-    user_make("ana", ACCOUNT_ROLE_ADMIN);
+    token_make(user_make("ana", ACCOUNT_ROLE_ADMIN), "", secret);
     session_open(false, &cookie);
     basic("ana", PASSWORD, &header);
+    bearer(secret, &token);
     for (size_t i = 0; i < LENGTH(PAGES); i++) {
         enum error_code cookie_code = page_ask(with_cookie(ACTION_API_SIGNED_IN, &cookie), i);
         enum error_code nobody_code = page_ask(wants(ACTION_API_PUBLIC, NULL, SLICE_NONE), i);
@@ -591,6 +597,8 @@ static void test_auth_changes_come_from_our_own_page(void **state)
         assert_int_equal(cookie_code, PAGES[i].cookie ? ERROR_NONE : ERROR_CSRF);
         assert_int_equal(nobody_code, PAGES[i].unasked ? ERROR_NONE : ERROR_CSRF);
         assert_int_equal(page_ask(wants(ACTION_API_SIGNED_IN, NULL, buffer_slice(&header)), i),
+                         PAGES[i].basic ? ERROR_NONE : ERROR_CSRF);
+        assert_int_equal(page_ask(wants(ACTION_API_SIGNED_IN, NULL, buffer_slice(&token)), i),
                          ERROR_NONE); /* no browser adds that by itself */
     }
     struct auth_request reads = with_cookie(ACTION_API_SIGNED_IN, &cookie);
