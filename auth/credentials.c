@@ -52,12 +52,33 @@ static int unknown_scheme(const struct auth_request *request, struct auth_answer
 
 /* --- from memory --- */
 
+/* A password that is remembered is no way around a pause: whoever guesses would be told the right
+ * one by being let in. Nor is a connection, which a proxy may share among its clients. Spec:
+ * TOK-20. */
+static bool is_paused(const struct auth *auth, const struct auth_request *request,
+                      const struct caller *caller)
+{
+    return caller->identity.credential == CREDENTIAL_PASSWORD &&
+           guard_paused(auth->guard, slice_of(caller->identity.name), request->network,
+                        clock_monotonic_ms());
+}
+
+static const struct caller *recall(struct auth *auth, const struct auth_request *request,
+                                   const uint8_t key[SECRET_HASH_SIZE])
+{
+    OWNED(caller_drop)
+    const struct caller *found = remember_find(auth->remember, key, clock_now_us());
+
+    return found == NULL || is_paused(auth, request, found) ? NULL : TAKE(found);
+}
+
 static bool is_known(const struct auth *auth, const struct auth_request *request)
 {
     const struct caller *known = caller_of(request->known);
 
     return known != NULL && known->header.size > 0 &&
-           slice_equal(known->header, request->authorization) && caller_current(auth, known);
+           slice_equal(known->header, request->authorization) && caller_current(auth, known) &&
+           !is_paused(auth, request, known);
 }
 
 static enum auth_peeked found(const struct auth *auth, const struct caller **caller,
@@ -122,7 +143,7 @@ enum auth_peeked credentials_peek(struct auth *auth, const struct auth_request *
         *out = caller_shown(auth, shown);
         return AUTH_GRANTED;
     }
-    remembered = remember_find(auth->remember, key, clock_now_us());
+    remembered = recall(auth, request, key);
     if (remembered != NULL)
         return found(auth, &remembered, out);
     return shown == SHOWN_COOKIE ? AUTH_ASK : header_ask(auth, request, out, answer, err);
@@ -224,7 +245,7 @@ int credentials_check(struct auth *auth, const struct auth_request *request,
         return 0;
     }
     remember_key(auth->remember, 'A', request->authorization, key);
-    old = remember_find(auth->remember, key, clock_now_us());
+    old = recall(auth, request, key);
     if (old != NULL && caller_current(auth, old)) { /* somebody was faster */
         *out = TAKE(old);
         return 0;

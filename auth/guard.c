@@ -140,20 +140,30 @@ struct judged {
     uint64_t now_ms;
 };
 
+/* Time that does not step back. */
+static uint64_t time_at(struct guard *guard, uint64_t now_ms)
+{
+    return guard->now_ms = now_ms > guard->now_ms ? now_ms : guard->now_ms;
+}
+
+static struct pair *pair_known(struct guard *guard, struct slice name, struct slice network,
+                               uint64_t now_ms)
+{
+    struct pair *pair = slots_find(guard->pairs, network, name, now_ms);
+
+    return pair == NULL || now_ms - pair->signed_in_ms > KNOWN_MS ? NULL : pair;
+}
+
 static struct judged judged_by(struct guard *guard, struct slice name, struct slice network,
                                uint64_t now_ms)
 {
-    struct judged by = {0};
+    struct judged by = {.now_ms = time_at(guard, now_ms)};
 
-    guard->now_ms = now_ms > guard->now_ms ? now_ms : guard->now_ms;
-    by.now_ms = guard->now_ms;
     if (guard->address.count > 0)
         by.address = slots_take(guard->addresses, network, SLICE_NONE, by.now_ms);
     if (name.at == NULL || guard->account.count == 0)
         return by;
-    by.pair = slots_find(guard->pairs, network, name, by.now_ms);
-    if (by.pair != NULL && by.now_ms - by.pair->signed_in_ms > KNOWN_MS)
-        by.pair = NULL;
+    by.pair = pair_known(guard, name, network, by.now_ms);
     by.who = by.pair != NULL ? &by.pair->budget
                              : slots_take(guard->accounts, name, SLICE_NONE, by.now_ms);
     return by;
@@ -180,6 +190,28 @@ uint64_t guard_begin(struct guard *guard, struct slice name,
     }
     pthread_mutex_unlock(&guard->lock);
     return wait_ms;
+}
+
+static bool budget_paused(const struct budget *budget, uint64_t now_ms)
+{
+    return budget != NULL && now_ms < budget->free_at_ms;
+}
+
+/* What was never counted gets no place for a question. */
+bool guard_paused(struct guard *guard, struct slice name, const uint8_t network[GUARD_NETWORK_SIZE],
+                  uint64_t now_ms)
+{
+    struct slice where = network_slice(network);
+
+    pthread_mutex_lock(&guard->lock);
+    now_ms = time_at(guard, now_ms);
+    const struct pair *pair = pair_known(guard, name, where, now_ms);
+    const struct budget *who =
+        pair != NULL ? &pair->budget : slots_find(guard->accounts, name, SLICE_NONE, now_ms);
+    const struct budget *address = slots_find(guard->addresses, where, SLICE_NONE, now_ms);
+    bool paused = budget_paused(who, now_ms) || budget_paused(address, now_ms);
+    pthread_mutex_unlock(&guard->lock);
+    return paused;
 }
 
 void guard_passed(struct guard *guard, struct slice name, const uint8_t network[GUARD_NETWORK_SIZE],

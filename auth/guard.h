@@ -29,6 +29,9 @@ enum { GUARD_NETWORK_SIZE = 8 };
  * do not share one budget. */
 uint64_t guard_begin(struct guard *guard, struct slice name,
                      const uint8_t network[GUARD_NETWORK_SIZE], uint64_t now_ms);
+/* Whether guard_begin would tell to wait. Counts nothing. */
+bool guard_paused(struct guard *guard, struct slice name, const uint8_t network[GUARD_NETWORK_SIZE],
+                  uint64_t now_ms);
 void guard_passed(struct guard *guard, struct slice name, const uint8_t network[GUARD_NETWORK_SIZE],
                   uint64_t now_ms);
 /* Not tried after all (the request broke off, storage failed): takes the count back. */

@@ -99,9 +99,9 @@ class Tests:
         both.paths = list(dict.fromkeys(path for tests in others for path in tests.paths))
         return both
 
-    def target(self):
+    def targets(self):
         """What make has to build beside the program."""
-        return f"{BUILD}/{self.unit}" if self.unit else f"{BUILD}/interpose.so"
+        return {f"{BUILD}/{self.unit}"} if self.unit else {f"{BUILD}/interpose.so", f"{BUILD}/tests/support/routes"}
 
     def command(self):
         if self.unit:
@@ -166,7 +166,7 @@ class Slot:
         kept = path.read_text()
         try:
             path.write_text(mutant.apply(self.top))
-            if self.build(tests.target() for tests in mutant.tests).returncode != 0:
+            if self.build({name for tests in mutant.tests for name in tests.targets()}).returncode != 0:
                 return "NO BUILD", "", ""
             return self.test(mutant.tests)
         except ValueError as error:
@@ -191,7 +191,7 @@ class Slot:
         groups = {}
         for tests in [tests for mutant in mutants for tests in mutant.tests]:
             groups.setdefault(tests.key(), []).append(tests)
-        self.build({group[0].target() for group in groups.values()}).check_returncode()
+        self.build({name for group in groups.values() for name in group[0].targets()}).check_returncode()
         red = []
         for group in groups.values():
             if self.test([group[0].with_all(group)])[0] == "SURVIVED":

@@ -654,6 +654,36 @@ static void test_auth_guessing_is_slowed(void **state)
     assert_int_equal(ask_for(ACTION_BASE, NULL, buffer_slice(&header)), ERROR_NONE);
 }
 
+/* Else whoever guesses is let in by the right one, however many wrong ones came before. */
+static void test_auth_remembered_passwords_wait_for_a_pause(void **state)
+{
+    OWNED(buffer_drop) struct buffer right = BUFFER_NONE, wrong = BUFFER_NONE;
+    OWNED(identity_drop) const struct identity *known = NULL;
+
+    (void)state;
+    world.options.account_rate = (struct auth_rate){2, 60000};
+    world_reopen();
+    user_make("ana", ACCOUNT_ROLE_USER);
+    basic("ana", PASSWORD, &right);
+    basic("ana", "wrong pass", &wrong);
+    assert_int_equal(ask_for(ACTION_BASE, NULL, buffer_slice(&right)), ERROR_NONE);
+    known = identity_hold(world.answer.identity);
+    world.network[0] ^= 1; /* from elsewhere */
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(ask_for(ACTION_BASE, NULL, buffer_slice(&wrong)), ERROR_UNAUTHORIZED);
+    for (int i = 0; i < 2; i++) {
+        const struct slice header = buffer_slice(i == 0 ? &wrong : &right);
+        assert_int_equal(ask_for(ACTION_BASE, NULL, header), ERROR_TOOMANYREQUESTS);
+        assert_int_equal(world.peeked, AUTH_ASK_SLOWLY);
+    }
+    struct auth_request shared = wants(ACTION_BASE, NULL, buffer_slice(&right));
+    shared.known = known; /* by a connection of a proxy */
+    assert_int_equal(ask(&shared), ERROR_TOOMANYREQUESTS);
+    world.network[0] ^= 1; /* where its owner is */
+    assert_int_equal(ask_for(ACTION_BASE, NULL, buffer_slice(&right)), ERROR_NONE);
+    assert_int_equal(world.peeked, AUTH_GRANTED);
+}
+
 static void test_auth_guessing_is_slowed_by_address(void **state)
 {
     OWNED(buffer_drop) struct buffer header = BUFFER_NONE, remembered = BUFFER_NONE;
@@ -867,6 +897,7 @@ int main(void)
         AUTH_TEST(test_auth_changes_come_from_our_own_page),
         AUTH_TEST(test_auth_public_url_is_our_own_page),
         AUTH_TEST(test_auth_guessing_is_slowed),
+        AUTH_TEST(test_auth_remembered_passwords_wait_for_a_pause),
         AUTH_TEST(test_auth_guessing_is_slowed_by_address),
         AUTH_TEST(test_auth_refusals_are_noted),
         AUTH_TEST(test_auth_setup),

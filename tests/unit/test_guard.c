@@ -108,6 +108,32 @@ static void test_guard_refused_attempts_do_not_lengthen_a_pause(void **state)
     guard_close(world.guard);
 }
 
+static bool paused(struct world *world, const char *name, unsigned address)
+{
+    return guard_paused(world->guard, slice_of(name), network_of(address).bytes, world->now);
+}
+
+/* By the same budgets, and without counting. */
+static void test_guard_tells_of_a_pause(void **state)
+{
+    struct world world = world_open();
+
+    (void)state;
+    for (int i = 0; i < 100; i++)
+        assert_false(paused(&world, "a", 1));
+    sign_in(&world, "a", 5);
+    assert_int_equal(failures(&world, "a", 1, 20), 11);
+    assert_true(paused(&world, "a", 1) && paused(&world, "a", 2));
+    assert_false(paused(&world, "b", 1) || paused(&world, "a", 5)); /* guard (2) */
+    world.now += 1000;
+    assert_false(paused(&world, "a", 1));
+    for (int i = 0; i < 40; i++)
+        assert_int_equal(failures(&world, (const char[]){(char)('c' + i), 0}, 5, 1), 1);
+    assert_int_equal(failures(&world, "z", 5, 2), 1);
+    assert_true(paused(&world, "a", 5) && paused(&world, "b", 5)); /* its address counts */
+    guard_close(world.guard);
+}
+
 static void test_guard_recovers_with_rest(void **state)
 {
     static const struct {
@@ -402,6 +428,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_guard_ten_are_free_then_pauses_double),
         cmocka_unit_test(test_guard_refused_attempts_do_not_lengthen_a_pause),
+        cmocka_unit_test(test_guard_tells_of_a_pause),
         cmocka_unit_test(test_guard_recovers_with_rest),
         cmocka_unit_test(test_guard_lets_the_free_rate_go_on),
         cmocka_unit_test(test_guard_owner_is_not_shut_out_from_elsewhere),
