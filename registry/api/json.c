@@ -156,7 +156,7 @@ static json_t *parse(struct slice text, struct error *err)
 static bool is_blank(struct slice text)
 {
     for (size_t i = 0; i < text.size; i++)
-        if (memchr(" \t\r\n", text.at[i], 4) == NULL)
+        if (text.at[i] == 0 || strchr(" \t\r\n", text.at[i]) == NULL)
             return false;
     return true;
 }
@@ -209,14 +209,14 @@ int json_read_word(const void *item, const char *field, struct slice *out, struc
 /* Nobody else holds these texts, and jansson frees them as they are. */
 static void wipe(json_t *value)
 {
-    const char *name;
-    json_t *member;
-    size_t i;
+    void *at = json_object_iter(value);
 
     if (json_is_string(value))
         explicit_bzero((void *)(uintptr_t)json_string_value(value), json_string_length(value));
-    json_object_foreach(value, name, member) wipe(member);
-    json_array_foreach(value, i, member) wipe(member);
+    for (; at != NULL; at = json_object_iter_next(value, at))
+        wipe(json_object_iter_value(at));
+    for (size_t i = 0; i < json_array_size(value); i++)
+        wipe(json_array_get(value, i));
 }
 
 void json_body_drop(struct json_body *body)
