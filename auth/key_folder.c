@@ -172,6 +172,13 @@ static int folder_open(const char *folder, struct error *err)
     return fd;
 }
 
+/* keys (3), whoever wrote it: a process that was killed may have left the name unsynced, a person
+ * the bytes. */
+static int settle(int fd, int directory, const char *name, struct error *err)
+{
+    return fsync(fd) < 0 || fsync(directory) < 0 ? fail(err, errno, name, "cannot be synced") : 0;
+}
+
 /* Others must not have seen it: a key that they could read may be theirs by now. */
 static int check_mode(int fd, const char *name, struct error *err)
 {
@@ -194,7 +201,8 @@ int key_folder_read(const char *folder, const char *name, struct key_file *out, 
     OWNED(drop_fd) int fd = openat(directory, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
     if (fd < 0)
         return fail(err, errno, name, "cannot be opened");
-    if (check_mode(fd, name, err) < 0 || read_key(fd, name, &file.key, err) < 0)
+    if (check_mode(fd, name, err) < 0 || read_key(fd, name, &file.key, err) < 0 ||
+        settle(fd, directory, name, err) < 0)
         return -1;
     if (!name_parse(name, &file.created_s) ||
         strncmp(name + TIME_SIZE + 1, jwt_key_id(file.key), JWT_THUMBPRINT_SIZE) != 0)
@@ -269,11 +277,10 @@ static int sync_parent(const char *folder, struct error *err)
 
 int key_folder_make(const char *folder, struct error *err)
 {
-    if (mkdir(folder, FOLDER_MODE) == 0)
-        return sync_parent(folder, err);
-    if (errno != EEXIST)
+    if (mkdir(folder, FOLDER_MODE) < 0 && errno != EEXIST)
         return error_set_errno(err, ERROR_UNAVAILABLE, errno, "the key folder cannot be made");
-    return remove_temporary(folder, err);
+    /* whoever made it may have been killed before its name was synced */
+    return sync_parent(folder, err) < 0 ? -1 : remove_temporary(folder, err);
 }
 
 /* --- writing --- */

@@ -26,7 +26,14 @@ static const char STATE_BOOT[] = "boot_id"; /* of the boot that wrote the unsync
 
 /* --- open and close --- */
 
-static int parent_sync(const char *path, struct error *err)
+/* A folder that was there may be one whose maker was killed before its name was synced; but above
+ * the root there are others' that we may not open, and file systems that know no syncs. */
+static bool parent_may_stay(int failed)
+{
+    return failed == EACCES || failed == EINVAL || failed == EROFS;
+}
+
+static int parent_sync(const char *path, bool made, struct error *err)
 {
     OWNED(memory_drop) char *parent = memory_text(slice_of(path));
     char *slash = strrchr(parent, '/');
@@ -37,19 +44,18 @@ static int parent_sync(const char *path, struct error *err)
     int failed = fd < 0 || fsync(fd) < 0 ? errno : 0;
     if (fd >= 0)
         close(fd);
-    if (failed != 0)
-        return error_set_errno(err, ERROR_UNAVAILABLE, failed, "folder %s cannot be synced",
-                               parent);
-    return 0;
+    if (failed == 0 || (!made && parent_may_stay(failed)))
+        return 0;
+    return error_set_errno(err, ERROR_UNAVAILABLE, failed, "folder %s cannot be synced", parent);
 }
 
 static int folder_make(const char *path, struct error *err)
 {
-    if (mkdir(path, ROOT_MODE) == 0)
-        return parent_sync(path, err);
-    if (errno == EEXIST)
-        return 0;
-    return error_set_errno(err, ERROR_UNAVAILABLE, errno, "folder %s cannot be made", path);
+    bool made = mkdir(path, ROOT_MODE) == 0;
+
+    if (!made && errno != EEXIST)
+        return error_set_errno(err, ERROR_UNAVAILABLE, errno, "folder %s cannot be made", path);
+    return parent_sync(path, made, err);
 }
 
 /* The folder and those above it. */
