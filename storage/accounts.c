@@ -46,6 +46,14 @@ int account_create(struct storage *store, struct account *account, bool first_ad
     return meta_account_create(store->meta, account, first_admin, event, &after, err);
 }
 
+int robot_create(struct storage *store, const struct robot_new *robot, struct token *out,
+                 struct error *err)
+{
+    const struct meta_after after = grows(store);
+
+    return meta_robot_create(store->meta, robot, out, &after, err);
+}
+
 int account_update(struct storage *store, enum account_kind kind, struct slice name,
                    const struct account_change *change, const struct audit_event *event,
                    struct error *err)

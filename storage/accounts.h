@@ -270,6 +270,24 @@ int token_delete(struct storage *store, int64_t id, int64_t if_version,
 int token_set_disabled(struct storage *store, int64_t id, bool disabled, int64_t if_version,
                        const struct audit_event *event, struct error *err) MUST_CHECK
     ON(worker_thread);
+/* A robot with its grants and its first token: all of it, with all events, or nothing. Sets of
+ * robot->account what account_create sets; token->account_id is not looked at. Of one pattern the
+ * last rights stand. CONFLICT  the name is taken */
+struct robot_grant {
+    struct slice pattern;
+    unsigned rights;
+    const struct audit_event *event;
+};
+struct robot_new {
+    struct account *account;
+    const struct audit_event *event;
+    const struct robot_grant *grants;
+    size_t grant_count;
+    const struct token_new *token;
+    const struct audit_event *token_event;
+};
+int robot_create(struct storage *store, const struct robot_new *robot, struct token *out,
+                 struct error *err) MUST_CHECK ON(worker_thread);
 /* A successor with another secret and the same label, scopes and account; the old one ends at
  * old_expires_at (overlap), if not sooner. NOT_FOUND, PRECONDITION, CONFLICT (it has ended, is
  * disabled or has a successor) */

@@ -184,23 +184,27 @@ static int account_add(struct db_tx *tx, const struct account *account, int64_t 
     return row == 1 ? db_finish(&query, err) : row;
 }
 
+int meta_account_make(struct db_tx *tx, struct account *account, struct error *err)
+{
+    account->created_at = meta_now();
+    account->password_at = account->password_hash == NULL ? 0 : account->created_at;
+    account->version = 1;
+    if (account_add(tx, account, &account->id, err) < 0)
+        return -1;
+    return account->id == 0 ? error_set(err, ERROR_CONFLICT, "the name is taken") : 0;
+}
+
 static int create(struct db_tx *tx, void *arg, struct error *err)
 {
     struct create *with = arg;
-    struct account *account = with->account;
     bool taken = false;
 
     if (with->first_admin && exists(tx, SQL_ADMIN_FIND, &taken, err) < 0)
         return -1;
     if (taken)
         return error_set(err, ERROR_CONFLICT, "there is an administrator already");
-    account->created_at = meta_now();
-    account->password_at = account->password_hash == NULL ? 0 : account->created_at;
-    account->version = 1;
-    if (account_add(tx, account, &account->id, err) < 0)
+    if (meta_account_make(tx, with->account, err) < 0)
         return -1;
-    if (account->id == 0)
-        return error_set(err, ERROR_CONFLICT, "the name is taken");
     with->told.changed = true;
     return meta_audit_add(tx, with->event, err);
 }

@@ -17,6 +17,9 @@ int meta_account_find(struct meta *meta, struct slice name, int64_t id, struct a
 int meta_account_create(struct meta *meta, struct account *account, bool first_admin,
                         const struct audit_event *event, const struct meta_after *after,
                         struct error *err) MUST_CHECK;
+/* meta_robot.c */
+int meta_robot_create(struct meta *meta, const struct robot_new *robot, struct token *out,
+                      const struct meta_after *after, struct error *err) MUST_CHECK;
 int meta_account_update(struct meta *meta, enum account_kind kind, struct slice name,
                         const struct account_change *change, const struct audit_event *event,
                         const struct meta_after *after, struct error *err) MUST_CHECK;

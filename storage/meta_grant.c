@@ -187,27 +187,38 @@ static int room_check(struct db_tx *tx, int64_t account, struct error *err)
     return error_set(err, ERROR_CONFLICT, "the account has %d grants already", GRANTS_MAX);
 }
 
-static int grant_add(struct db_tx *tx, const struct put *with, int64_t account, int64_t *id,
-                     struct error *err)
+static int grant_add(struct db_tx *tx, int64_t account, struct slice pattern, unsigned rights,
+                     int64_t *id, struct error *err)
 {
     OWNED(db_query_end) struct db_query query = db_query(tx, SQL_GRANT_ADD);
 
     if (room_check(tx, account, err) < 0)
         return -1;
     db_bind_i64(&query, account);
-    db_bind_text(&query, with->pattern);
-    db_bind_i64(&query, with->rights);
+    db_bind_text(&query, pattern);
+    db_bind_i64(&query, rights);
     db_bind_i64(&query, meta_now());
     return meta_number(&query, id, err);
 }
 
-static int grant_update(struct db_tx *tx, const struct put *with, int64_t id, struct error *err)
+static int grant_update(struct db_tx *tx, int64_t id, unsigned rights, struct error *err)
 {
     OWNED(db_query_end) struct db_query query = db_query(tx, SQL_GRANT_UPDATE);
 
-    db_bind_i64(&query, with->rights);
+    db_bind_i64(&query, rights);
     db_bind_i64(&query, id);
     return db_finish(&query, err);
+}
+
+int meta_grant_set(struct db_tx *tx, int64_t account, struct slice pattern, unsigned rights,
+                   struct error *err)
+{
+    int64_t id = 0, version = 0;
+
+    if (pair_find(tx, account, pattern, &id, &version, err) < 0)
+        return -1;
+    return id == 0 ? grant_add(tx, account, pattern, rights, &id, err)
+                   : grant_update(tx, id, rights, err);
 }
 
 static int put(struct db_tx *tx, void *arg, struct error *err)
@@ -221,8 +232,8 @@ static int put(struct db_tx *tx, void *arg, struct error *err)
         meta_version_check(version, with->if_version, err) < 0)
         return -1;
     with->created = id == 0;
-    int result =
-        with->created ? grant_add(tx, with, account.id, &id, err) : grant_update(tx, with, id, err);
+    int result = with->created ? grant_add(tx, account.id, with->pattern, with->rights, &id, err)
+                               : grant_update(tx, id, with->rights, err);
     if (result < 0 || grant_read(tx, id, with->out, err) < 0)
         return -1;
     with->told.changed = true;

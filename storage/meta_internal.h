@@ -62,6 +62,12 @@ struct account;
 int meta_account_read(struct db_tx *tx, struct slice name, int64_t id, struct account *out,
                       struct error *err);
 
+/* As account_create, without its event. CONFLICT  the name is taken. meta_account.c */
+int meta_account_make(struct db_tx *tx, struct account *account, struct error *err);
+/* What the account may do below the pattern, whatever it may now. meta_grant.c */
+int meta_grant_set(struct db_tx *tx, int64_t account, struct slice pattern, unsigned rights,
+                   struct error *err);
+
 /* Written in the transaction of what it tells of. NULL: nothing. meta_audit.c */
 struct audit_event;
 int meta_audit_add(struct db_tx *tx, const struct audit_event *event, struct error *err);

@@ -1,4 +1,5 @@
-/* meta_token.h - shared by meta_token.c, meta_refresh.c and meta_login.c: pieces of transactions.
+/* meta_token.h - shared by meta_token.c, meta_refresh.c, meta_robot.c and meta_login.c: pieces of
+ * transactions.
  * Touches  nothing by itself.
  * Never    included by others. */
 #ifndef SLIPWAY_STORAGE_META_TOKEN_H

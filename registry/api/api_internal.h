@@ -74,10 +74,16 @@ int api_me_password_put(struct request *request, struct reply *reply, struct err
 
 /* secret: shown this once; NULL: never again. */
 void api_token_write(struct buffer *out, const struct token *token, const char *secret);
-/* A token for the account; *secret is for the answer. DENIED, CONFLICT */
-int api_token_make(const struct request *request, const struct account *account, struct slice label,
-                   struct slice scopes, int64_t expires_at, struct token *out,
-                   struct auth_secret *secret, struct error *err) MUST_CHECK ON(worker_thread);
+/* What storage makes a token of, and its event; *secret is for the answer. out borrows from secret
+ * and the other arguments. DENIED */
+struct token_order {
+    const struct account *account; /* its id may not be known yet */
+    struct slice label, scopes;
+    int64_t expires_at;
+};
+int api_token_new(const struct request *request, const struct token_order *order,
+                  struct token_new *out, struct auth_secret *secret, struct event *event,
+                  struct error *err) MUST_CHECK;
 /* Reads the body of :rotate and answers with the successor. */
 int api_token_succeed(const struct request *request, struct reply *reply, const struct token *token,
                       struct error *err) MUST_CHECK ON(worker_thread);
@@ -115,9 +121,8 @@ int api_rights_read(const struct json_value *level, const struct json_value *act
 void api_rights_write(struct buffer *out, const char *name, unsigned rights);
 const char *api_level_name(unsigned rights); /* NULL: none of the levels */
 void api_grant_write(struct buffer *out, const struct grant *grant);
-int api_grant_put(const struct request *request, enum account_kind kind, struct slice account,
-                  struct slice pattern, unsigned rights, int64_t if_version, struct grant *out,
-                  bool *created, struct error *err) MUST_CHECK ON(worker_thread);
+void api_grant_event(struct event *event, const struct request *request, enum account_kind kind,
+                     struct slice account, struct slice pattern, unsigned rights);
 
 int api_grants_get(struct request *request, struct reply *reply, struct error *err);
 int api_grants_post(struct request *request, struct reply *reply, struct error *err);

@@ -250,9 +250,20 @@ int api_grant_get(struct request *request, struct reply *reply, struct error *er
 
 /* --- changing --- */
 
-int api_grant_put(const struct request *request, enum account_kind kind, struct slice account,
-                  struct slice pattern, unsigned rights, int64_t if_version, struct grant *out,
-                  bool *created, struct error *err)
+void api_grant_event(struct event *event, const struct request *request, enum account_kind kind,
+                     struct slice account, struct slice pattern, unsigned rights)
+{
+    event_new(event, request, "grant.put", api_kind_name(kind), account);
+    write_text(&event->detail, "pattern", pattern);
+    api_rights_write(&event->detail, "actions", rights);
+}
+
+static int put(const struct request *request, enum account_kind kind, struct slice account,
+               struct slice pattern, unsigned rights, int64_t if_version, struct grant *out,
+               bool *created, struct error *err) ON(worker_thread);
+static int put(const struct request *request, enum account_kind kind, struct slice account,
+               struct slice pattern, unsigned rights, int64_t if_version, struct grant *out,
+               bool *created, struct error *err)
 {
     OWNED(event_drop) struct event event = {0};
 
@@ -261,9 +272,7 @@ int api_grant_put(const struct request *request, enum account_kind kind, struct 
     if ((rights & RIGHT_ADMIN) != 0 &&
         auth_require_fresh(request->services->auth, request->caller, err) < 0)
         return -1;
-    event_new(&event, request, "grant.put", api_kind_name(kind), account);
-    write_text(&event.detail, "pattern", pattern);
-    api_rights_write(&event.detail, "actions", rights);
+    api_grant_event(&event, request, kind, account, pattern, rights);
     return grant_put(request->services->storage, account, pattern, rights, if_version,
                      event_done(&event), out, created, err);
 }
@@ -315,8 +324,8 @@ int api_grants_post(struct request *request, struct reply *reply, struct error *
         find_account(request, values, &account, err) < 0 ||
         api_rights_read(&values[POST_LEVEL], &values[POST_ACTIONS], NULL, account.kind, &rights,
                         err) < 0 ||
-        api_grant_put(request, account.kind, values[POST_ACCOUNT].text, values[POST_PATTERN].text,
-                      rights, 0, &grant, &created, err) < 0)
+        put(request, account.kind, values[POST_ACCOUNT].text, values[POST_PATTERN].text, rights, 0,
+            &grant, &created, err) < 0)
         return -1;
     api_grant_write(&text, &grant);
     if (!created) {
@@ -352,8 +361,8 @@ int api_grant_patch(struct request *request, struct reply *reply, struct error *
         answer_condition(request, grant.version, &if_version, err) < 0 ||
         api_rights_read(&values[PATCH_LEVEL], &values[PATCH_ACTIONS], NULL, grant.kind, &rights,
                         err) < 0 ||
-        api_grant_put(request, grant.kind, slice_of(grant.account), slice_of(grant.pattern), rights,
-                      grant.version, &now, &created, err) < 0)
+        put(request, grant.kind, slice_of(grant.account), slice_of(grant.pattern), rights,
+            grant.version, &now, &created, err) < 0)
         return -1;
     api_grant_write(&text, &now);
     answer_item(request, reply, now.version, &text);

@@ -1,9 +1,8 @@
 /* robot.c - machines: making them with grants and a first token, changing them, a fresh secret.
  * Touches  storage: accounts, grants, tokens.
- * Never    gives a robot a password.
- *
- * Making one takes several transactions, the token last: what fails on the way takes the robot away
- * again, and what a crash leaves has no secret, so nobody can be it. */
+ * Never    gives a robot a password. */
+#include <stdlib.h>
+
 #include "registry/api/api_internal.h"
 
 #define FIRST_LABEL SLICE("first")
@@ -26,14 +25,18 @@ static const struct json_member grant_members[] = {
     [GRANT_ACTIONS] = {"actions", JSON_LIST, .least = 1, .most = ACTIONS_MAX},
 };
 
-struct wish {
-    struct slice pattern;
-    unsigned rights;
-};
 struct wishes {
-    struct wish items[GRANTS_OF_ROBOT_MAX];
+    struct robot_grant items[GRANTS_OF_ROBOT_MAX];
+    struct event events[GRANTS_OF_ROBOT_MAX];
     size_t count;
 };
+
+static void wishes_drop(struct wishes **wishes)
+{
+    for (size_t i = 0; i < (*wishes)->count; i++)
+        event_drop(&(*wishes)->events[i]);
+    free(*wishes);
+}
 
 /* All of them are checked before anything is made. */
 static int wishes_read(const struct request *request, struct json_list list, struct wishes *out,
@@ -46,7 +49,7 @@ static int wishes_read(const struct request *request, struct json_list list, str
     const void *item;
 
     for (out->count = 0; json_next(&list, &item); out->count++) {
-        struct wish *wish = &out->items[out->count];
+        struct robot_grant *wish = &out->items[out->count];
         if (json_read_item(item, "grants", JSON_MEMBERS(grant_members), values, err) < 0 ||
             api_rights_read(&values[GRANT_LEVEL], &values[GRANT_ACTIONS], "grants", ACCOUNT_ROBOT,
                             &wish->rights, err) < 0)
@@ -64,47 +67,43 @@ static int wishes_read(const struct request *request, struct json_list list, str
                : auth_require_fresh(request->services->auth, request->caller, err);
 }
 
-static int equip(const struct request *request, const struct account *account,
-                 const struct wishes *wishes, int64_t token_expires_at, struct token *token,
-                 struct auth_secret *secret, struct error *err) ON(worker_thread);
-static int equip(const struct request *request, const struct account *account,
-                 const struct wishes *wishes, int64_t token_expires_at, struct token *token,
-                 struct auth_secret *secret, struct error *err)
+/* The events of the grants, as of those that are given later. */
+static void wishes_tell(const struct request *request, struct slice name, struct wishes *wishes)
 {
     for (size_t i = 0; i < wishes->count; i++) {
-        OWNED(grant_drop) struct grant grant = {0};
-        bool created;
-        if (api_grant_put(request, ACCOUNT_ROBOT, slice_of(account->name), wishes->items[i].pattern,
-                          wishes->items[i].rights, 0, &grant, &created, err) < 0)
-            return -1;
+        struct robot_grant *wish = &wishes->items[i];
+        api_grant_event(&wishes->events[i], request, ACCOUNT_ROBOT, name, wish->pattern,
+                        wish->rights);
+        wish->event = event_done(&wishes->events[i]);
     }
-    return api_token_make(request, account, FIRST_LABEL, SLICE(""), token_expires_at, token, secret,
-                          err);
 }
 
-/* The failure that led here is what is told. */
-static void take_away(const struct request *request, const struct account *account)
-    ON(worker_thread);
-static void take_away(const struct request *request, const struct account *account)
+static int make(const struct request *request, struct account *account, struct wishes *wishes,
+                int64_t token_expires_at, struct token *token, struct auth_secret *secret,
+                struct error *err) ON(worker_thread);
+static int make(const struct request *request, struct account *account, struct wishes *wishes,
+                int64_t token_expires_at, struct token *token, struct auth_secret *secret,
+                struct error *err)
 {
+    const struct token_order first = {account, FIRST_LABEL, SLICE(""), token_expires_at};
     OWNED(event_drop) struct event event = {0};
-    struct error ignored = {0};
+    OWNED(event_drop) struct event token_event = {0};
+    struct token_new wanted;
 
-    event_new(&event, request, "robot.delete", "robot", slice_of(account->name));
-    if (account_delete(request->services->storage, ACCOUNT_ROBOT, slice_of(account->name), 0,
-                       event_done(&event), &ignored) < 0)
-        return;
-}
-
-static int make(const struct request *request, struct account *account, struct error *err)
-    ON(worker_thread);
-static int make(const struct request *request, struct account *account, struct error *err)
-{
-    OWNED(event_drop) struct event event = {0};
-
+    if (api_token_new(request, &first, &wanted, secret, &token_event, err) < 0)
+        return -1;
+    wishes_tell(request, slice_of(account->name), wishes);
     event_new(&event, request, "robot.create", "robot", slice_of(account->name));
     write_time(&event.detail, "expires_at", account->expires_at);
-    return account_create(request->services->storage, account, false, event_done(&event), err);
+    const struct robot_new robot = {
+        .account = account,
+        .event = event_done(&event),
+        .grants = wishes->items,
+        .grant_count = wishes->count,
+        .token = &wanted,
+        .token_event = event_done(&token_event),
+    };
+    return robot_create(request->services->storage, &robot, token, err);
 }
 
 static void answer_robot(struct reply *reply, const struct account *account,
@@ -129,8 +128,8 @@ int api_robots_post(struct request *request, struct reply *reply, struct error *
     OWNED(account_drop) struct account account = {.kind = ACCOUNT_ROBOT};
     OWNED(token_drop) struct token token = {0};
     OWNED(api_secret_wipe) struct auth_secret secret = {{0}, {0}, {0}};
+    OWNED(wishes_drop) struct wishes *wishes = memory_new(sizeof(*wishes));
     struct json_value values[POST_COUNT];
-    struct wishes wishes;
     int64_t token_expires_at;
 
     assert_worker_thread();
@@ -139,16 +138,12 @@ int api_robots_post(struct request *request, struct reply *reply, struct error *
         api_expiry(&values[POST_EXPIRES], "expires_at", 0, &account.expires_at, err) < 0 ||
         api_expiry(&values[POST_TOKEN_EXPIRES], "token_expires_at", api_token_expiry_default(),
                    &token_expires_at, err) < 0 ||
-        wishes_read(request, values[POST_GRANTS].list, &wishes, err) < 0)
+        wishes_read(request, values[POST_GRANTS].list, wishes, err) < 0)
         return -1;
     account.name = memory_text(values[POST_NAME].text);
     account.description = memory_text(values[POST_DESCRIPTION].text);
-    if (make(request, &account, err) < 0)
+    if (make(request, &account, wishes, token_expires_at, &token, &secret, err) < 0)
         return -1;
-    if (equip(request, &account, &wishes, token_expires_at, &token, &secret, err) < 0) {
-        take_away(request, &account);
-        return -1;
-    }
     answer_robot(reply, &account, &token, &secret);
     return 0;
 }

@@ -137,31 +137,31 @@ static int check_scopes(const struct request *request, struct slice scopes, stru
     return error_set(err, ERROR_DENIED, "a token must not do more than the one who makes it");
 }
 
-int api_token_make(const struct request *request, const struct account *account, struct slice label,
-                   struct slice scopes, int64_t expires_at, struct token *out,
-                   struct auth_secret *secret, struct error *err)
+int api_token_new(const struct request *request, const struct token_order *order,
+                  struct token_new *out, struct auth_secret *secret, struct event *event,
+                  struct error *err)
 {
-    const char *kind = api_kind_name(account->kind);
-    OWNED(event_drop) struct event event = {0};
+    const struct account *account = order->account;
 
-    if (check_scopes(request, scopes, err) < 0)
+    if (check_scopes(request, order->scopes, err) < 0)
         return -1;
     auth_secret_new(secret);
-    const struct token_new wanted = {
+    *out = (struct token_new){
         .account_id = account->id,
         .kind = TOKEN_PERSONAL,
         .secret_hash = secret->hash,
         .hint = slice_of(secret->hint),
-        .label = label,
-        .scopes = scopes,
-        .expires_at = expires_at,
+        .label = order->label,
+        .scopes = order->scopes,
+        .expires_at = order->expires_at,
     };
-    event_new(&event, request, "token.create", kind, slice_of(account->name));
-    write_text(&event.detail, "label", label);
-    write_text(&event.detail, "hint", wanted.hint);
-    write_text(&event.detail, "scopes", scopes);
-    write_time(&event.detail, "expires_at", expires_at);
-    return token_create(request->services->storage, &wanted, event_done(&event), out, err);
+    event_new(event, request, "token.create", api_kind_name(account->kind),
+              slice_of(account->name));
+    write_text(&event->detail, "label", out->label);
+    write_text(&event->detail, "hint", out->hint);
+    write_text(&event->detail, "scopes", out->scopes);
+    write_time(&event->detail, "expires_at", out->expires_at);
+    return 0;
 }
 
 static void answer_made(const struct request *request, struct reply *reply,
@@ -190,22 +190,26 @@ static int make_by_body(const struct request *request, struct reply *reply,
 {
     OWNED(json_body_drop) struct json_body body = {0};
     OWNED(buffer_drop) struct buffer scopes = BUFFER_NONE;
+    OWNED(event_drop) struct event event = {0};
     OWNED(token_drop) struct token token = {0};
     OWNED(api_secret_wipe) struct auth_secret secret = {{0}, {0}, {0}};
+    struct token_order order = {.account = account};
     struct json_value values[POST_COUNT];
-    int64_t expires_at;
+    struct token_new wanted;
 
     if (json_read(&body, request, JSON_MEMBERS(post_members), values, err) < 0 ||
-        api_expiry(&values[POST_EXPIRES], "expires_at", api_token_expiry_default(), &expires_at,
-                   err) < 0)
+        api_expiry(&values[POST_EXPIRES], "expires_at", api_token_expiry_default(),
+                   &order.expires_at, err) < 0)
         return -1;
     if (values[POST_SCOPES].text.size > 0 &&
         auth_token_scopes_check(values[POST_SCOPES].text, &scopes, err) < 0) {
         err->field = "scopes";
         return -1;
     }
-    if (api_token_make(request, account, values[POST_LABEL].text, buffer_slice(&scopes), expires_at,
-                       &token, &secret, err) < 0)
+    order.label = values[POST_LABEL].text;
+    order.scopes = buffer_slice(&scopes);
+    if (api_token_new(request, &order, &wanted, &secret, &event, err) < 0 ||
+        token_create(request->services->storage, &wanted, event_done(&event), &token, err) < 0)
         return -1;
     answer_made(request, reply, &token, &secret);
     return 0;

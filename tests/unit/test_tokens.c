@@ -212,6 +212,53 @@ static void test_tokens_are_listed_by_id(void **state)
     expect_tokens(fixture, bob, 0, 9, 1, 1, false);
 }
 
+/* --- robots, made whole --- */
+
+static int robot_try(struct fixture *fixture, const char *name, int which, struct token *out)
+{
+    uint8_t hash[SECRET_HASH_SIZE];
+    OWNED(memory_drop) char *text = memory_text(slice_of(name));
+    struct account account = {.name = text, .kind = ACCOUNT_ROBOT};
+    const struct robot_grant grants[] = {{SLICE("team/*"), LEVEL_READ, &an_event},
+                                         {SLICE("app"), LEVEL_READ, &an_event},
+                                         {SLICE("app"), LEVEL_WRITE, &an_event}};
+    const struct token_new token = {
+        .kind = TOKEN_PERSONAL, .secret_hash = hash_new(hash, which), .label = SLICE("first")};
+    const struct robot_new robot = {&account, &an_event, grants, 3, &token, &an_event};
+
+    fixture->err = (struct error){0};
+    return robot_create(fixture->store, &robot, out, &fixture->err);
+}
+
+static void test_tokens_robot_is_made_whole(void **state)
+{
+    struct fixture *fixture = *state;
+    OWNED(token_drop) struct token token = {.id = 0};
+
+    GROWS(robot_try(fixture, "ci", 1, &token));
+    assert_string_equal(token.account, "ci");
+    assert_string_equal(token.label, "first");
+    assert_int_equal(COUNT("tokens JOIN accounts a ON a.id = account_id AND a.kind = 2"), 1);
+    assert_int_equal(COUNT("grants WHERE pattern = 'app' AND actions = 3"), 1);
+    assert_int_equal(COUNT("grants"), 2);
+    assert_int_equal(COUNT("audit"), 5);
+}
+
+static void test_tokens_robot_is_made_whole_or_not(void **state)
+{
+    struct fixture *fixture = *state;
+    OWNED(token_drop) struct token token = {.id = 0};
+    OWNED(token_drop) struct token none = {.id = 0};
+
+    OK(robot_try(fixture, "ci", 1, &token));
+    REFUSES(robot_try(fixture, "ci", 2, &none), ERROR_CONFLICT);
+    REFUSES(robot_try(fixture, "deploy", 1, &none),
+            ERROR_INTERNAL); /* a secret twice: its last step */
+    assert_int_equal(none.id, 0);
+    assert_int_equal(COUNT("accounts"), 1);
+    assert_int_equal(COUNT("grants"), 2);
+}
+
 /* --- refresh tokens --- */
 
 static int refresh(struct fixture *fixture, int64_t id, int which, bool *reused)
@@ -471,6 +518,8 @@ int main(void)
         FIXTURE_TEST(test_tokens_rotate_never_lengthens_the_old_one),
         FIXTURE_TEST(test_tokens_touch_writes_once_a_minute),
         FIXTURE_TEST(test_tokens_are_listed_by_id),
+        FIXTURE_TEST(test_tokens_robot_is_made_whole),
+        FIXTURE_TEST(test_tokens_robot_is_made_whole_or_not),
         FIXTURE_TEST(test_tokens_refresh_gives_a_successor),
         FIXTURE_TEST(test_tokens_refresh_used_again_ends_the_family),
         FIXTURE_TEST(test_tokens_refresh_shown_again_ends_the_family),
