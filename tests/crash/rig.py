@@ -47,14 +47,15 @@ class Server(process.Server):
 
 
 class Rig:
-    def __init__(self, folder, settings=None, trace=False, workers=3, seed=1):
+    def __init__(self, folder, settings=None, trace=False, workers=3, seed=1,
+                 client=workload.Worker):
         self.folder = folder
         self.folder.mkdir(exist_ok=True)
         self.control = control.Control(folder / "control")
         self.trace = folder / "trace" if trace else None
         self.server = Server(folder, self.control, settings, self.trace)
         self.seeds = iter(range(seed * 1000, seed * 1000 + 1000000))
-        self.workers, self.count = [], workers
+        self.workers, self.count, self.client = [], workers, client
         self.offline = checks.Offline()
         self.boot(1)
 
@@ -71,7 +72,7 @@ class Rig:
         if self.workers:
             self.workers = [worker.again(target, next(self.seeds)) for worker in self.workers]
         else:
-            self.workers = [workload.Worker(number, target, self.control, next(self.seeds))
+            self.workers = [self.client(number, target, self.control, next(self.seeds))
                             for number in range(self.count)]
         for worker in self.workers:
             worker.limit = limit

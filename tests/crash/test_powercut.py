@@ -136,9 +136,9 @@ class Images:
                 for text in checks.compare_held(worker.history, held, cut, finished)]
 
 
-def run_cuts(recording, folder, cuts, die, fate_of):
+def run_cuts(recording, folder, cuts, die, fate_of, kind=Images):
     """The first cut that loses something: (cut, fate, what); None when none does."""
-    images = Images(recording, folder)
+    images = kind(recording, folder)
     for number, cut in enumerate(cuts):
         fate = fate_of(die)
         images.build(cut, fate)

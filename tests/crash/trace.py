@@ -225,8 +225,13 @@ class Disk:
     # --- building images ---
 
     def build(self, target, fate):
-        """Writes what the power cut leaves below `target`. fate: one of the classes below."""
-        self.build_folder(self.root, str(target), fate)
+        """Writes what the power cut leaves below `target`, for its owner alone, as the server makes
+        its files. fate: one of the classes below."""
+        mask = os.umask(0o077)
+        try:
+            self.build_folder(self.root, str(target), fate)
+        finally:
+            os.umask(mask)
 
     def build_folder(self, node, path, fate):
         os.mkdir(path)

@@ -40,7 +40,7 @@ class Worker(threading.Thread):
         self.limit = None
 
     def again(self, target, seed):
-        return Worker(self.number, target, self.control, seed, self)
+        return type(self)(self.number, target, self.control, seed, self)
 
     def run(self):
         try:
