@@ -120,8 +120,7 @@ static int read_members(json_t *object, const char *field, const struct json_mem
     json_t *value;
 
     memset(values, 0, count * sizeof(*values));
-    json_object_foreach(object, name, value)
-    {
+    json_object_foreach(object, name, value) {
         size_t i = 0;
         while (i < count && strcmp(name, members[i].name) != 0)
             i++;

@@ -48,8 +48,7 @@ static void append_value(struct buffer *out, const json_t *value)
     } else if (json_is_boolean(value)) {
         buffer_append_text(out, json_is_true(value) ? "yes" : "no");
     } else if (json_is_array(value)) {
-        json_array_foreach(value, i, item)
-        {
+        json_array_foreach(value, i, item) {
             buffer_append_text(out, i > 0 ? "," : "");
             append_value(out, item);
         }
@@ -94,8 +93,7 @@ static void measure(const json_t *items, const struct show_column *columns,
 
     for (size_t c = 0; columns[c].title != NULL; c++) {
         widths[c] = width_of(slice_of(columns[c].title));
-        json_array_foreach(items, i, item)
-        {
+        json_array_foreach(items, i, item) {
             OWNED(buffer_drop) struct buffer text = BUFFER_NONE;
             cell(&text, item, columns[c].member);
             size_t width = width_of(buffer_slice(&text));
@@ -124,8 +122,7 @@ int show_list(const struct cli_call *call, const json_t *list, const struct show
     for (size_t c = 0; columns[c].title != NULL; c++)
         print_cell(slice_of(columns[c].title), widths[c], columns[c + 1].title == NULL);
     putchar('\n');
-    json_array_foreach(items, i, item)
-    {
+    json_array_foreach(items, i, item) {
         for (size_t c = 0; columns[c].title != NULL; c++) {
             OWNED(buffer_drop) struct buffer text = BUFFER_NONE;
             cell(&text, item, columns[c].member);

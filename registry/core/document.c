@@ -436,8 +436,9 @@ static int read_annotations(json_t *root, struct document *out, struct error *er
         return 0;
     if (!json_is_object(annotations))
         return error_set(err, ERROR_MANIFEST_INVALID, "annotations is not an object");
-    json_object_foreach(annotations, name, value) if (!json_is_string(value)) return error_set(
-        err, ERROR_MANIFEST_INVALID, "an annotation is not a string");
+    json_object_foreach(annotations, name, value)
+        if (!json_is_string(value))
+            return error_set(err, ERROR_MANIFEST_INVALID, "an annotation is not a string");
     if (json_object_size(annotations) > 0)
         out->annotations = json_dumps(annotations, JSON_COMPACT);
     return 0;

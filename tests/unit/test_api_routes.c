@@ -134,8 +134,7 @@ static void test_api_routes_are_described(void **state)
     }
     const char *name;
     json_t *item;
-    json_object_foreach((json_t *)(uintptr_t)paths, name, item)
-    {
+    json_object_foreach((json_t *)(uintptr_t)paths, name, item) {
         described_count += json_object_size(item);
     }
     assert_int_equal(described_count, row_count);
