@@ -165,7 +165,7 @@ int client_open(struct client **out, const struct cli_call *call)
 {
     OWNED(client_close) struct client *client = memory_new(sizeof(*client));
     const char *url = cli_value(call, "--url");
-    long seconds;
+    long seconds = 0;
 
     client->call = call;
     client->curl = curl_easy_init();
