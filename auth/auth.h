@@ -186,9 +186,6 @@ bool auth_may_pattern(struct auth *auth, const struct identity *identity, struct
 /* The rights as bits, for `can` of the API's answers. */
 unsigned auth_rights(struct auth *auth, const struct identity *identity, struct slice repository)
     ON(worker_thread);
-/* Whether the JWT names the repository, allowed or not; true for other credentials. Spec: TOK-51.
- */
-bool auth_mentions(const struct identity *identity, struct slice repository);
 /* What lists may show; patterns are borrowed from the identity. Spec: CAT-02. */
 void auth_list_filter(struct auth *auth, const struct identity *identity,
                       struct repository_filter *out);
@@ -215,10 +212,9 @@ int auth_login(struct auth *auth, const struct auth_login *login, const struct i
                struct error *err) MUST_CHECK ON(worker_thread);
 
 struct token_wish {
-    struct slice scope;   /* resource scopes with blanks between them; all parameters joined */
-    struct slice service; /* SLICE_NONE: ours */
-    struct slice client;  /* client_id, for the log */
-    bool offline;         /* a refresh token too */
+    struct slice scope;  /* resource scopes with blanks between them; all parameters joined */
+    struct slice client; /* client_id: the label of a refresh token */
+    bool offline;        /* a refresh token too */
 };
 struct token_given {
     struct buffer token;   /* the JWT */
@@ -228,7 +224,7 @@ struct token_given {
     uint64_t expires_in;   /* seconds */
 };
 void token_given_drop(struct token_given *given);
-/* Spec: TOK-10 to TOK-24. BAD_REQUEST (another service) */
+/* For our service, the only one there is. Spec: TOK-10 to TOK-24. */
 int auth_token_issue(struct auth *auth, const struct identity *identity,
                      const struct token_wish *wish, struct token_given *out,
                      struct error *err) MUST_CHECK ON(worker_thread);

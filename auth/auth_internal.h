@@ -136,7 +136,6 @@ struct narrowing {
     size_t count;
     bool api;
 };
-void narrowing_drop(struct narrowing *narrowing);
 /* "repository:PATTERN:pull,push" and "api". INVALID  with a sentence */
 int narrowing_parse(struct slice text, struct narrowing *out, struct error *err) MUST_CHECK;
 

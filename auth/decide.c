@@ -146,12 +146,6 @@ bool auth_may(struct auth *auth, const struct identity *identity, struct slice r
     return (rights & ~auth_rights(auth, identity, repository)) == 0;
 }
 
-bool auth_mentions(const struct identity *identity, struct slice repository)
-{
-    return identity->credential != CREDENTIAL_JWT ||
-           rights_access(caller_of(identity), repository) != NULL;
-}
-
 void auth_list_filter(struct auth *auth, const struct identity *identity,
                       struct repository_filter *out)
 {

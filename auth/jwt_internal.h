@@ -54,7 +54,6 @@ int jwt_key_make(const struct jwk *jwk, struct jwt_key **out, struct error *err)
 bool jwt_key_verify(const struct jwt_key *key, enum jwt_algorithm algorithm, struct slice text,
                     struct slice signature);
 bool jwt_algorithm_parse(struct slice name, enum jwt_algorithm *out);
-const char *jwt_algorithm_name(enum jwt_algorithm algorithm);
 
 /* A JSON object: no deeper than JWT_JSON_DEPTH_MAX, no member twice, no NUL. NULL when it is not
  * one. */

@@ -93,11 +93,6 @@ bool jwt_algorithm_parse(struct slice name, enum jwt_algorithm *out)
     return false;
 }
 
-const char *jwt_algorithm_name(enum jwt_algorithm algorithm)
-{
-    return algorithms[algorithm];
-}
-
 static unsigned algorithms_of(enum jwk_kind kind)
 {
     static const unsigned bits[] = {

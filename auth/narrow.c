@@ -12,7 +12,7 @@
 
 enum { SCOPES_SIZE_MAX = 4096, RULES_MAX = 64 };
 
-void narrowing_drop(struct narrowing *narrowing)
+static void narrowing_drop(struct narrowing *narrowing)
 {
     free(narrowing->rules);
     *narrowing = (struct narrowing){0};

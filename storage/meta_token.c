@@ -128,8 +128,8 @@ static const char SQL_TOKEN_OLDEST[] =
     "                            END, id"
     "                   LIMIT 1)";
 
-int meta_token_live(struct db_tx *tx, int64_t account, enum token_kind kind, int64_t *count,
-                    struct error *err)
+static int live_count(struct db_tx *tx, int64_t account, enum token_kind kind, int64_t *count,
+                      struct error *err)
 {
     OWNED(db_query_end) struct db_query query = db_query(tx, SQL_TOKEN_LIVE);
 
@@ -151,7 +151,7 @@ int meta_token_room(struct db_tx *tx, int64_t account, enum token_kind kind, str
 {
     int64_t live = 0;
 
-    if (meta_token_live(tx, account, kind, &live, err) < 0)
+    if (live_count(tx, account, kind, &live, err) < 0)
         return -1;
     if (live < TOKENS_MAX)
         return 0;
@@ -307,7 +307,7 @@ static int rotate_check(struct db_tx *tx, const struct token *old, struct error 
         return unknown(err);
     if (has_ended(old))
         return error_set(err, ERROR_CONFLICT, "the token has ended or has a successor already");
-    if (meta_token_live(tx, old->account_id, old->kind, &live, err) < 0)
+    if (live_count(tx, old->account_id, old->kind, &live, err) < 0)
         return -1;
     if (live >= 2 * TOKENS_MAX)
         return error_set(err, ERROR_CONFLICT, "too many rotated tokens have not ended yet");

@@ -19,8 +19,6 @@ int meta_token_read(struct db_tx *tx, const uint8_t *secret_hash, int64_t id, st
 /* Makes room for one more of the kind, or CONFLICT. A refresh token that has to go is no change of
  * what anybody may: each use of one asks storage. */
 int meta_token_room(struct db_tx *tx, int64_t account, enum token_kind kind, struct error *err);
-int meta_token_live(struct db_tx *tx, int64_t account, enum token_kind kind, int64_t *count,
-                    struct error *err);
 int meta_token_add(struct db_tx *tx, const struct token_new *token, int64_t *id, struct error *err);
 /* It has a successor since `at`, and ends then. */
 int meta_token_rotated(struct db_tx *tx, int64_t id, int64_t at, int64_t expires_at,

@@ -54,7 +54,8 @@ const char *api_kind_name(enum account_kind kind)
     return kind == ACCOUNT_ROBOT ? "robot" : "user";
 }
 
-enum account_kind api_account_kind(const struct request *request)
+/* By the route. */
+static enum account_kind kind_of(const struct request *request)
 {
     return slice_starts(slice_of(request->route->pattern), "/api/v1/robots") ? ACCOUNT_ROBOT
                                                                              : ACCOUNT_USER;
@@ -107,7 +108,7 @@ int api_account_at(const struct request *request, struct account *out, struct er
         return answer_missing(err);
     if (account_find(request->services->storage, request->reference, out, err) < 0)
         return -1;
-    return out->kind == api_account_kind(request) ? 0 : answer_missing(err);
+    return out->kind == kind_of(request) ? 0 : answer_missing(err);
 }
 
 int api_account_own(const struct request *request, struct account *out, struct error *err)
@@ -159,8 +160,8 @@ int api_accounts_get(struct request *request, struct reply *reply, struct error 
 
     assert_worker_thread();
     if (list_query_by_name(request, &query, err) < 0 ||
-        account_list(request->services->storage, api_account_kind(request), query.after,
-                     query.search, query.limit, &page, err) < 0)
+        account_list(request->services->storage, kind_of(request), query.after, query.search,
+                     query.limit, &page, err) < 0)
         return -1;
     list_open(&body);
     for (size_t i = 0; i < page.count; i++)

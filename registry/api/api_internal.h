@@ -25,7 +25,6 @@ int api_expiry(const struct json_value *value, const char *field, int64_t otherw
 
 /* --- accounts: users and robots --- */
 
-enum account_kind api_account_kind(const struct request *request); /* by the route */
 const char *api_kind_name(enum account_kind kind);
 const char *api_role_name(enum account_role role);
 /* INVALID  no role of ours */
@@ -119,8 +118,6 @@ int api_rights_read(const struct json_value *level, const struct json_value *act
                     const char *field, enum account_kind kind, unsigned *out,
                     struct error *err) MUST_CHECK;
 void api_rights_write(struct buffer *out, const char *name, unsigned rights);
-const char *api_level_name(unsigned rights); /* NULL: none of the levels */
-void api_grant_write(struct buffer *out, const struct grant *grant);
 void api_grant_event(struct event *event, const struct request *request, enum account_kind kind,
                      struct slice account, struct slice pattern, unsigned rights);
 

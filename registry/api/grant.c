@@ -32,7 +32,7 @@ static const struct {
 };
 #define LENGTH(array) (sizeof(array) / sizeof((array)[0]))
 
-const char *api_level_name(unsigned rights)
+static const char *level_name(unsigned rights)
 {
     for (size_t i = 0; i < LENGTH(levels); i++)
         if (levels[i].rights == rights)
@@ -49,14 +49,14 @@ void api_rights_write(struct buffer *out, const char *name, unsigned rights)
     write_close(out, ']');
 }
 
-void api_grant_write(struct buffer *out, const struct grant *grant)
+static void grant_write(struct buffer *out, const struct grant *grant)
 {
     write_open(out, NULL, '{');
     write_i64(out, "id", grant->id);
     write_text(out, "account", slice_of(grant->account));
     write_text(out, "kind", slice_of(api_kind_name(grant->kind)));
     write_text(out, "pattern", slice_of(grant->pattern));
-    write_text_or_null(out, "level", api_level_name(grant->rights));
+    write_text_or_null(out, "level", level_name(grant->rights));
     api_rights_write(out, "actions", grant->rights);
     write_time(out, "created_at", grant->created_at);
     write_i64(out, "version", grant->version);
@@ -103,7 +103,7 @@ int api_rights_read(const struct json_value *level, const struct json_value *act
         return level_read(level->text, field == NULL ? "level" : field, out, err);
     if (actions_read(actions->list, field == NULL ? "actions" : field, out, err) < 0)
         return -1;
-    if (kind == ACCOUNT_USER && api_level_name(*out) == NULL)
+    if (kind == ACCOUNT_USER && level_name(*out) == NULL)
         return error_set_field(err, field == NULL ? "actions" : field,
                                "a user's actions must be those of a level");
     return 0;
@@ -173,7 +173,7 @@ static int answer_all(const struct request *request, struct reply *reply,
         return -1;
     list_open(&body);
     for (size_t i = 0; i < page.count; i++)
-        api_grant_write(&body, &page.items[i]);
+        grant_write(&body, &page.items[i]);
     list_answer_id(request, reply, &body,
                    page.more && page.count > 0 ? page.items[page.count - 1].id : 0,
                    (int64_t)page.total);
@@ -194,7 +194,7 @@ static bool add_managed(const struct request *request, const struct grant_page *
         query->after_id = page->items[i].id;
         if (!may_manage(request, slice_of(page->items[i].pattern)))
             continue;
-        api_grant_write(body, &page->items[i]);
+        grant_write(body, &page->items[i]);
         (*shown)++;
     }
     return false;
@@ -243,7 +243,7 @@ int api_grant_get(struct request *request, struct reply *reply, struct error *er
     assert_worker_thread();
     if (grant_at(request, false, &grant, err) < 0)
         return -1;
-    api_grant_write(&body, &grant);
+    grant_write(&body, &grant);
     answer_item(request, reply, grant.version, &body);
     return 0;
 }
@@ -327,7 +327,7 @@ int api_grants_post(struct request *request, struct reply *reply, struct error *
         put(request, account.kind, values[POST_ACCOUNT].text, values[POST_PATTERN].text, rights, 0,
             &grant, &created, err) < 0)
         return -1;
-    api_grant_write(&text, &grant);
+    grant_write(&text, &grant);
     if (!created) {
         answer_item(request, reply, grant.version, &text);
         return 0;
@@ -364,7 +364,7 @@ int api_grant_patch(struct request *request, struct reply *reply, struct error *
         put(request, grant.kind, slice_of(grant.account), slice_of(grant.pattern), rights,
             grant.version, &now, &created, err) < 0)
         return -1;
-    api_grant_write(&text, &now);
+    grant_write(&text, &now);
     answer_item(request, reply, now.version, &text);
     return 0;
 }

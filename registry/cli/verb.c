@@ -5,6 +5,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "registry/core/timestamp.h"
 #include "registry/http/message.h"
 
 /* --- paths --- */
@@ -131,13 +132,9 @@ static bool duration(struct slice text, uint64_t *seconds)
 /* So long from now, as RFC 3339. */
 static json_t *time_in(uint64_t seconds)
 {
-    time_t then = time(NULL) + (time_t)seconds;
-    struct tm utc;
-    char text[32];
+    char text[TIMESTAMP_MAX];
 
-    gmtime_r(&then, &utc);
-    strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &utc);
-    return json_string(text);
+    return json_string(timestamp_print((time(NULL) + (int64_t)seconds) * 1000000, text));
 }
 
 int verb_set_expiry(const struct cli_call *call, json_t *body)

@@ -186,5 +186,5 @@ void caller_refuse(struct exchange *exchange)
     else if (asks_for_token(&exchange->request))
         reply_error_oauth(&exchange->reply, &exchange->err);
     else
-        reply_error_detail(&exchange->reply, &exchange->err, buffer_slice(&detail));
+        reply_error(&exchange->reply, &exchange->err, buffer_slice(&detail));
 }

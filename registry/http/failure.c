@@ -73,7 +73,7 @@ static void errors_append(struct buffer *text, const struct error *err, struct s
     buffer_append_text(text, "}]");
 }
 
-void reply_error_detail(struct reply *reply, const struct error *err, struct slice detail)
+void reply_error(struct reply *reply, const struct error *err, struct slice detail)
 {
     struct buffer text = BUFFER_NONE;
 
@@ -82,11 +82,6 @@ void reply_error_detail(struct reply *reply, const struct error *err, struct sli
     errors_append(&text, err, detail);
     buffer_append_text(&text, "}\n");
     reply_text(reply, &text);
-}
-
-void reply_error(struct reply *reply, const struct error *err)
-{
-    reply_error_detail(reply, err, SLICE_NONE);
 }
 
 /* The words of RFC 6749, and one more for what is our fault. */

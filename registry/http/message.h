@@ -125,10 +125,9 @@ void reply_file(struct reply *reply, int fd, uint64_t offset, uint64_t size,
                 void (*release)(void *, bool), void *released);
 /* Adds one more part (multipart/byteranges); bytes must lie in reply->text or outlive it. */
 void reply_part_add(struct reply *reply, struct slice bytes, uint64_t offset, uint64_t size);
-/* Status and the JSON error body; headers already added stay. Spec: ERR-01. */
-void reply_error(struct reply *reply, const struct error *err);
-/* The same with `detail`, JSON already; SLICE_NONE or empty: without. Spec: TOK-07. */
-void reply_error_detail(struct reply *reply, const struct error *err, struct slice detail);
+/* Status and the JSON error body; headers already added stay.
+ *   detail  JSON already; empty: without it. Spec: ERR-01, TOK-07. */
+void reply_error(struct reply *reply, const struct error *err, struct slice detail);
 /* The token endpoint's error body: what OAuth knows, beside the registry's. UNSUPPORTED with status
  * 400 is a grant_type that is not known. Spec: TOK-26. */
 void reply_error_oauth(struct reply *reply, const struct error *err);

@@ -9,9 +9,9 @@
  *
  * Spec: token-auth sections 2 to 4, TOK-10 to TOK-29. */
 #include <inttypes.h>
-#include <time.h>
 
 #include "auth/auth.h"
+#include "registry/core/timestamp.h"
 #include "registry/services.h"
 #include "registry/v2/render.h"
 #include "registry/v2/v2_internal.h"
@@ -71,12 +71,10 @@ static int wanted_read(const struct fields *fields, const char *offline, const c
 {
     struct slice value;
 
-    if (single(fields, "service", &out->wish.service, err) < 0 ||
+    if (single(fields, "service", &value, err) < 0 || /* TOK-10: ours, whatever it says */
         single(fields, "client_id", &out->wish.client, err) < 0 ||
         single(fields, offline, &value, err) < 0)
         return -1;
-    if (out->wish.service.size == 0)
-        out->wish.service = SLICE_NONE;
     out->wish.offline = slice_equal_text(value, offline_value);
     join_scopes(fields, &out->scope);
     out->wish.scope = buffer_slice(&out->scope);
@@ -97,11 +95,8 @@ static void member(struct buffer *out, const char *name, struct slice value)
 static void answer(struct reply *reply, struct token_given *given, bool oauth)
 {
     struct buffer body = BUFFER_NONE;
-    char issued[sizeof("2000-01-01T00:00:00Z") + 8];
-    time_t at = (time_t)given->issued_at;
-    struct tm fields;
+    char issued[TIMESTAMP_MAX];
 
-    strftime(issued, sizeof(issued), "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&at, &fields));
     member(&body, "token", buffer_slice(&given->token));
     member(&body, "access_token", buffer_slice(&given->token));
     if (oauth) {
@@ -110,7 +105,7 @@ static void answer(struct reply *reply, struct token_given *given, bool oauth)
     }
     if (given->refresh.size > 0)
         member(&body, "refresh_token", buffer_slice(&given->refresh));
-    member(&body, "issued_at", slice_of(issued));
+    member(&body, "issued_at", slice_of(timestamp_print(given->issued_at * 1000000, issued)));
     buffer_print(&body, ",\"expires_in\":%" PRIu64 "}", given->expires_in);
     reply->status = 200;
     render_json_head(reply);

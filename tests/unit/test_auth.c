@@ -810,7 +810,6 @@ static void test_auth_rights_of_a_caller(void **state)
     assert_false(auth_may(world.auth, ana, SLICE_NONE, RIGHT_PULL));
     assert_true(auth_may_pattern(world.auth, ana, SLICE("team/x/*"), LEVEL_WRITE));
     assert_false(auth_may_pattern(world.auth, ana, SLICE("team/x/*"), LEVEL_ADMIN));
-    assert_true(auth_mentions(ana, SLICE("other")));
     auth_list_filter(world.auth, ana, &filter);
     assert_false(filter.all);
     assert_true(filter.public);

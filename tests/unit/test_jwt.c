@@ -10,6 +10,11 @@
 #include "tests/support/jose.h"
 #include "tests/support/unit.h"
 
+static const char *const algorithm_names[] = {
+    [JWT_ES256] = "ES256", [JWT_ES384] = "ES384", [JWT_EDDSA] = "EdDSA",
+    [JWT_RS256] = "RS256", [JWT_PS256] = "PS256", [JWT_HS256] = "HS256",
+};
+
 enum { NOW = 1700000000, ALGORITHMS = JWT_HS256 + 1 };
 
 /* One key of each algorithm; its kid is the algorithm's name. */
@@ -33,8 +38,8 @@ static int setup(void **state)
         rig.pkeys[i] = jose_new(i);
         buffer_append_text(&set, i > 0 ? "," : "");
         jose_jwk(i, rig.pkeys[i], &set);
-        buffer_print(&set, ",\"kid\":\"%s\",\"alg\":\"%s\"}", jwt_algorithm_name(i),
-                     jwt_algorithm_name(i));
+        buffer_print(&set, ",\"kid\":\"%s\",\"alg\":\"%s\"}", algorithm_names[i],
+                     algorithm_names[i]);
     }
     buffer_append_text(&set, "]}");
     return jwt_keys_parse(buffer_slice(&set), &rig.set, &err);
@@ -105,8 +110,8 @@ static void sign(enum jwt_algorithm algorithm, const char *header, const char *p
 
 static void header_of(enum jwt_algorithm key, enum jwt_algorithm named, char out[80])
 {
-    snprintf(out, 80, "{\"alg\":\"%s\",\"typ\":\"JWT\",\"kid\":\"%s\"}", jwt_algorithm_name(named),
-             jwt_algorithm_name(key));
+    snprintf(out, 80, "{\"alg\":\"%s\",\"typ\":\"JWT\",\"kid\":\"%s\"}", algorithm_names[named],
+             algorithm_names[key]);
 }
 
 /* --- algorithms: TOK-38 --- */
@@ -203,7 +208,7 @@ static void test_rsa_key_serves_two(void **state)
     buffer_append_text(&set, "}]}");
     assert_int_equal(jwt_keys_parse(buffer_slice(&set), &keys, &err), 0);
     for (unsigned i = JWT_RS256; i <= JWT_PS256; i++) {
-        snprintf(header, sizeof(header), "{\"alg\":\"%s\",\"kid\":\"%s\"}", jwt_algorithm_name(i),
+        snprintf(header, sizeof(header), "{\"alg\":\"%s\",\"kid\":\"%s\"}", algorithm_names[i],
                  keys.items[0]->thumbprint);
         token.size = 0;
         jose_sign(i, rig.pkeys[JWT_RS256], slice_of(header), SLICE("{" CLAIMS "}"), &token);

@@ -78,7 +78,7 @@ static void test_reply_error_is_json_and_keeps_headers(void **state)
     reply_init(&reply);
     reply_header(&reply, "WWW-Authenticate", "Bearer");
     error_set(&err, ERROR_UNAUTHORIZED, "say \"who\"");
-    reply_error(&reply, &err);
+    reply_error(&reply, &err, SLICE_NONE);
     assert_int_equal(reply.status, 401);
     assert_true(slice_starts(buffer_slice(&reply.head), "WWW-Authenticate: Bearer\r\n"));
     assert_true(slice_equal_text(
@@ -91,7 +91,7 @@ static void test_reply_error_is_json_and_keeps_headers(void **state)
     error_clear(&err);
     error_set(&err, ERROR_UNAVAILABLE, "later");
     error_set_cause(&err, "/var/lib/slipway/meta.db: Input/output error"); /* for the log only */
-    reply_error(&reply, &err);
+    reply_error(&reply, &err, SLICE_NONE);
     assert_true(slice_equal_text(
         reply.parts[0].bytes, "{\"errors\":[{\"code\":\"UNAVAILABLE\",\"message\":\"later\"}]}\n"));
     assert_non_null(memmem(reply.head.at, reply.head.size, "Retry-After: 1\r\n", 16));
