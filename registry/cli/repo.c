@@ -18,27 +18,16 @@ static const struct show_column details[] = {
     {0},
 };
 
-static void path_of(const struct cli_call *call, struct buffer *path)
-{
-    buffer_append_text(path, "/repos/");
-    verb_path_word(path, call->words[0], true);
-}
+static const struct verb_things repos = {"/repos", true, columns, details};
 
 static int list(const struct cli_call *call)
 {
-    OWNED(buffer_drop) struct buffer path = BUFFER_NONE;
-
-    buffer_append_text(&path, "/repos");
-    verb_path_parameter(&path, "q", cli_value(call, "--search"));
-    return verb_list(call, &path, columns);
+    return verb_things_list(call, &repos);
 }
 
 static int show(const struct cli_call *call)
 {
-    OWNED(buffer_drop) struct buffer path = BUFFER_NONE;
-
-    path_of(call, &path);
-    return verb_show(call, &path, details);
+    return verb_things_show(call, &repos);
 }
 
 static int create(const struct cli_call *call)
@@ -55,15 +44,11 @@ static int create(const struct cli_call *call)
 
 static int change(const struct cli_call *call)
 {
-    OWNED(buffer_drop) struct buffer path = BUFFER_NONE;
     OWNED(json_drop) json_t *body = json_object();
 
     verb_set_text(call, body, "--visibility", "visibility");
     verb_set_text(call, body, "--description", "description");
-    if (json_object_size(body) == 0)
-        return cli_usage(call, "nothing to change was given");
-    path_of(call, &path);
-    return verb_send(call, "PATCH", &path, TAKE(body), "changed", NULL);
+    return verb_things_change(call, &repos, TAKE(body), "changed");
 }
 
 static const struct cli_option list_options[] = {VERB_SEARCH, {0}};

@@ -20,27 +20,16 @@ static const struct show_column details[] = {
     {0},
 };
 
-static void path_of(const struct cli_call *call, struct buffer *path)
-{
-    buffer_append_text(path, "/robots/");
-    verb_path_word(path, call->words[0], false);
-}
+static const struct verb_things robots = {"/robots", false, columns, details};
 
 static int list(const struct cli_call *call)
 {
-    OWNED(buffer_drop) struct buffer path = BUFFER_NONE;
-
-    buffer_append_text(&path, "/robots");
-    verb_path_parameter(&path, "q", cli_value(call, "--search"));
-    return verb_list(call, &path, columns);
+    return verb_things_list(call, &robots);
 }
 
 static int show(const struct cli_call *call)
 {
-    OWNED(buffer_drop) struct buffer path = BUFFER_NONE;
-
-    path_of(call, &path);
-    return verb_show(call, &path, details);
+    return verb_things_show(call, &robots);
 }
 
 /* "team/ci/...=pull,push" */
@@ -81,17 +70,13 @@ static int create(const struct cli_call *call)
 
 static int change(const struct cli_call *call)
 {
-    OWNED(buffer_drop) struct buffer path = BUFFER_NONE;
     OWNED(json_drop) json_t *body = json_object();
 
     verb_set_text(call, body, "--description", "description");
     int status = verb_set_expiry(call, body);
     if (status != CLI_DONE)
         return status;
-    if (json_object_size(body) == 0)
-        return cli_usage(call, "nothing to change was given");
-    path_of(call, &path);
-    return verb_send(call, "PATCH", &path, TAKE(body), "changed", NULL);
+    return verb_things_change(call, &robots, TAKE(body), "changed");
 }
 
 static int rotate(const struct cli_call *call)
@@ -102,38 +87,26 @@ static int rotate(const struct cli_call *call)
 
     if (status != CLI_DONE)
         return status;
-    path_of(call, &path);
+    verb_things_path(call, &robots, &path);
     buffer_append_text(&path, ":rotate");
     return verb_send_secret(call, "POST", &path, TAKE(body));
 }
 
-static int post(const struct cli_call *call, const char *verb, const char *done)
-{
-    OWNED(buffer_drop) struct buffer path = BUFFER_NONE;
-
-    path_of(call, &path);
-    buffer_append_text(&path, verb);
-    return verb_send(call, "POST", &path, NULL, done, NULL);
-}
-
 static int disable(const struct cli_call *call)
 {
-    return post(call, ":disable", "disabled");
+    return verb_things_post(call, &robots, ":disable", "disabled");
 }
 
 static int enable(const struct cli_call *call)
 {
-    return post(call, ":enable", "enabled");
+    return verb_things_post(call, &robots, ":enable", "enabled");
 }
 
 static int delete (const struct cli_call *call)
 {
-    OWNED(buffer_drop) struct buffer path = BUFFER_NONE;
-
     if (!prompt_agreed(call, "delete the robot %s, with its tokens and grants?", call->words[0]))
         return CLI_USAGE;
-    path_of(call, &path);
-    return verb_send(call, "DELETE", &path, NULL, "deleted", NULL);
+    return verb_things_delete(call, &robots);
 }
 
 static const struct cli_option list_options[] = {VERB_SEARCH, {0}};

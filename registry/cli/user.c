@@ -28,27 +28,16 @@ static const struct show_column details[] = {
     {0},
 };
 
-static void path_of(const struct cli_call *call, struct buffer *path)
-{
-    buffer_append_text(path, "/users/");
-    verb_path_word(path, call->words[0], false);
-}
+static const struct verb_things users = {"/users", false, columns, details};
 
 static int list(const struct cli_call *call)
 {
-    OWNED(buffer_drop) struct buffer path = BUFFER_NONE;
-
-    buffer_append_text(&path, "/users");
-    verb_path_parameter(&path, "q", cli_value(call, "--search"));
-    return verb_list(call, &path, columns);
+    return verb_things_list(call, &users);
 }
 
 static int show(const struct cli_call *call)
 {
-    OWNED(buffer_drop) struct buffer path = BUFFER_NONE;
-
-    path_of(call, &path);
-    return verb_show(call, &path, details);
+    return verb_things_show(call, &users);
 }
 
 /* Of the account, not of who signs in: that one is --password-file. */
@@ -84,7 +73,6 @@ static int create(const struct cli_call *call)
 
 static int change(const struct cli_call *call)
 {
-    OWNED(buffer_drop) struct buffer path = BUFFER_NONE;
     OWNED(json_drop) json_t *body = json_object();
 
     verb_set_text(call, body, "--role", "role");
@@ -92,53 +80,36 @@ static int change(const struct cli_call *call)
     int status = verb_set_expiry(call, body);
     if (status != CLI_DONE)
         return status;
-    if (json_object_size(body) == 0)
-        return cli_usage(call, "nothing to change was given");
-    path_of(call, &path);
-    return verb_send(call, "PATCH", &path, TAKE(body), "changed", NULL);
+    return verb_things_change(call, &users, TAKE(body), "changed");
 }
 
 static int password(const struct cli_call *call)
 {
-    OWNED(buffer_drop) struct buffer path = BUFFER_NONE;
     OWNED(json_drop) json_t *body = json_object();
     int status = set_password(call, body, true);
 
     if (status != CLI_DONE)
         return status;
-    path_of(call, &path);
-    return verb_send(call, "PATCH", &path, TAKE(body),
-                     "changed; sessions and refresh tokens have ended", NULL);
-}
-
-static int post(const struct cli_call *call, const char *verb, const char *done)
-{
-    OWNED(buffer_drop) struct buffer path = BUFFER_NONE;
-
-    path_of(call, &path);
-    buffer_append_text(&path, verb);
-    return verb_send(call, "POST", &path, NULL, done, NULL);
+    return verb_things_change(call, &users, TAKE(body),
+                              "changed; sessions and refresh tokens have ended");
 }
 
 static int disable(const struct cli_call *call)
 {
-    return post(call, ":disable", "disabled");
+    return verb_things_post(call, &users, ":disable", "disabled");
 }
 
 static int enable(const struct cli_call *call)
 {
-    return post(call, ":enable", "enabled");
+    return verb_things_post(call, &users, ":enable", "enabled");
 }
 
 static int delete (const struct cli_call *call)
 {
-    OWNED(buffer_drop) struct buffer path = BUFFER_NONE;
-
     if (!prompt_agreed(call, "delete the user %s, with all tokens, sessions and grants?",
                        call->words[0]))
         return CLI_USAGE;
-    path_of(call, &path);
-    return verb_send(call, "DELETE", &path, NULL, "deleted", NULL);
+    return verb_things_delete(call, &users);
 }
 
 static const struct cli_option list_options[] = {VERB_SEARCH, {0}};

@@ -99,6 +99,63 @@ int verb_send_secret(const struct cli_call *call, const char *method, struct buf
     return CLI_DONE;
 }
 
+/* --- things with names --- */
+
+void verb_things_path(const struct cli_call *call, const struct verb_things *things,
+                      struct buffer *path)
+{
+    buffer_append_text(path, things->path);
+    buffer_append_text(path, "/");
+    verb_path_word(path, call->words[0], things->keep_slashes);
+}
+
+int verb_things_list(const struct cli_call *call, const struct verb_things *things)
+{
+    OWNED(buffer_drop) struct buffer path = BUFFER_NONE;
+
+    buffer_append_text(&path, things->path);
+    verb_path_parameter(&path, "q", cli_value(call, "--search"));
+    return verb_list(call, &path, things->columns);
+}
+
+int verb_things_show(const struct cli_call *call, const struct verb_things *things)
+{
+    OWNED(buffer_drop) struct buffer path = BUFFER_NONE;
+
+    verb_things_path(call, things, &path);
+    return verb_show(call, &path, things->details);
+}
+
+int verb_things_change(const struct cli_call *call, const struct verb_things *things, json_t *body,
+                       const char *done)
+{
+    OWNED(json_drop) json_t *owned = body;
+    OWNED(buffer_drop) struct buffer path = BUFFER_NONE;
+
+    if (json_object_size(owned) == 0)
+        return cli_usage(call, "nothing to change was given");
+    verb_things_path(call, things, &path);
+    return verb_send(call, "PATCH", &path, TAKE(owned), done, NULL);
+}
+
+int verb_things_post(const struct cli_call *call, const struct verb_things *things,
+                     const char *action, const char *done)
+{
+    OWNED(buffer_drop) struct buffer path = BUFFER_NONE;
+
+    verb_things_path(call, things, &path);
+    buffer_append_text(&path, action);
+    return verb_send(call, "POST", &path, NULL, done, NULL);
+}
+
+int verb_things_delete(const struct cli_call *call, const struct verb_things *things)
+{
+    OWNED(buffer_drop) struct buffer path = BUFFER_NONE;
+
+    verb_things_path(call, things, &path);
+    return verb_send(call, "DELETE", &path, NULL, "deleted", NULL);
+}
+
 /* --- bodies --- */
 
 void verb_set_text(const struct cli_call *call, json_t *body, const char *option,

@@ -24,6 +24,26 @@ int verb_send(const struct cli_call *call, const char *method, struct buffer *pa
 int verb_send_secret(const struct cli_call *call, const char *method, struct buffer *path,
                      json_t *body);
 
+/* Things of one kind, each known by its name. */
+struct verb_things {
+    const char *path;                            /* "/users" */
+    bool keep_slashes;                           /* names of repositories have them */
+    const struct show_column *columns, *details; /* of the list, of one */
+};
+/* "/users/NAME", of the command's first word. */
+void verb_things_path(const struct cli_call *call, const struct verb_things *things,
+                      struct buffer *path);
+/* --search narrows it. */
+int verb_things_list(const struct cli_call *call, const struct verb_things *things);
+int verb_things_show(const struct cli_call *call, const struct verb_things *things);
+/* A body that is empty changes nothing: CLI_USAGE. Consumed. */
+int verb_things_change(const struct cli_call *call, const struct verb_things *things, json_t *body,
+                       const char *done);
+/* action: ":disable" */
+int verb_things_post(const struct cli_call *call, const struct verb_things *things,
+                     const char *action, const char *done);
+int verb_things_delete(const struct cli_call *call, const struct verb_things *things);
+
 /* Sets the text member when the option was given. */
 void verb_set_text(const struct cli_call *call, json_t *body, const char *option,
                    const char *member);
