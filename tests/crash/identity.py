@@ -32,6 +32,7 @@ ROOT = ("root", "correct horse battery")
 SETTINGS = {"auth.mode": "token", "auth.login_rate.account": "0/1m",
             "auth.login_rate.address": "0/1m", "server.trusted_proxies": "127.0.0.1/32"}
 LEVELS = {1: "read", 3: "write", 7: "maintain", 15: "admin"}
+NAMES = 12  # of each kind, so that they come back
 PATTERNS = ["team/*", "team/app", "*"]
 
 
@@ -39,18 +40,23 @@ def basic(name, secret):
     return "Authorization", "Basic " + base64.b64encode(f"{name}:{secret}".encode()).decode()
 
 
-def init(server, *words, stdin=ROOT[1] + "\n", environment=()):
+def init_words(server, *words):
     """`slipway init` under the preloaded library, on the root of a server that does not run."""
     given = [f"{name}={value}" for name, value in server.environment.items()]
-    words = words or ("--password-file", "-")
-    return subprocess.run(["/usr/bin/env", *given, *environment, process.binary(), "init", "--admin",
-                           ROOT[0], *words, "--set", f"storage.root={server.root}"], input=stdin,
+    return ["/usr/bin/env", *given, process.binary(), "init", "--admin", ROOT[0], *words,
+            "--set", f"storage.root={server.root}"]
+
+
+def init(server):
+    return subprocess.run(init_words(server, "--password-file", "-"), input=ROOT[1] + "\n",
                           capture_output=True, text=True, cwd=server.folder, check=False)
 
 
-def made(folder, seed=1, workers=2, trace=False, settings=None):
-    """A rig whose root has its administrator; not started."""
-    value = rig.Rig(folder, {**SETTINGS, **(settings or {})}, trace, workers, seed, Administrator)
+def made(folder, seed=1, workers=2, trace=False, rules=()):
+    """A rig whose root has its administrator; not started. rules: armed before, from 1 on."""
+    value = rig.Rig(folder, SETTINGS, trace, workers, seed, Administrator)
+    for number, rule in enumerate(rules):
+        value.control.rule(number + 1, *rule)
     done = init(value.server)
     assert done.returncode == 0, done.stderr
     return value
@@ -167,11 +173,10 @@ class Administrator(workload.Worker):
 
     def absent(self, name, letter):
         """A name nobody has now; sometimes one that somebody had."""
-        for _ in range(10):
-            account = f"{name}-{letter}{self.random.randrange(12)}"
-            if self.history.possible(("account", self.kind_of(account), account)) == {None}:
-                return account
-        return None
+        names = [f"{name}-{letter}{number}" for number in range(NAMES)]
+        free = [one for one in names
+                if self.history.possible(("account", self.kind_of(one), one)) == {None}]
+        return self.random.choice(free) if free else None
 
     def make_user(self, name):
         account, password = self.absent(name, "u"), f"password {self.random.getrandbits(40):x}"

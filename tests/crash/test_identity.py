@@ -109,9 +109,7 @@ class Recording:
 
     def __init__(self, folder, seed, steps=STEPS, rules=()):
         die = random.Random(seed)
-        self.rig = identity.made(folder, seed, trace=True)
-        for number, rule in enumerate(rules):
-            self.rig.control.rule(number + 1, *rule)
+        self.rig = identity.made(folder, seed, trace=True, rules=rules)
         self.rig.control.rule(0, *die.choice((
             (control.ANY_SYNC, control.KILL_AFTER, WAL, die.randint(5, 40)),
             (control.RENAME, control.KILL_AFTER, KEY, 1))))

@@ -10,7 +10,7 @@ import random
 
 import pytest
 
-from crash import control, trace
+from crash import control, test_identity, trace
 from crash.test_powercut import Recording, explain, run_cuts
 
 SYNCS = {
@@ -36,4 +36,18 @@ def test_a_removed_sync_is_noticed(scratch, seed, say, what):
     found, images = run_cuts(recording, scratch / "mutant", cuts, die, lambda _: trace.Lost())
     assert found, f"{recording.hits} syncs of {what} were skipped and {len(cuts)} cuts lost nothing"
     say(f"without the sync of {what}: {explain(found, images).splitlines()[1][:150]}")
+    recording.rig.close()
+
+
+@pytest.mark.parametrize("pattern", ["root/keys/*", "root/keys"])
+@pytest.mark.spec("TOK-49")
+def test_a_removed_sync_of_keys_is_noticed(scratch, seed, say, pattern):
+    rules = [(control.ANY_SYNC, control.SKIP, pattern, 1, 0)]
+    recording = test_identity.Recording(scratch / "mutant", seed, steps=20, rules=rules)
+    assert recording.hits > 0, f"{pattern}: there is no such sync"
+    die = random.Random(seed)
+    found, images = run_cuts(recording, scratch / "mutant", recording.cuts(die, 20), die,
+                             lambda _: trace.Lost(), test_identity.Identities)
+    assert found, f"{recording.hits} syncs of {pattern} were skipped and nothing was lost"
+    say(f"without the sync of {pattern}: {explain(found, images).splitlines()[1][:150]}")
     recording.rig.close()

@@ -144,9 +144,22 @@ class Names:
 class Disk:
     """The traced folder at one point of the trace. Records are fed in order."""
 
-    def __init__(self):
+    def __init__(self, before=None):
+        """before: a copy of what lay there, durable, when the trace began."""
         self.root = Node(True)
         self.handles = {}
+        if before:
+            self.lay(self.root, str(before))
+
+    def lay(self, folder, path):
+        for entry in os.scandir(path):
+            node = Node(entry.is_dir())
+            if node.is_folder:
+                self.lay(node, entry.path)
+            else:
+                with open(entry.path, "rb") as file:
+                    node.durable = bytearray(file.read())
+            folder.durable[entry.name] = folder.live[entry.name] = node
 
     # --- following the trace ---
 
