@@ -10,7 +10,6 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
-#include <time.h>
 
 #include "auth/auth.h"
 #include "auth/authorization.h"
@@ -20,9 +19,9 @@
 #include "auth/quota.h"
 #include "auth/scope.h"
 #include "auth/secret.h"
+#include "registry/core/clock.h"
 
 enum {
-    US_PER_S = 1000000,
     PASSWORD_FRESH_S = 15 * 60,
     REMEMBER_S = 5 * 60,          /* how long a password that was right is not hashed again */
     SESSION_TOUCH_S = 60,         /* how exactly a session's last use is known */
@@ -185,20 +184,6 @@ struct auth {
     char setup[SECRET_TEXT_SIZE + 1];
 };
 
-static inline int64_t clock_now_us(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_REALTIME_COARSE, &now);
-    return (int64_t)now.tv_sec * US_PER_S + now.tv_nsec / 1000;
-}
-static inline uint64_t clock_monotonic_ms(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
-    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
 /* auth (3): what was decided under the same number still holds. */
 static inline uint64_t auth_generation(const struct auth *auth)
 {

@@ -21,9 +21,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "registry/core/clock.h"
 #include "storage/db_sqlite.h"
 
 enum {
@@ -33,14 +33,6 @@ enum {
     REOPEN_DELAY_MS = 1000,
     REWRITE_SIZE = 1 << 18, /* bytes at a time */
 };
-
-static int64_t now_us(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
-}
 
 static const char PRAGMAS_WRITER[] = "PRAGMA journal_mode = WAL;"
                                      "PRAGMA synchronous = FULL;"
@@ -212,14 +204,14 @@ static bool any_durable(const struct db_members *members)
  * goes back into the queue. False when the transaction is gone. */
 static bool run_members(struct database *db, struct db_members *members, struct db_members *ran)
 {
-    int64_t background_end = 0;
+    uint64_t background_end = 0;
     bool alive = true;
 
     while (alive && members->first != NULL) {
         if (members->first->work->priority == DB_BACKGROUND) {
             if (background_end == 0)
-                background_end = now_us() + BACKGROUND_US_MAX;
-            else if (now_us() >= background_end)
+                background_end = clock_monotonic_us() + BACKGROUND_US_MAX;
+            else if (clock_monotonic_us() >= background_end)
                 break;
         }
         struct db_member *member = db_members_shift(members);
@@ -427,17 +419,13 @@ static void database_free(struct database *db)
 static struct database *database_new(const struct db_options *options)
 {
     struct database *db = memory_new(sizeof(*db));
-    pthread_condattr_t clock;
 
     db->options = *options;
     db->options.path = memory_text(slice_of(options->path));
     if (db->options.readers <= 0)
         db->options.readers = READERS_DEFAULT;
     pthread_mutex_init(&db->lock, NULL);
-    pthread_condattr_init(&clock);
-    pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
-    pthread_cond_init(&db->changed, &clock);
-    pthread_condattr_destroy(&clock);
+    clock_condition_init(&db->changed);
     db_queue_open(&db->queue);
     return db;
 }

@@ -2,17 +2,13 @@
 #include "storage/db_queue.h"
 
 #include <errno.h>
-#include <time.h>
+
+#include "registry/core/clock.h"
 
 void db_queue_open(struct db_queue *queue)
 {
-    pthread_condattr_t clock;
-
     *queue = (struct db_queue){.lock = PTHREAD_MUTEX_INITIALIZER};
-    pthread_condattr_init(&clock);
-    pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
-    pthread_cond_init(&queue->changed, &clock);
-    pthread_condattr_destroy(&clock);
+    clock_condition_init(&queue->changed);
 }
 
 void db_queue_drop(struct db_queue *queue)
@@ -155,15 +151,8 @@ void db_queue_close(struct db_queue *queue)
 
 bool db_queue_pause(struct db_queue *queue, int timeout_ms)
 {
-    struct timespec until;
+    const struct timespec until = clock_monotonic_after((uint64_t)timeout_ms);
 
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += timeout_ms / 1000;
-    until.tv_nsec += (long)(timeout_ms % 1000) * 1000000;
-    if (until.tv_nsec >= 1000000000) {
-        until.tv_sec++;
-        until.tv_nsec -= 1000000000;
-    }
     pthread_mutex_lock(&queue->lock);
     for (int waited = 0; !queue->closed && waited == 0;)
         waited = pthread_cond_timedwait(&queue->changed, &queue->lock, &until);

@@ -2,8 +2,8 @@
  * Touches  the database through its connections.
  * Never    writes a row. */
 #include <pthread.h>
-#include <time.h>
 
+#include "registry/core/clock.h"
 #include "storage/db_sqlite.h"
 
 enum {
@@ -19,24 +19,10 @@ static const char PRAGMAS_READER[] = "PRAGMA synchronous = FULL;"
                                      "PRAGMA temp_store = MEMORY;"
                                      "PRAGMA cache_size = -2048;";
 
-static struct timespec monotonic_after(int ms)
-{
-    struct timespec at;
-
-    clock_gettime(CLOCK_MONOTONIC, &at);
-    at.tv_sec += ms / 1000;
-    at.tv_nsec += (long)(ms % 1000) * 1000000;
-    if (at.tv_nsec >= 1000000000) {
-        at.tv_sec++;
-        at.tv_nsec -= 1000000000;
-    }
-    return at;
-}
-
 /* An idle reader, or NULL with the right to open one. False while the database stays down. */
 static bool reader_claim(struct database *db, struct connection **out)
 {
-    struct timespec until = monotonic_after(DOWN_READ_WAIT_MS);
+    struct timespec until = clock_monotonic_after(DOWN_READ_WAIT_MS);
     int waited = 0;
 
     pthread_mutex_lock(&db->lock);
@@ -130,7 +116,7 @@ static bool checkpoint_wait(struct database *db)
     pthread_mutex_lock(&db->lock);
     while (!db->closing && (db->down || (!db->unsynced && !wal_is_due(db))))
         pthread_cond_wait(&db->changed, &db->lock);
-    struct timespec until = monotonic_after(CHECKPOINT_DELAY_MS);
+    struct timespec until = clock_monotonic_after(CHECKPOINT_DELAY_MS);
     while (!db->closing && waited == 0 && (db->stuck || !wal_is_due(db)))
         waited = pthread_cond_timedwait(&db->changed, &db->lock, &until);
     bool go_on = !db->closing;

@@ -8,15 +8,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { US_PER_S = 1000000, TOUCH_US = 60 * US_PER_S };
-
-int64_t meta_now(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_REALTIME, &now);
-    return (int64_t)now.tv_sec * US_PER_S + now.tv_nsec / 1000;
-}
+enum { TOUCH_US = 60 * US_PER_S };
 
 struct meta_key meta_key(const struct digest *digest)
 {
@@ -186,7 +178,7 @@ void *meta_grow(void *items, size_t count, size_t *capacity, size_t item_size)
 
 bool meta_touched_lately(int64_t at)
 {
-    int64_t now = meta_now();
+    int64_t now = clock_now_us();
 
     return at <= now && at > now - TOUCH_US;
 }
@@ -227,7 +219,7 @@ int meta_repository_create(struct db_tx *tx, struct slice name, int64_t *id, str
         return 0;
     OWNED(db_query_end) struct db_query query = db_query(tx, SQL_REPOSITORY_ADD);
     db_bind_text(&query, name);
-    db_bind_i64(&query, meta_now());
+    db_bind_i64(&query, clock_now_us());
     if (db_step(&query, err) != 1)
         return -1;
     *id = db_column_i64(&query, 0);
@@ -276,7 +268,7 @@ static int lease_read(struct db_tx *tx, const struct meta_lease *lease, int64_t 
 int meta_lease_renew(struct db_tx *tx, const struct meta *meta, const struct meta_lease *lease,
                      int64_t *touched_at, struct error *err)
 {
-    int64_t now = meta_now();
+    int64_t now = clock_now_us();
 
     int row = lease_read(tx, lease, touched_at, err);
     if (row <= 0 || *touched_at > now - meta->grace_us / 2)
@@ -348,7 +340,7 @@ int meta_link(struct db_tx *tx, const struct meta *meta, int64_t repository, int
               const struct digest *digest, struct error *err)
 {
     const struct meta_key key = meta_key(digest);
-    int64_t now = meta_now();
+    int64_t now = clock_now_us();
 
     if (link_put(tx, repository, blob, now, err) < 0 ||
         meta_queue(tx, META_QUEUE_LINK, repository, blob, now + meta->grace_us, err) < 0 ||

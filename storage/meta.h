@@ -15,6 +15,7 @@
 #ifndef SLIPWAY_STORAGE_META_H
 #define SLIPWAY_STORAGE_META_H
 
+#include "registry/core/clock.h"
 #include "registry/core/digest.h"
 #include "registry/core/oci.h"
 #include "storage/db.h"
@@ -47,7 +48,6 @@ int meta_open(struct meta **out, const struct storage_options *options, struct m
 void meta_close(struct meta *meta);
 /* The database answers a read. */
 int meta_ready(struct meta *meta, struct error *err) MUST_CHECK;
-int64_t meta_now(void);
 
 /* --- upload sessions: meta_upload.c --- */
 

@@ -186,7 +186,7 @@ static int account_add(struct db_tx *tx, const struct account *account, int64_t 
 
 int meta_account_make(struct db_tx *tx, struct account *account, struct error *err)
 {
-    account->created_at = meta_now();
+    account->created_at = clock_now_us();
     account->password_at = account->password_hash == NULL ? 0 : account->created_at;
     account->version = 1;
     if (account_add(tx, account, &account->id, err) < 0)
@@ -263,7 +263,7 @@ static struct account changed(const struct account *before, const struct account
     if (change->expires_at != NULL)
         after.expires_at = *change->expires_at;
     if (change->password_hash != NULL) {
-        after.password_at = change->password_hash->at == NULL ? 0 : meta_now();
+        after.password_at = change->password_hash->at == NULL ? 0 : clock_now_us();
         after.external = after.external && change->password_hash->at == NULL;
     }
     return after;
@@ -418,7 +418,7 @@ static int ensure(struct db_tx *tx, void *arg, struct error *err)
     struct ensure *with = arg;
     OWNED(memory_drop) char *name = memory_text(with->name);
     const struct account fresh = {
-        .name = name, .kind = ACCOUNT_USER, .external = true, .created_at = meta_now()};
+        .name = name, .kind = ACCOUNT_USER, .external = true, .created_at = clock_now_us()};
     int64_t id = 0;
 
     with->told.changed = true;
@@ -455,7 +455,7 @@ static int touch(struct db_tx *tx, void *arg, struct error *err)
     const int64_t *id = arg;
     OWNED(db_query_end) struct db_query query = db_query(tx, SQL_ACCOUNT_TOUCH);
 
-    db_bind_i64(&query, meta_now());
+    db_bind_i64(&query, clock_now_us());
     db_bind_i64(&query, *id);
     return db_finish(&query, err);
 }

@@ -37,7 +37,7 @@ int meta_audit_add(struct db_tx *tx, const struct audit_event *event, struct err
 {
     int64_t id = 0;
 
-    return event == NULL ? 0 : event_add(tx, event, meta_now(), 1, &id, err);
+    return event == NULL ? 0 : event_add(tx, event, clock_now_us(), 1, &id, err);
 }
 
 /* --- notes --- */

@@ -79,7 +79,7 @@ int meta_blob_find(struct meta *meta, struct slice repository, const struct dige
 
     if (db_read(meta->db, find, &with, err) < 0)
         return -1;
-    if (may_push && with.touched_at <= meta_now() - meta->grace_us / 2 &&
+    if (may_push && with.touched_at <= clock_now_us() - meta->grace_us / 2 &&
         meta_write(meta, renew, &with, err) < 0)
         return -1;
     out->lease_until = with.touched_at + meta->grace_us / 2;
@@ -187,7 +187,7 @@ static int link_used(struct db_tx *tx, int64_t repository, int64_t blob, int64_t
 static int link_set_aside(struct db_tx *tx, const struct meta *meta, int64_t repository,
                           int64_t blob, struct error *err)
 {
-    int64_t now = meta_now();
+    int64_t now = clock_now_us();
     OWNED(db_query_end) struct db_query query = db_query(tx, SQL_LINK_SET_ASIDE);
 
     db_bind_i64(&query, now);
@@ -206,7 +206,7 @@ static int link_delete(struct db_tx *tx, int64_t repository, int64_t blob, struc
     db_bind_i64(&query, blob);
     if (db_finish(&query, err) < 0)
         return -1;
-    return meta_queue(tx, META_QUEUE_BLOB, 0, blob, meta_now(), err);
+    return meta_queue(tx, META_QUEUE_BLOB, 0, blob, clock_now_us(), err);
 }
 
 /* A blob that a manifest uses is set aside even without an undo window: its row carries the key

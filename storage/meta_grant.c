@@ -197,7 +197,7 @@ static int grant_add(struct db_tx *tx, int64_t account, struct slice pattern, un
     db_bind_i64(&query, account);
     db_bind_text(&query, pattern);
     db_bind_i64(&query, rights);
-    db_bind_i64(&query, meta_now());
+    db_bind_i64(&query, clock_now_us());
     return meta_number(&query, id, err);
 }
 

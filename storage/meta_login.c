@@ -72,7 +72,7 @@ static int session_add(struct db_tx *tx, struct create *with, struct error *err)
 
     db_bind_i64(&query, with->account);
     db_bind_bytes(&query, meta_hash(with->secret_hash));
-    db_bind_i64(&query, meta_now());
+    db_bind_i64(&query, clock_now_us());
     db_bind_text(&query, meta_or_empty(with->remote));
     db_bind_text(&query, meta_or_empty(with->agent));
     return meta_number(&query, &with->id, err);
@@ -170,7 +170,7 @@ static int touch(struct db_tx *tx, void *arg, struct error *err)
     const int64_t *id = arg;
     OWNED(db_query_end) struct db_query query = db_query(tx, SQL_SESSION_TOUCH);
 
-    db_bind_i64(&query, meta_now());
+    db_bind_i64(&query, clock_now_us());
     db_bind_i64(&query, *id);
     return db_finish(&query, err);
 }

@@ -86,7 +86,7 @@ int meta_manifest_find(struct meta *meta, struct slice repository,
 
     if (db_read(meta->db, find, &with, err) < 0)
         return -1;
-    if (may_push && with.touched_at <= meta_now() - meta->grace_us / 2 &&
+    if (may_push && with.touched_at <= clock_now_us() - meta->grace_us / 2 &&
         meta_write(meta, renew, &with, err) < 0) {
         storage_manifest_release(with.manifest);
         return -1;
@@ -180,7 +180,7 @@ int meta_history(struct db_tx *tx, int64_t repository, struct slice tag, const s
         keys[1] = meta_key(new);
     db_bind_bytes(&query, old == NULL ? SLICE_NONE : meta_key_slice(&keys[0]));
     db_bind_bytes(&query, new == NULL ? SLICE_NONE : meta_key_slice(&keys[1]));
-    db_bind_i64(&query, meta_now());
+    db_bind_i64(&query, clock_now_us());
     return db_finish(&query, err);
 }
 
@@ -324,7 +324,7 @@ static int removal_run(struct db_tx *tx, void *arg, struct error *err)
 {
     struct removal *removal = arg;
 
-    removal->now = meta_now();
+    removal->now = clock_now_us();
     if (meta_repository_find(tx, removal->repository, &removal->repository_id, err) < 0 ||
         target(tx, removal, err) < 0)
         return -1;

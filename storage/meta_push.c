@@ -433,7 +433,7 @@ static int put(struct db_tx *tx, void *arg, struct error *err)
 {
     struct push *push = arg;
 
-    push->now = meta_now();
+    push->now = clock_now_us();
     if (meta_repository_create(tx, push->name, &push->repository, err) < 0 ||
         check_precondition(tx, push, err) < 0 || resolve_all(tx, push, err) < 0)
         return -1;

@@ -52,12 +52,12 @@ static int family_end(struct db_tx *tx, const uint8_t family[TOKEN_FAMILY_SIZE],
 
 static bool is_over(const struct token *token)
 {
-    return token->disabled || (token->expires_at != 0 && token->expires_at <= meta_now());
+    return token->disabled || (token->expires_at != 0 && token->expires_at <= clock_now_us());
 }
 
 static bool used_again(const struct token *token, int64_t reuse_after_us)
 {
-    return token->rotated_at != 0 && meta_now() - token->rotated_at > reuse_after_us;
+    return token->rotated_at != 0 && clock_now_us() - token->rotated_at > reuse_after_us;
 }
 
 static int successor_add(struct db_tx *tx, struct use *with, const struct token *old,
@@ -77,7 +77,7 @@ static int successor_add(struct db_tx *tx, struct use *with, const struct token 
         return -1;
     if (old->rotated_at != 0)
         return 0; /* the time runs from the first successor */
-    return meta_token_rotated(tx, old->id, meta_now(), old->expires_at, err);
+    return meta_token_rotated(tx, old->id, clock_now_us(), old->expires_at, err);
 }
 
 static int use(struct db_tx *tx, void *arg, struct error *err)
@@ -135,7 +135,7 @@ static int touch(struct db_tx *tx, void *arg, struct error *err)
     const struct touch *with = arg;
     OWNED(db_query_end) struct db_query query = db_query(tx, SQL_TOKEN_TOUCH);
 
-    db_bind_i64(&query, meta_now());
+    db_bind_i64(&query, clock_now_us());
     db_bind_text(&query, with->remote);
     db_bind_i64(&query, with->id);
     return db_finish(&query, err);
@@ -226,7 +226,7 @@ static int expire(struct db_tx *tx, void *arg, struct error *err)
 int meta_token_expire(struct meta *meta, int64_t used_before, int64_t created_before, bool *more,
                       const struct meta_after *after, struct error *err)
 {
-    struct expire with = {{after, false}, meta_now(), used_before, created_before, 0};
+    struct expire with = {{after, false}, clock_now_us(), used_before, created_before, 0};
     const struct db_work work = {
         .run = expire, .after_commit = meta_tell, .arg = &with.told, .priority = DB_BACKGROUND};
 

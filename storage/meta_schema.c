@@ -74,7 +74,7 @@ static int version_add(struct db_tx *tx, int64_t version, struct error *err)
     OWNED(db_query_end) struct db_query query = db_query(tx, SQL_VERSION_ADD);
 
     db_bind_i64(&query, version);
-    db_bind_i64(&query, meta_now());
+    db_bind_i64(&query, clock_now_us());
     return db_finish(&query, err);
 }
 

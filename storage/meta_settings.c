@@ -56,7 +56,7 @@ static int create(struct db_tx *tx, void *arg, struct error *err)
     OWNED(db_query_end) struct db_query query = db_query(tx, SQL_SETTINGS_ADD);
 
     db_bind_text(&query, with->name);
-    db_bind_i64(&query, meta_now());
+    db_bind_i64(&query, clock_now_us());
     db_bind_i64(&query, with->public);
     db_bind_text(&query, meta_or_empty(with->description));
     if (db_finish(&query, err) < 0)

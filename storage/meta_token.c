@@ -135,7 +135,7 @@ static int live_count(struct db_tx *tx, int64_t account, enum token_kind kind, i
 
     db_bind_i64(&query, account);
     db_bind_i64(&query, kind);
-    db_bind_i64(&query, meta_now());
+    db_bind_i64(&query, clock_now_us());
     return meta_number(&query, count, err);
 }
 
@@ -173,7 +173,7 @@ int meta_token_add(struct db_tx *tx, const struct token_new *token, int64_t *id,
     db_bind_text(&query, meta_or_empty(token->scopes));
     db_bind_bytes(&query, token->family == NULL ? SLICE_NONE : family);
     db_bind_text(&query, meta_or_empty(token->service));
-    db_bind_i64(&query, meta_now());
+    db_bind_i64(&query, clock_now_us());
     meta_bind_time(&query, token->expires_at);
     return meta_number(&query, id, err);
 }
@@ -295,7 +295,7 @@ int meta_token_disable(struct meta *meta, int64_t id, bool disabled, int64_t if_
 static bool has_ended(const struct token *token)
 {
     return token->disabled || token->rotated_at != 0 ||
-           (token->expires_at != 0 && token->expires_at <= meta_now());
+           (token->expires_at != 0 && token->expires_at <= clock_now_us());
 }
 
 /* (1) */
@@ -347,7 +347,7 @@ static int rotate(struct db_tx *tx, void *arg, struct error *err)
     successor.label = slice_of(old.label);
     successor.scopes = slice_of(old.scopes);
     successor.service = slice_of(old.service);
-    if (meta_token_rotated(tx, old.id, meta_now(), sooner(old.expires_at, with->old_expires_at),
+    if (meta_token_rotated(tx, old.id, clock_now_us(), sooner(old.expires_at, with->old_expires_at),
                            err) < 0 ||
         meta_token_add(tx, &successor, &id, err) < 0 ||
         meta_token_read(tx, NULL, id, with->out, err) < 0)

@@ -39,7 +39,7 @@ static int trash_due(struct db_tx *tx, void *arg, struct error *err)
     int row;
 
     trash->count = 0;
-    db_bind_i64(&query, meta_now());
+    db_bind_i64(&query, clock_now_us());
     db_bind_i64(&query, (int64_t)trash->capacity);
     while ((row = db_step(&query, err)) == 1) {
         struct slice locator = db_column_slice(&query, 0);
@@ -120,7 +120,7 @@ static int orphans_add(struct db_tx *tx, void *arg, struct error *err)
     const struct orphans *with = arg;
 
     for (size_t i = 0; i < with->orphans; i++)
-        if (meta_trash(tx, slice_of(with->locators[i]), meta_now(), err) < 0)
+        if (meta_trash(tx, slice_of(with->locators[i]), clock_now_us(), err) < 0)
             return -1;
     return 0;
 }

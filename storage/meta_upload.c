@@ -34,7 +34,7 @@ struct start {
 static int start(struct db_tx *tx, void *arg, struct error *err)
 {
     const struct start *start = arg;
-    int64_t now = meta_now();
+    int64_t now = clock_now_us();
     int64_t repository = 0;
 
     if (meta_repository_create(tx, start->repository, &repository, err) < 0)
@@ -197,7 +197,7 @@ static int find_finished(struct db_tx *tx, void *arg, struct error *err)
 
     db_bind_text(&query, find->id);
     db_bind_text(&query, find->repository);
-    db_bind_i64(&query, meta_now());
+    db_bind_i64(&query, clock_now_us());
     int row = db_step(&query, err);
     find->found = row == 1;
     return row == 1 ? meta_digest(&query, 0, find->digest, err) : row;
@@ -240,7 +240,7 @@ static int checkpoint(struct db_tx *tx, void *arg, struct error *err)
     db_bind_bytes(&query, upload->hash_size == 0 ? SLICE_NONE
                                                  : (struct slice){(const char *)upload->hash_state,
                                                                   upload->hash_size});
-    db_bind_i64(&query, meta_now() + with->meta->upload_ttl_us);
+    db_bind_i64(&query, clock_now_us() + with->meta->upload_ttl_us);
     db_bind_text(&query, slice_of(upload->id));
     if (db_finish(&query, err) < 0)
         return -1;
@@ -259,7 +259,7 @@ static int touch(struct db_tx *tx, void *arg, struct error *err)
     const struct checkpoint *with = arg;
     OWNED(db_query_end) struct db_query query = db_query(tx, SQL_UPLOAD_TOUCH);
 
-    db_bind_i64(&query, meta_now() + with->meta->upload_ttl_us);
+    db_bind_i64(&query, clock_now_us() + with->meta->upload_ttl_us);
     db_bind_text(&query, slice_of(with->id));
     if (db_finish(&query, err) < 0)
         return -1;
@@ -337,7 +337,7 @@ static int blob_put(struct db_tx *tx, const struct descriptor *blob, const char 
     db_bind_bytes(&query, meta_key_slice(&key));
     db_bind_i64(&query, (int64_t)blob->size);
     db_bind_text(&query, slice_of(locator));
-    db_bind_i64(&query, meta_now());
+    db_bind_i64(&query, clock_now_us());
     if (db_step(&query, err) != 1)
         return -1;
     out->id = db_column_i64(&query, 0);
@@ -356,7 +356,7 @@ static int blob_heal(struct db_tx *tx, const struct meta *meta, const struct blo
     db_bind_i64(&query, blob->id);
     if (db_finish(&query, err) < 0)
         return -1;
-    return meta_trash(tx, slice_of(blob->locator), meta_now() + meta->late_us, err);
+    return meta_trash(tx, slice_of(blob->locator), clock_now_us() + meta->late_us, err);
 }
 
 /* One locator becomes the blob's, the other one trash: nobody ever saw the bytes of a loser. */
@@ -367,7 +367,7 @@ static int settle(struct db_tx *tx, const struct meta *meta, const struct blob_r
         return 0;
     if (blob->damaged)
         return blob_heal(tx, meta, blob, locator, err);
-    return meta_trash(tx, slice_of(locator), meta_now(), err);
+    return meta_trash(tx, slice_of(locator), clock_now_us(), err);
 }
 
 static int finished_add(struct db_tx *tx, const struct finish *finish, int64_t repository,
@@ -379,7 +379,7 @@ static int finished_add(struct db_tx *tx, const struct finish *finish, int64_t r
     db_bind_text(&query, finish->id);
     db_bind_i64(&query, repository);
     db_bind_bytes(&query, meta_key_slice(&key));
-    db_bind_i64(&query, meta_now() + FINISHED_US);
+    db_bind_i64(&query, clock_now_us() + FINISHED_US);
     return db_finish(&query, err);
 }
 
@@ -448,7 +448,7 @@ static int cancel(struct db_tx *tx, void *arg, struct error *err)
 
     if (claim_by_name(tx, find->repository, find->id, &repository, locator, err) < 0)
         return -1;
-    return meta_trash(tx, slice_of(locator), meta_now(), err);
+    return meta_trash(tx, slice_of(locator), clock_now_us(), err);
 }
 
 int meta_upload_cancel(struct meta *meta, struct slice repository, struct slice id,
@@ -481,7 +481,7 @@ static int discard(struct db_tx *tx, void *arg, struct error *err)
     db_bind_text(&query, find->id);
     if (take_locator(&query, locator, err) < 0)
         return -1;
-    return locator[0] == 0 ? 0 : meta_trash(tx, slice_of(locator), meta_now(), err);
+    return locator[0] == 0 ? 0 : meta_trash(tx, slice_of(locator), clock_now_us(), err);
 }
 
 int meta_upload_discard(struct meta *meta, const char *id, struct error *err)
@@ -501,7 +501,7 @@ static int expire_due(struct db_tx *tx, void *arg, struct error *err)
     struct expire *expire = arg;
     OWNED(db_query_end) struct db_query query = db_query(tx, SQL_EXPIRE_DUE);
 
-    db_bind_i64(&query, meta_now());
+    db_bind_i64(&query, clock_now_us());
     if (db_step(&query, err) != 1)
         return -1;
     expire->due = db_column_i64(&query, 0) != 0;
@@ -512,7 +512,7 @@ static int finished_forget(struct db_tx *tx, struct error *err)
 {
     OWNED(db_query_end) struct db_query query = db_query(tx, SQL_FINISHED_FORGET);
 
-    db_bind_i64(&query, meta_now());
+    db_bind_i64(&query, clock_now_us());
     return db_finish(&query, err);
 }
 
@@ -521,10 +521,11 @@ static int expire(struct db_tx *tx, void *arg, struct error *err)
     struct expire *expire = arg;
     OWNED(db_query_end) struct db_query query = db_query(tx, SQL_UPLOAD_EXPIRE);
 
-    db_bind_i64(&query, meta_now());
+    db_bind_i64(&query, clock_now_us());
     if (take_locator(&query, expire->locator, err) < 0)
         return -1;
-    if (expire->locator[0] != 0 && meta_trash(tx, slice_of(expire->locator), meta_now(), err) < 0)
+    if (expire->locator[0] != 0 &&
+        meta_trash(tx, slice_of(expire->locator), clock_now_us(), err) < 0)
         return -1;
     return finished_forget(tx, err);
 }

@@ -8,8 +8,8 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "registry/core/clock.h"
 #include "registry/core/log.h"
 #include "storage/storage_internal.h"
 
@@ -84,7 +84,7 @@ static struct note *note_new(const struct notes *notes, const struct audit_event
     memcpy(note->ends, ends, sizeof(ends));
     if (all.size > 0)
         memcpy(note->texts, all.at, all.size);
-    note->at = meta_now();
+    note->at = clock_now_us();
     note->actor_id = event->actor_id;
     note->hash = bytes_hash(notes->seed, note->texts, ends[TEXTS - 2]);
     return note;
@@ -221,7 +221,7 @@ static void batch_give_back(struct notes *notes, struct batch *batch, bool writt
         notes->dropped += batch->dropped;
         notes->waiting = true;
     }
-    forget_old(notes, meta_now());
+    forget_old(notes, clock_now_us());
     pthread_mutex_unlock(&notes->lock);
 }
 
@@ -232,7 +232,7 @@ static int batch_write(struct notes *notes, struct batch *batch, struct error *e
     if (batch->dropped > 0) {
         const struct audit_event event = {.action = SLICE("audit.dropped"),
                                           .outcome = SLICE("done")};
-        batch->rows[count++] = (struct meta_note){event, meta_now(), batch->dropped, 0};
+        batch->rows[count++] = (struct meta_note){event, clock_now_us(), batch->dropped, 0};
         log_event(LOG_WARNING, "audit.dropped", F_U64("events", batch->dropped));
     }
     return count == 0 ? 0 : meta_audit_notes(notes->meta, batch->rows, count, err);
@@ -263,17 +263,6 @@ static void flush_or_log(struct notes *notes, const char *what)
 
 /* --- the thread --- */
 
-static struct timespec in_ms(uint64_t ms)
-{
-    struct timespec until;
-
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    uint64_t nanoseconds = (uint64_t)until.tv_nsec + ms % 1000 * 1000000;
-    until.tv_sec += (time_t)(ms / 1000 + nanoseconds / 1000000000);
-    until.tv_nsec = (long)(nanoseconds % 1000000000);
-    return until;
-}
-
 /* Until something waits, and then for as long as others may join it; false at the end. */
 static bool flush_wait(struct notes *notes)
 {
@@ -282,7 +271,7 @@ static bool flush_wait(struct notes *notes)
     pthread_mutex_lock(&notes->lock);
     while (!notes->closing && !notes->waiting)
         pthread_cond_wait(&notes->changed, &notes->lock);
-    struct timespec until = in_ms(notes->flush_ms);
+    struct timespec until = clock_monotonic_after(notes->flush_ms);
     while (!notes->closing && waited == 0)
         waited = pthread_cond_timedwait(&notes->changed, &notes->lock, &until);
     bool go_on = !notes->closing;
@@ -302,17 +291,13 @@ static void *flush_main(void *arg)
 struct notes *notes_open(struct meta *meta, uint64_t flush_ms)
 {
     struct notes *notes = memory_new(sizeof(*notes));
-    pthread_condattr_t clock;
 
     notes->meta = meta;
     notes->flush_ms = flush_ms;
     random_bytes(&notes->seed, sizeof(notes->seed));
     pthread_mutex_init(&notes->flushing, NULL);
     pthread_mutex_init(&notes->lock, NULL);
-    pthread_condattr_init(&clock);
-    pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
-    pthread_cond_init(&notes->changed, &clock);
-    pthread_condattr_destroy(&clock);
+    clock_condition_init(&notes->changed);
     if (pthread_create(&notes->thread, NULL, flush_main, notes) != 0)
         abort();
     return notes;

@@ -7,8 +7,8 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "registry/core/clock.h"
 #include "registry/core/log.h"
 
 enum {
@@ -96,7 +96,7 @@ void pulls_count(struct pulls *pulls, struct slice repository, struct slice tag,
 {
     char text[DIGEST_TEXT_MAX];
     struct slice reference = tag.at != NULL ? tag : slice_of(digest_text(manifest, text));
-    int64_t now = meta_now();
+    int64_t now = clock_now_us();
 
     pthread_mutex_lock(&pulls->lock);
     struct entry *entry = entry_find(pulls, repository, reference, now / DAY_US);
@@ -187,16 +187,9 @@ static void flush_or_log(struct pulls *pulls)
 /* Until it is time, or the table fills; false at the end. */
 static bool flush_wait(struct pulls *pulls)
 {
-    struct timespec until;
+    const struct timespec until = clock_monotonic_after(pulls->flush_ms);
     int waited = 0;
 
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += (time_t)(pulls->flush_ms / 1000);
-    until.tv_nsec += (long)(pulls->flush_ms % 1000) * 1000000;
-    if (until.tv_nsec >= 1000000000) {
-        until.tv_sec++;
-        until.tv_nsec -= 1000000000;
-    }
     pthread_mutex_lock(&pulls->lock);
     while (!pulls->closing && waited == 0 && pulls->table->count < ENTRIES_MAX / 2)
         waited = pthread_cond_timedwait(&pulls->changed, &pulls->lock, &until);
@@ -216,17 +209,13 @@ static void *flush_main(void *arg)
 struct pulls *pulls_open(struct meta *meta, uint64_t flush_ms)
 {
     struct pulls *pulls = memory_new(sizeof(*pulls));
-    pthread_condattr_t clock;
 
     pulls->meta = meta;
     pulls->flush_ms = flush_ms == 0 ? 1 : flush_ms;
     pulls->table = memory_new(sizeof(*pulls->table));
     random_bytes(&pulls->seed, sizeof(pulls->seed));
     pthread_mutex_init(&pulls->lock, NULL);
-    pthread_condattr_init(&clock);
-    pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
-    pthread_cond_init(&pulls->changed, &clock);
-    pthread_condattr_destroy(&clock);
+    clock_condition_init(&pulls->changed);
     if (pthread_create(&pulls->thread, NULL, flush_main, pulls) != 0)
         abort();
     return pulls;

@@ -13,27 +13,17 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "registry/core/clock.h"
+
 enum { CHECKPOINT_BATCH = 16 };
-
-uint64_t monotonic_ms(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
 
 struct upload_table *upload_table_open(struct storage *store)
 {
     struct upload_table *table = memory_new(sizeof(*table));
-    pthread_condattr_t attributes;
 
     table->store = store;
     pthread_mutex_init(&table->lock, NULL);
-    pthread_condattr_init(&attributes);
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-    pthread_cond_init(&table->changed, &attributes);
-    pthread_condattr_destroy(&attributes);
+    clock_condition_init(&table->changed);
     return table;
 }
 
@@ -159,7 +149,7 @@ static bool checkpoint_due(const struct session *session, uint64_t idle_ms, uint
 /* The session that is due for longest, with a reference; NULL when none is. Lock held. */
 static struct session *checkpoint_next(struct upload_table *table, uint64_t idle_ms)
 {
-    uint64_t now_ms = monotonic_ms();
+    uint64_t now_ms = clock_monotonic_ms();
     struct session *oldest = NULL;
 
     for (size_t i = 0; i < SESSION_BUCKETS; i++)
@@ -223,7 +213,7 @@ static bool checkpoint(struct session *session, uint64_t idle_ms) ON(worker_thre
     else if (err.code == ERROR_BLOB_UPLOAD_UNKNOWN)
         session_end(session, SESSION_GONE);
     else if (session->owner == NULL && session->offset == session->synced &&
-             monotonic_ms() - session->idle_since_ms >= idle_ms)
+             clock_monotonic_ms() - session->idle_since_ms >= idle_ms)
         session_end(session, SESSION_LEFT);
     return recorded || session->state != SESSION_LIVE;
 }
@@ -275,7 +265,7 @@ static struct session *expiring_next(struct upload_table *table, int64_t before)
 void upload_table_touch(struct upload_table *table)
 {
     struct meta *meta = table->store->meta;
-    int64_t now = meta_now();
+    int64_t now = clock_now_us();
     int status = 0;
 
     while (status == 0) {

@@ -66,8 +66,6 @@ struct upload_table {
     size_t idle; /* sessions without an owner */
 };
 
-uint64_t monotonic_ms(void);
-
 /* With the table's lock held. */
 struct session *session_find(struct upload_table *table, struct slice repository, struct slice id);
 struct session *session_insert(struct upload_table *table, struct slice repository,

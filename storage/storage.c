@@ -305,7 +305,7 @@ bool storage_peek_blob(struct storage *store, struct slice repository, const str
 {
     struct cache_key key = cache_key_blob(repository, digest);
 
-    return cache_get_blob(store->cache, &key, may_push ? (uint64_t)meta_now() : 0, size);
+    return cache_get_blob(store->cache, &key, may_push ? (uint64_t)clock_now_us() : 0, size);
 }
 
 int storage_blob_delete(struct storage *store, struct slice repository, const struct digest *digest,
@@ -339,5 +339,5 @@ bool storage_peek_manifest(struct storage *store, struct slice repository,
                                ? cache_key_tag(repository, reference->tag)
                                : cache_key_manifest(repository, &reference->digest);
 
-    return cache_get_manifest(store->cache, &key, may_push ? (uint64_t)meta_now() : 0, out);
+    return cache_get_manifest(store->cache, &key, may_push ? (uint64_t)clock_now_us() : 0, out);
 }

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "registry/core/clock.h"
 #include "registry/core/log.h"
 #include "storage/accounts.h"
 #include "storage/meta.h"
@@ -123,7 +124,7 @@ static int64_t ago(uint64_t seconds)
 
     if (seconds == 0 || seconds > forever)
         return INT64_MIN;
-    return meta_now() - (int64_t)seconds * 1000000;
+    return clock_now_us() - (int64_t)seconds * 1000000;
 }
 
 /* Tokens and sessions. True when more is due than one round does. */
@@ -239,12 +240,8 @@ static bool orphans_due(struct sweep *sweep) ON(worker_thread)
 
 static void rest(struct sweep *sweep, uint64_t ms)
 {
-    struct timespec until;
+    const struct timespec until = clock_monotonic_after(ms);
 
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    uint64_t nanoseconds = (uint64_t)until.tv_nsec + ms % 1000 * 1000000;
-    until.tv_sec += (time_t)(ms / 1000 + nanoseconds / 1000000000);
-    until.tv_nsec = (long)(nanoseconds % 1000000000);
     pthread_mutex_lock(&sweep->lock);
     if (!sweep->ending)
         pthread_cond_timedwait(&sweep->wake, &sweep->lock, &until);
@@ -285,14 +282,10 @@ static void *run(void *arg)
 struct sweep *sweep_open(struct storage *store)
 {
     struct sweep *sweep = memory_new(sizeof(*sweep));
-    pthread_condattr_t attributes;
 
     sweep->store = store;
     pthread_mutex_init(&sweep->lock, NULL);
-    pthread_condattr_init(&attributes);
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-    pthread_cond_init(&sweep->wake, &attributes);
-    pthread_condattr_destroy(&attributes);
+    clock_condition_init(&sweep->wake);
     if (pthread_create(&sweep->thread, NULL, run, sweep) != 0)
         abort();
     return sweep;

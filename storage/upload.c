@@ -10,6 +10,7 @@
  *     the death of the process at the end of its file, after a power cut at its last checkpoint.
  * (3) One writer at a time: a call of a writer that lost its claim changes nothing.
  * (4) After a failed sync the session is gone; that sync is never tried again. */
+#include "registry/core/clock.h"
 #include "storage/session.h"
 
 #include <stdlib.h>
@@ -131,7 +132,7 @@ static void session_take(struct session *session, struct upload *upload)
     session->owner = upload;
     session->start = session->offset;
     session->start_hasher = session->hasher;
-    session->moved_ms = monotonic_ms();
+    session->moved_ms = clock_monotonic_ms();
     session_wake(session);
 }
 
@@ -170,7 +171,7 @@ static int claim_load(struct session *session, struct upload *upload, struct err
 static bool may_take(const struct session *session)
 {
     return session->owner == NULL ||
-           (!session->busy && monotonic_ms() - session->moved_ms >= TAKEOVER_MS);
+           (!session->busy && clock_monotonic_ms() - session->moved_ms >= TAKEOVER_MS);
 }
 
 /* Never waits for the other writer: who does is a client, and clients may not hold workers. */
@@ -244,7 +245,7 @@ static int session_leave(struct session *session, uint64_t offset, int status, s
     pthread_mutex_lock(&session->table->lock);
     bool failed = session->failed;
     if (offset != session->offset)
-        session->moved_ms = monotonic_ms();
+        session->moved_ms = clock_monotonic_ms();
     session->offset = offset;
     session->busy = failed;
     session->closing = false;
@@ -265,7 +266,7 @@ static void upload_end(struct upload *upload) ON(worker_thread)
     pthread_mutex_lock(&table->lock);
     if (session->state == SESSION_LIVE && session->owner == upload) {
         session->owner = NULL;
-        session->idle_since_ms = monotonic_ms();
+        session->idle_since_ms = clock_monotonic_ms();
         table->idle++;
         session_wake(session);
     }
@@ -384,7 +385,7 @@ static bool writer_ours(struct session *session)
     pthread_mutex_lock(&session->table->lock);
     session->closing = true;
     while (session->syncing)
-        session_wait(session, monotonic_ms() + SYNC_WAIT_MS);
+        session_wait(session, clock_monotonic_ms() + SYNC_WAIT_MS);
     bool sound = !session->failed;
     pthread_mutex_unlock(&session->table->lock);
     return sound;

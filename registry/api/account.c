@@ -2,24 +2,15 @@
  * Touches  storage: accounts; counts what goes with one.
  * Never    sees a password. */
 #include <stdio.h>
-#include <time.h>
 
 #include "registry/api/api_internal.h"
-
-/* By the clock auth goes by: what ends now has ended when the answer arrives. */
-int64_t api_now(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_REALTIME_COARSE, &now);
-    return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
-}
+#include "registry/core/clock.h"
 
 int api_expiry(const struct json_value *value, const char *field, int64_t otherwise, int64_t *out,
                struct error *err)
 {
     *out = !value->given ? otherwise : value->null ? 0 : value->number;
-    if (value->given && !value->null && *out <= api_now())
+    if (value->given && !value->null && *out <= clock_now_us())
         return error_set_field(err, field, "%s must lie ahead", field);
     return 0;
 }

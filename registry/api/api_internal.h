@@ -18,7 +18,6 @@
 enum { DESCRIPTION_MAX = 1000, NAME_MAX = 64, LABEL_MAX = 100, PATTERN_MAX = 257 };
 enum { SCOPES_TEXT_MAX = 4000, PASSWORD_TEXT_MAX = 512 };
 
-int64_t api_now(void); /* microseconds since 1970 */
 /* A time of the body that must lie ahead; null is 0, absent the given default. INVALID */
 int api_expiry(const struct json_value *value, const char *field, int64_t otherwise, int64_t *out,
                struct error *err) MUST_CHECK;

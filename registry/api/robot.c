@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "registry/api/api_internal.h"
+#include "registry/core/clock.h"
 
 #define FIRST_LABEL SLICE("first")
 
@@ -196,7 +197,7 @@ static int only_token(const struct request *request, const struct account *accou
                       struct token *out, struct error *err)
 {
     OWNED(token_page_drop) struct token_page page = {0};
-    int64_t now = api_now(), id = 0;
+    int64_t now = clock_now_us(), id = 0;
     size_t live = 0;
 
     if (token_list(request->services->storage, account->id, TOKEN_PERSONAL, 0, TOKENS_MAX, &page,

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "registry/api/api_internal.h"
+#include "registry/core/clock.h"
 
 #define DAY_US (INT64_C(86400) * 1000000)
 
@@ -14,7 +15,7 @@ enum { EXPIRY_DAYS = 90, OVERLAP_MAX_S = 30 * 86400 };
 
 int64_t api_token_expiry_default(void)
 {
-    return api_now() + EXPIRY_DAYS * DAY_US;
+    return clock_now_us() + EXPIRY_DAYS * DAY_US;
 }
 
 void api_secret_wipe(struct auth_secret *secret)
@@ -249,7 +250,7 @@ static const struct json_member rotate_members[] = {
 /* As long as the one before. */
 static int64_t same_life(const struct token *token)
 {
-    return token->expires_at == 0 ? 0 : api_now() + token->expires_at - token->created_at;
+    return token->expires_at == 0 ? 0 : clock_now_us() + token->expires_at - token->created_at;
 }
 
 /* Whose token it is; a secret of somebody else would let the caller act in his name. */
@@ -296,7 +297,7 @@ int api_token_succeed(const struct request *request, struct reply *reply, const 
     write_i64(&event.detail, "overlap_s", values[ROTATE_OVERLAP].number);
     event_changed(&event, "hint", slice_of(token->hint), wanted.hint);
     if (token_rotate(request->services->storage, token->id, &wanted,
-                     api_now() + values[ROTATE_OVERLAP].number * 1000000, if_version,
+                     clock_now_us() + values[ROTATE_OVERLAP].number * 1000000, if_version,
                      event_done(&event), &made, err) < 0)
         return -1;
     answer_made(request, reply, &made, &secret);

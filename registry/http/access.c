@@ -1,20 +1,12 @@
 /* access.c - one event for each request that was answered.
  * Touches  the log.
  * Never    logs a header save User-Agent, a body, a query that may hold a secret (TOK-68). */
-#include <time.h>
 
+#include "registry/core/clock.h"
 #include "registry/core/log.h"
 #include "registry/http/http_internal.h"
 
 enum { CLIENT_LEFT = 499 }; /* in the log only: nobody was there to be answered */
-
-static uint64_t now_us(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
-}
 
 static bool logs_access(const struct exchange *exchange)
 {
@@ -24,7 +16,7 @@ static bool logs_access(const struct exchange *exchange)
 void access_start(struct exchange *exchange)
 {
     if (logs_access(exchange))
-        exchange->started_us = now_us();
+        exchange->started_us = clock_monotonic_us();
 }
 
 /* A query is logged where we know what may stand in it. Spec: TOK-68. */
@@ -54,7 +46,8 @@ void access_log(struct exchange *exchange)
               F_SLICE("path", target_for_log(request)),
               F_U64("status", exchange->left ? CLIENT_LEFT : (uint64_t)exchange->reply.status),
               F_U64("bytes_in", exchange->body.received), F_U64("bytes_out", exchange->bytes_out),
-              F_U64("duration_us", exchange->started_us == 0 ? 0 : now_us() - exchange->started_us),
+              F_U64("duration_us",
+                    exchange->started_us == 0 ? 0 : clock_monotonic_us() - exchange->started_us),
               F_SLICE("repository", request->name),
               F_SLICE("user_agent", request_header(request, "user-agent")));
 }

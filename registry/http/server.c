@@ -9,9 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "registry/core/clock.h"
 #include "registry/http/http_internal.h"
 #include "registry/http/thread.h"
 
@@ -271,7 +271,6 @@ static int server_bind(struct server *server, struct error *err)
 int server_open(struct server **out, const struct server_options *options, struct error *err)
 {
     struct server *server = memory_new(sizeof(*server));
-    pthread_condattr_t monotonic;
     size_t loops =
         options->loop_threads > 0 ? (size_t)options->loop_threads : (cores() >= MANY_CORES ? 2 : 1);
 
@@ -281,10 +280,7 @@ int server_open(struct server **out, const struct server_options *options, struc
     server->connections_max =
         options->connections_max > 0 ? options->connections_max : connections_limit();
     pthread_mutex_init(&server->lock, NULL);
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&server->changed, &monotonic);
-    pthread_condattr_destroy(&monotonic);
+    clock_condition_init(&server->changed);
     server->has_admin_group = admin_group_find(&server->admin_group);
     if (proxies_open(&server->proxies, options->trusted_proxies, options->trusted_proxy_count,
                      err) < 0 ||
@@ -324,16 +320,12 @@ int64_t server_tls_expires(struct server *server)
 
 void server_drain(struct server *server, uint64_t timeout_ms)
 {
-    struct timespec deadline;
+    const struct timespec deadline = clock_monotonic_after(timeout_ms);
 
     if (!atomic_exchange(&server->draining, true)) {
         for (size_t i = 0; i < server->loop_count; i++)
             loop_answer(&server->loops[i], &server->loops[i].drain);
     }
-    clock_gettime(CLOCK_MONOTONIC, &deadline);
-    uint64_t end_ns = (uint64_t)deadline.tv_nsec + timeout_ms % 1000 * 1000000;
-    deadline.tv_sec += (time_t)(timeout_ms / 1000 + end_ns / 1000000000);
-    deadline.tv_nsec = (long)(end_ns % 1000000000);
     pthread_mutex_lock(&server->lock);
     while (atomic_load(&server->connections) > 0 &&
            pthread_cond_timedwait(&server->changed, &server->lock, &deadline) != ETIMEDOUT)

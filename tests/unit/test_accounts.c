@@ -20,7 +20,7 @@ int fdatasync(int fd)
 
 static int64_t in_an_hour(void)
 {
-    return meta_now() + 3600ll * 1000000;
+    return clock_now_us() + 3600ll * 1000000;
 }
 
 /* --- accounts --- */
@@ -35,7 +35,7 @@ static void test_accounts_are_found_as_created(void **state)
                           .description = (char[]){"Ana of the team"},
                           .password_hash = (char[]){"$y$hash"},
                           .expires_at = in_an_hour()};
-    int64_t before = meta_now();
+    int64_t before = clock_now_us();
 
     GROWS(account_create(fixture->store, &ana, false, &an_event, &fixture->err));
     assert_true(ana.id > 0 && ana.created_at >= before && ana.password_at == ana.created_at);
@@ -82,7 +82,7 @@ static void test_accounts_changes_are_audited(void **state)
     OK(audit_list(fixture->store, &(struct audit_query){.limit = 9}, &page, &fixture->err));
     assert_int_equal(page.count, 1);
     const struct audit_record *record = &page.items[0];
-    assert_true(record->at > 0 && record->at <= meta_now());
+    assert_true(record->at > 0 && record->at <= clock_now_us());
     assert_string_equal(record->actor, "root");
     assert_int_equal(record->actor_id, 7);
     assert_string_equal(record->action, "test.done");
@@ -161,7 +161,7 @@ static void test_accounts_new_password_ends_what_the_old_one_opened(void **state
     token_make(fixture, ana, TOKEN_PERSONAL, 1);
     token_make(fixture, ana, TOKEN_REFRESH, 2);
     token_make(fixture, bob, TOKEN_REFRESH, 3);
-    int64_t before = meta_now();
+    int64_t before = clock_now_us();
     GROWS(update(fixture, "ana",
                  (struct account_change){.password_hash = &hash, .keep_session = kept}));
     assert_int_equal(number(fixture, "SELECT count(*) FROM sessions"), 2);

@@ -133,7 +133,7 @@ static void test_meta_finish_makes_a_blob_and_remembers(void **state)
     OK(find(fixture, "one", true, &blob));
     assert_string_equal(blob.locator, session.locator);
     assert_int_equal(blob.size, 3);
-    assert_true(blob.lease_until > meta_now());
+    assert_true(blob.lease_until > clock_now_us());
     FAILS(finish(fixture, &session, "one"), ERROR_BLOB_UPLOAD_UNKNOWN);
     OK(meta_upload_finished(fixture->meta, REPOSITORY, slice_of(session.id), &found, &digest,
                             &fixture->err));
@@ -278,7 +278,7 @@ static void test_meta_lease_is_renewed_for_pushers_once(void **state)
     script(fixture, "UPDATE repository_blobs SET touched_at = 5");
     OK(find(fixture, "one", false, &blob));
     assert_int_equal(number(fixture, "SELECT touched_at FROM repository_blobs"), 5);
-    assert_true(blob.lease_until < meta_now());
+    assert_true(blob.lease_until < clock_now_us());
     OK(find(fixture, "one", true, &blob));
     int64_t touched = number(fixture, "SELECT touched_at FROM repository_blobs");
     assert_true(touched > 5);
@@ -292,7 +292,7 @@ static void test_meta_lease_is_renewed_for_pushers_once(void **state)
                     "                                    FROM gc_queue WHERE kind = 2)");
     OK(find(fixture, "one", true, &blob));
     assert_true(number(fixture, "SELECT touched_at FROM repository_blobs") > touched);
-    assert_true(blob.lease_until > meta_now());
+    assert_true(blob.lease_until > clock_now_us());
 }
 
 /* DEL-03, DEL-04, DEL-07, DEL-09, UPL-36 */

@@ -16,7 +16,7 @@ static void test_tokens_are_found_by_hash_and_id(void **state)
     struct fixture *fixture = *state;
     uint8_t hash[SECRET_HASH_SIZE];
     OWNED(token_drop) struct token token = {.id = 0};
-    int64_t ana = user_new(fixture, "ana"), id = 0, end = meta_now() + HOUR;
+    int64_t ana = user_new(fixture, "ana"), id = 0, end = clock_now_us() + HOUR;
 
     STAYS(token_new_try(fixture, ana, TOKEN_PERSONAL, 1, end, &id));
     OK(token_find(fixture->store, hash_new(hash, 1), &token, &fixture->err));
@@ -103,7 +103,7 @@ static int rotate(struct fixture *fixture, int64_t id, int which, int64_t old_en
                                         .hint = SLICE("slipway_pat_Cd...wx"),
                                         .label = SLICE("ignored"),
                                         .scopes = SLICE("ignored"),
-                                        .expires_at = meta_now() + HOUR};
+                                        .expires_at = clock_now_us() + HOUR};
 
     fixture->err = (struct error){0};
     return token_rotate(fixture->store, id, &successor, old_end, version, &an_event, out,
@@ -115,7 +115,7 @@ static void test_tokens_rotate_with_overlap(void **state)
     struct fixture *fixture = *state;
     OWNED(token_drop) struct token fresh = {.id = 0};
     OWNED(token_drop) struct token old = {.id = 0};
-    int64_t ana = user_new(fixture, "ana"), end = meta_now() + MINUTE;
+    int64_t ana = user_new(fixture, "ana"), end = clock_now_us() + MINUTE;
     int64_t id = token_make(fixture, ana, TOKEN_PERSONAL, 1);
 
     REFUSES(rotate(fixture, id, 2, end, 2, &fresh), ERROR_PRECONDITION);
@@ -145,7 +145,7 @@ static void test_tokens_rotate_with_overlap(void **state)
 static void test_tokens_rotate_never_lengthens_the_old_one(void **state)
 {
     struct fixture *fixture = *state;
-    int64_t ana = user_new(fixture, "ana"), id = 0, soon = meta_now() + MINUTE;
+    int64_t ana = user_new(fixture, "ana"), id = 0, soon = clock_now_us() + MINUTE;
     const int64_t ends[][2] = {{soon, soon + 5}, {soon + 5, soon}, {soon, 0}, {0, soon}};
 
     for (int i = 0; i < (int)LENGTH(ends); i++) {
@@ -266,7 +266,7 @@ static int refresh(struct fixture *fixture, int64_t id, int which, bool *reused)
     uint8_t hash[SECRET_HASH_SIZE];
     const struct token_new successor = {.secret_hash = hash_new(hash, which),
                                         .hint = SLICE("hint"),
-                                        .expires_at = meta_now() + HOUR};
+                                        .expires_at = clock_now_us() + HOUR};
 
     fixture->err = (struct error){0};
     return token_refresh_rotate(fixture->store, id, &successor, MINUTE, reused, &an_event,
@@ -451,7 +451,7 @@ static void test_tokens_sessions_are_listed(void **state)
 static void test_tokens_expire(void **state)
 {
     struct fixture *fixture = *state;
-    int64_t ana = user_new(fixture, "ana"), id = 0, now = meta_now();
+    int64_t ana = user_new(fixture, "ana"), id = 0, now = clock_now_us();
     bool more = true;
 
     OK(token_new_try(fixture, ana, TOKEN_PERSONAL, 1, now - 1, &id));
@@ -483,7 +483,7 @@ static void test_tokens_upload_remembers_its_owner(void **state)
     struct fixture *fixture = *state;
     struct upload_owner owner = {.started_at = 0};
     char id[OCI_UPLOAD_ID_SIZE + 1], nobodys[OCI_UPLOAD_ID_SIZE + 1];
-    int64_t before = meta_now();
+    int64_t before = clock_now_us();
 
     OK(storage_upload_start(fixture->store, REPOSITORY, DIGEST_SHA256, SLICE("account:7"), id,
                             &fixture->err));
@@ -491,7 +491,7 @@ static void test_tokens_upload_remembers_its_owner(void **state)
                             &fixture->err));
     OK(upload_owner_find(fixture->store, REPOSITORY, slice_of(id), &owner, &fixture->err));
     assert_string_equal(owner.owner, "account:7");
-    assert_true(owner.started_at >= before && owner.started_at <= meta_now());
+    assert_true(owner.started_at >= before && owner.started_at <= clock_now_us());
     OK(upload_owner_find(fixture->store, REPOSITORY, slice_of(nobodys), &owner, &fixture->err));
     assert_string_equal(owner.owner, "");
     FAILS(upload_owner_find(fixture->store, SLICE("other"), slice_of(id), &owner, &fixture->err),
