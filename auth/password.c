@@ -67,7 +67,7 @@ int password_hash(struct slice password, char out[PASSWORD_HASH_MAX], struct err
     char salt[SALT_SIZE];
 
     if (password.size < PASSWORD_SIZE_MIN || password.size > PASSWORD_SIZE_MAX)
-        return error_set_field(err, "password", "password has fewer than %d or more than %d bytes",
+        return error_set_field(err, "password", "password must have %d to %d bytes",
                                PASSWORD_SIZE_MIN, PASSWORD_SIZE_MAX);
     if (!slice_to_text(password, work->phrase, sizeof(work->phrase)))
         return error_set_field(err, "password", "password has a NUL in it");

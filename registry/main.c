@@ -57,7 +57,9 @@ static size_t print_commands(const char *noun, struct buffer *out)
     buffer_append_text(out, "\nslipway help COMMAND tells what it takes.\n"
                             "Settings: defaults, then --config FILE (default " CONFIG_DEFAULT_FILE
                             "), conf.d/*.yml beside it,\n"
-                            "SLIPWAY_<KEY> in the environment, --set. Later wins.\n");
+                            "SLIPWAY_<KEY> in the environment, --set. Later wins.\n"
+                            "Exit status: 0 done, 1 failed, 2 not understood, 3 not signed in or "
+                            "not allowed,\n4 not found, 5 conflict, 6 no answer.\n");
     return count;
 }
 
@@ -102,16 +104,25 @@ static int print_help(const struct cli_call *call)
     return CLI_DONE;
 }
 
-/* No command: help when it was asked for, else a complaint. */
+static bool asks_for_help(const char *word)
+{
+    return strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0;
+}
+
+/* No command, or a noun alone: help, which is a complaint unless it was asked for. */
 static int answer_no_command(const char *const *words)
 {
     OWNED(buffer_drop) struct buffer text = BUFFER_NONE;
-    bool asked =
-        words[0] != NULL && (strcmp(words[0], "--help") == 0 || strcmp(words[0], "-h") == 0);
+    const char *noun = words[0] == NULL || asks_for_help(words[0]) ? NULL : words[0];
+    const char *verb = noun == NULL ? words[0] : words[1];
+    bool known = print_commands(noun, &text) > 0, asked = verb != NULL && asks_for_help(verb);
 
-    if (asked || !describe(words, &text)) {
-        buffer_drop(&text);
-        print_commands(NULL, &text);
+    if (noun != NULL && strcmp(noun, "--version") == 0)
+        return print_version(NULL);
+    if (!known || (verb != NULL && !asked)) {
+        fprintf(stderr, "slipway: there is no command %s%s%s\nsee: slipway help%s%s\n", noun,
+                known ? " " : "", known ? verb : "", known ? " " : "", known ? noun : "");
+        return CLI_USAGE;
     }
     fwrite(text.at, 1, text.size, asked ? stdout : stderr);
     return asked ? CLI_DONE : CLI_USAGE;

@@ -87,7 +87,10 @@ static int actions_read(struct json_list list, const char *field, unsigned *out,
         while (i < LENGTH(actions_known) && !slice_equal_text(word, actions_known[i].name))
             i++;
         if (i == LENGTH(actions_known))
-            return error_set_field(err, field, "actions are pull, push, delete and admin");
+            return error_set_field(
+                err, field,
+                "actions are pull, push, delete and admin; levels are read, write, "
+                "maintain and admin");
         *out |= actions_known[i].right;
     }
     return 0;

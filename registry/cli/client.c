@@ -32,6 +32,7 @@ struct client {
     struct buffer answer; /* of the request under way */
     bool too_long;
     char reason[CURL_ERROR_SIZE];
+    char password[PROMPT_SECRET_MAX + 1]; /* "": there is none */
 };
 
 void json_drop(json_t **json)
@@ -51,7 +52,13 @@ void client_close(struct client **owned)
     if (client->answer.at != NULL)
         explicit_bzero(client->answer.at, client->answer.capacity); /* may hold a new token */
     buffer_drop(&client->answer);
+    prompt_wipe(&client->password);
     free(client);
+}
+
+const char *client_password(const struct client *client)
+{
+    return client->password;
 }
 
 static size_t receive(char *bytes, size_t one, size_t count, void *argument)
@@ -83,10 +90,10 @@ static bool private_way(const char *url)
     return false;
 }
 
-static int use_token(struct client *client, const char *file)
+static int use_token(struct client *client)
 {
     OWNED(prompt_wipe) char token[PROMPT_SECRET_MAX + 1];
-    int status = prompt_password(client->call, file, "token", false, token);
+    int status = prompt_password(client->call, "--token-file", "token", false, token);
 
     if (status != CLI_DONE)
         return status;
@@ -97,15 +104,14 @@ static int use_token(struct client *client, const char *file)
 
 static int use_password(struct client *client, const char *name)
 {
-    OWNED(prompt_wipe) char password[PROMPT_SECRET_MAX + 1];
-    int status = prompt_password(client->call, cli_value(client->call, "--password-file"),
-                                 "password", false, password);
+    int status =
+        prompt_password(client->call, "--password-file", "password", false, client->password);
 
     if (status != CLI_DONE)
         return status;
     curl_easy_setopt(client->curl, CURLOPT_HTTPAUTH, (long)CURLAUTH_BASIC);
     curl_easy_setopt(client->curl, CURLOPT_USERNAME, name);
-    curl_easy_setopt(client->curl, CURLOPT_PASSWORD, password);
+    curl_easy_setopt(client->curl, CURLOPT_PASSWORD, client->password);
     return CLI_DONE;
 }
 
@@ -125,7 +131,7 @@ static int by_url(struct client *client, const char *url)
     buffer_append_slice(&client->where, buffer_slice(&client->base));
     if (authority != NULL)
         curl_easy_setopt(client->curl, CURLOPT_CAINFO, authority);
-    return token != NULL ? use_token(client, token) : use_password(client, user);
+    return token != NULL ? use_token(client) : use_password(client, user);
 }
 
 static int by_socket(struct client *client)
@@ -190,6 +196,23 @@ int client_open(struct client **out, const struct cli_call *call)
 
 /* --- requests --- */
 
+/* Of a connection that was not made the system knows more than curl says. */
+static int unanswered(struct client *client, CURLcode outcome)
+{
+    const char *reason = client->reason[0] == 0 ? curl_easy_strerror(outcome) : client->reason;
+    bool local = cli_value(client->call, "--url") == NULL;
+    long number = 0;
+
+    curl_easy_getinfo(client->curl, CURLINFO_OS_ERRNO, &number);
+    if (outcome == CURLE_COULDNT_CONNECT && number != 0)
+        reason = strerror((int)number);
+    return cli_fail(client->call, CLI_UNREACHABLE, "no answer from %.*s: %s%s",
+                    SLICE_ARG(buffer_slice(&client->where)), reason,
+                    local && (number == ENOENT || number == ECONNREFUSED)
+                        ? "; does a server run with these settings?"
+                        : "");
+}
+
 static int exchange(struct client *client, const char *method, const char *path, struct slice body,
                     long *status)
 {
@@ -213,11 +236,7 @@ static int exchange(struct client *client, const char *method, const char *path,
     if (client->too_long)
         return cli_fail(client->call, CLI_FAILED, "the answer is too long");
     if (outcome != CURLE_OK)
-        return cli_fail(client->call, CLI_UNREACHABLE, "no answer from %.*s: %s",
-                        SLICE_ARG(buffer_slice(&client->where)),
-                        outcome == CURLE_COULDNT_CONNECT || client->reason[0] == 0
-                            ? curl_easy_strerror(outcome)
-                            : client->reason);
+        return unanswered(client, outcome);
     curl_easy_getinfo(client->curl, CURLINFO_RESPONSE_CODE, status);
     return CLI_DONE;
 }
@@ -251,6 +270,8 @@ static int refused(struct client *client, long status, const json_t *problem)
     json_t *fields = json_object_get(problem, "fields");
 
     const char *field = json_object_iter_key(json_object_iter(fields));
+    if (field != NULL && slice_starts(slice_of(detail), field))
+        field = NULL; /* the sentence begins with it */
     return cli_fail(client->call, exit_of(status), "%s%s%s (status %ld%s%s)",
                     field == NULL ? "" : field, field == NULL ? "" : ": ",
                     detail == NULL ? "the server refused" : detail, status,

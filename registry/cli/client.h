@@ -18,11 +18,12 @@ struct client;
 /* Where to, by the options: --url, else the admin socket that the settings name. */
 int client_open(struct client **out, const struct cli_call *call) MUST_CHECK;
 void client_close(struct client **client); /* for OWNED; accepts NULL */
+/* The password it signs in with, borrowed; "" without --user. */
+const char *client_password(const struct client *client);
 
 /* One request below /api/v1. path: "/users/ana?limit=5", percent-encoded by the caller; body:
- * borrowed, NULL for none; etag: for If-Match, NULL for none. *answer (may be NULL) becomes the
- * caller's; a JSON null when there is no body. An answer that is not 2xx is a failure, told on
- * standard error. */
+ * borrowed, NULL for none. *answer (may be NULL) becomes the caller's; a JSON null when there is no
+ * body. An answer that is not 2xx is a failure, told on standard error. */
 int client_send(struct client *client, const char *method, const char *path, const json_t *body,
                 json_t **answer) MUST_CHECK;
 /* All pages of a list, as one object with items and total. *answer is the caller's. */

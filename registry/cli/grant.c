@@ -58,7 +58,8 @@ const struct cli_command cli_grant_commands[] = {
     {"grant ls", NULL, "lists grants", list, {list_options, cli_remote, cli_settings}},
     {"grant create",
      "ACCOUNT PATTERN RIGHTS",
-     "lets an account do something: read, write, maintain, admin; or pull,push,delete",
+     "lets an account read, write, maintain or admin a PATTERN (app, team/*, *); or "
+     "pull,push,delete",
      create,
      {cli_remote, cli_settings}},
     {"grant rm", "ID", "takes a grant away", delete, {cli_yes, cli_remote, cli_settings}},

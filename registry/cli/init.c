@@ -41,7 +41,7 @@ static int get_password(const struct cli_call *call, char out[PROMPT_SECRET_MAX 
         return CLI_DONE;
     }
     buffer_print(&question, "password of %s", name_of(call));
-    return prompt_password(call, cli_value(call, "--password-file"), question.at, true, out);
+    return prompt_password(call, "--password-file", question.at, true, out);
 }
 
 /* --- the root --- */

@@ -37,7 +37,7 @@ static int read_line(int fd, char *out, size_t capacity)
     return got < 0 || (got == 0 && used == 0) ? -1 : 0;
 }
 
-static int from_file(const struct cli_call *call, const char *file, char *out)
+static int from_file(const struct cli_call *call, const char *file, const char *what, char *out)
 {
     bool input = strcmp(file, "-") == 0;
     int fd = input ? STDIN_FILENO : open(file, O_RDONLY | O_CLOEXEC);
@@ -48,8 +48,8 @@ static int from_file(const struct cli_call *call, const char *file, char *out)
     if (!input)
         close(fd);
     if (status < 0)
-        return cli_fail(call, CLI_FAILED, "%s has no password in its first line, or a longer one",
-                        input ? "standard input" : file);
+        return cli_fail(call, CLI_FAILED, "the first line of %s is no %s: empty, or too long",
+                        input ? "standard input" : file, what);
     return CLI_DONE;
 }
 
@@ -119,15 +119,17 @@ bool prompt_possible(void)
     return isatty(STDIN_FILENO) != 0;
 }
 
-int prompt_password(const struct cli_call *call, const char *file, const char *question, bool twice,
-                    char out[PROMPT_SECRET_MAX + 1])
+int prompt_password(const struct cli_call *call, const char *option, const char *question,
+                    bool twice, char out[PROMPT_SECRET_MAX + 1])
 {
     OWNED(prompt_wipe) char again[PROMPT_SECRET_MAX + 1] = "";
+    const char *file = cli_value(call, option);
 
     if (file != NULL)
-        return from_file(call, file, out);
+        return from_file(call, file, question, out);
     if (!prompt_possible())
-        return cli_usage(call, "there is no terminal to ask on: give --password-file");
+        return cli_usage(call, "there is no terminal to ask for the %s on: give %s", question,
+                         option);
     int status = ask(question, out);
     if (status == 0 && twice)
         status = ask("once more", again);

@@ -9,11 +9,11 @@
 
 enum { PROMPT_SECRET_MAX = 512 };
 
-/* A password: the first line of the file ("-": of standard input), or asked for when standard input
- * is a terminal, twice when it is a new one. An exit status; when it is not CLI_DONE it said why.
- * Wiped by prompt_wipe. */
-int prompt_password(const struct cli_call *call, const char *file, const char *question, bool twice,
-                    char out[PROMPT_SECRET_MAX + 1]) MUST_CHECK;
+/* A password: the first line of the file that the option names ("-": of standard input), or asked
+ * for when standard input is a terminal, twice when it is a new one. An exit status; when it is not
+ * CLI_DONE it said why. Wiped by prompt_wipe. */
+int prompt_password(const struct cli_call *call, const char *option, const char *question,
+                    bool twice, char out[PROMPT_SECRET_MAX + 1]) MUST_CHECK;
 bool prompt_possible(void); /* somebody is there to be asked: standard input is a terminal */
 /* 120 random bits, in groups, without letters that look like others. */
 void prompt_generate(char out[PROMPT_SECRET_MAX + 1]);

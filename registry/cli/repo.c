@@ -54,8 +54,8 @@ static int change(const struct cli_call *call)
 static const struct cli_option list_options[] = {VERB_SEARCH, {0}};
 static const struct cli_option settings[] = {
     {"--visibility", "WHO",
-     "private, or public: everybody signed in may pull, and with "
-     "auth.anonymous everybody",
+     "private, or public: pull for all who sign in; for all, with "
+     "auth.anonymous: pull",
      0},
     VERB_DESCRIPTION,
     {0},

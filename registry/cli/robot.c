@@ -32,7 +32,7 @@ static int show(const struct cli_call *call)
     return verb_things_show(call, &robots);
 }
 
-/* "team/ci/...=pull,push" */
+/* "team/app=pull,push" */
 static int set_grants(const struct cli_call *call, json_t *body)
 {
     OWNED(memory_drop) const char **given = NULL;
@@ -59,7 +59,9 @@ static int create(const struct cli_call *call)
 
     json_object_set_new(body, "name", json_string(call->words[0]));
     verb_set_text(call, body, "--description", "description");
-    int status = verb_set_expiry(call, body);
+    int status = verb_set_expiry(call, body, "--expires", "expires_at");
+    if (status == CLI_DONE)
+        status = verb_set_expiry(call, body, "--token-expires", "token_expires_at");
     if (status == CLI_DONE)
         status = set_grants(call, body);
     if (status != CLI_DONE)
@@ -73,7 +75,7 @@ static int change(const struct cli_call *call)
     OWNED(json_drop) json_t *body = json_object();
 
     verb_set_text(call, body, "--description", "description");
-    int status = verb_set_expiry(call, body);
+    int status = verb_set_expiry(call, body, "--expires", "expires_at");
     if (status != CLI_DONE)
         return status;
     return verb_things_change(call, &robots, TAKE(body), "changed");
@@ -111,7 +113,8 @@ static int delete (const struct cli_call *call)
 
 static const struct cli_option list_options[] = {VERB_SEARCH, {0}};
 static const struct cli_option create_options[] = {
-    {"--grant", "PATTERN=RIGHTS...", "'team/app=pull,push', 'team/*=read'; may come again", 0},
+    {"--grant", "PATTERN=RIGHTS...", "'team/app=pull,push', 'team/*=read'", 0},
+    {"--token-expires", "WHEN", "when its token ends; without it after 90d", 0},
     VERB_EXPIRES,
     VERB_DESCRIPTION,
     {0},
@@ -130,7 +133,7 @@ const struct cli_command cli_robot_commands[] = {
     {"robot set", "NAME", "changes a robot", change, {change_options, cli_remote, cli_settings}},
     {"robot rotate",
      "NAME",
-     "prints a new token, once; the old one goes on for a while",
+     "prints a new token, once; the old one ends, or goes on for --overlap",
      rotate,
      {rotate_options, cli_remote, cli_settings}},
     {"robot disable", "NAME", "shuts a robot out", disable, {cli_remote, cli_settings}},

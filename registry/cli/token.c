@@ -52,7 +52,7 @@ static int create(const struct cli_call *call)
     OWNED(buffer_drop) struct buffer path = BUFFER_NONE;
     OWNED(json_drop) json_t *body = json_object();
     const char *robot = cli_value(call, "--robot");
-    int status = verb_set_expiry(call, body);
+    int status = verb_set_expiry(call, body, "--expires", "expires_at");
 
     if (status != CLI_DONE)
         return status;
@@ -110,7 +110,7 @@ static const struct cli_option list_options[] = {
 static const struct cli_option create_options[] = {
     {"--robot", "NAME", "a token of this robot, not of your own", 0},
     {"--scopes", "SCOPES", "'repository:team/app:pull api'; without it all the account may", 0},
-    VERB_EXPIRES,
+    {"--expires", "WHEN", "12h, never, 2027-01-31T00:00:00Z; without it after 90d", 0},
     {0},
 };
 static const struct cli_option rotate_options[] = {
@@ -130,7 +130,7 @@ const struct cli_command cli_token_commands[] = {
      {create_options, cli_remote, cli_settings}},
     {"token rotate",
      "ID",
-     "prints a successor, once; the old one goes on for a while",
+     "prints a successor, once; the old one ends, or goes on for --overlap",
      rotate,
      {rotate_options, cli_remote, cli_settings}},
     {"token disable", "ID", "switches a token off", disable, {cli_remote, cli_settings}},

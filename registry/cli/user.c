@@ -1,6 +1,7 @@
 /* user.c - user: the people of a server.
  * Touches  the server by way of client.h.
  * Never    a password on the command line. */
+#include <stdio.h>
 #include <string.h>
 
 #include "registry/cli/verb.h"
@@ -41,16 +42,13 @@ static int show(const struct cli_call *call)
 }
 
 /* Of the account, not of who signs in: that one is --password-file. */
-static int set_password(const struct cli_call *call, json_t *body, bool wanted)
+static int set_password(const struct cli_call *call, json_t *body, const char *member)
 {
     OWNED(prompt_wipe) char password[PROMPT_SECRET_MAX + 1];
-    const char *file = cli_value(call, "--new-password-file");
+    int status = prompt_password(call, "--new-password-file", "new password", true, password);
 
-    if (!wanted && file == NULL)
-        return CLI_DONE;
-    int status = prompt_password(call, file, "new password", true, password);
     if (status == CLI_DONE)
-        json_object_set_new(body, "password", json_string(password));
+        json_object_set_new(body, member, json_string(password));
     return status;
 }
 
@@ -58,13 +56,16 @@ static int create(const struct cli_call *call)
 {
     OWNED(buffer_drop) struct buffer path = BUFFER_NONE;
     OWNED(json_drop) json_t *body = json_object();
+    bool none = cli_flag(call, "--no-password");
 
+    if (none && cli_value(call, "--new-password-file") != NULL)
+        return cli_usage(call, "--no-password and --new-password-file exclude each other");
     json_object_set_new(body, "name", json_string(call->words[0]));
     verb_set_text(call, body, "--role", "role");
     verb_set_text(call, body, "--description", "description");
-    int status = verb_set_expiry(call, body);
-    if (status == CLI_DONE)
-        status = set_password(call, body, !cli_flag(call, "--no-password"));
+    int status = verb_set_expiry(call, body, "--expires", "expires_at");
+    if (status == CLI_DONE && !none)
+        status = set_password(call, body, "password");
     if (status != CLI_DONE)
         return status;
     buffer_append_text(&path, "/users");
@@ -77,17 +78,40 @@ static int change(const struct cli_call *call)
 
     verb_set_text(call, body, "--role", "role");
     verb_set_text(call, body, "--description", "description");
-    int status = verb_set_expiry(call, body);
+    int status = verb_set_expiry(call, body, "--expires", "expires_at");
     if (status != CLI_DONE)
         return status;
     return verb_things_change(call, &users, TAKE(body), "changed");
 }
 
+/* Whoever signs in says the present one again: a browser that was left open is not enough. */
+static int own_password(const struct cli_call *call)
+{
+    OWNED(client_close) struct client *client = NULL;
+    OWNED(json_drop) json_t *body = json_object();
+    int status = client_open(&client, call);
+
+    if (status == CLI_DONE)
+        status = set_password(call, body, "new");
+    if (status != CLI_DONE)
+        return status;
+    json_object_set_new(body, "current", json_string(client_password(client)));
+    status = client_send(client, "PUT", "/me/password", body, NULL);
+    if (status == CLI_DONE)
+        fputs("changed\n", stderr);
+    return status;
+}
+
 static int password(const struct cli_call *call)
 {
     OWNED(json_drop) json_t *body = json_object();
-    int status = set_password(call, body, true);
+    const char *name = call->words[0], *self = cli_value(call, "--user");
 
+    if (name == NULL && self == NULL)
+        return cli_usage(call, "your own password needs --url and --user; another's a NAME");
+    if (name == NULL || (self != NULL && strcmp(name, self) == 0))
+        return own_password(call);
+    int status = set_password(call, body, "password");
     if (status != CLI_DONE)
         return status;
     return verb_things_change(call, &users, TAKE(body),
@@ -125,7 +149,7 @@ static const struct cli_option create_options[] = {
 static const struct cli_option change_options[] = {
     {"--role", "ROLE", "user, admin, operator or auditor", 0}, VERB_EXPIRES, VERB_DESCRIPTION, {0}};
 static const struct cli_option password_options[] = {
-    {"--new-password-file", "FILE", "the password; - for standard input; without it asks", 0}, {0}};
+    {"--new-password-file", "FILE", "the new one; - for standard input; without it asks", 0}, {0}};
 
 const struct cli_command cli_user_commands[] = {
     {"user ls", NULL, "lists users", list, {list_options, cli_remote, cli_settings}},
@@ -133,8 +157,8 @@ const struct cli_command cli_user_commands[] = {
     {"user create", "NAME", "makes a user", create, {create_options, cli_remote, cli_settings}},
     {"user set", "NAME", "changes a user", change, {change_options, cli_remote, cli_settings}},
     {"user password",
-     "NAME",
-     "sets a user's password",
+     "[NAME]",
+     "sets a user's password; without NAME that of --user",
      password,
      {password_options, cli_remote, cli_settings}},
     {"user disable",

@@ -90,11 +90,14 @@ int verb_send_secret(const struct cli_call *call, const char *method, struct buf
     if (cli_flag(call, "--json"))
         return show_json(answer);
     const json_t *token = json_object_get(answer, "token");
-    const char *secret =
-        json_string_value(json_object_get(json_is_object(token) ? token : answer, "secret"));
+    if (!json_is_object(token))
+        token = answer;
+    const char *secret = json_string_value(json_object_get(token, "secret"));
+    const char *end = json_string_value(json_object_get(token, "expires_at"));
     if (secret == NULL)
         return cli_fail(call, CLI_FAILED, "the server gave no secret");
-    fprintf(stderr, "shown only now:\n");
+    fprintf(stderr, "shown only now, good %s%.19s%s:\n", end == NULL ? "for ever" : "until ",
+            end == NULL ? "" : end, end == NULL ? "" : "Z"); /* to the second */
     puts(secret);
     return CLI_DONE;
 }
@@ -194,22 +197,23 @@ static json_t *time_in(uint64_t seconds)
     return json_string(timestamp_print((time(NULL) + (int64_t)seconds) * 1000000, text));
 }
 
-int verb_set_expiry(const struct cli_call *call, json_t *body)
+int verb_set_expiry(const struct cli_call *call, json_t *body, const char *option,
+                    const char *member)
 {
-    const char *text = cli_value(call, "--expires");
+    const char *text = cli_value(call, option);
     uint64_t seconds;
 
     if (text == NULL)
         return CLI_DONE;
     if (strcmp(text, "never") == 0)
-        json_object_set_new(body, "expires_at", json_null());
+        json_object_set_new(body, member, json_null());
     else if (duration(slice_of(text), &seconds))
-        json_object_set_new(body, "expires_at", time_in(seconds));
+        json_object_set_new(body, member, time_in(seconds));
     else if (strchr(text, 'T') != NULL)
-        json_object_set_new(body, "expires_at", json_string(text)); /* the server judges it */
+        json_object_set_new(body, member, json_string(text)); /* the server judges it */
     else
-        return cli_usage(call, "--expires is 90d, 12h, never, or a time such as "
-                               "2027-01-31T00:00:00Z");
+        return cli_usage(call, "%s is 90d, 12h, never, or a time such as 2027-01-31T00:00:00Z",
+                         option);
     return CLI_DONE;
 }
 

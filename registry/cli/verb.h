@@ -47,8 +47,9 @@ int verb_things_delete(const struct cli_call *call, const struct verb_things *th
 /* Sets the text member when the option was given. */
 void verb_set_text(const struct cli_call *call, json_t *body, const char *option,
                    const char *member);
-/* --expires: "90d", "12h", "never", or a time of RFC 3339. CLI_USAGE when it is none. */
-int verb_set_expiry(const struct cli_call *call, json_t *body);
+/* The option's "90d", "12h", "never", or a time of RFC 3339. CLI_USAGE when it is none. */
+int verb_set_expiry(const struct cli_call *call, json_t *body, const char *option,
+                    const char *member);
 /* --overlap: "1h", to seconds. */
 int verb_set_overlap(const struct cli_call *call, json_t *body);
 /* "pull,push" to an array, or one of the levels to "level". */
@@ -61,7 +62,7 @@ void verb_set_rights(json_t *body, const char *text);
     }
 #define VERB_EXPIRES                                                                               \
     {                                                                                              \
-        "--expires", "WHEN", "90d, 12h, never, or 2027-01-31T00:00:00Z", 0                         \
+        "--expires", "WHEN", "when the account ends: 90d, 12h, never, 2027-01-31T00:00:00Z", 0     \
     }
 #define VERB_OVERLAP                                                                               \
     {                                                                                              \

@@ -43,6 +43,15 @@ def test_help_of_a_noun_lists_its_commands_only(slipway):
     assert slipway("--help").stdout == slipway("help").stdout
 
 
+@pytest.mark.parametrize("words, named, help_on", [
+    (["frobnicate"], "frobnicate", "help\n"), (["config", "shwo"], "config shwo", "help config\n"),
+    (["--json", "user", "ls"], "--json", "help\n")])
+def test_a_command_that_is_not_there_is_named(slipway, words, named, help_on):
+    said = slipway(*words)
+    assert said.stderr == f"slipway: there is no command {named}\nsee: slipway {help_on}" and said.stdout == ""
+    assert slipway(words[0], "--help").returncode == (0 if words[0] == "config" else 2)
+
+
 def test_what_stands_behind_an_equals_sign_is_not_repeated(slipway):
     said = slipway("serve", "--pasword=hunter2")
     assert said.returncode == 2 and "--pasword" in said.stderr and "hunter2" not in said.stderr
@@ -51,6 +60,7 @@ def test_what_stands_behind_an_equals_sign_is_not_repeated(slipway):
 def test_version(slipway):
     said = slipway("version")
     assert said.returncode == 0 and said.stdout.startswith("slipway ")
+    assert slipway("--version").stdout == said.stdout
 
 
 def test_config_show_defaults_is_the_file_in_conf(slipway):

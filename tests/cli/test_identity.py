@@ -97,6 +97,41 @@ def test_a_user_from_making_to_deleting(server, run, well):
     assert run("user", "show", "bob").returncode == NOT_FOUND
 
 
+def test_people_change_their_own_password(server, run, well):
+    well("user", "create", "bob", "--new-password-file", "-", stdin="bob's password\n")
+    words = ["user", "password", "--url", server.url, "--user", "bob", "--password-file", "-", "--new-password-file", "-"]
+    wrong = run(*words, stdin="a wrong one\nanother password\n")
+    assert wrong.returncode == FORBIDDEN and answer(server, "/v2/", "bob", "bob's password") == 200
+    well(*words, stdin="bob's password\nanother password\n")
+    assert answer(server, "/v2/", "bob", "another password") == 200
+    well(*words, "bob", stdin="another password\na third password\n")  # the name says the same
+    assert answer(server, "/v2/", "bob", "a third password") == 200
+    other = run(*words, "ana", stdin="a third password\nof bob from now on\n")
+    assert other.returncode == FORBIDDEN and answer(server, "/v2/", "ana", PASSWORD) == 200
+    nobody = run("user", "password", "--new-password-file", "-", stdin="whose password\n")
+    assert nobody.returncode == USAGE and "--user" in nobody.stderr
+
+
+def test_a_missing_terminal_names_the_option(server, run):
+    assert "--new-password-file" in run("user", "create", "bob").stderr
+    assert " --password-file" in run("user", "ls", "--url", server.url, "--user", "ana").stderr
+    both = run("user", "create", "bob", "--no-password", "--new-password-file", "-", stdin="bob's password\n")
+    assert both.returncode == USAGE and "exclude" in both.stderr
+
+
+def test_a_robot_says_when_its_token_ends(server, run, well):
+    def ends(*words):
+        done = run("robot", "create", *words)
+        assert done.returncode == 0 and SECRET.fullmatch(done.stdout), done.stderr
+        token, = well("token", "ls", "--of-robot", words[0], "--json")["items"]
+        assert (token["expires_at"] or "for ever")[:19] in done.stderr
+        return token["expires_at"]
+    assert ends("ci", "--token-expires", "never") is None
+    assert ends("ci2", "--token-expires", "2030-01-01T00:00:00Z").startswith("2030-01-01T00:00:00")
+    assert ends("ci3", "--expires", "never") is not None
+    assert run("robot", "create", "ci4", "--token-expires", "soon").returncode == USAGE
+
+
 def test_a_password_is_asked_for_without_echo(server, run, root):
     master, slave = pty.openpty()
     child = subprocess.Popen([PROGRAM, "user", "create", "eve", "--config", "/dev/null", "--set", f"storage.root={root}"],
@@ -259,7 +294,7 @@ def test_where_no_secret_goes(run, tmp_path):
 
 def test_no_server(run, root):
     done = run("user", "ls")
-    assert done.returncode == UNREACHABLE and str(root / "admin.sock") in done.stderr
+    assert done.returncode == UNREACHABLE and f"{root}/admin.sock: No such file or directory; does" in done.stderr
     off = run("user", "ls", "--set", "server.admin_socket=off")
     assert off.returncode == UNREACHABLE and "--url" in off.stderr
 
