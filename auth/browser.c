@@ -40,6 +40,34 @@ static bool is_basic(const struct caller *caller)
                                caller->identity.credential == CREDENTIAL_TOKEN);
 }
 
+/* A name that somebody else may let point at us is no address of ours: a page of his would be "same
+ * origin" then. Where nobody is asked that would be enough. */
+static bool host_is_ours(const struct auth *auth, struct slice host)
+{
+    struct slice scheme, address, name, port;
+
+    if (slice_split(slice_of(auth->public_url), '/', &scheme, &address) &&
+        slice_equal(slice_from(address, 1), host))
+        return true;
+    if (host.at == NULL || slice_starts(host, "["))
+        return host.at != NULL;
+    slice_split(host, ':', &name, &port);
+    if (slice_equal_ignore_case(name, "localhost"))
+        return true;
+    for (size_t i = 0; i < name.size; i++)
+        if (name.at[i] != '.' && (name.at[i] < '0' || name.at[i] > '9'))
+            return false;
+    return name.size > 0;
+}
+
+static bool rebound(const struct auth *auth, const struct auth_request *request,
+                    const struct caller *caller)
+{
+    bool browser = request->fetch_site.at != NULL || request->origin.at != NULL;
+
+    return browser && caller->identity.kind == IDENTITY_OPEN && !host_is_ours(auth, request->host);
+}
+
 int browser_check(const struct auth *auth, const struct auth_request *request,
                   const struct caller *caller, struct error *err)
 {
@@ -49,7 +77,7 @@ int browser_check(const struct auth *auth, const struct auth_request *request,
 
     if (!action_is_api(request->action) || !request->changes || (!cookie && !unasked && !basic))
         return 0;
-    if (!sent_by_us(auth, request, !cookie))
+    if (!sent_by_us(auth, request, !cookie) || rebound(auth, request, caller))
         return error_set(err, ERROR_CSRF, "another page sent this");
     if (!request->json && !basic)
         return error_set(err, ERROR_CSRF, "changes are sent as application/json");

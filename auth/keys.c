@@ -293,7 +293,9 @@ int key_ring_rotate(struct key_ring *ring, int64_t now_s, struct error *err)
         return error_set(err, ERROR_CONFLICT,
                          "the signing key is a file of the settings: replace that file");
     pthread_mutex_lock(&ring->work);
-    int status = publish(ring, now_s, err);
+    bool waits = ring->count > 0 && choose_signer(ring, now_s) != ring->count - 1;
+    int status = waits ? error_set(err, ERROR_CONFLICT, "the newest key does not sign yet: wait")
+                       : publish(ring, now_s, err);
     if (status == 0)
         set_signer(ring, choose_signer(ring, now_s), now_s);
     pthread_mutex_unlock(&ring->work);

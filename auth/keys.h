@@ -28,7 +28,7 @@ void key_ring_close(struct key_ring *ring); /* accepts NULL */
 /* Makes what is due happen: a successor, a change of signer, removal. *changed when the public set
  * did. Safe beside the others. */
 int key_ring_advance(struct key_ring *ring, int64_t now_s, bool *changed, struct error *err);
-/* A fresh key is published now. */
+/* A fresh key is published now. CONFLICT  the one before does not sign yet, or there is a file */
 int key_ring_rotate(struct key_ring *ring, int64_t now_s, struct error *err) MUST_CHECK;
 /* Any thread: sign with the current key; verify by all that are published. */
 void key_ring_sign(const struct key_ring *ring, struct slice payload, struct buffer *out);

@@ -231,16 +231,15 @@ int login_token_find(struct auth *auth, const struct login_attempt *attempt, str
 {
     uint8_t hash[SECRET_HASH_SIZE];
 
+    secret_hash(attempt->secret, hash);
+    if (token_find(auth->storage, hash, out, err) == 0)
+        return 0; /* nobody guesses one; whether it stands is another matter */
+    if (storage_failed(err))
+        return login_refused(auth, attempt, err);
+    error_clear(err);
     if (login_admit(auth, attempt, SLICE_NONE, err) < 0)
         return -1;
-    secret_hash(attempt->secret, hash);
-    if (token_find(auth->storage, hash, out, err) < 0) {
-        if (storage_failed(err))
-            cancelled(auth, attempt, SLICE_NONE);
-        return login_refused(auth, attempt, err);
-    }
-    passed(auth, attempt, SLICE_NONE); /* nobody guesses one; whether it stands is another matter */
-    return 0;
+    return login_refused(auth, attempt, err);
 }
 
 static void token_used(struct auth *auth, const struct login_attempt *attempt,

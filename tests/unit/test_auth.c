@@ -604,10 +604,38 @@ static void test_auth_changes_come_from_our_own_page(void **state)
     struct auth_request reads = with_cookie(ACTION_API_SIGNED_IN, &cookie);
     assert_int_equal(ask(&reads), ERROR_NONE);
     world.options.mode = AUTH_MODE_NONE;
+    world.options.public_url = "http://registry.test:5000";
     world_reopen();
     for (size_t i = 0; i < LENGTH(PAGES); i++)
         assert_int_equal(page_ask(wants(ACTION_API_ACCOUNTS, NULL, SLICE_NONE), i),
                          PAGES[i].unasked ? ERROR_NONE : ERROR_CSRF);
+}
+
+/* A page of evil.test is of the "same origin" once that name points at us. */
+static void test_auth_open_mode_knows_its_own_names(void **state)
+{
+    static const struct {
+        const char *host;
+        bool ours;
+    } cases[] = {
+        {"127.0.0.1:5000", true},  {"10.1.2.3", true},         {"[::1]:5000", true},
+        {"localhost", true},       {"LocalHost:5000", true},   {"registry.test", true},
+        {"evil.test", false},      {"evil.test:5000", false},  {"localhost.evil.test", false},
+        {"127.0.0.1.evil", false}, {"registry.test:1", false}, {NULL, false},
+    };
+
+    (void)state;
+    world.options.mode = AUTH_MODE_NONE;
+    world.options.public_url = "https://registry.test";
+    world_reopen();
+    for (size_t i = 0; i < LENGTH(cases); i++) {
+        struct auth_request request = wants(ACTION_API_ACCOUNTS, NULL, SLICE_NONE);
+        request.changes = request.json = true;
+        request.host = slice_of(cases[i].host);
+        assert_int_equal(ask(&request), ERROR_NONE); /* no browser */
+        request.fetch_site = SLICE("same-origin");
+        assert_int_equal(ask(&request), cases[i].ours ? ERROR_NONE : ERROR_CSRF);
+    }
 }
 
 static void test_auth_public_url_is_our_own_page(void **state)
@@ -707,7 +735,9 @@ static void test_auth_guessing_is_slowed_by_address(void **state)
     assert_int_equal(ask_for(ACTION_API_SIGNED_IN, NULL, bearer(unknown.text, &header)),
                      ERROR_TOOMANYREQUESTS);
     assert_int_equal(ask_for(ACTION_BASE, NULL, SLICE("Bearer a.b.c")), ERROR_UNAUTHORIZED);
-    FAULT("invalid_token"); /* nobody guesses a signature */
+    FAULT("invalid_token");  /* nobody guesses a signature */
+    bearer(secret, &header); /* and one that is there is no guess, from wherever it comes */
+    assert_int_equal(ask_for(ACTION_API_SIGNED_IN, NULL, buffer_slice(&header)), ERROR_NONE);
 }
 
 static void test_auth_refusals_are_noted(void **state)
@@ -894,6 +924,7 @@ int main(void)
         AUTH_TEST(test_auth_sessions_are_for_passwords),
         AUTH_TEST(test_auth_fresh_passwords),
         AUTH_TEST(test_auth_changes_come_from_our_own_page),
+        AUTH_TEST(test_auth_open_mode_knows_its_own_names),
         AUTH_TEST(test_auth_public_url_is_our_own_page),
         AUTH_TEST(test_auth_guessing_is_slowed),
         AUTH_TEST(test_auth_remembered_passwords_wait_for_a_pause),

@@ -157,6 +157,9 @@ static void test_rotation_overlaps(void **state)
     sign(rig, &old, first);
     int64_t start = rig->now + 1000;
     assert_int_equal(key_ring_rotate(rig->ring, start, &err), 0);
+    assert_int_equal(key_ring_rotate(rig->ring, start + LEAD - 1, &err), -1); /* one at a time */
+    assert_int_equal(err.code, ERROR_CONFLICT);
+    error_clear(&err);
     assert_int_equal(published(rig), 2);
     assert_false(advance(rig, start + LEAD - 1));
     sign(rig, &old, head);
