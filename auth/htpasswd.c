@@ -2,21 +2,15 @@
  * Touches  the file.
  * Never    writes it; takes other hashes than bcrypt.
  *
- * What was read stands as one text with its entries sorted by name. A file that changed within the
- * last seconds before it was read may change again without any of its times telling (they are no
- * finer than the kernel's clock), so it is read again the next time. */
+ * What was read stands as one text with its entries sorted by name. */
 #include "auth/htpasswd.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <pthread.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
-#include <time.h>
-#include <unistd.h>
 
-enum { FILE_SIZE_MAX = 1024 * 1024, ENTRIES_MAX = 10000, NAME_SIZE_MAX = 255, SETTLED_S = 2 };
+#include "auth/watched.h"
+
+enum { ENTRIES_MAX = 10000, NAME_SIZE_MAX = 255 };
 
 struct entry {
     struct slice name, hash; /* point into the text */
@@ -30,18 +24,10 @@ struct content {
     unsigned cost;
 };
 
-/* Zero-initialised: of no file. */
-struct stamp {
-    dev_t device;
-    ino_t inode;
-    off_t size;
-    struct timespec modified, changed;
-};
-
 struct htpasswd {
     char *path;                /* immutable */
     pthread_mutex_t reloading; /* of stamp; held while the file is read */
-    struct stamp stamp;
+    struct watched_stamp stamp;
     pthread_mutex_t lock; /* of content; taken last */
     struct content *content;
 };
@@ -166,73 +152,6 @@ static int content_parse(struct content *content, struct error *err)
 
 /* --- the file --- */
 
-static struct stamp stamp_of(const struct stat *about)
-{
-    return (struct stamp){.device = about->st_dev,
-                          .inode = about->st_ino,
-                          .size = about->st_size,
-                          .modified = about->st_mtim,
-                          .changed = about->st_ctim};
-}
-
-static bool same_time(struct timespec a, struct timespec b)
-{
-    return a.tv_sec == b.tv_sec && a.tv_nsec == b.tv_nsec;
-}
-
-static bool stamp_equal(const struct stamp *a, const struct stamp *b)
-{
-    return a->device == b->device && a->inode == b->inode && a->size == b->size &&
-           same_time(a->modified, b->modified) && same_time(a->changed, b->changed);
-}
-
-static void file_drop(const int *fd)
-{
-    if (*fd >= 0)
-        (void)close(*fd);
-}
-
-static int unreadable(struct error *err, int number)
-{
-    return error_set_errno(err, ERROR_UNAVAILABLE, number, "password file cannot be read");
-}
-
-static int file_read(int fd, struct buffer *out, struct error *err)
-{
-    for (;;) {
-        buffer_reserve(out, 64 * 1024);
-        ssize_t got = read(fd, out->at + out->size, out->capacity - out->size);
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got < 0)
-            return unreadable(err, errno);
-        if (got == 0)
-            return 0;
-        out->size += (size_t)got;
-        if (out->size > FILE_SIZE_MAX)
-            return error_set(err, ERROR_INVALID, "password file is larger than 1 MiB");
-    }
-}
-
-/* The stamp is none while the file is too new to be told by it. */
-static int content_read(struct content *content, const char *path, struct stamp *stamp,
-                        struct error *err)
-{
-    OWNED(file_drop) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    struct stat about;
-    struct timespec now;
-
-    if (fd < 0 || fstat(fd, &about) < 0)
-        return unreadable(err, errno);
-    if (!S_ISREG(about.st_mode))
-        return error_set(err, ERROR_UNAVAILABLE, "password file is not a regular file");
-    clock_gettime(CLOCK_REALTIME, &now);
-    *stamp = now.tv_sec - about.st_ctim.tv_sec > SETTLED_S ? stamp_of(&about) : (struct stamp){0};
-    if (file_read(fd, &content->text, err) < 0)
-        return -1;
-    return content_parse(content, err);
-}
-
 int htpasswd_open(struct htpasswd **out, const char *path, struct error *err)
 {
     struct htpasswd *file = memory_new(sizeof(*file));
@@ -275,17 +194,14 @@ static bool content_replace(struct htpasswd *file, struct content **content)
 
 static int reload_alone(struct htpasswd *file, bool force, bool *changed, struct error *err)
 {
-    OWNED(content_drop) struct content *content = NULL;
-    struct stat about;
-    struct stamp now;
+    OWNED(content_drop) struct content *content = memory_new(sizeof(*content));
+    struct watched_stamp now;
+    int outcome = watched_read(file->path, "password file", force ? NULL : &file->stamp, &now,
+                               &content->text, err);
 
-    if (stat(file->path, &about) < 0)
-        return unreadable(err, errno);
-    now = stamp_of(&about);
-    if (!force && stamp_equal(&now, &file->stamp))
-        return 0;
-    content = memory_new(sizeof(*content));
-    if (content_read(content, file->path, &now, err) < 0)
+    if (outcome <= 0)
+        return outcome;
+    if (content_parse(content, err) < 0)
         return -1;
     file->stamp = now;
     *changed = content_replace(file, &content);

@@ -3,75 +3,22 @@
  * Never    fetches a key; trusts one that a token brings along (TOK-48).
  *
  * What is read again replaces the set whole; what cannot be read leaves the old one. Any thread. */
-#include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "auth/auth_internal.h"
+#include "auth/watched.h"
 
-enum { FILE_SIZE_MAX = 1 << 20, LOOK_AGAIN_MS = 10 * 1000 };
-
-/* Which content was read. */
-struct stamp {
-    dev_t device;
-    ino_t inode;
-    off_t size;
-    struct timespec modified, changed;
-};
+enum { LOOK_AGAIN_MS = 10 * 1000 };
 
 struct trusted {
     char *path; /* "": no keys */
     pthread_rwlock_t lock;
-    struct jwt_keys keys;    /* under lock */
-    pthread_mutex_t reading; /* one reader of the file at a time */
-    struct stamp stamp;      /* under reading */
+    struct jwt_keys keys;       /* under lock */
+    pthread_mutex_t reading;    /* one reader of the file at a time */
+    struct watched_stamp stamp; /* under reading */
     _Atomic uint64_t looked_ms;
     _Atomic bool untold; /* a change that look_again found and trusted_reload has not told yet */
 };
-
-static void fd_close(int *fd)
-{
-    if (*fd >= 0)
-        close(*fd);
-}
-
-static int unreadable(struct error *err, int number)
-{
-    return error_set_errno(err, ERROR_UNAVAILABLE, number,
-                           "the file of trusted keys cannot be read");
-}
-
-static struct stamp stamp_of(const struct stat *status)
-{
-    struct stamp stamp;
-
-    memset(&stamp, 0, sizeof(stamp)); /* compared as bytes */
-    stamp.device = status->st_dev;
-    stamp.inode = status->st_ino;
-    stamp.size = status->st_size;
-    stamp.modified = status->st_mtim;
-    stamp.changed = status->st_ctim;
-    return stamp;
-}
-
-static int file_read(int fd, struct buffer *out, struct error *err)
-{
-    ssize_t count;
-
-    do {
-        buffer_reserve(out, 4096);
-        count = read(fd, out->at + out->size, out->capacity - out->size);
-        if (count < 0 && errno != EINTR)
-            return unreadable(err, errno);
-        out->size += count > 0 ? (size_t)count : 0;
-        if (out->size > FILE_SIZE_MAX)
-            return error_set(err, ERROR_UNAVAILABLE, "the file of trusted keys exceeds %d bytes",
-                             FILE_SIZE_MAX);
-    } while (count != 0);
-    return 0;
-}
 
 static void keys_replace(struct trusted *trusted, struct jwt_keys *keys)
 {
@@ -86,24 +33,20 @@ static void keys_replace(struct trusted *trusted, struct jwt_keys *keys)
 
 static int reading_locked(struct trusted *trusted, bool force, bool *changed, struct error *err)
 {
-    OWNED(fd_close) int fd = open(trusted->path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
     OWNED(buffer_drop) struct buffer text = BUFFER_NONE;
+    struct watched_stamp now;
     struct jwt_keys keys = {0};
-    struct stat status;
+    int outcome = watched_read(trusted->path, "file of trusted keys",
+                               force ? NULL : &trusted->stamp, &now, &text, err);
 
-    if (fd < 0 || fstat(fd, &status) < 0)
-        return unreadable(err, errno);
-    struct stamp stamp = stamp_of(&status);
-    if (!force && memcmp(&stamp, &trusted->stamp, sizeof(stamp)) == 0)
-        return 0;
-    if (file_read(fd, &text, err) < 0)
-        return -1;
+    if (outcome <= 0)
+        return outcome;
     if (jwt_keys_parse(buffer_slice(&text), &keys, err) < 0) {
         err->code = ERROR_UNAVAILABLE;
         return error_set_status(err, error_code_status(ERROR_UNAVAILABLE));
     }
     keys_replace(trusted, &keys);
-    trusted->stamp = stamp;
+    trusted->stamp = now;
     *changed = true;
     return 0;
 }

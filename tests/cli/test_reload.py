@@ -72,7 +72,7 @@ def test_a_hangup_reads_certificates_again(tls):
     assert tls.shown() == 0
     tls.server.signal(HUP)
     wait_for(lambda: tls.shown() == 1, 5, "the new certificate")
-    assert re.search(r"msg=tls\.reloaded days_left=[12]\n", tls.server.text())
+    wait_for(lambda: re.search(r"msg=tls\.reloaded days_left=[12]\n", tls.server.text()), 5, "a line about it")
     ask(old)
 
 
