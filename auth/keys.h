@@ -2,8 +2,7 @@
  * Touches  PEM files below one folder (mode 0600), or one given file.
  * Never    signs: jwt.h does.
  *
- *   PUBLISHED --lead time--> SIGNING --a newer one signs--> VERIFYING --longest token life-->
- * REMOVED
+ *   PUBLISHED --lead time--> SIGNING --a newer one signs--> VERIFYING --longest life--> REMOVED
  *
  * (1) A key signs only after it was published for the lead time; the first key of all at once.
  * (2) A key is kept for the longest life of what it signed.

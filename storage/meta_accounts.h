@@ -9,7 +9,7 @@
 #include "storage/accounts.h"
 #include "storage/meta.h"
 
-/* --- accounts: meta_account.c --- */
+/* --- accounts: meta_account.c, meta_account_change.c --- */
 
 /* By name, or by id when the name is SLICE_NONE. */
 int meta_account_find(struct meta *meta, struct slice name, int64_t id, struct account *out,

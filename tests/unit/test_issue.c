@@ -1,5 +1,8 @@
 /* test_issue.c - tokens over a real storage: what is granted, what is believed, refresh,
  * challenges. */
+#include <sys/stat.h>
+#include <unistd.h>
+
 #include "tests/support/auth.h"
 #include "tests/support/jose.h"
 
@@ -549,6 +552,10 @@ static void test_bearer_foreign_keys_that_went(void **state)
     file_write(world.trusted, SLICE("no json"));
     REFUSED(auth_reload(world.auth, true, &world.err), ERROR_UNAVAILABLE);
     assert_int_equal(ask_for(ACTION_PULL, "a", buffer_slice(&header)), ERROR_NONE);
+    assert_int_equal(unlink(world.trusted), 0);
+    assert_int_equal(mkfifo(world.trusted, 0600), 0); /* nobody writes: it is not waited for */
+    REFUSED(auth_reload(world.auth, true, &world.err), ERROR_UNAVAILABLE);
+    assert_int_equal(unlink(world.trusted), 0);
     trusted_write(second, "two");
     DONE(auth_reload(world.auth, true, &world.err));
     assert_int_equal(ask_for(ACTION_PULL, "a", buffer_slice(&header)), ERROR_UNAUTHORIZED);
