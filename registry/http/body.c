@@ -131,7 +131,7 @@ bool body_skim(struct conn *conn)
     size_t got;
 
     while (!body->done && progress == BODY_MOVED && body->discarded < SCRATCH_SIZE) {
-        progress = body_read(conn, conn->loop->scratch, SCRATCH_SIZE, &got);
+        progress = body_read(conn, conn->loop->scratch, SCRATCH_SIZE - body->discarded, &got);
         body->discarded += got;
     }
     if (body->done)
@@ -141,7 +141,9 @@ bool body_skim(struct conn *conn)
     return body->chunked ? conn->exchange->reply.status < 400 : body->left <= DISCARD_MAX;
 }
 
-void body_discard_readable(struct conn *conn)
+/* All that is here; too much, which only chunks can be, counts as malformed. */
+static enum body_progress discard(struct conn *conn) ON(loop_thread);
+static enum body_progress discard(struct conn *conn)
 {
     struct body *body = &conn->exchange->body;
     enum body_progress progress = BODY_MOVED;
@@ -153,6 +155,30 @@ void body_discard_readable(struct conn *conn)
         if (body->discarded > DISCARD_MAX + SCRATCH_SIZE)
             progress = BODY_MALFORMED;
     }
+    return progress;
+}
+
+void body_hold(struct conn *conn)
+{
+    conn->state = CONN_HOLD;
+    conn_timer(conn, &conn->loop->timeouts.hold);
+    body_hold_readable(conn);
+}
+
+void body_hold_readable(struct conn *conn)
+{
+    enum body_progress progress = discard(conn);
+
+    if (progress == BODY_DRY)
+        conn_poll_read(conn); /* the timer goes on: a byte now and then holds nothing up */
+    else
+        send_held(conn, progress == BODY_DONE);
+}
+
+void body_discard_readable(struct conn *conn)
+{
+    enum body_progress progress = discard(conn);
+
     if (progress == BODY_DONE) {
         conn_next(conn);
     } else if (progress == BODY_DRY) {

@@ -262,6 +262,9 @@ static void on_timeout(h2o_timeout_entry_t *entry)
     case CONN_WAIT:
         exchange_ask_again(conn->exchange);
         break;
+    case CONN_HOLD:
+        send_held(conn, true);
+        break;
     case CONN_HANDSHAKE:
     case CONN_DISCARD:
     case CONN_LINGER:
@@ -508,6 +511,9 @@ static void readable(struct conn *conn)
         break;
     case CONN_BODY:
         body_readable(conn);
+        break;
+    case CONN_HOLD:
+        body_hold_readable(conn);
         break;
     case CONN_DISCARD:
         body_discard_readable(conn);

@@ -11,6 +11,8 @@
  *                   |                                  |---> DISCARD (rest of the body) -> REQUEST
  *                   '--(answered from memory)--> SEND  '---> LINGER -> CLOSED
  *
+ * A refusal whose small body is still on its way makes a stop at HOLD before SEND.
+ *
  * (1) Bytes that belong to a request are never moved while its exchange lives.
  * (2) At most one request of a connection is in work; answers leave in the order of requests.
  * (3) At most one worker has an exchange, and a stream's bytes are written in order.
@@ -40,6 +42,7 @@ enum {
     CHUNKS_MAX = 4,                /* of one stream, filled or filling */
     TURN_SIZE = 1024 * 1024,       /* bytes one connection may move before others have a turn */
     DISCARD_MAX = 256 * 1024,      /* unread body read through to keep a connection */
+    HOLD_MS = 1000,                /* a refusal waits for such a body: at most, in all */
     LINGER_MAX = 64 * 1024 * 1024, /* bytes thrown away so that a client can read its refusal */
     LINGER_MS = 5000,              /* and the time for it */
     PIPELINE_TURN = 16,            /* requests of one connection before others have a turn */
@@ -87,7 +90,7 @@ struct loop {
     h2o_multithread_receiver_t receiver;
     struct message drain, stop;
     struct {
-        h2o_timeout_t head, idle, body, write, linger, retry;
+        h2o_timeout_t head, idle, body, write, linger, retry, hold;
     } timeouts;
     h2o_timeout_entry_t accept_retry;
     struct listener *listeners; /* server->listener_count */
@@ -154,6 +157,7 @@ enum conn_state {
     CONN_WAIT,      /* a worker has the request; nothing is read */
     CONN_CONTINUE,  /* 100 Continue is being written */
     CONN_BODY,      /* a body is being read for a handler */
+    CONN_HOLD,      /* a refusal is ready; the rest of a small body is read through before it */
     CONN_SEND,      /* the reply is being written */
     CONN_DISCARD,   /* the rest of a body is read through */
     CONN_LINGER,    /* our side is shut; what comes is thrown away */
@@ -351,6 +355,9 @@ void body_abandon(struct exchange *exchange) ON(loop_thread);
 /* Throws away what is here; true when the rest is small enough to be read through later. */
 bool body_skim(struct conn *conn) ON(loop_thread);
 void body_discard_readable(struct conn *conn) ON(loop_thread);
+/* Reads the rest through, for HOLD_MS at most, then sends. */
+void body_hold(struct conn *conn) ON(loop_thread);
+void body_hold_readable(struct conn *conn) ON(loop_thread);
 void chunk_free(struct loop *loop, struct chunk *chunk) ON(loop_thread);
 
 /* --- one request (exchange.c) --- */
@@ -397,6 +404,8 @@ void access_log(struct exchange *exchange) ON(loop_thread); /* at most once */
 /* --- replies (send.c) --- */
 
 void send_start(struct conn *conn) ON(loop_thread);
+/* After CONN_HOLD; whole: what is unread of the body can be read through. */
+void send_held(struct conn *conn, bool whole) ON(loop_thread);
 void send_some(struct conn *conn) ON(loop_thread);
 
 /* --- the worker's side (dispatch.c) --- */

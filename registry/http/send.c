@@ -2,6 +2,9 @@
  * Touches  the connection's descriptor, the reply's file.
  * Never    waits for a disk: a piece not in the page cache is read in by a worker first.
  *
+ * A refusal lets a small body come first: clients that write the body on one thread and hear the
+ * answer on another may tell of the write that was cut short, not of the answer (HTTP-05).
+ *
  * A connection that the peer keeps draining gives way after TURN_SIZE bytes, or one download would
  * starve all others. */
 #include <errno.h>
@@ -307,11 +310,12 @@ void send_some(struct conn *conn)
     send_done(conn);
 }
 
-void send_start(struct conn *conn)
+/* Whole: what is unread of the body can be read through. */
+static void send_now(struct conn *conn, bool whole) ON(loop_thread);
+static void send_now(struct conn *conn, bool whole)
 {
     struct exchange *exchange = conn->exchange;
     struct reply *reply = &exchange->reply;
-    bool whole = body_skim(conn);
 
     exchange->keep = whole && !conn->last && !conn->loop->draining;
     prefix_write(exchange);
@@ -321,4 +325,26 @@ void send_start(struct conn *conn)
         exchange->out.piece_count += 2 * reply->part_count;
     conn->state = CONN_SEND;
     send_some(conn);
+}
+
+void send_held(struct conn *conn, bool whole)
+{
+    conn_timer(conn, NULL); /* it is not the write timer */
+    send_now(conn, whole);
+}
+
+/* Only refusals: they are small, so what is held is nothing to count. */
+static bool may_be_held(const struct exchange *exchange)
+{
+    return exchange->reply.status >= 400 && !exchange->body.done && !exchange->body.chunked;
+}
+
+void send_start(struct conn *conn)
+{
+    bool whole = body_skim(conn);
+
+    if (whole && may_be_held(conn->exchange))
+        body_hold(conn);
+    else
+        send_now(conn, whole);
 }

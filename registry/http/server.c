@@ -118,6 +118,7 @@ static void loop_init(struct loop *loop)
     h2o_timeout_init(loop->evloop, &loop->timeouts.write, options->write_idle_timeout_ms);
     h2o_timeout_init(loop->evloop, &loop->timeouts.linger, LINGER_MS);
     h2o_timeout_init(loop->evloop, &loop->timeouts.retry, RETRY_MS);
+    h2o_timeout_init(loop->evloop, &loop->timeouts.hold, HOLD_MS);
     loop->drain.arrived = on_drain;
     loop->stop.arrived = on_stop;
     loop->scratch = memory_new(SCRATCH_SIZE);
@@ -151,9 +152,9 @@ static void free_lists_drop(struct loop *loop)
 static void loop_drop(struct loop *loop) ON(loop_thread);
 static void loop_drop(struct loop *loop)
 {
-    h2o_timeout_t *timeouts[] = {&loop->timeouts.head,   &loop->timeouts.idle,
-                                 &loop->timeouts.body,   &loop->timeouts.write,
-                                 &loop->timeouts.linger, &loop->timeouts.retry};
+    h2o_timeout_t *timeouts[] = {
+        &loop->timeouts.head,   &loop->timeouts.idle,  &loop->timeouts.body, &loop->timeouts.write,
+        &loop->timeouts.linger, &loop->timeouts.retry, &loop->timeouts.hold};
 
     for (size_t i = 0; i < sizeof(timeouts) / sizeof(timeouts[0]); i++)
         h2o_timeout_dispose(loop->evloop, timeouts[i]);

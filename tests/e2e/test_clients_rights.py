@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from support import people
+from support import people, relay
 from support.clients import KINDS, ok, refused
 from support.content import verify
 from support.people import password_of
@@ -73,6 +73,19 @@ def test_read_and_write(as_, root, filled, team, kind):
     refused(nobody.push(team, "by-bob"), nobody.NO_RIGHT)
     refused(writer.push("other/place"), writer.NO_RIGHT)
     assert not is_there(root, team, "by-bob") and not is_there(root, "other/place")
+
+
+@pytest.mark.spec("HTTP-05", "TOK-16")
+def test_containerd_hears_why_a_late_manifest_was_refused(client_of, door, filled, team):
+    """The manifest comes a moment after its head. Answered in between, containerd tells of its own
+    pipe at every second try, and not of our answer."""
+    filled(team)
+    with contextlib.closing(relay.Relay(door.port, body_delay=0.05)) as road:
+        reader = client_of("ctr", door, host=f"127.0.0.1:{road.port}")
+        reader.login(*door.pair("eve"))
+        ok(reader.pull(team))
+        for attempt in range(8):
+            refused(reader.push(team, f"late-{attempt}"), "insufficient_scope")
 
 
 @pytest.mark.spec("TOK-33", "TOK-35", "DEL-02")

@@ -249,6 +249,110 @@ def test_a_refusal_ends_without_a_reset(server):
         assert connection.socket.recv(1) == b""
 
 
+HELD_MAX = 256 * 1024  # of a body's rest: what is longer, or of unknown length, is not waited for
+
+
+def refused_patch(framing, version=b"HTTP/1.1"):
+    return b"PATCH " + UNKNOWN + b" " + version + b"\r\n" + HOST + framing + b"\r\n"
+
+
+def length(size):
+    return b"Content-Length: %d\r\n" % size
+
+
+def silent(connection, seconds):
+    """Nothing comes for so long."""
+    return not select.select([connection.socket], [], [], seconds)[0]
+
+
+@pytest.mark.spec("HTTP-05")
+@pytest.mark.parametrize("framing, version, body, kept", [
+    (b"", b"HTTP/1.1", b"x" * 300, True),
+    (b"", b"HTTP/1.1", b"x" * HELD_MAX, True),
+    (b"Connection: close\r\n", b"HTTP/1.1", b"x" * 300, False),
+    (b"", b"HTTP/1.0", b"x" * 300, False),
+    (b"Connection: keep-alive\r\n", b"HTTP/1.0", b"x" * 300, True),
+], ids=["small", "largest", "close", "old", "old-keep-alive"])
+def test_a_refusal_lets_a_small_body_come_first(server, framing, version, body, kept):
+    """Go's transport closes the body of a request whose answer overtakes it, and some programs tell
+    of that and not of the answer. The next request stands right behind the body."""
+    with server.connect() as connection:
+        connection.send(refused_patch(length(len(body)) + framing, version))
+        assert silent(connection, 0.2)
+        connection.send(body[:100])
+        assert silent(connection, 0.1)
+        start = time.monotonic()
+        connection.send(body[100:] + (PING if kept else b""))
+        assert connection.response().status == 404
+        assert time.monotonic() - start < 0.6
+        if kept:
+            assert connection.response().status == 200
+        else:
+            assert connection.closed_by_peer()
+
+
+@pytest.mark.spec("HTTP-05")
+@pytest.mark.parametrize("trickles", [False, True], ids=["silent", "trickling"])
+def test_a_refusal_does_not_wait_for_long(server, trickles):
+    """It leaves after a second, whatever came meanwhile; the connection still knows where it stands."""
+    sent, start = 0, time.monotonic()
+    with server.connect() as connection:
+        connection.send(refused_patch(length(300)))
+        while silent(connection, 0.1) and time.monotonic() - start < 10:
+            if trickles:
+                connection.send(b"x")
+                sent += 1
+        assert connection.response().status == 404
+        assert 0.7 < time.monotonic() - start < 5
+        connection.send(b"x" * (300 - sent) + PING)
+        assert connection.response().status == 200
+
+
+@pytest.mark.spec("HTTP-05", "HTTP-21")
+def test_a_body_that_never_comes_ends_the_connection(hasty):
+    with hasty.connect() as connection:
+        connection.send(refused_patch(length(300)) + b"x" * 299)
+        assert connection.response().status == 404
+        assert connection.socket.recv(1) == b""
+
+
+@pytest.mark.spec("HTTP-04", "HTTP-05")
+@pytest.mark.parametrize("head", [
+    refused_patch(length(HELD_MAX + 1)), refused_patch(CHUNKED),
+    refused_patch(length(300) + b"Expect: 100-continue\r\n"), get(headers=HOST + length(300)),
+    refused_patch(length(300)) + b"x" * 300,
+], ids=["large", "chunked", "expect", "no-refusal", "here-already"])
+def test_other_answers_do_not_wait(server, head):
+    with server.connect() as connection:
+        start = time.monotonic()
+        connection.send(head)
+        assert connection.response().status in (200, 404)
+        assert time.monotonic() - start < 0.7
+
+
+@pytest.mark.spec("HTTP-05")
+def test_who_ends_its_side_is_answered_at_once(plain):
+    with plain.connect() as connection:
+        connection.send(refused_patch(length(300)) + b"x")
+        assert silent(connection, 0.2)
+        start = time.monotonic()
+        connection.socket.shutdown(socket.SHUT_WR)
+        response = connection.response()
+        assert (response.status, response["Connection"]) == (404, "close")
+        assert time.monotonic() - start < 0.6
+        assert connection.closed_by_peer(timeout=10)
+
+
+@pytest.mark.spec("HTTP-05")
+def test_clients_that_leave_while_a_refusal_waits(server):
+    for way in ("close", "reset", "leave") * 10:
+        connection = server.connect()
+        connection.send(refused_patch(length(300)) + b"x")
+        getattr(connection, way)()
+    with server.connect() as connection:
+        assert connection.request("GET", "/v2/").status == 200
+
+
 @pytest.mark.spec("HTTP-01")
 def test_a_head_split_at_every_byte(server):
     data = b"GET /v2/ HTTP/1.1\r\nHost: slipway.test\r\nAccept: */*\r\n\r\n"

@@ -210,8 +210,9 @@ class Skopeo(WithFile):
 
 
 class Ctr(Client):
-    """containerd keeps no credentials: they come with every call. When a manifest is refused before
-    it was sent it may tell of its own pipe instead of the answer."""
+    """containerd keeps no credentials: they come with every call. It sends a manifest through a pipe. When the refusal
+    arrives before or in the very moment in which it has written all of it, it picks at random between telling the
+    answer and telling that the pipe was closed; on a loopback every tenth push is that quick."""
 
     NO_RIGHT = Client.NO_RIGHT + "|read/write on closed pipe"
 

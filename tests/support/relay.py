@@ -1,7 +1,7 @@
-"""relay.py - a slow road: a TCP relay to a port of this machine that limits how fast bytes pass.
+"""relay.py - a slow road: a TCP relay to a port of this machine that limits how fast bytes pass, or holds bodies up.
 
 Touches  sockets on 127.0.0.1, threads.
-Never    looks at what it carries; keeps a connection whose other half is gone.
+Never    looks at what it carries, save for where a request begins; keeps a connection whose other half is gone.
 """
 import socket
 import threading
@@ -11,10 +11,12 @@ PIECE = 65536
 
 
 class Relay:
-    """Listens on a free port until closed. carried: bytes taken towards the server so far."""
+    """Listens on a free port until closed. carried: bytes taken towards the server so far.
+    body_delay: seconds that a piece waits which begins no request."""
 
-    def __init__(self, port, bytes_per_second):
+    def __init__(self, port, bytes_per_second=float("inf"), body_delay=0):
         self.target, self.rate, self.carried = port, bytes_per_second, 0
+        self.body_delay = body_delay
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port = self.listener.getsockname()[1]
         threading.Thread(target=self.accept, daemon=True).start()
@@ -42,7 +44,7 @@ class Relay:
             while data := source.recv(PIECE):
                 if forth:
                     self.carried += len(data)
-                    time.sleep(len(data) / self.rate)
+                    time.sleep(len(data) / self.rate + (0 if b" HTTP/1.1\r\n" in data else self.body_delay))
                 sink.sendall(data)
         except OSError:
             pass

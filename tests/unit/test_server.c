@@ -715,6 +715,48 @@ static void test_a_refused_upload_can_be_read(void **state)
     end(server);
 }
 
+static const char LATE_MANIFEST[] = "PUT /v2/a/manifests/x HTTP/1.1\r\nHost: a\r\n"
+                                    "Content-Length: 5\r\nAuthorization: Bad\r\n\r\n";
+
+/* Spec: HTTP-05. */
+static void test_a_refusal_lets_its_body_come_first(void **state)
+{
+    struct server *server = serve_tcp(NULL, 0);
+    int fd = dial(server);
+    struct pollfd polled = {.fd = fd, .events = POLLIN};
+    char answer[ANSWER_MAX];
+
+    (void)state;
+    say(fd, LATE_MANIFEST);
+    assert_int_equal(poll(&polled, 1, 200), 0);
+    say(fd, "hello");
+    say(fd, "GET /livez HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+    hear(fd, answer);
+    close(fd);
+    expect(answer, 401, "fault=invalid_token");
+    expect(answer, 401, "HTTP/1.1 200 ");
+    end(server);
+}
+
+/* The answer before tells that the next request was read. */
+static void test_draining_lets_a_refusal_that_waits_leave(void **state)
+{
+    struct server *server = serve_tcp(NULL, 0);
+    char answer[ANSWER_MAX];
+    int fd = dial(server);
+    char text[HEAD_MAX];
+
+    (void)state;
+    snprintf(text, sizeof(text), "GET /livez HTTP/1.1\r\nHost: a\r\n\r\n%s", LATE_MANIFEST);
+    say(fd, text);
+    assert_int_equal(recv(fd, text, 1, MSG_PEEK), 1);
+    end(server);
+    hear(fd, answer);
+    close(fd);
+    expect(answer, 200, "HTTP/1.1 401 ");
+    assert_int_equal(count_of(answer, "Connection: close"), 1);
+}
+
 /* --- proxies --- */
 
 static const char FORWARDED[] = "Authorization: Known me\r\nX-Forwarded-For: 203.0.113.9\r\n"
@@ -971,6 +1013,8 @@ int main(void)
         cmocka_unit_test(test_a_storm_of_log_ins_leaves_the_workers_alone),
         cmocka_unit_test(test_waiting_log_ins_are_bounded),
         cmocka_unit_test(test_a_refused_upload_can_be_read),
+        cmocka_unit_test(test_a_refusal_lets_its_body_come_first),
+        cmocka_unit_test(test_draining_lets_a_refusal_that_waits_leave),
         cmocka_unit_test(test_forwarded_headers_count_from_trusted_proxies_alone),
         cmocka_unit_test(test_a_proxy_may_speak_by_a_unix_socket),
         cmocka_unit_test(test_rates_are_those_of_the_client_behind_the_proxy),
