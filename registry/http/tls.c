@@ -43,11 +43,12 @@ static int alpn_select(SSL *ssl, const unsigned char **out, unsigned char *out_s
     return SSL_TLSEXT_ERR_OK;
 }
 
+/* The first complaint is the plainest: "No such file or directory", "no start line". */
 static int tls_error(struct error *err, const char *what, const char *file)
 {
     char reason[120];
 
-    ERR_error_string_n(ERR_peek_last_error(), reason, sizeof(reason));
+    ERR_error_string_n(ERR_peek_error(), reason, sizeof(reason));
     ERR_clear_error();
     error_set(err, ERROR_UNAVAILABLE, "%s %s cannot be used", what, file);
     return error_set_cause(err, "%s", reason);
@@ -75,6 +76,7 @@ static SSL_CTX *context_new(const struct server_options *options)
 
     if (context == NULL)
         abort();
+    ERR_clear_error();
     SSL_CTX_set_min_proto_version(context, newest ? TLS1_3_VERSION : TLS1_2_VERSION);
     SSL_CTX_set_options(context, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION |
                                      SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA);

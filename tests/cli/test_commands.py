@@ -63,6 +63,12 @@ def test_version(slipway):
     assert slipway("--version").stdout == said.stdout
 
 
+def test_the_unit_hides_no_setting_and_may_take_port_443():
+    unit = (TOP / "conf/slipway.service").read_text()
+    assert "SLIPWAY_" not in unit  # commands typed on that machine would not know
+    assert "\nAmbientCapabilities=CAP_NET_BIND_SERVICE\nCapabilityBoundingSet=CAP_NET_BIND_SERVICE\n" in unit
+
+
 def test_config_show_defaults_is_the_file_in_conf(slipway):
     said = slipway("config", "show", "--defaults", SLIPWAY_LOG_LEVEL="error")
     assert said.stdout == (TOP / "conf/slipway.yml").read_text()
