@@ -68,7 +68,8 @@ static int setup_check(struct auth *auth, struct error *err) ON(worker_thread)
 
     if (account_admin_exists(auth->storage, &exists, err) < 0)
         return -1;
-    atomic_store(&auth->setup_open, !exists);
+    if (exists)
+        atomic_store(&auth->setup_open, false);
     return 0;
 }
 
@@ -82,6 +83,7 @@ static int parts_open(struct auth *auth, const struct auth_options *options, str
                                 options->address_rate.count, options->address_rate.per_ms});
     auth->remember = remember_open();
     secret_new(SECRET_SETUP, auth->setup);
+    atomic_store(&auth->setup_open, true);
     if (keys_open(auth, options, err) < 0 ||
         trusted_open(&auth->trusted, options->trusted_keys, err) < 0)
         return -1;

@@ -164,6 +164,7 @@ int trusted_verify(struct trusted *trusted, struct slice token, struct jwt_check
 
 /* --- the object --- */
 
+/* Immutable once it is open, but for the atomics; what it points to names its own locks. */
 struct auth {
     enum auth_mode mode;
     bool challenge_basic, anonymous_pull;
@@ -179,9 +180,9 @@ struct auth {
     struct guard *guard;
     struct quota *quota;
     struct remember *remember;
-    _Atomic uint64_t epoch; /* grows when keys or the password file changed */
-    _Atomic bool setup_open;
     char setup[SECRET_TEXT_SIZE + 1];
+    _Atomic uint64_t epoch;  /* grows when keys or the password file changed */
+    _Atomic bool setup_open; /* there is no administrator: only ever goes from true to false */
 };
 
 /* auth (3): what was decided under the same number still holds. */

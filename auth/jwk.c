@@ -12,19 +12,6 @@
 
 #define LENGTH(array) (sizeof(array) / sizeof((array)[0]))
 
-static void json_drop(json_t **value)
-{
-    json_decref(*value);
-}
-
-/* NULL and other kinds give SLICE_NONE. */
-static struct slice text_of(const json_t *value)
-{
-    if (!json_is_string(value))
-        return SLICE_NONE;
-    return (struct slice){json_string_value(value), json_string_length(value)};
-}
-
 /* --- JSON --- */
 
 /* How deep brackets nest outside of strings; right for valid JSON, which is all that matters. */
@@ -47,9 +34,21 @@ static size_t depth_of(struct slice text)
     return deepest;
 }
 
+void jwt_json_drop(struct json_t **value)
+{
+    json_decref(*value);
+}
+
+struct slice jwt_json_text(const struct json_t *value)
+{
+    if (!json_is_string(value))
+        return SLICE_NONE;
+    return (struct slice){json_string_value(value), json_string_length(value)};
+}
+
 struct json_t *jwt_json_read(struct slice text)
 {
-    OWNED(json_drop) json_t *root = NULL;
+    OWNED(jwt_json_drop) json_t *root = NULL;
 
     if (depth_of(text) > JWT_JSON_DEPTH_MAX)
         return NULL;
@@ -69,7 +68,7 @@ void jwk_drop(struct jwk *jwk)
 
 static int read_bytes(const json_t *object, const char *name, struct buffer *out, struct error *err)
 {
-    struct slice text = text_of(json_object_get(object, name));
+    struct slice text = jwt_json_text(json_object_get(object, name));
 
     if (text.size == 0)
         return error_set(err, ERROR_INVALID, "%s is missing", name);
@@ -126,8 +125,8 @@ static bool read_kind(const json_t *object, enum jwk_kind *out)
         [JWK_ED25519] = {"OKP", "Ed25519"}, [JWK_RSA] = {"RSA", NULL},
         [JWK_OCT] = {"oct", NULL},
     };
-    struct slice type = text_of(json_object_get(object, "kty"));
-    struct slice curve = text_of(json_object_get(object, "crv"));
+    struct slice type = jwt_json_text(json_object_get(object, "kty"));
+    struct slice curve = jwt_json_text(json_object_get(object, "crv"));
 
     for (size_t i = 0; i < LENGTH(kinds); i++) {
         if (!slice_equal_text(type, kinds[i].type))
@@ -226,12 +225,12 @@ static bool is_for_signatures(const json_t *object)
     const json_t *use = json_object_get(object, "use");
     const json_t *operations = json_object_get(object, "key_ops");
 
-    if (use != NULL && !slice_equal_text(text_of(use), "sig"))
+    if (use != NULL && !slice_equal_text(jwt_json_text(use), "sig"))
         return false;
     if (operations == NULL)
         return true;
     for (size_t i = 0; i < json_array_size(operations); i++)
-        if (slice_equal_text(text_of(json_array_get(operations, i)), "verify"))
+        if (slice_equal_text(jwt_json_text(json_array_get(operations, i)), "verify"))
             return true;
     return false;
 }
@@ -244,7 +243,7 @@ static int narrow_algorithm(const json_t *object, struct jwt_key *key, struct er
 
     if (name == NULL)
         return 1;
-    if (!jwt_algorithm_parse(text_of(name), &algorithm))
+    if (!jwt_algorithm_parse(jwt_json_text(name), &algorithm))
         return 0;
     if ((key->algorithms & 1U << algorithm) == 0)
         return error_set(err, ERROR_INVALID, "alg does not fit kty and crv");
@@ -260,7 +259,7 @@ static int read_id(const json_t *object, struct jwt_key *key, struct error *err)
         return error_set(err, ERROR_INVALID, "a secret needs a kid");
     if (id == NULL)
         return 0;
-    if (text_of(id).size == 0 || !slice_to_text(text_of(id), key->id, sizeof(key->id)))
+    if (jwt_json_text(id).size == 0 || !slice_to_text(jwt_json_text(id), key->id, sizeof(key->id)))
         return error_set(err, ERROR_INVALID, "kid is not a string of up to %d bytes", JWT_KID_MAX);
     return 0;
 }
@@ -298,7 +297,7 @@ static int read_set(const json_t *array, struct jwt_keys *out, struct error *err
     out->items = memory_new((count + 1) * sizeof(void *));
     for (size_t i = 0; i < count; i++) {
         const json_t *object = json_array_get(array, i);
-        struct slice id = text_of(json_object_get(object, "kid"));
+        struct slice id = jwt_json_text(json_object_get(object, "kid"));
         struct error why = {0};
         int known = read_key(object, &out->items[out->count], &why);
         if (known < 0)
@@ -314,7 +313,7 @@ static int read_set(const json_t *array, struct jwt_keys *out, struct error *err
 
 int jwt_keys_parse(struct slice json, struct jwt_keys *out, struct error *err)
 {
-    OWNED(json_drop) json_t *root = jwt_json_read(json);
+    OWNED(jwt_json_drop) json_t *root = jwt_json_read(json);
     const json_t *array = json_object_get(root, "keys");
 
     *out = (struct jwt_keys){NULL, 0};

@@ -16,18 +16,6 @@
 
 static const int64_t TIME_MAX = 253402300799; /* the end of the year 9999 */
 
-static void json_drop(json_t **value)
-{
-    json_decref(*value);
-}
-
-static struct slice text_of(const json_t *value)
-{
-    if (!json_is_string(value))
-        return SLICE_NONE;
-    return (struct slice){json_string_value(value), json_string_length(value)};
-}
-
 static int refuse(struct error *err, const char *why)
 {
     return error_set(err, ERROR_UNAUTHORIZED, "token: %s", why);
@@ -70,9 +58,9 @@ static int read_header(const json_t *header, enum jwt_algorithm *algorithm, stru
 
     if (json_object_get(header, "crit") != NULL)
         return refuse(err, "has critical extensions");
-    if (type != NULL && !slice_equal_ignore_case(text_of(type), "JWT"))
+    if (type != NULL && !slice_equal_ignore_case(jwt_json_text(type), "JWT"))
         return refuse(err, "typ is not JWT");
-    if (!jwt_algorithm_parse(text_of(json_object_get(header, "alg")), algorithm))
+    if (!jwt_algorithm_parse(jwt_json_text(json_object_get(header, "alg")), algorithm))
         return refuse(err, "alg is not supported");
     return 0;
 }
@@ -106,7 +94,7 @@ static const struct jwt_key *find_key(const struct jwt_keys *keys, const json_t 
 {
     const json_t *id = json_object_get(header, "kid");
     char thumbprint[JWT_THUMBPRINT_SIZE + 1] = "";
-    struct slice name = text_of(id);
+    struct slice name = jwt_json_text(id);
 
     *other = false;
     if (id == NULL && embedded_thumbprint(json_object_get(header, "jwk"), thumbprint))
@@ -125,7 +113,7 @@ static const struct jwt_key *find_key(const struct jwt_keys *keys, const json_t 
 
 bool jwt_key_known(struct slice token, const struct jwt_keys *keys)
 {
-    OWNED(json_drop) json_t *header = NULL;
+    OWNED(jwt_json_drop) json_t *header = NULL;
     struct error ignored = {0};
     struct compact parts;
     bool other;
@@ -138,7 +126,7 @@ bool jwt_key_known(struct slice token, const struct jwt_keys *keys)
 static int check_signature(const struct compact *parts, const struct jwt_keys *keys,
                            struct error *err)
 {
-    OWNED(json_drop) json_t *header = NULL;
+    OWNED(jwt_json_drop) json_t *header = NULL;
     OWNED(buffer_drop) struct buffer signature = BUFFER_NONE;
     enum jwt_algorithm algorithm;
     bool other;
@@ -179,7 +167,7 @@ static int read_text(const json_t *claims, const char *name, struct slice *out, 
 {
     const json_t *value = json_object_get(claims, name);
 
-    *out = value == NULL ? SLICE("") : text_of(value);
+    *out = value == NULL ? SLICE("") : jwt_json_text(value);
     if (out->at == NULL)
         return error_set(err, ERROR_UNAUTHORIZED, "token: %s is not a string", name);
     return 0;
@@ -189,11 +177,11 @@ static int check_audience(const json_t *claims, struct slice wanted, struct erro
 {
     const json_t *audience = json_object_get(claims, "aud");
 
-    if (json_is_string(audience) && slice_equal(text_of(audience), wanted))
+    if (json_is_string(audience) && slice_equal(jwt_json_text(audience), wanted))
         return 0;
     for (size_t i = 0; i < json_array_size(audience); i++) {
         const json_t *one = json_array_get(audience, i);
-        if (json_is_string(one) && slice_equal(text_of(one), wanted))
+        if (json_is_string(one) && slice_equal(jwt_json_text(one), wanted))
             return 0;
     }
     return refuse(err, "aud is another service");
@@ -202,7 +190,7 @@ static int check_audience(const json_t *claims, struct slice wanted, struct erro
 static int check_issuer(const json_t *claims, const struct jwt_checks *checks,
                         struct jwt_claims *out, struct error *err)
 {
-    out->issuer = text_of(json_object_get(claims, "iss"));
+    out->issuer = jwt_json_text(json_object_get(claims, "iss"));
     for (size_t i = 0; i < checks->issuer_count; i++)
         if (out->issuer.at != NULL && slice_equal_text(out->issuer, checks->issuers[i]))
             return 0;
@@ -249,8 +237,8 @@ static bool read_entry(const json_t *entry, struct jwt_access *out)
 {
     const json_t *actions = json_object_get(entry, "actions");
 
-    out->type = text_of(json_object_get(entry, "type"));
-    out->name = text_of(json_object_get(entry, "name"));
+    out->type = jwt_json_text(json_object_get(entry, "type"));
+    out->name = jwt_json_text(json_object_get(entry, "name"));
     bool known =
         slice_equal_text(out->type, "repository")
             ? oci_name_valid(out->name)
@@ -258,7 +246,7 @@ static bool read_entry(const json_t *entry, struct jwt_access *out)
     if (!known)
         return false;
     for (size_t i = 0; i < json_array_size(actions); i++)
-        out->actions |= scope_action_parse(text_of(json_array_get(actions, i)));
+        out->actions |= scope_action_parse(jwt_json_text(json_array_get(actions, i)));
     return true;
 }
 
@@ -300,7 +288,7 @@ static int read_claims(const json_t *claims, const struct jwt_checks *checks,
 int jwt_verify(struct slice token, const struct jwt_checks *checks, struct jwt_claims *out,
                struct error *err)
 {
-    OWNED(json_drop) json_t *claims = NULL;
+    OWNED(jwt_json_drop) json_t *claims = NULL;
     struct compact parts;
 
     *out = (struct jwt_claims){0};

@@ -196,7 +196,7 @@ int login_renew(struct auth *auth, const struct login_attempt *attempt, const st
 /* --- personal tokens --- */
 
 /* A token that was replaced without overlap ended with that, by the order of the two times in its
- * row: clocks that are read coarsely lag behind by some milliseconds. */
+ * row: a clock that is set back does not bring it back. */
 bool token_stands(const struct token *token, enum token_kind kind)
 {
     bool replaced =

@@ -16,7 +16,7 @@ struct trusted {
     struct jwt_keys keys;       /* under lock */
     pthread_mutex_t reading;    /* one reader of the file at a time */
     struct watched_stamp stamp; /* under reading */
-    _Atomic uint64_t looked_ms;
+    _Atomic uint64_t looked_ms; /* 0: never */
     _Atomic bool untold; /* a change that look_again found and trusted_reload has not told yet */
 };
 

@@ -29,12 +29,10 @@
 #define CAPABILITY_(name) __attribute__((capability(name)))
 #define ON(role) __attribute__((requires_capability(role)))
 #define ASSERTS_ROLE_(role) __attribute__((assert_capability(role)))
-#define GUARDED_BY(lock) __attribute__((guarded_by(lock)))
 #else
 #define CAPABILITY_(name)
 #define ON(role)
 #define ASSERTS_ROLE_(role)
-#define GUARDED_BY(lock)
 #endif
 
 enum thread_role_kind { ROLE_NONE, ROLE_LOOP, ROLE_WORKER };

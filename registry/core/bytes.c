@@ -302,11 +302,18 @@ void hex_encode(const uint8_t *bytes, size_t size, char *out)
     }
 }
 
-static int hex_value(char c)
+int hex_value(char c)
 {
     if (c >= '0' && c <= '9')
         return c - '0';
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+    if (c >= 'a' && c <= 'f')
+        return c - 'a' + 10;
+    return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
+
+static int lower_value(char c)
+{
+    return c >= 'A' && c <= 'F' ? -1 : hex_value(c);
 }
 
 bool hex_decode(struct slice text, uint8_t *out, size_t size)
@@ -314,8 +321,8 @@ bool hex_decode(struct slice text, uint8_t *out, size_t size)
     if (text.size != 2 * size)
         return false;
     for (size_t i = 0; i < size; i++) {
-        int high = hex_value(text.at[2 * i]);
-        int low = hex_value(text.at[2 * i + 1]);
+        int high = lower_value(text.at[2 * i]);
+        int low = lower_value(text.at[2 * i + 1]);
         if (high < 0 || low < 0)
             return false;
         out[i] = (uint8_t)(high << 4 | low);

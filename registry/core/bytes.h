@@ -73,7 +73,8 @@ struct slice buffer_slice(const struct buffer *buffer);
 enum { U64_DIGITS_MAX = 20 };
 size_t u64_digits(uint64_t value, char out[U64_DIGITS_MAX]);
 
-/* Lower-case hex. out needs 2 * size (+ 1 for hex_text, which terminates). */
+int hex_value(char c); /* of a digit of either case; -1: it is none */
+/* Lower-case hex. out needs 2 * size bytes, and is not terminated. */
 void hex_encode(const uint8_t *bytes, size_t size, char *out);
 bool hex_decode(struct slice text, uint8_t *out,
                 size_t size); /* exactly 2*size lower-case digits */

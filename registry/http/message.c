@@ -330,15 +330,6 @@ bool etag_matches(struct slice header, struct slice etag_unquoted)
 
 /* --- percent encoding --- */
 
-static int hex_value(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-}
-
 bool percent_decode(struct slice in, char *out, size_t *size, bool plus_is_blank, bool refuse_slash)
 {
     size_t used = 0;

@@ -310,15 +310,6 @@ enum {
     CHUNK_OVERHEAD_MAX = 16384, /* bytes of extensions and trailers */
 };
 
-static int hex_value(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-}
-
 static bool is_text(char c)
 {
     unsigned char byte = (unsigned char)c;
