@@ -168,6 +168,16 @@ int meta_number(struct db_query *query, int64_t *out, struct error *err)
     return db_finish(query, err);
 }
 
+int meta_total(struct db_query *query, uint64_t *out, struct error *err)
+{
+    int64_t count = 0;
+
+    if (meta_number(query, &count, err) < 0)
+        return -1;
+    *out = (uint64_t)count;
+    return 0;
+}
+
 void *meta_grow(void *items, size_t count, size_t *capacity, size_t item_size)
 {
     if (count < *capacity)

@@ -48,6 +48,8 @@ int64_t meta_one_more(size_t limit);
 void meta_search(struct buffer *out, struct slice search);
 /* The first column of the only row. */
 int meta_number(struct db_query *query, int64_t *out, struct error *err);
+/* The same of a count. */
+int meta_total(struct db_query *query, uint64_t *out, struct error *err);
 /* PRECONDITION  the row has another version. wanted 0: any. */
 int meta_version_check(int64_t version, int64_t wanted, struct error *err);
 

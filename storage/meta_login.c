@@ -243,13 +243,9 @@ struct list {
 static int list_count(struct db_tx *tx, const struct list *list, struct error *err)
 {
     OWNED(db_query_end) struct db_query query = db_query(tx, SQL_SESSION_TOTAL);
-    int64_t total = 0;
 
     db_bind_i64(&query, list->account);
-    if (meta_number(&query, &total, err) < 0)
-        return -1;
-    list->out->total = (uint64_t)total;
-    return 0;
+    return meta_total(&query, &list->out->total, err);
 }
 
 static int list(struct db_tx *tx, void *arg, struct error *err)
