@@ -151,6 +151,7 @@ struct auth_request {
 
 struct auth_answer {
     const struct identity *identity; /* granted: to be dropped by the caller; else NULL */
+    const struct identity *refused;  /* known, but may not do this: for the log; dropped likewise */
     bool may_push;                   /* on the repository: positive answers are leases (P4) */
     const char *fault;               /* refused: "invalid_token", "insufficient_scope" or NULL */
 };

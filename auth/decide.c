@@ -11,6 +11,7 @@ static int refused(const struct auth_request *request, const struct caller *call
 {
     bool jwt = caller->identity.credential == CREDENTIAL_JWT;
 
+    answer->refused = identity_hold(&caller->identity);
     switch (verdict) {
     case VERDICT_UNNAMED:
         answer->fault = "insufficient_scope";

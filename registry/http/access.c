@@ -33,7 +33,8 @@ static struct slice target_for_log(const struct request *request)
 void access_log(struct exchange *exchange)
 {
     const struct request *request = &exchange->request;
-    const struct identity *caller = request->caller; /* "" is nobody in particular */
+    const struct identity *caller = /* "" is nobody in particular */
+        request->caller != NULL ? request->caller : exchange->refused;
 
     if (exchange->logged || request->id[0] == 0 || !logs_access(exchange))
         return;

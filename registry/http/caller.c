@@ -81,6 +81,12 @@ static void granted(struct exchange *exchange, struct auth_answer *answer)
     exchange->authorised = true;
 }
 
+static void refused(struct exchange *exchange, struct auth_answer *answer)
+{
+    exchange->refused = TAKE(answer->refused);
+    exchange->fault = answer->fault;
+}
+
 void caller_remember(struct exchange *exchange)
 {
     struct conn *conn = exchange->conn;
@@ -122,7 +128,7 @@ enum auth_peeked caller_peek(struct exchange *exchange)
         granted(exchange, &answer);
         caller_remember(exchange);
     } else if (peeked == AUTH_REFUSED) {
-        exchange->fault = answer.fault;
+        refused(exchange, &answer);
     } else { /* the connection may be gone when a worker asks */
         exchange->known = identity_hold(exchange->conn->identity);
         exchange->slow = peeked == AUTH_ASK_SLOWLY;
@@ -140,7 +146,7 @@ int caller_authorise(struct exchange *exchange)
     wanted_fill(exchange, &wanted);
     if (auth_authorise(exchange->loop->server->options.auth, &wanted, &answer, &exchange->err) <
         0) {
-        exchange->fault = answer.fault;
+        refused(exchange, &answer);
         return -1;
     }
     granted(exchange, &answer);

@@ -57,6 +57,7 @@ static void exchange_clear(struct exchange *exchange)
     assert(stream->first == NULL && stream->chunks == 0 && !stream->running);
     identity_drop(&exchange->request.caller);
     identity_drop(&exchange->known);
+    identity_drop(&exchange->refused);
     exchange->request = (struct request){0};
     exchange->err.code = ERROR_NONE;
     exchange->err.status = 0;

@@ -310,9 +310,10 @@ struct exchange {
     bool goodbye;    /* the end is the client's wish and nothing is unread: no lingering */
     bool left;       /* the client was gone before the answer */
     bool logged, read_failed;
-    struct slice authorization;   /* the header */
-    const struct identity *known; /* held: what conn->identity was when a worker had to ask */
-    const char *fault;            /* of the refused token, or NULL */
+    struct slice authorization;     /* the header */
+    const struct identity *known;   /* held: what conn->identity was when a worker had to ask */
+    const struct identity *refused; /* held: who may not do this, for the log */
+    const char *fault;              /* of the refused token, or NULL */
     int broken_status;  /* 408 or 400 to answer after a broken stream was put away; 0: none */
     struct slice whole; /* STEP_WHOLE: all of the body */
     struct body body;

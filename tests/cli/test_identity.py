@@ -112,6 +112,18 @@ def test_people_change_their_own_password(server, run, well):
     assert nobody.returncode == USAGE and "--user" in nobody.stderr
 
 
+def test_the_log_names_who_was_refused(server, run, well):
+    well("user", "create", "bob", "--new-password-file", "-", stdin="bob's password\n")
+    words = ["user", "ls", "--url", server.url, "--user", "bob", "--password-file", "-"]
+    assert run(*words, stdin="bob's password\n").returncode == FORBIDDEN
+    assert run(*words, stdin="a wrong password\n").returncode == FORBIDDEN
+    def lines():
+        return [line for line in server.text().splitlines() if "path=\"/api/v1/users?" in line]
+    allowed, wrong = wait_for(lambda: len(lines()) == 2 and lines(), what="two lines")
+    assert "status=403" in allowed and " user=bob " in allowed
+    assert "status=401" in wrong and "user=" not in wrong.replace("user_agent=", "")
+
+
 def test_a_missing_terminal_names_the_option(server, run):
     assert "--new-password-file" in run("user", "create", "bob").stderr
     assert " --password-file" in run("user", "ls", "--url", server.url, "--user", "ana").stderr

@@ -72,6 +72,7 @@ static inline int auth_set_up(void **state)
 static inline int auth_tear_down(void **state)
 {
     identity_drop(&world.answer.identity);
+    identity_drop(&world.answer.refused);
     auth_close(world.auth);
     return fixture_tear_down(state);
 }
@@ -212,6 +213,7 @@ static inline struct auth_request wants(enum action action, const char *reposito
 static inline enum error_code ask(const struct auth_request *request)
 {
     identity_drop(&world.answer.identity);
+    identity_drop(&world.answer.refused);
     world.err = (struct error){0};
     world.peeked = auth_peek(world.auth, request, &world.answer, &world.err);
     if (world.peeked == AUTH_ASK || world.peeked == AUTH_ASK_SLOWLY) {

@@ -19,7 +19,8 @@ case $status in
 5) # there is one already
     password=PASSWORD
     docker="docker login $listen -u admin"
-    about="The administrator admin has the PASSWORD of the first run; to begin anew, remove ./var."
+    about="The administrator admin has the PASSWORD of the first run; for a new one, while this runs:
+$program user password admin --set storage.root=./var"
     ;;
 *)
     cat "$said" >&2
