@@ -42,7 +42,8 @@ class Run:
         self.rig, self.kills, self.reached, self.counts = None, 0, set(), {}
 
     def round(self, point):
-        if self.kills % ROUNDS_A_ROOT == 0:
+        """A root's keys are made once: for their points it must be new."""
+        if self.kills % ROUNDS_A_ROOT == 0 or (point and POINTS[point][2] == KEY):
             self.finish()
             self.rig = identity.made(self.folder / f"root{self.kills}", self.random.randrange(10**6))
         self.start_and_look()
