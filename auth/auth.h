@@ -39,6 +39,8 @@ enum action {
     ACTION_API_SIGNED_IN, /* any account */
     ACTION_API_READ,      /* pull on <name>; else as if it were not there: 404 */
     ACTION_API_MANAGE,    /* RIGHT_ADMIN on <name>; 404 who may not pull, 403 who may */
+    ACTION_API_PUSH,      /* RIGHT_PUSH on <name>: tags are set and moved; hidden as above */
+    ACTION_API_DELETE,    /* RIGHT_DELETE on <name>: tags go and come back */
     ACTION_API_ACCOUNTS,  /* administrators: users, robots, everybody's tokens and sessions */
     ACTION_API_AUDIT,     /* administrators and auditors */
     ACTION_API_SYSTEM,    /* administrators and operators */
@@ -190,6 +192,8 @@ unsigned auth_rights(struct auth *auth, const struct identity *identity, struct 
 /* What lists may show; patterns are borrowed from the identity. Spec: CAT-02. */
 void auth_list_filter(struct auth *auth, const struct identity *identity,
                       struct repository_filter *out);
+/* Who he is for histories and quotas; its owner is not set. Borrows from the identity. */
+struct actor auth_actor(const struct identity *identity);
 /* The owner of upload sessions this caller opens, "" for nobody. Spec: TOK-55. */
 void auth_upload_owner(const struct identity *identity, char out[UPLOAD_OWNER_MAX + 1]);
 /* PASSWORD_STALE  a browser's session whose password was given longer than 15 minutes ago. */

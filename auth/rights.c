@@ -150,6 +150,8 @@ static const struct need needs[ACTION_COUNT] = {
     [ACTION_API_SIGNED_IN] = {BY_MANAGER, 0, 0, true, false},
     [ACTION_API_READ] = {BY_MANAGER, RIGHT_PULL, 0, false, true},
     [ACTION_API_MANAGE] = {BY_MANAGER, RIGHT_ADMIN, 0, true, false},
+    [ACTION_API_PUSH] = {BY_MANAGER, RIGHT_PUSH, 0, true, false},
+    [ACTION_API_DELETE] = {BY_MANAGER, RIGHT_DELETE, 0, true, false},
     [ACTION_API_ACCOUNTS] = {BY_MANAGER, 0, ROLE(ACCOUNT_ROLE_ADMIN), true, false},
     [ACTION_API_AUDIT] = {BY_MANAGER, 0, ROLE(ACCOUNT_ROLE_ADMIN) | ROLE(ACCOUNT_ROLE_AUDITOR),
                           true, false},
@@ -199,7 +201,7 @@ static enum verdict api_lacking(const struct auth_request *request, unsigned rig
 
     if (request->action == ACTION_API_READ)
         return VERDICT_HIDDEN;
-    return request->action == ACTION_API_MANAGE && !seen ? VERDICT_HIDDEN : VERDICT_LACKING;
+    return !seen ? VERDICT_HIDDEN : VERDICT_LACKING;
 }
 
 enum verdict rights_verdict(const struct caller *caller, const struct auth_request *request,

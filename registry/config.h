@@ -74,6 +74,15 @@ struct config {
     uint64_t gc_undo;
     uint64_t gc_late;
     uint64_t gc_interval;
+    uint64_t gc_untagged; /* 0 = kept */
+    uint64_t gc_workers;
+    uint64_t gc_rate; /* reviews a second, 0 = no limit */
+    char *gc_schedule;
+    char *gc_time_zone;
+    uint64_t gc_jitter;
+    uint64_t scrub_rate; /* bytes a second, 0 = off */
+    uint64_t scrub_interval;
+    struct config_list retention_exclude_callers;
     bool manifests_accept_missing;
     bool delete_tags;
     bool delete_manifests;

@@ -7,6 +7,7 @@
 
 struct auth;
 struct config;
+struct jobs;
 struct probes;
 struct storage;
 
@@ -14,6 +15,7 @@ struct services {
     struct storage *storage;
     const struct config *config;
     struct auth *auth;
+    struct jobs *jobs;
     struct probes *probes; /* NULL: always ready */
 };
 

@@ -22,6 +22,15 @@ struct storage;
 /* (2); any thread, from memory. */
 uint64_t accounts_generation(const struct storage *store);
 
+/* --- who does it, for histories and quotas --- */
+
+/* Borrowed. */
+struct actor {
+    int64_t account;    /* 0: none */
+    struct slice name;  /* as the audit calls it; SLICE_NONE: nobody was asked */
+    struct slice owner; /* of upload sessions (TOK-55); SLICE_NONE: nobody */
+};
+
 /* --- audit --- */
 
 struct audit_event {

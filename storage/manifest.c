@@ -99,12 +99,13 @@ static void forget_reference(void *arg)
 }
 
 int storage_manifest_delete(struct storage *store, struct slice repository,
-                            const struct manifest_reference *reference, struct error *err)
+                            const struct manifest_reference *reference, const struct actor *actor,
+                            struct error *err)
 {
     struct forget_reference forget = {store->cache, repository, reference};
     const struct meta_after after = {forget_reference, &forget};
 
-    return meta_manifest_delete(store->meta, repository, reference, &after, err);
+    return meta_manifest_delete(store->meta, repository, reference, actor, &after, err);
 }
 
 int storage_tag_list(struct storage *store, struct slice repository, struct slice last,

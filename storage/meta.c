@@ -34,11 +34,11 @@ int meta_digest(const struct db_query *query, int column, struct digest *out, st
 /* --- opening --- */
 
 /* Durations come from people: what does not fit is forever. */
-static int64_t seconds(uint64_t value)
+static int64_t duration_us(uint64_t ms)
 {
-    const uint64_t forever = (uint64_t)INT64_MAX / 4 / US_PER_S;
+    const uint64_t forever = (uint64_t)INT64_MAX / 4 / 1000;
 
-    return (int64_t)(value < forever ? value : forever) * US_PER_S;
+    return (int64_t)(ms < forever ? ms : forever) * 1000;
 }
 
 int meta_open(struct meta **out, const struct storage_options *options, struct meta_after recovered,
@@ -48,10 +48,10 @@ int meta_open(struct meta **out, const struct storage_options *options, struct m
     struct meta *meta = memory_new(sizeof(*meta));
 
     *meta = (struct meta){
-        .grace_us = seconds(options->gc_grace_s),
-        .undo_us = seconds(options->gc_undo_s),
-        .late_us = seconds(options->gc_late_s),
-        .upload_ttl_us = seconds(options->upload_ttl_s),
+        .grace_us = duration_us(options->gc_grace_ms),
+        .undo_us = duration_us(options->gc_undo_ms),
+        .late_us = duration_us(options->gc_late_ms),
+        .upload_ttl_us = duration_us(options->upload_ttl_ms),
         .accept_missing = options->accept_missing,
         .protect_referenced = options->protect_referenced,
     };
@@ -293,8 +293,8 @@ int meta_lease_renew(struct db_tx *tx, const struct meta *meta, const struct met
 /* --- links --- */
 
 static const char SQL_LINK_PUT[] =
-    "INSERT INTO repository_blobs(repo_id, blob_id, touched_at)"
-    "     VALUES ($1, $2, $3)"
+    "INSERT INTO repository_blobs(repo_id, blob_id, touched_at, account_id)"
+    "     VALUES ($1, $2, $3, $4)"
     " ON CONFLICT (repo_id, blob_id)"
     "   DO UPDATE SET touched_at = excluded.touched_at, deleted_at = NULL";
 static const char SQL_MISSING_ARRIVED[] =
@@ -313,13 +313,14 @@ static const char SQL_CHILD_ARRIVED[] = "INSERT INTO manifest_blobs(repo_id, man
                                         " ON CONFLICT DO NOTHING";
 
 static int link_put(struct db_tx *tx, int64_t repository, int64_t blob, int64_t now,
-                    struct error *err)
+                    int64_t account, struct error *err)
 {
     OWNED(db_query_end) struct db_query query = db_query(tx, SQL_LINK_PUT);
 
     db_bind_i64(&query, repository);
     db_bind_i64(&query, blob);
     db_bind_i64(&query, now);
+    meta_bind_time(&query, account);
     return db_finish(&query, err);
 }
 
@@ -347,12 +348,12 @@ static int missing_forget(struct db_tx *tx, int64_t repository, const struct met
 }
 
 int meta_link(struct db_tx *tx, const struct meta *meta, int64_t repository, int64_t blob,
-              const struct digest *digest, struct error *err)
+              const struct digest *digest, int64_t account, struct error *err)
 {
     const struct meta_key key = meta_key(digest);
     int64_t now = clock_now_us();
 
-    if (link_put(tx, repository, blob, now, err) < 0 ||
+    if (link_put(tx, repository, blob, now, account, err) < 0 ||
         meta_queue(tx, META_QUEUE_LINK, repository, blob, now + meta->grace_us, err) < 0 ||
         references_arrived(tx, SQL_MISSING_ARRIVED, repository, blob, &key, err) < 0 ||
         references_arrived(tx, SQL_CHILD_ARRIVED, repository, blob, &key, err) < 0)

@@ -66,8 +66,8 @@ struct meta_upload {
  * lost by a power cut: then the session is gone, and a file without a row may be left, at most of
  * a second's bytes, for the scrub of orphans. */
 int meta_upload_start(struct meta *meta, struct slice repository, const char *id,
-                      const char *locator, enum digest_algorithm algorithm, struct slice owner,
-                      struct error *err) MUST_CHECK;
+                      const char *locator, enum digest_algorithm algorithm,
+                      const struct actor *actor, struct error *err) MUST_CHECK;
 /* BLOB_UPLOAD_UNKNOWN */
 struct upload_owner;
 int meta_upload_owner(struct meta *meta, struct slice repository, struct slice id,
@@ -142,8 +142,8 @@ int meta_blob_delete(struct meta *meta, struct slice repository, const struct di
                      const struct meta_after *after, struct error *err) MUST_CHECK;
 /* P5. Creates the target repository only on success. */
 int meta_blob_mount(struct meta *meta, struct slice repository, struct slice from,
-                    const struct digest *digest, bool *mounted, const struct meta_after *after,
-                    struct error *err) MUST_CHECK;
+                    const struct digest *digest, const struct actor *actor, bool *mounted,
+                    const struct meta_after *after, struct error *err) MUST_CHECK;
 
 /* --- manifests and tags: meta_manifest.c (find, delete), meta_push.c (put) --- */
 
@@ -160,8 +160,8 @@ int meta_manifest_put(struct meta *meta, struct slice repository, const struct m
                       struct error *err) MUST_CHECK;
 /* P7. MANIFEST_UNKNOWN */
 int meta_manifest_delete(struct meta *meta, struct slice repository,
-                         const struct manifest_reference *reference, const struct meta_after *after,
-                         struct error *err) MUST_CHECK;
+                         const struct manifest_reference *reference, const struct actor *actor,
+                         const struct meta_after *after, struct error *err) MUST_CHECK;
 
 /* --- lists: meta_list.c, repositories in meta_repository.c; as the functions of storage.h --- */
 

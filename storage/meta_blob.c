@@ -99,6 +99,7 @@ struct change {
     const struct digest *digest;
     const char *locator;
     struct slice from;
+    const struct actor *actor;
     const struct meta_after *after;
     bool done;
 };
@@ -278,16 +279,21 @@ static int mount(struct db_tx *tx, void *arg, struct error *err)
         return 0;
     if (meta_repository_create(tx, change->repository, &repository, err) < 0)
         return -1;
-    return meta_link(tx, change->meta, repository, blob, change->digest, err);
+    return meta_link(tx, change->meta, repository, blob, change->digest,
+                     change->actor == NULL ? 0 : change->actor->account, err);
 }
 
 /* Most clients ask to mount what is not there: that is found out without the writer. */
 int meta_blob_mount(struct meta *meta, struct slice repository, struct slice from,
-                    const struct digest *digest, bool *mounted, const struct meta_after *after,
-                    struct error *err)
+                    const struct digest *digest, const struct actor *actor, bool *mounted,
+                    const struct meta_after *after, struct error *err)
 {
-    struct change change = {
-        .meta = meta, .repository = repository, .digest = digest, .from = from, .after = after};
+    struct change change = {.meta = meta,
+                            .repository = repository,
+                            .digest = digest,
+                            .from = from,
+                            .actor = actor,
+                            .after = after};
 
     *mounted = false;
     if (db_read(meta->db, mountable, &change, err) < 0)

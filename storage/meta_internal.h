@@ -4,6 +4,7 @@
 #ifndef SLIPWAY_STORAGE_META_INTERNAL_H
 #define SLIPWAY_STORAGE_META_INTERNAL_H
 
+#include "storage/accounts.h"
 #include "storage/meta.h"
 
 /* A digest as the database holds it. */
@@ -78,7 +79,12 @@ int meta_audit_add(struct db_tx *tx, const struct audit_event *event, struct err
 int meta_repository_find(struct db_tx *tx, struct slice name, int64_t *id, struct error *err);
 int meta_repository_create(struct db_tx *tx, struct slice name, int64_t *id, struct error *err);
 
-enum meta_queue_kind { META_QUEUE_MANIFEST = 1, META_QUEUE_LINK = 2, META_QUEUE_BLOB = 3 };
+enum meta_queue_kind {
+    META_QUEUE_MANIFEST = 1,
+    META_QUEUE_LINK = 2,
+    META_QUEUE_BLOB = 3,
+    META_QUEUE_REPOSITORY = 4
+};
 /* The collector looks at it when due; a row that is there is moved, never skipped: a collector that
  * holds it would otherwise drop the newer wish. */
 int meta_queue(struct db_tx *tx, enum meta_queue_kind kind, int64_t repository, int64_t ref,
@@ -87,12 +93,26 @@ int meta_queue(struct db_tx *tx, enum meta_queue_kind kind, int64_t repository, 
 int meta_queue_held(struct db_tx *tx, int64_t repository, int64_t manifest, int64_t due,
                     struct error *err);
 /* A tag moved; NULL for no manifest. */
-int meta_history(struct db_tx *tx, int64_t repository, struct slice tag, const struct digest *old,
-                 const struct digest *new, struct error *err);
+struct meta_move {
+    int64_t repository;
+    struct slice tag;
+    const struct digest *old, *new;
+    const struct actor *actor; /* NULL: the server itself */
+    enum tag_cause cause;
+};
+int meta_history(struct db_tx *tx, const struct meta_move *move, struct error *err);
+/* PROTECTED when this tag, or a rule that covers it, forbids it: TAG_IMMUTABLE a move to another
+ * manifest, TAG_PROTECTED an end. In the transaction that does it, so nothing comes between. */
+int meta_guard_tag(struct db_tx *tx, int64_t repository, struct slice tag,
+                   enum tag_protection against, struct error *err);
+/* The same for a manifest that is to go: its pins that have not ended, and its tags. */
+int meta_guard_manifest(struct db_tx *tx, int64_t repository, int64_t manifest, int64_t now,
+                        struct error *err);
 int meta_trash(struct db_tx *tx, struct slice locator, int64_t not_before, struct error *err);
-/* Links the blob with a lease, queues the link, and makes references real that waited for it. */
+/* account: who links it, 0 nobody; the first stays. Links the blob with a lease, queues the link,
+ * and makes references real that waited for it. */
 int meta_link(struct db_tx *tx, const struct meta *meta, int64_t repository, int64_t blob,
-              const struct digest *digest, struct error *err);
+              const struct digest *digest, int64_t account, struct error *err);
 
 /* How the lease of one row is read and renewed. */
 struct meta_lease {

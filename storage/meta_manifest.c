@@ -102,6 +102,7 @@ struct removal {
     const struct meta *meta;
     struct slice repository;
     const struct manifest_reference *reference;
+    const struct actor *actor;
     const struct meta_after *after;
     int64_t repository_id;
     int64_t id;
@@ -143,8 +144,8 @@ static const char SQL_TAG_SET_ASIDE[] =
 static const char SQL_TAG_DELETE[] = "DELETE FROM tags"
                                      "      WHERE repo_id = $1 AND name = $2";
 static const char SQL_HISTORY_ADD[] =
-    "INSERT INTO tag_history(repo_id, name, old_digest, new_digest, at)"
-    "     VALUES ($1, $2, $3, $4, $5)";
+    "INSERT INTO tag_history(repo_id, name, old_digest, new_digest, at, actor, cause)"
+    "     VALUES ($1, $2, $3, $4, $5, $6, $7)";
 
 /* What the reference stands for now: id and digest. */
 static int target(struct db_tx *tx, struct removal *removal, struct error *err)
@@ -166,14 +167,14 @@ static int target(struct db_tx *tx, struct removal *removal, struct error *err)
     return meta_digest(&query, 1, &removal->digest, err);
 }
 
-int meta_history(struct db_tx *tx, int64_t repository, struct slice tag, const struct digest *old,
-                 const struct digest *new, struct error *err)
+int meta_history(struct db_tx *tx, const struct meta_move *move, struct error *err)
 {
+    const struct digest *old = move->old, *new = move->new;
     struct meta_key keys[2] = {{.size = 0}, {.size = 0}};
     OWNED(db_query_end) struct db_query query = db_query(tx, SQL_HISTORY_ADD);
 
-    db_bind_i64(&query, repository);
-    db_bind_text(&query, tag);
+    db_bind_i64(&query, move->repository);
+    db_bind_text(&query, move->tag);
     if (old != NULL)
         keys[0] = meta_key(old);
     if (new != NULL)
@@ -181,6 +182,8 @@ int meta_history(struct db_tx *tx, int64_t repository, struct slice tag, const s
     db_bind_bytes(&query, old == NULL ? SLICE_NONE : meta_key_slice(&keys[0]));
     db_bind_bytes(&query, new == NULL ? SLICE_NONE : meta_key_slice(&keys[1]));
     db_bind_i64(&query, clock_now_us());
+    db_bind_text(&query, move->actor == NULL ? SLICE_NONE : move->actor->name);
+    db_bind_i64(&query, move->cause);
     return db_finish(&query, err);
 }
 
@@ -206,10 +209,14 @@ static int tag_delete(struct db_tx *tx, const struct removal *removal, struct er
 /* Only the tag goes (DEL-01). */
 static int remove_tag(struct db_tx *tx, const struct removal *removal, struct error *err)
 {
+    const struct meta_move move = {removal->repository_id, removal->reference->tag,
+                                   &removal->digest,       NULL,
+                                   removal->actor,         TAG_DELETED};
+
+    if (meta_guard_tag(tx, removal->repository_id, removal->reference->tag, TAG_PROTECTED, err) < 0)
+        return -1;
     if ((removal->meta->undo_us > 0 && tag_set_aside(tx, removal, err) < 0) ||
-        tag_delete(tx, removal, err) < 0 ||
-        meta_history(tx, removal->repository_id, removal->reference->tag, &removal->digest, NULL,
-                     err) < 0)
+        tag_delete(tx, removal, err) < 0 || meta_history(tx, &move, err) < 0)
         return -1;
     return meta_queue(tx, META_QUEUE_MANIFEST, removal->repository_id, removal->id,
                       removal->now + removal->meta->undo_us, err);
@@ -223,8 +230,8 @@ static const char SQL_TAGS_SET_ASIDE[] =
     " ON CONFLICT (repo_id, name, manifest_id)"
     "   DO UPDATE SET until = excluded.until";
 static const char SQL_TAGS_HISTORY[] =
-    "INSERT INTO tag_history(repo_id, name, old_digest, new_digest, at)"
-    "     SELECT t.repo_id, t.name, m.digest, NULL, $1"
+    "INSERT INTO tag_history(repo_id, name, old_digest, new_digest, at, actor, cause)"
+    "     SELECT t.repo_id, t.name, m.digest, NULL, $1, $4, $5"
     "       FROM tags t"
     "       JOIN manifests m ON m.id = t.manifest_id"
     "      WHERE t.repo_id = $2 AND t.manifest_id = $3";
@@ -292,6 +299,18 @@ static int queue_held(struct db_tx *tx, const struct removal *removal, struct er
     return queue_referrers(tx, removal, due, err);
 }
 
+static int tags_history(struct db_tx *tx, const struct removal *removal, struct error *err)
+{
+    OWNED(db_query_end) struct db_query query = db_query(tx, SQL_TAGS_HISTORY);
+
+    db_bind_i64(&query, removal->now);
+    db_bind_i64(&query, removal->repository_id);
+    db_bind_i64(&query, removal->id);
+    db_bind_text(&query, removal->actor == NULL ? SLICE_NONE : removal->actor->name);
+    db_bind_i64(&query, TAG_MANIFEST_DELETED);
+    return db_finish(&query, err);
+}
+
 static int remove_tags(struct db_tx *tx, const struct removal *removal, struct error *err)
 {
     int64_t until = removal->now + removal->meta->undo_us;
@@ -299,7 +318,7 @@ static int remove_tags(struct db_tx *tx, const struct removal *removal, struct e
     if (removal->meta->undo_us > 0 &&
         CHANGE(tx, SQL_TAGS_SET_ASIDE, err, until, removal->repository_id, removal->id) < 0)
         return -1;
-    if (CHANGE(tx, SQL_TAGS_HISTORY, err, removal->now, removal->repository_id, removal->id) < 0)
+    if (tags_history(tx, removal, err) < 0)
         return -1;
     return CHANGE(tx, SQL_TAGS_DELETE, err, removal->repository_id, removal->id);
 }
@@ -307,7 +326,8 @@ static int remove_tags(struct db_tx *tx, const struct removal *removal, struct e
 /* All its tags go too (DEL-02); an index that names it keeps the name (DEL-06). */
 static int remove_manifest(struct db_tx *tx, const struct removal *removal, struct error *err)
 {
-    if (remove_tags(tx, removal, err) < 0 || queue_held(tx, removal, err) < 0)
+    if (meta_guard_manifest(tx, removal->repository_id, removal->id, removal->now, err) < 0 ||
+        remove_tags(tx, removal, err) < 0 || queue_held(tx, removal, err) < 0)
         return -1;
     if (removal->meta->undo_us == 0) {
         if (CHANGE(tx, SQL_CHILD_RELEASE, err, removal->repository_id, removal->id) < 0)
@@ -342,11 +362,14 @@ static void removal_after(void *arg)
 }
 
 int meta_manifest_delete(struct meta *meta, struct slice repository,
-                         const struct manifest_reference *reference, const struct meta_after *after,
-                         struct error *err)
+                         const struct manifest_reference *reference, const struct actor *actor,
+                         const struct meta_after *after, struct error *err)
 {
-    struct removal removal = {
-        .meta = meta, .repository = repository, .reference = reference, .after = after};
+    struct removal removal = {.meta = meta,
+                              .repository = repository,
+                              .reference = reference,
+                              .actor = actor,
+                              .after = after};
 
     return meta_write_after(meta, removal_run, &removal, removal_after, err);
 }

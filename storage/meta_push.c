@@ -225,9 +225,12 @@ static int tag_put(struct db_tx *tx, const struct push *push, struct slice tag, 
         return -1;
     if (old_id == push->id)
         return 0;
-    if (tag_write(tx, push, tag, err) < 0 ||
-        meta_history(tx, push->repository, tag, old_id == 0 ? NULL : &old, &push->put->digest,
-                     err) < 0)
+    if (old_id != 0 && meta_guard_tag(tx, push->repository, tag, TAG_IMMUTABLE, err) < 0)
+        return -1;
+    const struct meta_move move = {push->repository,          tag,
+                                   old_id == 0 ? NULL : &old, &push->put->digest,
+                                   push->put->actor,          TAG_PUSHED};
+    if (tag_write(tx, push, tag, err) < 0 || meta_history(tx, &move, err) < 0)
         return -1;
     return old_id == 0 ? 0
                        : meta_queue(tx, META_QUEUE_MANIFEST, push->repository, old_id,

@@ -19,8 +19,9 @@
 
 SCHEMA_FILE(0001);
 SCHEMA_FILE(0002);
+SCHEMA_FILE(0003);
 
-static const char *const schema_files[] = {schema_0001, schema_0002};
+static const char *const schema_files[] = {schema_0001, schema_0002, schema_0003};
 
 enum { SCHEMA_NEWEST = sizeof(schema_files) / sizeof(schema_files[0]) };
 

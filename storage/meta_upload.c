@@ -19,8 +19,9 @@ static int unknown(struct error *err)
 /* --- P1 --- */
 
 static const char SQL_UPLOAD_ADD[] =
-    "INSERT INTO uploads(id, repo_id, locator, algorithm, started_at, expires_at, owner)"
-    "     VALUES ($1, $2, $3, $4, $5, $6, $7)";
+    "INSERT INTO uploads(id, repo_id, locator, algorithm, started_at, expires_at, owner,"
+    "                    account_id)"
+    "     VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
 
 struct start {
     const struct meta *meta;
@@ -28,7 +29,7 @@ struct start {
     const char *id;
     const char *locator;
     enum digest_algorithm algorithm;
-    struct slice owner;
+    const struct actor *actor;
 };
 
 static int start(struct db_tx *tx, void *arg, struct error *err)
@@ -46,17 +47,18 @@ static int start(struct db_tx *tx, void *arg, struct error *err)
     db_bind_i64(&query, start->algorithm);
     db_bind_i64(&query, now);
     db_bind_i64(&query, now + start->meta->upload_ttl_us);
-    db_bind_text(&query, start->owner);
+    db_bind_text(&query, start->actor == NULL ? SLICE_NONE : start->actor->owner);
+    meta_bind_time(&query, start->actor == NULL ? 0 : start->actor->account);
     return db_finish(&query, err);
 }
 
 int meta_upload_start(struct meta *meta, struct slice repository, const char *id,
-                      const char *locator, enum digest_algorithm algorithm, struct slice owner,
-                      struct error *err)
+                      const char *locator, enum digest_algorithm algorithm,
+                      const struct actor *actor, struct error *err)
 {
-    struct start with = {meta, repository, id, locator, algorithm, owner};
+    struct start with = {meta, repository, id, locator, algorithm, actor};
 
-    assert(owner.size <= UPLOAD_OWNER_MAX);
+    assert(actor == NULL || actor->owner.size <= UPLOAD_OWNER_MAX);
     return meta_write_loosely(meta, start, &with, DB_FOREGROUND, err);
 }
 
@@ -277,7 +279,7 @@ int meta_upload_touch(struct meta *meta, const char *id, struct error *err)
 
 static const char SQL_UPLOAD_CLAIM[] = "DELETE FROM uploads"
                                        "      WHERE id = $1 AND repo_id = $2"
-                                       "  RETURNING locator";
+                                       "  RETURNING locator, coalesce(account_id, 0)";
 static const char SQL_BLOB_PUT[] = "INSERT INTO blobs(digest, size, locator, created_at)"
                                    "     VALUES ($1, $2, $3, $4)"
                                    " ON CONFLICT (digest)"
@@ -306,7 +308,7 @@ struct blob_row {
 
 /* Deletes the session's row. BLOB_UPLOAD_UNKNOWN when somebody else did. */
 static int claim(struct db_tx *tx, struct slice id, int64_t repository, char *locator,
-                 struct error *err)
+                 int64_t *account, struct error *err)
 {
     OWNED(db_query_end) struct db_query query = db_query(tx, SQL_UPLOAD_CLAIM);
 
@@ -317,15 +319,16 @@ static int claim(struct db_tx *tx, struct slice id, int64_t repository, char *lo
         return row < 0 ? -1 : unknown(err);
     if (!slice_to_text(db_column_slice(&query, 0), locator, LOCATOR_SIZE + 1))
         return error_set(err, ERROR_INTERNAL, "internal error");
+    *account = db_column_i64(&query, 1);
     return db_finish(&query, err);
 }
 
 static int claim_by_name(struct db_tx *tx, struct slice name, struct slice id, int64_t *repository,
-                         char *locator, struct error *err)
+                         char *locator, int64_t *account, struct error *err)
 {
     if (meta_repository_find(tx, name, repository, err) < 0)
         return -1;
-    return claim(tx, id, *repository, locator, err);
+    return claim(tx, id, *repository, locator, account, err);
 }
 
 static int blob_put(struct db_tx *tx, const struct descriptor *blob, const char *locator,
@@ -388,12 +391,12 @@ static int finish(struct db_tx *tx, void *arg, struct error *err)
     const struct finish *with = arg;
     char locator[LOCATOR_SIZE + 1];
     struct blob_row blob;
-    int64_t repository = 0;
+    int64_t repository = 0, account = 0;
 
-    if (claim_by_name(tx, with->repository, with->id, &repository, locator, err) < 0 ||
+    if (claim_by_name(tx, with->repository, with->id, &repository, locator, &account, err) < 0 ||
         blob_put(tx, with->blob, locator, &blob, err) < 0 ||
         settle(tx, with->meta, &blob, locator, err) < 0 ||
-        meta_link(tx, with->meta, repository, blob.id, &with->blob->digest, err) < 0)
+        meta_link(tx, with->meta, repository, blob.id, &with->blob->digest, account, err) < 0)
         return -1;
     return finished_add(tx, with, repository, err);
 }
@@ -444,9 +447,9 @@ static int cancel(struct db_tx *tx, void *arg, struct error *err)
 {
     const struct find *find = arg;
     char locator[LOCATOR_SIZE + 1];
-    int64_t repository = 0;
+    int64_t repository = 0, account = 0;
 
-    if (claim_by_name(tx, find->repository, find->id, &repository, locator, err) < 0)
+    if (claim_by_name(tx, find->repository, find->id, &repository, locator, &account, err) < 0)
         return -1;
     return meta_trash(tx, slice_of(locator), clock_now_us(), err);
 }

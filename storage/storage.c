@@ -318,9 +318,10 @@ int storage_blob_delete(struct storage *store, struct slice repository, const st
 }
 
 int storage_blob_mount(struct storage *store, struct slice repository, struct slice from,
-                       const struct digest *digest, bool *mounted, struct error *err)
+                       const struct digest *digest, const struct actor *actor, bool *mounted,
+                       struct error *err)
 {
-    return meta_blob_mount(store->meta, repository, from, digest, mounted, NULL, err);
+    return meta_blob_mount(store->meta, repository, from, digest, actor, mounted, NULL, err);
 }
 
 int storage_blob_sources(struct storage *store, const struct digest *digest, size_t limit,

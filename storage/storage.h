@@ -16,13 +16,30 @@
 
 struct storage;
 struct repository_filter; /* accounts.h */
+struct actor;             /* accounts.h; NULL: the server itself */
+
+/* Why a tag moved, in its history. */
+enum tag_cause {
+    TAG_PUSHED,
+    TAG_SET,
+    TAG_DELETED,
+    TAG_MANIFEST_DELETED, /* and its tags with it */
+    TAG_RETIRED,          /* by a rule of retention */
+    TAG_RESTORED,
+    TAG_IMPORTED
+};
+/* Bits: what may not happen to a tag. */
+enum tag_protection {
+    TAG_IMMUTABLE = 1, /* it does not move to another manifest */
+    TAG_PROTECTED = 2  /* it does not go, and its manifest neither */
+};
 
 struct storage_options {
     const char *root;
-    uint64_t upload_ttl_s;      /* idle sessions older are swept (UPL-29) */
-    uint64_t gc_grace_s;        /* the lease */
-    uint64_t gc_undo_s;         /* how long a deletion can be taken back; 0: at once */
-    uint64_t gc_late_s;         /* from trash to unlinked */
+    uint64_t upload_ttl_ms;     /* idle sessions older are swept (UPL-29) */
+    uint64_t gc_grace_ms;       /* the lease */
+    uint64_t gc_undo_ms;        /* how long a deletion can be taken back; 0: at once */
+    uint64_t gc_late_ms;        /* from trash to unlinked */
     uint64_t cache_size_bytes;  /* memory for manifests and blob presence */
     uint64_t min_free_bytes;    /* readiness: below this the root counts as full */
     uint64_t blob_size_max;     /* bytes; above: 413 SIZE_INVALID; 0 = no limit */
@@ -35,6 +52,12 @@ struct storage_options {
     const char *boot_id_path;   /* changes with every boot; NULL: the kernel's */
     bool accept_missing;        /* MPUT-17: manifests may name what is not here */
     bool protect_referenced;    /* DEL-06: a blob a manifest uses answers 405 */
+    bool resting;               /* no thread of storage's own: commands without a server */
+    int collectors;             /* threads of the collector; 0: 2 */
+    uint64_t collect_rate;      /* reviews a second; 0: no limit */
+    uint64_t untagged_ms;       /* manifests nothing refers to go at this age; 0: they stay */
+    uint64_t scrub_rate;        /* bytes a second read by the scrub; 0: it does not run */
+    uint64_t scrub_interval_ms; /* each blob is read again after so long */
 };
 
 /* Locks the root, opens or creates the database, migrates, recovers sessions.
@@ -78,8 +101,8 @@ int storage_blob_delete(struct storage *store, struct slice repository, const st
 /* Links the source's blob into the repository (P5). *mounted = false when the source does not have
  * it. Spec: UPL-31, UPL-32, UPL-36. */
 int storage_blob_mount(struct storage *store, struct slice repository, struct slice from,
-                       const struct digest *digest, bool *mounted, struct error *err) MUST_CHECK
-    ON(worker_thread);
+                       const struct digest *digest, const struct actor *actor, bool *mounted,
+                       struct error *err) MUST_CHECK ON(worker_thread);
 /* Repositories that have the blob, at most `limit`, for who mounts without naming one (UPL-34): the
  * caller judges which of them count (TOK-73). */
 struct page;
@@ -97,9 +120,9 @@ struct upload_status {
 };
 
 /* P1. id gets OCI_UPLOAD_ID_SIZE + 1 bytes. Creates the repository when there is none (UPL-02).
- * owner: for upload_owner_find (TOK-55), at most UPLOAD_OWNER_MAX bytes; SLICE_NONE: nobody. */
+ * actor's owner: for upload_owner_find (TOK-55), at most UPLOAD_OWNER_MAX bytes. */
 int storage_upload_start(struct storage *store, struct slice repository,
-                         enum digest_algorithm algorithm, struct slice owner, char *id,
+                         enum digest_algorithm algorithm, const struct actor *actor, char *id,
                          struct error *err) MUST_CHECK ON(worker_thread);
 /* BLOB_UPLOAD_UNKNOWN  no such session in this repository */
 int storage_upload_status(struct storage *store, struct slice repository, struct slice id,
@@ -181,8 +204,9 @@ struct manifest_put {
     size_t child_count;
     const struct slice *tags;
     size_t tag_count;
-    bool if_absent;          /* CACHE-03: If-None-Match: *, first tag must not exist */
-    struct digest if_digest; /* CACHE-03: If-Match, first tag must have it; or not set */
+    const struct actor *actor; /* NULL: the server itself */
+    bool if_absent;            /* CACHE-03: If-None-Match: *, first tag must not exist */
+    struct digest if_digest;   /* CACHE-03: If-Match, first tag must have it; or not set */
 };
 
 /* Digests a manifest names that the repository lacks. Freed with missing_drop. */
@@ -200,7 +224,7 @@ int storage_manifest_put(struct storage *store, struct slice repository,
                          struct error *err) MUST_CHECK ON(worker_thread);
 /* P7: by digest all its tags go too (DEL-02); by tag only the tag (DEL-01). MANIFEST_UNKNOWN */
 int storage_manifest_delete(struct storage *store, struct slice repository,
-                            const struct manifest_reference *reference,
+                            const struct manifest_reference *reference, const struct actor *actor,
                             struct error *err) MUST_CHECK ON(worker_thread);
 
 /* --- lists: pages in bytewise order, strictly after `last` --- */

@@ -41,14 +41,14 @@ static int lost(struct error *err)
 }
 
 int storage_upload_start(struct storage *store, struct slice repository,
-                         enum digest_algorithm algorithm, struct slice owner, char *id,
+                         enum digest_algorithm algorithm, const struct actor *actor, char *id,
                          struct error *err)
 {
     char locator[LOCATOR_SIZE + 1];
 
     oci_upload_id_new(id);
     locator_new(locator);
-    return meta_upload_start(store->meta, repository, id, locator, algorithm, owner, err);
+    return meta_upload_start(store->meta, repository, id, locator, algorithm, actor, err);
 }
 
 /* --- what a session's file and row say --- */

@@ -67,10 +67,10 @@ int wiring_open_storage(const struct config *config, struct storage **out, struc
 {
     const struct storage_options options = {
         .root = config->storage_root,
-        .upload_ttl_s = config->storage_upload_ttl / 1000,
-        .gc_grace_s = config->gc_grace / 1000,
-        .gc_undo_s = config->gc_undo / 1000,
-        .gc_late_s = config->gc_late / 1000,
+        .upload_ttl_ms = config->storage_upload_ttl,
+        .gc_grace_ms = config->gc_grace,
+        .gc_undo_ms = config->gc_undo,
+        .gc_late_ms = config->gc_late,
         .cache_size_bytes = config->storage_cache,
         .min_free_bytes = min_free_bytes(config),
         .blob_size_max = config->server_limits_blob,
@@ -79,6 +79,11 @@ int wiring_open_storage(const struct config *config, struct storage **out, struc
         .session_idle_s = config->auth_session_idle / 1000,
         .session_max_s = config->auth_session_max / 1000,
         .audit_retention_s = config->audit_retention / 1000,
+        .collectors = (int)config->gc_workers,
+        .collect_rate = config->gc_rate,
+        .untagged_ms = config->gc_untagged,
+        .scrub_rate = config->scrub_rate,
+        .scrub_interval_ms = config->scrub_interval,
         .accept_missing = config->manifests_accept_missing,
         .protect_referenced = config->delete_protect_referenced,
     };
@@ -221,7 +226,8 @@ int wiring_open_server(struct wiring *wiring, struct storage *storage, struct au
 {
     struct server_options *options = &wiring->options;
 
-    wiring->services = (struct services){storage, &wiring->config, auth, &wiring->probes};
+    wiring->services = (struct services){
+        .storage = storage, .config = &wiring->config, .auth = auth, .probes = &wiring->probes};
     wiring_add_routes(wiring);
     *options = server_options_of(&wiring->config);
     options->routes = &wiring->table;

@@ -38,6 +38,8 @@ static const struct {
     [ERROR_BAD_REQUEST] = {"UNSUPPORTED", 400, "bad_request"},
     [ERROR_ROUTE_UNKNOWN] = {"UNSUPPORTED", 404, "not_found"},
     [ERROR_PRECONDITION] = {"DENIED", 412, "precondition_failed"},
+    [ERROR_PROTECTED] = {"DENIED", 403, "protected"},
+    [ERROR_QUOTA] = {"DENIED", 403, "quota_exceeded"},
     [ERROR_NOT_FOUND] = {"UNSUPPORTED", 404, "not_found"},
     [ERROR_CONFLICT] = {"DENIED", 409, "conflict"},
     [ERROR_INVALID] = {"UNSUPPORTED", 422, "invalid"},

@@ -29,6 +29,8 @@ enum error_code {
     ERROR_BAD_REQUEST,   /* HTTP itself is malformed: 400 UNSUPPORTED */
     ERROR_ROUTE_UNKNOWN, /* 404 UNSUPPORTED */
     ERROR_PRECONDITION,  /* 412 DENIED */
+    ERROR_PROTECTED,     /* 403 DENIED: an immutable or protected tag, a pin */
+    ERROR_QUOTA,         /* 403 DENIED: the message has the numbers */
     /* the management API's (problem+json); their names stand in error_code_problem */
     ERROR_NOT_FOUND,      /* 404 */
     ERROR_CONFLICT,       /* 409 */

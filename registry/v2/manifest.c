@@ -135,6 +135,7 @@ int v2_manifest_delete(struct request *request, struct reply *reply, struct erro
 {
     const struct config *config = request->services->config;
     bool by_digest = names_digest(request->reference);
+    const struct actor actor = auth_actor(request->caller);
     struct manifest_reference reference;
 
     assert_worker_thread();
@@ -144,7 +145,8 @@ int v2_manifest_delete(struct request *request, struct reply *reply, struct erro
                          by_digest ? "manifests" : "tags");
     }
     if (reference_parse(request->reference, &reference, err) < 0 ||
-        storage_manifest_delete(request->services->storage, request->name, &reference, err) < 0)
+        storage_manifest_delete(request->services->storage, request->name, &reference, &actor,
+                                err) < 0)
         return -1;
     reply->status = 202;
     return 0;
@@ -335,7 +337,8 @@ static void push_answer(const struct request *request, struct reply *reply, cons
 
 int v2_manifest_put(struct request *request, struct reply *reply, struct error *err)
 {
-    OWNED(push_drop) struct push push = {0};
+    const struct actor actor = auth_actor(request->caller);
+    OWNED(push_drop) struct push push = {.put.actor = &actor};
 
     assert_worker_thread();
     if (push_name(request, &push, err) < 0 || push_read(request, &push, err) < 0 ||

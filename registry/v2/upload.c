@@ -36,10 +36,12 @@ static int session_create(const struct request *request, enum digest_algorithm a
                           struct error *err) ON(worker_thread)
 {
     char owner[UPLOAD_OWNER_MAX + 1];
+    struct actor actor = auth_actor(request->caller);
 
     auth_upload_owner(request->caller, owner);
-    return storage_upload_start(request->services->storage, request->name, algorithm,
-                                slice_of(owner), id, err);
+    actor.owner = slice_of(owner);
+    return storage_upload_start(request->services->storage, request->name, algorithm, &actor, id,
+                                err);
 }
 
 /* A fresh session is the answer. Spec: UPL-01. */
@@ -66,6 +68,7 @@ static int mount_from_any(const struct request *request, const struct digest *di
                           struct error *err) ON(worker_thread)
 {
     const struct services *services = request->services;
+    const struct actor actor = auth_actor(request->caller);
     OWNED(page_drop) struct page sources = {0};
 
     if (storage_blob_sources(services->storage, digest, SOURCES_MAX, &sources, err) < 0)
@@ -74,7 +77,7 @@ static int mount_from_any(const struct request *request, const struct digest *di
         if (!auth_may(services->auth, request->caller, slice_of(sources.names[i]), RIGHT_PULL))
             continue;
         if (storage_blob_mount(services->storage, request->name, slice_of(sources.names[i]), digest,
-                               mounted, err) < 0)
+                               &actor, mounted, err) < 0)
             return -1;
     }
     return 0;
@@ -85,10 +88,11 @@ static int mount_from(const struct request *request, struct slice from, const st
                       bool *mounted, struct error *err) ON(worker_thread)
 {
     const struct services *services = request->services;
+    const struct actor actor = auth_actor(request->caller);
 
     if (!oci_name_valid(from) || !auth_may(services->auth, request->caller, from, RIGHT_PULL))
         return 0;
-    return storage_blob_mount(services->storage, request->name, from, digest, mounted, err);
+    return storage_blob_mount(services->storage, request->name, from, digest, &actor, mounted, err);
 }
 
 /* Spec: UPL-31 to UPL-35. */

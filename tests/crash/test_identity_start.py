@@ -241,7 +241,7 @@ class Old:
         server.start()
         assert server.client().get("/v2/_catalog").json() == {"repositories": ["team/old"]}
         server.kill()
-        look_at_schema(server.root, {2})
+        look_at_schema(server.root, {3})
 
 
 def look_at_schema(root, versions):
@@ -272,7 +272,7 @@ def test_a_migration_killed_at_any_effect(scratch, seed, say):
         one.rig.server.spawn()
         if one.rig.server.wait_dead(1):
             killed += 1
-            look_at_schema(one.rig.server.root, {1, 2})
+            look_at_schema(one.rig.server.root, {1, 3})
         one.rig.kill()
         one.rig.control.disarm()
         one.check(one.rig.server)

@@ -62,10 +62,10 @@ static inline int fixture_set_up(void **state)
     thread_role_current = ROLE_WORKER;
     folder_new(fixture->root);
     fixture->options = (struct storage_options){.root = fixture->root,
-                                                .upload_ttl_s = 3600,
-                                                .gc_grace_s = 3600,
-                                                .gc_undo_s = 3600,
-                                                .gc_late_s = 60,
+                                                .upload_ttl_ms = 3600000,
+                                                .gc_grace_ms = 3600000,
+                                                .gc_undo_ms = 3600000,
+                                                .gc_late_ms = 60000,
                                                 .cache_size_bytes = 4 << 20,
                                                 .pull_flush_ms = 3600000};
     fixture_open(fixture);
@@ -142,7 +142,7 @@ static inline struct digest blob_row(struct fixture *fixture, struct slice repos
 
     oci_upload_id_new(id);
     locator_new(locator);
-    OK(meta_upload_start(fixture->meta, repository, id, locator, DIGEST_SHA256, SLICE_NONE,
+    OK(meta_upload_start(fixture->meta, repository, id, locator, DIGEST_SHA256, NULL,
                          &fixture->err));
     OK(meta_upload_finish(fixture->meta, repository, slice_of(id), &blob, NULL, &fixture->err));
     return blob.digest;

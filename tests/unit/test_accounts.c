@@ -600,17 +600,27 @@ static void test_accounts_come_to_a_database_of_the_first_schema(void **state)
     struct upload_owner owner = {.owner = "?"};
     OWNED(repository_drop) struct repository repository = {.id = 0};
 
-    OK(storage_upload_start(fixture->store, REPOSITORY, DIGEST_SHA256, SLICE_NONE, id,
-                            &fixture->err));
+    OK(storage_upload_start(fixture->store, REPOSITORY, DIGEST_SHA256, NULL, id, &fixture->err));
     script(fixture, "DROP TABLE tokens; DROP TABLE sessions; DROP TABLE grants;"
                     "DROP TABLE accounts; DROP TABLE audit; DROP INDEX repositories_public;"
                     "ALTER TABLE repositories DROP COLUMN public;"
                     "ALTER TABLE repositories DROP COLUMN description;"
                     "ALTER TABLE repositories DROP COLUMN version;"
                     "ALTER TABLE uploads DROP COLUMN owner;"
+                    "DROP TABLE pins; DROP TABLE protections; DROP TABLE policies;"
+                    "DROP TABLE quotas; DROP TABLE jobs; DROP INDEX repositories_deleted;"
+                    "ALTER TABLE repositories DROP COLUMN deleted_at;"
+                    "ALTER TABLE repositories DROP COLUMN deleted_name;"
+                    "ALTER TABLE uploads DROP COLUMN account_id;"
+                    "ALTER TABLE repository_blobs DROP COLUMN account_id;"
+                    "ALTER TABLE tag_history DROP COLUMN actor;"
+                    "ALTER TABLE tag_history DROP COLUMN cause;"
+                    "ALTER TABLE tags DROP COLUMN protection;"
+                    "ALTER TABLE gc_queue DROP COLUMN follows;"
+                    "ALTER TABLE trash DROP COLUMN attempts;"
                     "DELETE FROM schema_version WHERE version > 1");
     fixture_reopen(fixture);
-    assert_int_equal(number(fixture, "SELECT max(version) FROM schema_version"), 2);
+    assert_int_equal(number(fixture, "SELECT max(version) FROM schema_version"), 3);
     OK(repository_find(fixture->store, REPOSITORY, &repository, &fixture->err));
     assert_false(repository.public);
     assert_string_equal(repository.description, "");

@@ -391,7 +391,9 @@ static void upload_start(const char *owner, int64_t ago_s, char id[OCI_UPLOAD_ID
 {
     char sql[200];
 
-    DONE(storage_upload_start(world.fixture->store, SLICE("a"), DIGEST_SHA256, slice_of(owner), id,
+    const struct actor actor = {.owner = slice_of(owner)};
+
+    DONE(storage_upload_start(world.fixture->store, SLICE("a"), DIGEST_SHA256, &actor, id,
                               &world.err));
     snprintf(sql, sizeof(sql), "UPDATE uploads SET started_at = started_at - %lld",
              (long long)ago_s * US_PER_S);

@@ -51,7 +51,7 @@ static void expect_unknown(struct fixture *fixture, struct manifest_reference re
 static int delete (struct fixture *fixture, struct manifest_reference reference)
 {
     fixture->err = (struct error){0};
-    return storage_manifest_delete(fixture->store, REPOSITORY, &reference, &fixture->err);
+    return storage_manifest_delete(fixture->store, REPOSITORY, &reference, NULL, &fixture->err);
 }
 
 /* --- put and get --- */
@@ -235,8 +235,8 @@ static void test_manifest_missing_layer_becomes_a_reference(void **state)
     assert_int_equal(number(fixture, "SELECT count(*) FROM manifest_blobs"), 0);
 
     bool mounted = false;
-    OK(storage_blob_mount(fixture->store, REPOSITORY, SLICE("team/other"), &layer.digest, &mounted,
-                          &fixture->err));
+    OK(storage_blob_mount(fixture->store, REPOSITORY, SLICE("team/other"), &layer.digest, NULL,
+                          &mounted, &fixture->err));
     assert_true(mounted);
     assert_int_equal(number(fixture, "SELECT count(*) FROM missing_refs"), 0);
     assert_int_equal(number(fixture, "SELECT count(*) FROM manifest_blobs"), 1);
@@ -359,7 +359,7 @@ static void test_manifest_delete_without_undo_leaves_no_row(void **state)
     struct push index = push_of("index", "v1");
     struct push image = push_of("child", "v2");
 
-    fixture->options.gc_undo_s = 0;
+    fixture->options.gc_undo_ms = 0;
     fixture_reopen(fixture);
     image.put.blobs = &blob;
     image.put.blob_count = 1;
@@ -695,11 +695,13 @@ static void test_manifest_page_costs_the_same_among_a_million_tags(void **state)
     OK(push_run(fixture, SLICE("small"), &push));
     OK(push_run(fixture, SLICE("large"), &push));
     script(fixture, "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 200)"
-                    "INSERT INTO tags SELECT repo_id, printf('t%07d', i), id, 0 FROM manifests, n"
+                    "INSERT INTO tags(repo_id, name, manifest_id, updated_at)"
+                    " SELECT repo_id, printf('t%07d', i), id, 0 FROM manifests, n"
                     " WHERE repo_id = (SELECT id FROM repositories WHERE name = 'small')");
     script(fixture,
            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000000)"
-           "INSERT INTO tags SELECT repo_id, printf('t%07d', i), id, 0 FROM manifests, n"
+           "INSERT INTO tags(repo_id, name, manifest_id, updated_at)"
+           " SELECT repo_id, printf('t%07d', i), id, 0 FROM manifests, n"
            " WHERE repo_id = (SELECT id FROM repositories WHERE name = 'large')");
     uint64_t small = page_steps(fixture, SLICE("small"));
     uint64_t large = page_steps(fixture, SLICE("large"));

@@ -27,7 +27,7 @@ static struct session start(struct fixture *fixture)
     oci_upload_id_new(session.id);
     locator_new(session.locator);
     OK(meta_upload_start(fixture->meta, REPOSITORY, session.id, session.locator, DIGEST_SHA256,
-                         SLICE_NONE, &fixture->err));
+                         NULL, &fixture->err));
     return session;
 }
 
@@ -320,7 +320,7 @@ static void test_meta_delete_without_undo_removes_the_link(void **state)
 {
     struct fixture *fixture = *state;
 
-    fixture->options.gc_undo_s = 0;
+    fixture->options.gc_undo_ms = 0;
     fixture_reopen(fixture);
     blob_row(fixture, REPOSITORY, "one");
     OK(delete (fixture, "one"));
@@ -345,7 +345,7 @@ static void test_meta_used_blob_can_be_protected(void **state)
     FAILS(delete (fixture, "one"), ERROR_UNSUPPORTED);
     assert_int_equal(fixture->err.status, 405);
     fixture->options.protect_referenced = false;
-    fixture->options.gc_undo_s = 0;
+    fixture->options.gc_undo_ms = 0;
     fixture_reopen(fixture);
     OK(delete (fixture, "one"));
     FAILS(find(fixture, "one", false, &blob), ERROR_BLOB_UNKNOWN);
@@ -357,7 +357,8 @@ static bool mount(struct fixture *fixture, struct slice from, const char *text)
     struct digest digest = digest_text_of(text);
     bool mounted = false;
 
-    OK(meta_blob_mount(fixture->meta, REPOSITORY, from, &digest, &mounted, &noting, &fixture->err));
+    OK(meta_blob_mount(fixture->meta, REPOSITORY, from, &digest, NULL, &mounted, &noting,
+                       &fixture->err));
     return mounted;
 }
 

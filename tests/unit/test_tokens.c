@@ -485,9 +485,9 @@ static void test_tokens_upload_remembers_its_owner(void **state)
     char id[OCI_UPLOAD_ID_SIZE + 1], nobodys[OCI_UPLOAD_ID_SIZE + 1];
     int64_t before = clock_now_us();
 
-    OK(storage_upload_start(fixture->store, REPOSITORY, DIGEST_SHA256, SLICE("account:7"), id,
-                            &fixture->err));
-    OK(storage_upload_start(fixture->store, REPOSITORY, DIGEST_SHA256, SLICE_NONE, nobodys,
+    const struct actor ours = {.account = 7, .owner = SLICE("account:7")};
+    OK(storage_upload_start(fixture->store, REPOSITORY, DIGEST_SHA256, &ours, id, &fixture->err));
+    OK(storage_upload_start(fixture->store, REPOSITORY, DIGEST_SHA256, NULL, nobodys,
                             &fixture->err));
     OK(upload_owner_find(fixture->store, REPOSITORY, slice_of(id), &owner, &fixture->err));
     assert_string_equal(owner.owner, "account:7");

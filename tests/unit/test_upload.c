@@ -65,8 +65,8 @@ static int set_up(void **state)
     bench->options = (struct storage_options){
         .root = bench->root,
         .boot_id_path = bench->boot,
-        .upload_ttl_s = 3600,
-        .gc_grace_s = 3600,
+        .upload_ttl_ms = 3600000,
+        .gc_grace_ms = 3600000,
         .cache_size_bytes = 1 << 20,
         .sweep_interval_ms = 10,
         .pull_flush_ms = 3600000,
@@ -91,8 +91,7 @@ static void start(struct bench *bench)
     struct error err = {0};
 
     assert_int_equal(
-        storage_upload_start(bench->store, REPOSITORY, DIGEST_SHA256, SLICE_NONE, bench->id, &err),
-        0);
+        storage_upload_start(bench->store, REPOSITORY, DIGEST_SHA256, NULL, bench->id, &err), 0);
 }
 
 static struct upload *claim(struct bench *bench)
@@ -509,7 +508,7 @@ static void test_upload_idle_for_too_long_expires(void **state)
 {
     struct bench *bench = *state;
 
-    bench->options.upload_ttl_s = 0;
+    bench->options.upload_ttl_ms = 0;
     reopen(bench);
     start(bench);
     receive(bench, "hello");
@@ -526,7 +525,7 @@ static void test_upload_written_to_just_now_does_not_expire(void **state)
     struct error err = {0};
     bool more = true;
 
-    bench->options.upload_ttl_s = 1;
+    bench->options.upload_ttl_ms = 1000;
     reopen(bench);
     start(bench);
     usleep(600000);
@@ -542,7 +541,7 @@ static void test_upload_expired_under_its_writer_is_unknown(void **state)
 {
     struct bench *bench = *state;
 
-    bench->options.upload_ttl_s = 0;
+    bench->options.upload_ttl_ms = 0;
     for (int told = 0; told < 2; told++) {
         char locator[LOCATOR_SIZE + 1] = "";
         struct error err = {0};
@@ -568,7 +567,7 @@ static void test_upload_in_use_does_not_expire(void **state)
 {
     struct bench *bench = *state;
 
-    bench->options.upload_ttl_s = 1;
+    bench->options.upload_ttl_ms = 1000;
     bench->sweeps = true;
     reopen(bench);
     start(bench);
@@ -1106,14 +1105,14 @@ static void test_blob_delete_and_mount_are_seen_at_once(void **state)
     bool mounted = true;
     uint64_t size = 0;
 
-    assert_int_equal(storage_blob_mount(bench->store, target, REPOSITORY, &digest, &mounted, &err),
-                     0);
+    assert_int_equal(
+        storage_blob_mount(bench->store, target, REPOSITORY, &digest, NULL, &mounted, &err), 0);
     assert_false(mounted);
     assert_int_equal(push(bench, "hello"), 0);
     assert_int_equal(storage_blob_stat(bench->store, target, &digest, false, &blob, &err), -1);
     error_clear(&err);
-    assert_int_equal(storage_blob_mount(bench->store, target, REPOSITORY, &digest, &mounted, &err),
-                     0);
+    assert_int_equal(
+        storage_blob_mount(bench->store, target, REPOSITORY, &digest, NULL, &mounted, &err), 0);
     assert_true(mounted);
     assert_int_equal(storage_blob_stat(bench->store, REPOSITORY, &digest, true, &blob, &err), 0);
     assert_int_equal(blob.fd, -1);

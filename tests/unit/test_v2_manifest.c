@@ -98,9 +98,10 @@ void missing_drop(struct missing *missing)
 }
 
 int storage_manifest_delete(struct storage *store, struct slice repository,
-                            const struct manifest_reference *reference, struct error *err)
+                            const struct manifest_reference *reference, const struct actor *actor,
+                            struct error *err)
 {
-    (void)store, (void)repository;
+    (void)store, (void)repository, (void)actor;
     if (find(reference, err) < 0)
         return -1;
     fake.deletes++;

@@ -43,11 +43,11 @@ static int session_check(struct slice repository, struct slice id, struct error 
 }
 
 int storage_upload_start(struct storage *store, struct slice repository,
-                         enum digest_algorithm algorithm, struct slice owner, char *id,
+                         enum digest_algorithm algorithm, const struct actor *actor, char *id,
                          struct error *err)
 {
     (void)store, (void)repository, (void)err;
-    assert_true(slice_equal_text(owner, "ana")); /* TOK-55 */
+    assert_true(slice_equal_text(actor->owner, "ana")); /* TOK-55 */
     fake.open = true;
     fake.offset = 0;
     fake.algorithm = algorithm;
@@ -141,9 +141,10 @@ int storage_upload_cancel(struct storage *store, struct slice repository, struct
 }
 
 int storage_blob_mount(struct storage *store, struct slice repository, struct slice from,
-                       const struct digest *digest, bool *mounted, struct error *err)
+                       const struct digest *digest, const struct actor *actor, bool *mounted,
+                       struct error *err)
 {
-    (void)store, (void)repository, (void)digest, (void)err;
+    (void)store, (void)repository, (void)digest, (void)actor, (void)err;
     assert_true(oci_name_valid(from));
     assert_false(slice_equal_text(from, "hidden")); /* TOK-73 */
     fake.mounts++;
