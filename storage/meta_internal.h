@@ -108,6 +108,15 @@ int meta_guard_tag(struct db_tx *tx, int64_t repository, struct slice tag,
 /* The same for a manifest that is to go: its pins that have not ended, and its tags. */
 int meta_guard_manifest(struct db_tx *tx, int64_t repository, int64_t manifest, int64_t now,
                         struct error *err);
+/* P7 of a manifest that is here, with all its tags. PROTECTED. meta_manifest.c */
+struct meta_removal {
+    const struct meta *meta;
+    int64_t repository, manifest;
+    const struct digest *digest;
+    const struct actor *actor; /* NULL: the server itself */
+    enum tag_cause cause;      /* of the end of its tags */
+};
+int meta_manifest_remove(struct db_tx *tx, const struct meta_removal *removal, struct error *err);
 int meta_trash(struct db_tx *tx, struct slice locator, int64_t not_before, struct error *err);
 /* account: who links it, 0 nobody; the first stays. Links the blob with a lease, queues the link,
  * and makes references real that waited for it. */

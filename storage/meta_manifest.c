@@ -107,6 +107,7 @@ struct removal {
     int64_t repository_id;
     int64_t id;
     struct digest digest;
+    enum tag_cause cause; /* of the end of a manifest's tags */
     int64_t now;
 };
 
@@ -307,7 +308,7 @@ static int tags_history(struct db_tx *tx, const struct removal *removal, struct 
     db_bind_i64(&query, removal->repository_id);
     db_bind_i64(&query, removal->id);
     db_bind_text(&query, removal->actor == NULL ? SLICE_NONE : removal->actor->name);
-    db_bind_i64(&query, TAG_MANIFEST_DELETED);
+    db_bind_i64(&query, removal->cause);
     return db_finish(&query, err);
 }
 
@@ -340,6 +341,19 @@ static int remove_manifest(struct db_tx *tx, const struct removal *removal, stru
                       removal->now + removal->meta->undo_us, err);
 }
 
+int meta_manifest_remove(struct db_tx *tx, const struct meta_removal *wanted, struct error *err)
+{
+    const struct removal removal = {.meta = wanted->meta,
+                                    .actor = wanted->actor,
+                                    .repository_id = wanted->repository,
+                                    .id = wanted->manifest,
+                                    .digest = *wanted->digest,
+                                    .cause = wanted->cause,
+                                    .now = clock_now_us()};
+
+    return remove_manifest(tx, &removal, err);
+}
+
 static int removal_run(struct db_tx *tx, void *arg, struct error *err)
 {
     struct removal *removal = arg;
@@ -369,6 +383,7 @@ int meta_manifest_delete(struct meta *meta, struct slice repository,
                               .repository = repository,
                               .reference = reference,
                               .actor = actor,
+                              .cause = TAG_MANIFEST_DELETED,
                               .after = after};
 
     return meta_write_after(meta, removal_run, &removal, removal_after, err);
