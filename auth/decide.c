@@ -161,14 +161,6 @@ void auth_list_filter(struct auth *auth, const struct identity *identity,
                (caller->pattern_count == 1 && slice_equal_text(caller->patterns[0], "*"));
 }
 
-struct actor auth_actor(const struct identity *identity)
-{
-    bool somebody = identity->kind != IDENTITY_ANONYMOUS && identity->kind != IDENTITY_OPEN;
-
-    return (struct actor){.account = identity->account,
-                          .name = somebody ? slice_of(identity->name) : SLICE_NONE};
-}
-
 void auth_upload_owner(const struct identity *identity, char out[UPLOAD_OWNER_MAX + 1])
 {
     caller_owner(caller_of(identity), out);

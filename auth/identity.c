@@ -418,3 +418,11 @@ const struct caller *caller_lasting(enum identity_kind kind, bool public_pull)
         return &OPEN;
     return public_pull ? &NOBODY_PULLING : &NOBODY;
 }
+
+struct actor auth_actor(const struct identity *identity)
+{
+    bool somebody = identity->kind != IDENTITY_ANONYMOUS && identity->kind != IDENTITY_OPEN;
+
+    return (struct actor){.account = identity->account,
+                          .name = somebody ? slice_of(identity->name) : SLICE_NONE};
+}

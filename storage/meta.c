@@ -292,6 +292,9 @@ int meta_lease_renew(struct db_tx *tx, const struct meta *meta, const struct met
 
 /* --- links --- */
 
+static const char SQL_LINK_RENEW[] = "UPDATE repository_blobs"
+                                     "   SET touched_at = $1, deleted_at = NULL"
+                                     " WHERE repo_id = $2 AND blob_id = $3";
 static const char SQL_LINK_PUT[] =
     "INSERT INTO repository_blobs(repo_id, blob_id, touched_at, account_id)"
     "     VALUES ($1, $2, $3, $4)"
@@ -311,6 +314,20 @@ static const char SQL_CHILD_ARRIVED[] = "INSERT INTO manifest_blobs(repo_id, man
                                         "      WHERE repo_id = $2 AND digest = $3"
                                         "        AND child_id IS NULL"
                                         " ON CONFLICT DO NOTHING";
+
+static int link_renew(struct db_tx *tx, int64_t repository, int64_t blob, int64_t now, bool *found,
+                      struct error *err)
+{
+    OWNED(db_query_end) struct db_query query = db_query(tx, SQL_LINK_RENEW);
+
+    db_bind_i64(&query, now);
+    db_bind_i64(&query, repository);
+    db_bind_i64(&query, blob);
+    if (db_finish(&query, err) < 0)
+        return -1;
+    *found = db_changes(&query) > 0;
+    return 0;
+}
 
 static int link_put(struct db_tx *tx, int64_t repository, int64_t blob, int64_t now,
                     int64_t account, struct error *err)
@@ -347,13 +364,29 @@ static int missing_forget(struct db_tx *tx, int64_t repository, const struct met
     return db_finish(&query, err);
 }
 
+/* The first account of a link stays: the quota of that one pays for it. */
+static int link_ensure(struct db_tx *tx, int64_t repository, int64_t blob, int64_t now,
+                       int64_t account, struct quota_table *reserved, struct error *err)
+{
+    bool found = false;
+
+    if (link_renew(tx, repository, blob, now, &found, err) < 0)
+        return -1;
+    if (found)
+        return 0;
+    if (link_put(tx, repository, blob, now, account, err) < 0)
+        return -1;
+    return meta_quota_count(tx, repository, blob, account, reserved, err);
+}
+
 int meta_link(struct db_tx *tx, const struct meta *meta, int64_t repository, int64_t blob,
-              const struct digest *digest, int64_t account, struct error *err)
+              const struct digest *digest, int64_t account, struct quota_table *reserved,
+              struct error *err)
 {
     const struct meta_key key = meta_key(digest);
     int64_t now = clock_now_us();
 
-    if (link_put(tx, repository, blob, now, account, err) < 0 ||
+    if (link_ensure(tx, repository, blob, now, account, reserved, err) < 0 ||
         meta_queue(tx, META_QUEUE_LINK, repository, blob, now + meta->grace_us, err) < 0 ||
         references_arrived(tx, SQL_MISSING_ARRIVED, repository, blob, &key, err) < 0 ||
         references_arrived(tx, SQL_CHILD_ARRIVED, repository, blob, &key, err) < 0)

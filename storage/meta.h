@@ -23,12 +23,14 @@
 #include "storage/storage.h"
 
 /* Immutable after meta_open. */
+struct quota_table;
 struct meta {
     struct db *db;
-    int64_t grace_us;      /* the lease */
-    int64_t undo_us;       /* 0: deletions are at once */
-    int64_t late_us;       /* from trash to unlinked, where somebody may still read */
-    int64_t upload_ttl_us; /* idle life of a session */
+    struct quota_table *quotas; /* what uploads have reserved; storage's, NULL: nothing */
+    int64_t grace_us;           /* the lease */
+    int64_t undo_us;            /* 0: deletions are at once */
+    int64_t late_us;            /* from trash to unlinked, where somebody may still read */
+    int64_t upload_ttl_us;      /* idle life of a session */
     bool accept_missing;
     bool protect_referenced;
 };
@@ -60,6 +62,7 @@ struct meta_upload {
     size_t hash_size;  /* 0: none was saved; then synced is 0 too */
     uint8_t hash_state[HASHER_SAVED_MAX];
     int64_t expires_at;
+    int64_t account; /* who opened it; 0: none */
 };
 
 /* P1; creates the repository when there is none. id and locator are the caller's, fresh. May be

@@ -153,8 +153,6 @@ static const char SQL_LINK_USED[] =
 static const char SQL_LINK_SET_ASIDE[] = "UPDATE repository_blobs"
                                          "   SET deleted_at = $1"
                                          " WHERE repo_id = $2 AND blob_id = $3";
-static const char SQL_LINK_DELETE[] = "DELETE FROM repository_blobs"
-                                      "      WHERE repo_id = $1 AND blob_id = $2";
 
 static int link_find(struct db_tx *tx, const struct change *change, int64_t *repository,
                      int64_t *blob, struct error *err)
@@ -201,11 +199,7 @@ static int link_set_aside(struct db_tx *tx, const struct meta *meta, int64_t rep
 
 static int link_delete(struct db_tx *tx, int64_t repository, int64_t blob, struct error *err)
 {
-    OWNED(db_query_end) struct db_query query = db_query(tx, SQL_LINK_DELETE);
-
-    db_bind_i64(&query, repository);
-    db_bind_i64(&query, blob);
-    if (db_finish(&query, err) < 0)
+    if (meta_unlink(tx, repository, blob, err) < 0)
         return -1;
     return meta_queue(tx, META_QUEUE_BLOB, 0, blob, clock_now_us(), err);
 }
@@ -280,7 +274,7 @@ static int mount(struct db_tx *tx, void *arg, struct error *err)
     if (meta_repository_create(tx, change->repository, &repository, err) < 0)
         return -1;
     return meta_link(tx, change->meta, repository, blob, change->digest,
-                     change->actor == NULL ? 0 : change->actor->account, err);
+                     change->actor == NULL ? 0 : change->actor->account, change->meta->quotas, err);
 }
 
 /* Most clients ask to mount what is not there: that is found out without the writer. */

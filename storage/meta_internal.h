@@ -118,10 +118,20 @@ struct meta_removal {
 };
 int meta_manifest_remove(struct db_tx *tx, const struct meta_removal *removal, struct error *err);
 int meta_trash(struct db_tx *tx, struct slice locator, int64_t not_before, struct error *err);
-/* account: who links it, 0 nobody; the first stays. Links the blob with a lease, queues the link,
- * and makes references real that waited for it. */
+/* account: who links it, 0 nobody; the first stays. reserved as in meta_quota_count. QUOTA. Links
+ * the blob with a lease, queues the link, and makes references real that waited for it. */
 int meta_link(struct db_tx *tx, const struct meta *meta, int64_t repository, int64_t blob,
-              const struct digest *digest, int64_t account, struct error *err);
+              const struct digest *digest, int64_t account, struct quota_table *reserved,
+              struct error *err);
+
+/* The link goes, and what it counted for quotas with it; the caller queues the blob. Absent is
+ * success. The one way a link goes. meta_usage.c */
+int meta_unlink(struct db_tx *tx, int64_t repository, int64_t blob, struct error *err);
+/* Counts a link that is new for every quota it falls under. reserved (NULL: nothing): what uploads
+ * under way have reserved of a quota.  QUOTA  with the numbers. meta_usage.c */
+struct quota_table;
+int meta_quota_count(struct db_tx *tx, int64_t repository, int64_t blob, int64_t account,
+                     struct quota_table *reserved, struct error *err);
 
 /* How the lease of one row is read and renewed. */
 struct meta_lease {

@@ -65,7 +65,8 @@ int meta_upload_start(struct meta *meta, struct slice repository, const char *id
 /* --- finding --- */
 
 #define UPLOAD_COLUMNS                                                                             \
-    "u.id, u.locator, u.algorithm, u.received, u.synced, u.expires_at, u.hash_state"
+    "u.id, u.locator, u.algorithm, u.received, u.synced, u.expires_at, u.hash_state,"              \
+    " coalesce(u.account_id, 0)"
 
 static const char SQL_UPLOAD_FIND[] = "SELECT " UPLOAD_COLUMNS "  FROM uploads u"
                                       "  JOIN repositories r ON r.id = u.repo_id"
@@ -101,6 +102,7 @@ static int upload_row(const struct db_query *query, struct meta_upload *out, str
     out->synced = (uint64_t)db_column_i64(query, 4);
     out->expires_at = db_column_i64(query, 5);
     out->hash_size = state.size;
+    out->account = db_column_i64(query, 7);
     if (state.size > 0)
         memcpy(out->hash_state, state.at, state.size);
     return 0;
@@ -396,7 +398,7 @@ static int finish(struct db_tx *tx, void *arg, struct error *err)
     if (claim_by_name(tx, with->repository, with->id, &repository, locator, &account, err) < 0 ||
         blob_put(tx, with->blob, locator, &blob, err) < 0 ||
         settle(tx, with->meta, &blob, locator, err) < 0 ||
-        meta_link(tx, with->meta, repository, blob.id, &with->blob->digest, account, err) < 0)
+        meta_link(tx, with->meta, repository, blob.id, &with->blob->digest, account, NULL, err) < 0)
         return -1;
     return finished_add(tx, with, repository, err);
 }

@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "registry/core/clock.h"
+#include "storage/quota.h"
 
 enum { CHECKPOINT_BATCH = 16 };
 
@@ -111,6 +112,7 @@ void session_release(struct session *session)
     bool trash = session->state == SESSION_TRASHED || session->state == SESSION_LOST;
     if (wrote && trash && blobs->driver->remove(blobs->self, &session->locator, 1, &ignored) < 0)
         error_clear(&ignored);
+    quota_hold_drop(&session->hold);
     free(session);
 }
 

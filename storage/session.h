@@ -55,7 +55,9 @@ struct session {
     struct hasher hasher;       /* (owner) stands at offset */
     uint64_t start;             /* offset where the claim began, or was given back */
     struct hasher start_hasher;
-    uint64_t synced; /* as its row says */
+    uint64_t synced;         /* as its row says */
+    int64_t account;         /* immutable once loaded */
+    struct quota_hold *hold; /* (owner) what it has reserved; NULL: nothing yet */
 };
 
 struct upload_table {

@@ -17,6 +17,7 @@
 #include "storage/meta.h"
 #include "storage/notes.h"
 #include "storage/pulls.h"
+#include "storage/quota.h"
 #include "storage/storage_internal.h"
 
 enum { ROOT_MODE = 0700, LOCK_MODE = 0600, BOOT_ID_MAX = 64, NOTES_FLUSH_MS = 2000 };
@@ -144,6 +145,9 @@ static int storage_build(struct storage *store, struct error *err) ON(worker_thr
     store->cache = cache_open(options->cache_size_bytes);
     if (meta_open(&store->meta, options, (struct meta_after){recovered, store}, err) < 0)
         return -1;
+    store->usage = usage_cache_open();
+    store->quotas = quota_table_open(store->meta);
+    store->meta->quotas = store->quotas;
     store->uploads = upload_table_open(store);
     if (recover(store, err) < 0)
         return -1;
@@ -188,6 +192,8 @@ void storage_close(struct storage *store)
     if (store != NULL) {
         sweep_close(store->sweep);
         upload_table_close(store->uploads);
+        quota_table_close(store->quotas);
+        usage_cache_close(store->usage);
         pulls_close(store->pulls);
         notes_close(store->notes);
         meta_close(store->meta);
@@ -321,7 +327,13 @@ int storage_blob_mount(struct storage *store, struct slice repository, struct sl
                        const struct digest *digest, const struct actor *actor, bool *mounted,
                        struct error *err)
 {
-    return meta_blob_mount(store->meta, repository, from, digest, actor, mounted, NULL, err);
+    if (meta_blob_mount(store->meta, repository, from, digest, actor, mounted, NULL, err) == 0)
+        return 0;
+    if (err->code != ERROR_QUOTA)
+        return -1;
+    error_clear(err); /* an upload that settles may count twice for a moment: its own will tell */
+    *mounted = false;
+    return 0;
 }
 
 int storage_blob_sources(struct storage *store, const struct digest *digest, size_t limit,

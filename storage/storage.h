@@ -134,8 +134,12 @@ int storage_upload_status(struct storage *store, struct slice repository, struct
 int storage_upload_claim(struct storage *store, struct slice repository, struct slice id,
                          struct upload **out, struct error *err) MUST_CHECK ON(worker_thread);
 uint64_t storage_upload_offset(const struct upload *upload);
-/* Writes and hashes.  SIZE_INVALID (413) above blob_size_max; STORAGE_FULL; BLOB_UPLOAD_INVALID
- * when the claim was taken over. On failure what was received before the call is kept. */
+/* So many more bytes will come: what quotas forbid is known before they are sent. QUOTA */
+int storage_upload_expect(struct upload *upload, uint64_t more, struct error *err) MUST_CHECK
+    ON(worker_thread);
+/* Writes and hashes. QUOTA.  SIZE_INVALID (413) above blob_size_max; STORAGE_FULL;
+ * BLOB_UPLOAD_INVALID when the claim was taken over. On failure what was received before the call
+ * is kept. */
 int storage_upload_append(struct upload *upload, struct slice bytes, struct error *err) MUST_CHECK
     ON(worker_thread);
 /* Back to an earlier offset of this claim (UPL-09): bytes after it are forgotten. */

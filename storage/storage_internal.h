@@ -13,8 +13,10 @@
 struct meta;
 struct notes;
 struct pulls;
+struct quota_table;
 struct sweep;
 struct upload_table;
+struct usage_cache;
 
 /* Built by storage_open; the members but the generation are set once and never change, so no lock.
  * What each points to names its own lock. */
@@ -26,6 +28,8 @@ struct storage {
     struct cache *cache;
     struct pulls *pulls;
     struct notes *notes;
+    struct quota_table *quotas;
+    struct usage_cache *usage;
     _Atomic uint64_t generation; /* accounts.h (2) */
     struct upload_table *uploads;
     struct sweep *sweep;
@@ -54,6 +58,10 @@ int upload_recover(struct storage *store, struct error *err) MUST_CHECK ON(worke
  * names. The sweep looks for them and then forgets it. */
 #define STATE_ORPHANS "orphans"
 #define STATE_ORPHANS_DUE "due"
+
+/* usage.c: the total as it was counted last. Close accepts NULL. */
+struct usage_cache *usage_cache_open(void);
+void usage_cache_close(struct usage_cache *cache);
 
 /* sweep.c: the background thread. Close ends it and waits. */
 struct sweep *sweep_open(struct storage *store);

@@ -11,6 +11,7 @@
  * (3) One writer at a time: a call of a writer that lost its claim changes nothing.
  * (4) After a failed sync the session is gone; that sync is never tried again. */
 #include "registry/core/clock.h"
+#include "storage/quota.h"
 #include "storage/session.h"
 
 #include <stdlib.h>
@@ -108,6 +109,7 @@ static int session_load(struct session *session, struct meta_upload *row, uint64
         return -1;
     memcpy(session->locator, row->locator, sizeof(session->locator));
     session->algorithm = row->algorithm;
+    session->account = row->account;
     struct slice saved = {(const char *)row->hash_state, row->hash_size};
     uint64_t hashed = row->synced;
     if (!hasher_restore(&session->hasher, saved)) {
@@ -294,6 +296,12 @@ uint64_t storage_upload_offset(const struct upload *upload)
 
 /* --- receiving --- */
 
+static int reserve(struct session *session, uint64_t bytes, struct error *err) ON(worker_thread)
+{
+    return quota_reserve(session->table->store->quotas, slice_of(session->repository),
+                         session->account, bytes, &session->hold, err);
+}
+
 static int append(struct session *session, struct slice bytes, struct error *err)
 {
     const struct storage *store = session->table->store;
@@ -307,7 +315,7 @@ static int append(struct session *session, struct slice bytes, struct error *err
                   (unsigned long long)size_max);
         return error_set_status(err, STATUS_TOO_LARGE);
     }
-    if (writer_ready(session, offset, err) < 0 ||
+    if (reserve(session, offset + bytes.size, err) < 0 || writer_ready(session, offset, err) < 0 ||
         store->blobs.driver->writer_append(session->writer, bytes, err) < 0)
         return -1;
     hasher_update(&session->hasher, bytes.at, bytes.size);
@@ -323,6 +331,19 @@ int storage_upload_append(struct upload *upload, struct slice bytes, struct erro
     uint64_t offset = session->offset;
     int status = bytes.size == 0 ? 0 : append(session, bytes, err);
     return session_leave(session, status == 0 ? offset + bytes.size : offset, status, err);
+}
+
+int storage_upload_expect(struct upload *upload, uint64_t more, struct error *err)
+{
+    struct session *session = upload->session;
+    uint64_t bytes;
+
+    if (session_enter(upload, err) < 0)
+        return -1;
+    if (__builtin_add_overflow(session->offset, more, &bytes))
+        bytes = UINT64_MAX;
+    int status = reserve(session, bytes, err);
+    return session_leave(session, session->offset, status, err);
 }
 
 static int rewind_to(struct session *session, uint64_t offset, struct error *err)
@@ -427,8 +448,10 @@ static int finish(struct session *session, const struct digest *claimed, struct 
         session_lose(session);
         return -1;
     }
+    quota_settle_begin(session->hold);
     int status = meta_upload_finish(store->meta, slice_of(session->repository),
                                     slice_of(session->id), &blob, NULL, err);
+    quota_settle_end(session->hold);
     /* After a failure its row decides, read anew by the next claim: the commit may have happened,
      * so nothing is removed here. */
     session_finish(session, SESSION_LEFT);

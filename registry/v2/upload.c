@@ -165,6 +165,15 @@ static int limit_check(const struct request *request, uint64_t offset, struct er
     return error_set_status(err, 413);
 }
 
+/* What quotas forbid is refused before it is sent. Spec: LIM-04. */
+static int room_ask(const struct request *request, struct incoming *body, struct error *err)
+    ON(worker_thread)
+{
+    if (request->chunked || request->content_length == 0)
+        return 0;
+    return storage_upload_expect(body->upload, request->content_length, err);
+}
+
 /* Spec: UPL-20. */
 static int digest_wanted(const struct request *request, struct digest *out, struct error *err)
 {
@@ -187,7 +196,8 @@ static int single_open(struct request *request, void **stream, struct error *err
         return -1;
     body->hidden = true;
     if (storage_upload_claim(body->store, body->repository, slice_of(body->id), &body->upload,
-                             err) < 0)
+                             err) < 0 ||
+        room_ask(request, body, err) < 0)
         return -1;
     *stream = TAKE(body);
     return 1;
@@ -292,6 +302,10 @@ static int session_open(struct request *request, struct reply *reply, const stru
     if (outcome < 0)
         return outcome;
     if (chunk_check(request, &chunk, body->start, err) < 0) {
+        render_upload_head(reply, request->name, request->reference, body->start);
+        return -1;
+    }
+    if (room_ask(request, body, err) < 0) {
         render_upload_head(reply, request->name, request->reference, body->start);
         return -1;
     }

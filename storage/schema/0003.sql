@@ -58,16 +58,35 @@ CREATE TABLE policies(
     version BIGINT NOT NULL DEFAULT 1
 ) @STRICT;
 
--- Bounds in bytes. kind: 1 a pattern of repositories, 2 an account.
+-- Bounds in bytes. kind: 1 a pattern of repositories, 2 an account, by its name.
 CREATE TABLE quotas(
     id @ID,
     kind BIGINT NOT NULL,
     subject TEXT @BYTEWISE NOT NULL,
+    account_id BIGINT REFERENCES accounts(id) ON DELETE CASCADE,
     bytes BIGINT NOT NULL,
     created_at BIGINT NOT NULL,
     version BIGINT NOT NULL DEFAULT 1,
     UNIQUE(kind, subject)
 ) @STRICT;
+
+CREATE UNIQUE INDEX quotas_account ON quotas(account_id) WHERE account_id IS NOT NULL;
+
+-- How many links a blob has below a quota's pattern: it counts once.
+CREATE TABLE quota_blobs(
+    quota_id BIGINT NOT NULL REFERENCES quotas(id) ON DELETE CASCADE,
+    blob_id BIGINT NOT NULL,
+    links BIGINT NOT NULL,
+    PRIMARY KEY(quota_id, blob_id)
+) @TIGHT;
+
+-- What is used, in parts that pushes of different blobs do not share.
+CREATE TABLE quota_usage(
+    quota_id BIGINT NOT NULL REFERENCES quotas(id) ON DELETE CASCADE,
+    part BIGINT NOT NULL,
+    bytes BIGINT NOT NULL,
+    PRIMARY KEY(quota_id, part)
+) @TIGHT;
 
 -- Long work: what was asked, by whom, how far it is, how it ended. spec, progress, result: JSON.
 -- state: 0 waiting, 1 running, 2 done, 3 failed, 4 cancelled, 5 interrupted.

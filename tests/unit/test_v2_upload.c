@@ -140,6 +140,18 @@ int storage_upload_cancel(struct storage *store, struct slice repository, struct
     return 0;
 }
 
+struct actor auth_actor(const struct identity *identity)
+{
+    (void)identity;
+    return (struct actor){.account = 7};
+}
+
+int storage_upload_expect(struct upload *upload, uint64_t more, struct error *err)
+{
+    (void)upload, (void)more, (void)err;
+    return 0;
+}
+
 int storage_blob_mount(struct storage *store, struct slice repository, struct slice from,
                        const struct digest *digest, const struct actor *actor, bool *mounted,
                        struct error *err)
