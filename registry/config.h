@@ -115,6 +115,9 @@ struct config {
     struct config_source *sources;
 };
 
+/* "10GiB" in bytes, as settings spell sizes; false when it is none. */
+bool config_size_parse(struct slice text, uint64_t *out);
+
 #define CONFIG_DEFAULT_FILE "/etc/slipway/config.yml"
 
 struct config_inputs {

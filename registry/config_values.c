@@ -56,6 +56,11 @@ static bool number_parse(struct slice text, const struct unit *units, uint64_t *
     return false;
 }
 
+bool config_size_parse(struct slice text, uint64_t *out)
+{
+    return number_parse(text, size_units, out);
+}
+
 static const struct {
     const struct unit *units;
     const char *expected;

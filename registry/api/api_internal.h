@@ -126,6 +126,16 @@ int api_grant_get(struct request *request, struct reply *reply, struct error *er
 int api_grant_patch(struct request *request, struct reply *reply, struct error *err);
 int api_grant_delete(struct request *request, struct reply *reply, struct error *err);
 
+/* --- quotas, usage --- */
+
+int api_quotas_get(struct request *request, struct reply *reply, struct error *err);
+int api_quotas_post(struct request *request, struct reply *reply, struct error *err);
+int api_quota_get(struct request *request, struct reply *reply, struct error *err);
+int api_quota_patch(struct request *request, struct reply *reply, struct error *err);
+int api_quota_delete(struct request *request, struct reply *reply, struct error *err);
+int api_usage_get(struct request *request, struct reply *reply, struct error *err);
+int api_repo_usage_get(struct request *request, struct reply *reply, struct error *err);
+
 /* --- repositories, audit, system --- */
 
 int api_repos_get(struct request *request, struct reply *reply, struct error *err);

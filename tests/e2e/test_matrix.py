@@ -147,6 +147,16 @@ GET|HEAD    /api/v1/repos/<name>               11 11 ?? ++ ++ ++ ++ ? +?+ +? 1 +
 PATCH       /api/v1/repos/<name>               11 11 ?? -- -- -- ++ ? -?+ -? 1 +
                                        public  11 11 -- -- -- -- ++ - --+ -? 1 +
 
+GET|HEAD    /api/v1/repos/<name>/-/usage       11 11 ?? ++ ++ ++ ++ ? +?+ +? 1 +
+                                       public  1+ 11 ++ ++ ++ ++ ++ + +++ +? 1 +
+
+GET|HEAD    /api/v1/quotas                     11 11 -- -- -- -- -- - -++ -+ 1 +
+POST        /api/v1/quotas                     11 11 -- -- -- -- -- - --+ -+ 1 +
+GET|HEAD    /api/v1/quotas/<id>                11 11 -- -- -- -- -- - -++ -+ 1 +
+PATCH       /api/v1/quotas/<id>                11 11 -- -- -- -- -- - --+ -+ 1 +
+DELETE      /api/v1/quotas/<id>                11 11 -- -- -- -- -- - --+ -+ 1 +
+GET|HEAD    /api/v1/usage                      11 11 -- -- -- -- -- - -++ -+ 1 +
+
 GET|HEAD    /api/v1/audit                      11 11 -- -- -- -- -- - +-+ -+ 1 +
 POST        /api/v1/system/keys:rotate         11 11 -- -- -- -- -- - -++ -+ 1 +
 
@@ -170,6 +180,8 @@ BODIES = {
     "POST /api/v1/grants": {"account": "nobody-of-that-name", "pattern": "<repository>", "level": "read"},
     "POST /api/v1/grants#prefix": {"account": "nobody-of-that-name", "pattern": "m/*", "level": "read"},
     "PATCH /api/v1/grants/<id>": {"level": "read"},
+    "POST /api/v1/quotas": {"kind": "account", "subject": "nobody-of-that-name", "bytes": 1},
+    "PATCH /api/v1/quotas/<id>": {"bytes": 1},
     "POST /api/v1/repos": {"name": "<repository>"},
     "POST /api/v1/repos#shown": {"name": "<repository>", "visibility": "public"},
 }
@@ -345,6 +357,13 @@ class World:
             self.grant, = rows.execute("SELECT id FROM grants WHERE account_id = ?", [own.ids["bystander"]]).fetchone()
             self.machine, = rows.execute("SELECT id FROM tokens WHERE account_id = ?", [own.ids["machine"]]).fetchone()
         self.session = self.session_of("bystander")
+        self.quota = self.made("/quotas", {"kind": "repositories", "subject": "x/*", "bytes": 1 << 40})
+
+    def made(self, path, body):
+        """The number of what the administrator makes."""
+        with contextlib.closing(wire.Client(self.server.admin)) as client:
+            return client.post("/api/v1" + path, json.dumps(body).encode(),
+                               headers=[("Content-Type", "application/json")]).json()["id"]
 
     def session_of(self, name):
         with contextlib.closing(self.server.client()) as client:
@@ -362,7 +381,8 @@ class World:
         reference = plan.TAG if row.method in ("GET", "HEAD", "PUT") else ABSENT
         known = row.method in ("GET", "HEAD") and "/blobs/" in row.pattern
         ids = {"/blobs/uploads/": UPLOAD, "/me/tokens/": caller.own_token(), "/grants/": self.grant,
-               "/tokens/": self.machine, "/sessions/": self.session}
+               "/tokens/": self.machine, "/sessions/": self.session,
+               "/quotas/": self.quota}
         if row.variant == "another":
             ids["/me/tokens/"] = self.server.accounts.token_ids["manage" if caller.column != "manage" else "write"]
         if row.variant == "user":
