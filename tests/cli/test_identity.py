@@ -131,6 +131,21 @@ def test_a_missing_terminal_names_the_option(server, run):
     assert both.returncode == USAGE and "exclude" in both.stderr
 
 
+def test_quotas_and_usage(server, run, well):
+    made = well("quota", "create", "team/*", "10MiB", "--json")
+    assert made["bytes"] == 10 << 20 and made["kind"] == "repositories"
+    well("quota", "create", "ana", "1GiB", "--account")
+    assert [(row["SUBJECT"], row["BYTES"], row["USED"]) for row in rows(well("quota", "ls"))] == \
+        [("team/*", str(10 << 20), "0"), ("ana", str(1 << 30), "0")]
+    assert well("quota", "set", made["id"], "0", "--json")["bytes"] == 0
+    assert run("quota", "create", "team/*", "1MiB").returncode == CONFLICT
+    assert run("quota", "create", "team/x", "much").returncode == USAGE
+    well("quota", "rm", made["id"], "--yes")
+    assert run("quota", "set", made["id"], "1MiB").returncode == NOT_FOUND
+    assert well("usage", "--json")["blobs"] == 0
+    assert run("usage", "no/such").returncode == NOT_FOUND
+
+
 def test_a_robot_says_when_its_token_ends(server, run, well):
     def ends(*words):
         done = run("robot", "create", *words)

@@ -227,6 +227,35 @@ static void test_usage_uploads_reserve_what_they_receive(void **state)
 
 /* --- at the same time --- */
 
+static void *settle_soon(void *hold)
+{
+    const struct timespec moment = {.tv_nsec = 50000000};
+
+    nanosleep(&moment, NULL);
+    quota_settle_end(hold);
+    return NULL;
+}
+
+/* Between a commit and the end of its reservation both count: nobody is refused for that. */
+static void test_usage_refuses_nobody_while_another_settles(void **state)
+{
+    struct fixture *fixture = *state;
+    OWNED(quota_drop) struct quota team = quota_new(fixture, QUOTA_REPOSITORIES, "team/*", 15);
+    OWNED(quota_hold_drop) struct quota_hold *first = NULL;
+    OWNED(quota_hold_drop) struct quota_hold *second = NULL;
+    struct quota_table *table = fixture->store->quotas;
+    pthread_t thread;
+
+    OK(quota_reserve(table, FIRST, 0, 10, &first, &fixture->err));
+    quota_settle_begin(first);
+    script(fixture, "UPDATE quota_usage SET bytes = 10");
+    assert_int_equal(pthread_create(&thread, NULL, settle_soon, first), 0);
+    OK(quota_reserve(table, SECOND, 0, 5, &second, &fixture->err));
+    pthread_join(thread, NULL);
+    assert_int_equal(reserved(fixture, &team), 5);
+    FAILS(quota_reserve(table, SECOND, 0, 6, &second, &fixture->err), ERROR_QUOTA);
+}
+
 enum { THREADS = 6, EACH = 12, SIZE = 7, ROOM = 30 };
 
 struct pusher {
@@ -386,6 +415,7 @@ int main(void)
         FIXTURE_TEST(test_usage_refuses_with_the_numbers),
         FIXTURE_TEST(test_usage_lowered_limit_is_asked_at_the_end),
         FIXTURE_TEST(test_usage_uploads_reserve_what_they_receive),
+        FIXTURE_TEST(test_usage_refuses_nobody_while_another_settles),
         FIXTURE_TEST(test_usage_is_exact_among_threads),
         FIXTURE_TEST(test_usage_follows_random_changes),
         FIXTURE_TEST(test_usage_of_a_repository_and_of_all),
