@@ -153,7 +153,8 @@ static int storage_build(struct storage *store, struct error *err) ON(worker_thr
         return -1;
     store->pulls = pulls_open(store->meta, options->pull_flush_ms);
     store->notes = notes_open(store->meta, NOTES_FLUSH_MS);
-    store->sweep = sweep_open(store);
+    if (!options->resting)
+        store->sweep = sweep_open(store);
     return 0;
 }
 

@@ -146,4 +146,19 @@ int api_audit_get(struct request *request, struct reply *reply, struct error *er
 int api_keys_rotate(struct request *request, struct reply *reply, struct error *err);
 int api_description_get(struct request *request, struct reply *reply, struct error *err);
 
+/* --- jobs, collection --- */
+
+/* Starts it for the caller and answers 202 with the job. Consumes spec (a json_t; NULL: {}). As
+ * jobs_start. */
+int api_job_start(const struct request *request, struct reply *reply, const char *base,
+                  struct slice kind, void *spec, struct error *err) MUST_CHECK ON(worker_thread);
+
+int api_jobs_get(struct request *request, struct reply *reply, struct error *err);
+int api_jobs_post(struct request *request, struct reply *reply, struct error *err);
+int api_job_get(struct request *request, struct reply *reply, struct error *err);
+int api_job_cancel(struct request *request, struct reply *reply, struct error *err);
+int api_gc_runs_get(struct request *request, struct reply *reply, struct error *err);
+int api_gc_runs_post(struct request *request, struct reply *reply, struct error *err);
+int api_gc_run_get(struct request *request, struct reply *reply, struct error *err);
+
 #endif

@@ -94,6 +94,9 @@ static int read_value(const struct json_member *member, const char *field, const
             return refuse(member, field, "must be a list", err);
         out->list = (struct json_list){value, 0};
         return check_bounds(member, field, (int64_t)json_array_size(value), " items", err);
+    case JSON_GROUP:
+        out->object = value;
+        return json_is_object(value) ? 0 : refuse(member, field, "must be an object", err);
     }
     return 0;
 }

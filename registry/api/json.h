@@ -18,6 +18,7 @@ enum json_kind {
     JSON_NUMBER, /* an integer */
     JSON_TIME,   /* RFC 3339 */
     JSON_LIST,   /* its items are read with json_next */
+    JSON_GROUP, /* an object, whatever it holds: somebody else judges it */
 };
 
 struct json_member {
@@ -44,6 +45,7 @@ struct json_value {
     int64_t number; /* also a time: microseconds since 1970 */
     struct slice text;
     struct json_list list;
+    const void *object; /* json_t */
 };
 
 /* Holds the texts: values live as long. Zero-initialised is empty. */

@@ -3,12 +3,11 @@
  * Never    an administrator that is there already: then nothing is changed. */
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "registry/cli/cli.h"
 #include "registry/cli/prompt.h"
 #include "registry/cli/wiring.h"
+#include "registry/cli/work.h"
 
 static const char *name_of(const struct cli_call *call)
 {
@@ -50,19 +49,6 @@ static int fail_error(const struct cli_call *call, const struct error *err)
 {
     return cli_fail(call, err->code == ERROR_CONFLICT ? CLI_CONFLICT : CLI_FAILED, "%s%s%s",
                     err->message, err->cause[0] != 0 ? ": " : "", err->cause);
-}
-
-/* What root makes in somebody's folder, that somebody cannot read. */
-static int check_owner(const struct cli_call *call, const struct config *config)
-{
-    struct stat root;
-
-    if (geteuid() != 0 || stat(config->storage_root, &root) < 0 || root.st_uid == 0)
-        return CLI_DONE;
-    return cli_fail(call, CLI_FAILED,
-                    "%s belongs to the user with number %u: run this as that user, as in "
-                    "sudo -u '#%u' slipway init",
-                    config->storage_root, root.st_uid, root.st_uid);
 }
 
 static int open_root(const struct cli_call *call, const struct config *config,
@@ -166,7 +152,7 @@ static int run(const struct cli_call *call)
         return cli_usage(call, "\"%s\" cannot be the name of an account", name_of(call));
     if (!cli_config_load(call, &config))
         return CLI_FAILED;
-    status = check_owner(call, &config);
+    status = work_owner_check(call, &config);
     if (status != CLI_DONE)
         return status;
     thread_role_current = ROLE_WORKER; /* nothing else is to be done here */

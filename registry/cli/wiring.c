@@ -23,6 +23,11 @@ void wiring_auth_drop(struct auth **auth)
     auth_close(*auth);
 }
 
+void wiring_jobs_drop(struct jobs **jobs)
+{
+    jobs_close(*jobs);
+}
+
 void wiring_server_drop(struct server **server)
 {
     server_close(*server);
@@ -63,9 +68,9 @@ static uint64_t min_free_bytes(const struct config *config)
     return file_system_size(config->storage_root) / 100 * share->percent;
 }
 
-int wiring_open_storage(const struct config *config, struct storage **out, struct error *err)
+static struct storage_options storage_options_of(const struct config *config)
 {
-    const struct storage_options options = {
+    return (struct storage_options){
         .root = config->storage_root,
         .upload_ttl_ms = config->storage_upload_ttl,
         .gc_grace_ms = config->gc_grace,
@@ -87,8 +92,36 @@ int wiring_open_storage(const struct config *config, struct storage **out, struc
         .accept_missing = config->manifests_accept_missing,
         .protect_referenced = config->delete_protect_referenced,
     };
+}
+
+int wiring_open_storage(const struct config *config, struct storage **out, struct error *err)
+{
+    const struct storage_options options = storage_options_of(config);
 
     return storage_open(out, &options, err);
+}
+
+int wiring_open_root(const struct config *config, struct storage **out, struct error *err)
+{
+    struct storage_options options = storage_options_of(config);
+
+    options.resting = true;
+    return storage_open(out, &options, err);
+}
+
+/* --- jobs --- */
+
+/* A line a kind. */
+static const struct job_kind *const kinds[] = {
+    NULL,
+};
+
+int wiring_open_jobs(const struct config *config, struct storage *storage, struct jobs **out,
+                     struct error *err)
+{
+    const struct jobs_options options = {.storage = storage, .config = config, .kinds = kinds};
+
+    return jobs_open(out, &options, err);
 }
 
 /* --- auth --- */
@@ -221,18 +254,19 @@ static int add_listeners(struct wiring *wiring, struct error *err)
     return 0;
 }
 
-int wiring_open_server(struct wiring *wiring, struct storage *storage, struct auth *auth,
-                       struct server **out, struct error *err)
+int wiring_open_server(struct wiring *wiring, const struct services *rooms, struct server **out,
+                       struct error *err)
 {
     struct server_options *options = &wiring->options;
 
-    wiring->services = (struct services){
-        .storage = storage, .config = &wiring->config, .auth = auth, .probes = &wiring->probes};
+    wiring->services = *rooms;
+    wiring->services.config = &wiring->config;
+    wiring->services.probes = &wiring->probes;
     wiring_add_routes(wiring);
     *options = server_options_of(&wiring->config);
     options->routes = &wiring->table;
     options->services = &wiring->services;
-    options->auth = auth;
+    options->auth = rooms->auth;
     if (add_listeners(wiring, err) < 0)
         return -1;
     return server_open(out, options, err);

@@ -7,6 +7,7 @@
 #include "auth/auth.h"
 #include "registry/config.h"
 #include "registry/http/server.h"
+#include "registry/jobs/jobs.h"
 #include "registry/probes.h"
 #include "registry/services.h"
 #include "storage/storage.h"
@@ -34,8 +35,14 @@ int wiring_open_storage(const struct config *config, struct storage **out,
                         struct error *err) MUST_CHECK;
 int wiring_open_auth(const struct config *config, enum auth_mode mode, struct storage *storage,
                      struct auth **out, struct error *err) MUST_CHECK;
-int wiring_open_server(struct wiring *wiring, struct storage *storage, struct auth *auth,
-                       struct server **out, struct error *err) MUST_CHECK;
+int wiring_open_jobs(const struct config *config, struct storage *storage, struct jobs **out,
+                     struct error *err) MUST_CHECK;
+/* rooms: storage, auth and jobs. */
+int wiring_open_server(struct wiring *wiring, const struct services *rooms, struct server **out,
+                       struct error *err) MUST_CHECK;
+/* A storage without threads of its own, for commands that work while no server runs. */
+int wiring_open_root(const struct config *config, struct storage **out,
+                     struct error *err) MUST_CHECK;
 /* Fills the table of everything that is served. */
 void wiring_add_routes(struct wiring *wiring);
 enum auth_mode wiring_auth_mode(const struct config *config);
@@ -43,6 +50,7 @@ enum auth_mode wiring_auth_mode(const struct config *config);
 /* For OWNED. */
 void wiring_storage_drop(struct storage **store);
 void wiring_auth_drop(struct auth **auth);
+void wiring_jobs_drop(struct jobs **jobs);
 void wiring_server_drop(struct server **server);
 
 #endif

@@ -3,8 +3,8 @@
  * Never    knows what a job does: kinds are handed in.
  *
  * (1) One job of a kind runs at a time; another one of the kind is refused, and told which runs.
- * (2) What a job did is recorded when it ends, however it ends: a job that the end of the process
- *     cut off is `interrupted` at the next start, or goes on when its kind resumes.
+ * (2) What a job did is recorded when it ends, however it ends: one that the end of the process cut
+ *     off is interrupted, and a kind that resumes begins anew, as another job, at the next start.
  * (3) A kind that names folders of this machine is started over the admin socket only. */
 #ifndef SLIPWAY_JOBS_JOBS_H
 #define SLIPWAY_JOBS_JOBS_H
@@ -14,11 +14,11 @@
 #include "registry/core/bytes.h"
 #include "registry/core/error.h"
 #include "registry/core/progress.h"
+#include "storage/job.h"
 
 struct config;
 struct job;
 struct jobs;
-struct storage;
 
 struct job_kind {
     const char *name; /* "gc" */
@@ -50,27 +50,21 @@ int jobs_open(struct jobs **out, const struct jobs_options *options, struct erro
 /* Cancels what runs, waits for it. Before storage is closed. Accepts NULL. */
 void jobs_close(struct jobs *jobs);
 
-/* Consumes spec (NULL: {}). actor: as the audit calls him; local: came over the admin socket.
- * NOT_FOUND  no such kind.  CONFLICT (1).  DENIED (3).  INVALID */
-int jobs_start(struct jobs *jobs, struct slice kind, json_t *spec, struct slice actor, bool local,
+/* Who asks, for the row and the audit. */
+struct job_asker {
+    struct slice actor; /* as the audit calls him; "": the server itself, which is not audited */
+    int64_t actor_id;   /* 0: none */
+    struct slice remote, request_id;
+    bool local; /* came over the admin socket: (3) */
+};
+/* Consumes spec (NULL: {}).
+ * CONFLICT (1).  DENIED (3).  INVALID  no such kind; a spec its kind refuses */
+int jobs_start(struct jobs *jobs, struct slice kind, json_t *spec, const struct job_asker *asker,
                int64_t *id, struct error *err) MUST_CHECK ON(worker_thread);
 /* Asks it to stop; it ends soon after. NOT_FOUND.  CONFLICT  it has ended. */
 int jobs_cancel(struct jobs *jobs, int64_t id, struct error *err) MUST_CHECK ON(worker_thread);
 
-enum job_state { JOB_WAITING, JOB_RUNNING, JOB_DONE, JOB_FAILED, JOB_CANCELLED, JOB_INTERRUPTED };
-struct job_record {
-    int64_t id, created_at, started_at, finished_at;
-    enum job_state state;
-    char *kind, *actor, *phase, *error;
-    char *spec, *progress, *result; /* JSON object texts; those of a running job are of now */
-};
-void job_record_drop(struct job_record *record);
-struct job_page {
-    struct job_record *items;
-    size_t count;
-    bool more;
-};
-void job_page_drop(struct job_page *page);
+/* As in their rows; phase and progress of a running job are of now, its result is {}. */
 /* NOT_FOUND */
 int jobs_find(struct jobs *jobs, int64_t id, struct job_record *out, struct error *err) MUST_CHECK
     ON(worker_thread);
@@ -80,8 +74,9 @@ int jobs_list(struct jobs *jobs, struct slice kind, int64_t before_id, size_t li
 
 /* --- without a server --- */
 
-/* Runs one job on the calling thread, for commands that opened the root themselves; tell (may be
- * NULL) gets its progress now and then. *result is the caller's, an object; spec is borrowed. */
+/* Runs one job on the calling thread, for commands that opened the root themselves, and records it
+ * like any other. tell (may be NULL) gets its progress now and then, on whatever thread works.
+ * *result is the caller's, an object, also when the job was cancelled (0); spec is borrowed. */
 struct job_alone {
     struct storage *storage;
     const struct config *config;

@@ -160,6 +160,14 @@ GET|HEAD    /api/v1/usage                      11 11 -- -- -- -- -- - -++ -+ 1 +
 GET|HEAD    /api/v1/audit                      11 11 -- -- -- -- -- - +-+ -+ 1 +
 POST        /api/v1/system/keys:rotate         11 11 -- -- -- -- -- - -++ -+ 1 +
 
+GET|HEAD    /api/v1/gc/runs                    11 11 -- -- -- -- -- - -++ -+ 1 +
+POST        /api/v1/gc/runs                    11 11 -- -- -- -- -- - -++ -+ 1 +
+GET|HEAD    /api/v1/gc/runs/<id>               11 11 -- -- -- -- -- - -?? -? 1 ?
+GET|HEAD    /api/v1/jobs                       11 11 -- -- -- -- -- - -++ -+ 1 +
+POST        /api/v1/jobs                       11 11 -- -- -- -- -- - -++ -+ 1 +
+GET|HEAD    /api/v1/jobs/<id>                  11 11 -- -- -- -- -- - -?? -? 1 ?
+POST        /api/v1/jobs/<id>:cancel           11 11 -- -- -- -- -- - -?? -? 1 ?
+
 GET|HEAD    /livez                             ++ ++ ++ ++ ++ ++ ++ + +++ ++ + +
 GET|HEAD    /startupz                          ++ ++ ++ ++ ++ ++ ++ + +++ ++ + +
 GET|HEAD    /readyz                            ++ ++ ++ ++ ++ ++ ++ + +++ ++ + +
@@ -182,6 +190,7 @@ BODIES = {
     "PATCH /api/v1/grants/<id>": {"level": "read"},
     "POST /api/v1/quotas": {"kind": "account", "subject": "nobody-of-that-name", "bytes": 1},
     "PATCH /api/v1/quotas/<id>": {"bytes": 1},
+    "POST /api/v1/gc/runs": {"dry_run": "no flag"},
     "POST /api/v1/repos": {"name": "<repository>"},
     "POST /api/v1/repos#shown": {"name": "<repository>", "visibility": "public"},
 }
@@ -382,7 +391,7 @@ class World:
         known = row.method in ("GET", "HEAD") and "/blobs/" in row.pattern
         ids = {"/blobs/uploads/": UPLOAD, "/me/tokens/": caller.own_token(), "/grants/": self.grant,
                "/tokens/": self.machine, "/sessions/": self.session,
-               "/quotas/": self.quota}
+               "/quotas/": self.quota, "/runs/": 999999, "/jobs/": 999999}
         if row.variant == "another":
             ids["/me/tokens/"] = self.server.accounts.token_ids["manage" if caller.column != "manage" else "write"]
         if row.variant == "user":
