@@ -10,7 +10,7 @@
 #include <sqlite3.h>
 
 enum {
-    STATEMENTS = 256,        /* places of a connection's table; a power of two */
+    STATEMENTS = 1024,       /* places of a connection's table; a power of two */
     BUSY_TIMEOUT_MS = 10000, /* only a truncating checkpoint or a recovery makes one wait */
 };
 

@@ -51,12 +51,15 @@ struct blob_driver {
     /* Opens a committed object for reading.
      * BLOB_UNKNOWN  there is none, or it has another size: its bytes are damaged */
     int (*open)(void *self, const char *locator, uint64_t size, int *fd, struct error *err);
-    /* Removes them for good: no power cut brings them back. Success where there is none. */
+    /* Removes them for good: no power cut brings them back. Success where there is none. *bytes:
+     * what those held that were there, also when it failed. */
     int (*remove)(void *self, const char (*locators)[LOCATOR_SIZE + 1], size_t count,
-                  struct error *err);
+                  uint64_t *bytes, struct error *err);
     /* Names every object of a shelf, committed or not; what is no locator is left out. */
     int (*list)(void *self, unsigned shelf, void (*found)(void *arg, const char *locator),
                 void *arg, struct error *err);
+    /* What can still be written; UINT64_MAX when nothing bounds it. */
+    int (*space)(void *self, uint64_t *free_bytes, struct error *err);
     /* UNAVAILABLE  it cannot be written to
      * STORAGE_FULL  less than min_free_bytes are left */
     int (*ready)(void *self, uint64_t min_free_bytes, struct error *err);

@@ -308,17 +308,22 @@ static int fs_open(void *self, const char *locator, uint64_t size, int *fd, stru
 }
 
 static int fs_remove(void *self, const char (*locators)[LOCATOR_SIZE + 1], size_t count,
-                     struct error *err)
+                     uint64_t *bytes, struct error *err)
 {
     bool changed[LOCATOR_SHELVES] = {false};
+    struct stat file;
 
     assert_worker_thread();
+    *bytes = 0;
     for (size_t i = 0; i < count; i++) {
         OWNED(memory_drop) char *path = file_path(self, locators[i]);
-        if (unlink(path) == 0)
+        uint64_t size = lstat(path, &file) == 0 ? (uint64_t)file.st_size : 0;
+        if (unlink(path) == 0) {
             changed[folder_index(locators[i])] = true;
-        else if (errno != ENOENT)
+            *bytes += size;
+        } else if (errno != ENOENT) {
             return error_set_errno(err, ERROR_UNAVAILABLE, errno, "blob data cannot be removed");
+        }
     }
     for (size_t i = 0; i < count; i++) {
         bool *folder_changed = &changed[folder_index(locators[i])];
@@ -358,17 +363,28 @@ static int fs_list(void *self, unsigned shelf, void (*found)(void *arg, const ch
     return 0;
 }
 
+static int fs_space(void *self, uint64_t *free_bytes, struct error *err)
+{
+    const struct fs *fs = self;
+    struct statvfs space;
+
+    assert_worker_thread();
+    if (statvfs(fs->blobs, &space) < 0)
+        return error_set_errno(err, ERROR_UNAVAILABLE, errno, "free space cannot be told");
+    *free_bytes = (uint64_t)space.f_bavail * space.f_frsize;
+    return 0;
+}
+
 static int fs_ready(void *self, uint64_t min_free_bytes, struct error *err)
 {
-    struct fs *fs = self;
-    struct statvfs space;
+    const struct fs *fs = self;
+    uint64_t free_bytes = 0;
 
     assert_worker_thread();
     if (access(fs->blobs, W_OK | X_OK) < 0)
         return error_set_errno(err, ERROR_UNAVAILABLE, errno, "blob folder cannot be written to");
-    if (statvfs(fs->blobs, &space) < 0)
-        return error_set_errno(err, ERROR_UNAVAILABLE, errno, "free space cannot be told");
-    uint64_t free_bytes = (uint64_t)space.f_bavail * space.f_frsize;
+    if (fs_space(self, &free_bytes, err) < 0)
+        return -1;
     if (free_bytes < min_free_bytes)
         return error_set(err, ERROR_STORAGE_FULL, "%llu bytes are free, %llu are wanted",
                          (unsigned long long)free_bytes, (unsigned long long)min_free_bytes);
@@ -397,6 +413,7 @@ static const struct blob_driver blob_driver_fs = {
     .open = fs_open,
     .remove = fs_remove,
     .list = fs_list,
+    .space = fs_space,
     .ready = fs_ready,
     .close = fs_close,
 };

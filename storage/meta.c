@@ -52,6 +52,7 @@ int meta_open(struct meta **out, const struct storage_options *options, struct m
         .undo_us = duration_us(options->gc_undo_ms),
         .late_us = duration_us(options->gc_late_ms),
         .upload_ttl_us = duration_us(options->upload_ttl_ms),
+        .untagged_us = duration_us(options->untagged_ms),
         .accept_missing = options->accept_missing,
         .protect_referenced = options->protect_referenced,
     };
@@ -241,7 +242,8 @@ int meta_repository_create(struct db_tx *tx, struct slice name, int64_t *id, str
 static const char SQL_QUEUE_PUT[] = "INSERT INTO gc_queue(kind, repo_id, ref_id, due)"
                                     "     VALUES ($1, $2, $3, $4)"
                                     " ON CONFLICT (kind, repo_id, ref_id)"
-                                    "   DO UPDATE SET due = excluded.due, attempts = 0";
+                                    "   DO UPDATE SET due = excluded.due, attempts = 0,"
+                                    "                 follows = 0";
 
 int meta_queue(struct db_tx *tx, enum meta_queue_kind kind, int64_t repository, int64_t ref,
                int64_t due, struct error *err)

@@ -31,6 +31,7 @@ struct meta {
     int64_t undo_us;            /* 0: deletions are at once */
     int64_t late_us;            /* from trash to unlinked, where somebody may still read */
     int64_t upload_ttl_us;      /* idle life of a session */
+    int64_t untagged_us;        /* manifests nothing refers to go at this age; 0: they stay */
     bool accept_missing;
     bool protect_referenced;
 };
@@ -115,7 +116,10 @@ int meta_upload_next(struct meta *meta, const char *after, bool *found, struct m
 int meta_trash_due(struct meta *meta, char (*locators)[LOCATOR_SIZE + 1], size_t capacity,
                    size_t *count, struct error *err) MUST_CHECK;
 /* The bytes are gone and that is synced. Background; may be lost: removing again is harmless. */
-int meta_trash_done(struct meta *meta, const char *locator, struct error *err) MUST_CHECK;
+int meta_trash_done(struct meta *meta, const char (*locators)[LOCATOR_SIZE + 1], size_t count,
+                    struct error *err) MUST_CHECK;
+/* Its removal failed: tried again later, later each time. Background. */
+int meta_trash_postpone(struct meta *meta, const char *locator, struct error *err) MUST_CHECK;
 /* Of locators whose bytes were seen in the store: those without any row go to trash, durably. They
  * are moved to the front of the array; *orphans is how many they are. Background. */
 int meta_trash_orphans(struct meta *meta, char (*locators)[LOCATOR_SIZE + 1], size_t count,

@@ -86,7 +86,8 @@ enum meta_queue_kind {
     META_QUEUE_REPOSITORY = 4
 };
 /* The collector looks at it when due; a row that is there is moved, never skipped: a collector that
- * holds it would otherwise drop the newer wish. */
+ * holds it would otherwise drop the newer wish. What hung on something that went stands for itself
+ * from then on: it was pushed, or had a tag, since. Repositories: ref 0. */
 int meta_queue(struct db_tx *tx, enum meta_queue_kind kind, int64_t repository, int64_t ref,
                int64_t due, struct error *err);
 /* The same for all that a manifest names, before it stops naming it. */

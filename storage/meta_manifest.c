@@ -2,7 +2,7 @@
  * Touches  manifests, manifest_refs, tags, deleted_tags, tag_history, gc_queue.
  * Never    looks inside a payload. */
 #include "storage/cache.h"
-#include "storage/meta_internal.h"
+#include "storage/meta_collect.h"
 
 static int unknown(struct error *err)
 {
@@ -238,21 +238,9 @@ static const char SQL_TAGS_HISTORY[] =
     "      WHERE t.repo_id = $2 AND t.manifest_id = $3";
 static const char SQL_TAGS_DELETE[] = "DELETE FROM tags"
                                       "      WHERE repo_id = $1 AND manifest_id = $2";
-static const char SQL_REFERRERS_QUEUE[] =
-    "INSERT INTO gc_queue(kind, repo_id, ref_id, due)"
-    "     SELECT 1, repo_id, id, $1"
-    "       FROM manifests"
-    "      WHERE repo_id = $2 AND subject = $3 AND deleted_at IS NULL"
-    " ON CONFLICT (kind, repo_id, ref_id)"
-    "   DO UPDATE SET due = excluded.due, attempts = 0";
-static const char SQL_CHILD_RELEASE[] = "UPDATE manifest_refs"
-                                        "   SET child_id = NULL"
-                                        " WHERE repo_id = $1 AND child_id = $2";
 static const char SQL_MANIFEST_SET_ASIDE[] = "UPDATE manifests"
                                              "   SET deleted_at = $1"
                                              " WHERE id = $2";
-static const char SQL_MANIFEST_DELETE[] = "DELETE FROM manifests"
-                                          "      WHERE id = $1";
 
 /* In blob order, as every other transaction that touches several links. */
 static const char SQL_BLOBS_QUEUE[] = "INSERT INTO gc_queue(kind, repo_id, ref_id, due)"
@@ -275,29 +263,6 @@ int meta_queue_held(struct db_tx *tx, int64_t repository, int64_t manifest, int6
     if (CHANGE(tx, SQL_BLOBS_QUEUE, err, due, repository, manifest) < 0)
         return -1;
     return CHANGE(tx, SQL_CHILDREN_QUEUE, err, due, repository, manifest);
-}
-
-static int queue_referrers(struct db_tx *tx, const struct removal *removal, int64_t due,
-                           struct error *err)
-{
-    const struct meta_key key = meta_key(&removal->digest);
-    OWNED(db_query_end) struct db_query query = db_query(tx, SQL_REFERRERS_QUEUE);
-
-    db_bind_i64(&query, due);
-    db_bind_i64(&query, removal->repository_id);
-    db_bind_bytes(&query, meta_key_slice(&key));
-    return db_finish(&query, err);
-}
-
-/* What the manifest held has to be looked at once it is gone for good. Before the delete: that
- * clears the rows which name them. */
-static int queue_held(struct db_tx *tx, const struct removal *removal, struct error *err)
-{
-    int64_t due = removal->now + removal->meta->undo_us;
-
-    if (meta_queue_held(tx, removal->repository_id, removal->id, due, err) < 0)
-        return -1;
-    return queue_referrers(tx, removal, due, err);
 }
 
 static int tags_history(struct db_tx *tx, const struct removal *removal, struct error *err)
@@ -324,17 +289,18 @@ static int remove_tags(struct db_tx *tx, const struct removal *removal, struct e
     return CHANGE(tx, SQL_TAGS_DELETE, err, removal->repository_id, removal->id);
 }
 
-/* All its tags go too (DEL-02); an index that names it keeps the name (DEL-06). */
+/* All its tags go too (DEL-02); an index that names it keeps the name (DEL-06). What is set aside
+ * holds what it names until the collector removes it. */
 static int remove_manifest(struct db_tx *tx, const struct removal *removal, struct error *err)
 {
+    bool done = true;
+
     if (meta_guard_manifest(tx, removal->repository_id, removal->id, removal->now, err) < 0 ||
-        remove_tags(tx, removal, err) < 0 || queue_held(tx, removal, err) < 0)
+        remove_tags(tx, removal, err) < 0)
         return -1;
-    if (removal->meta->undo_us == 0) {
-        if (CHANGE(tx, SQL_CHILD_RELEASE, err, removal->repository_id, removal->id) < 0)
-            return -1;
-        return CHANGE(tx, SQL_MANIFEST_DELETE, err, removal->id);
-    }
+    if (removal->meta->undo_us == 0)
+        return meta_manifest_erase(tx, removal->repository_id, removal->id, &removal->digest,
+                                   INT64_MAX, &done, err);
     if (CHANGE(tx, SQL_MANIFEST_SET_ASIDE, err, removal->now, removal->id) < 0)
         return -1;
     return meta_queue(tx, META_QUEUE_MANIFEST, removal->repository_id, removal->id,

@@ -29,7 +29,7 @@ struct trash {
     char (*locators)[LOCATOR_SIZE + 1];
     size_t capacity;
     size_t count;
-    const char *done;
+    const char (*done)[LOCATOR_SIZE + 1];
 };
 
 static int trash_due(struct db_tx *tx, void *arg, struct error *err)
@@ -64,17 +64,47 @@ int meta_trash_due(struct meta *meta, char (*locators)[LOCATOR_SIZE + 1], size_t
 static int trash_done(struct db_tx *tx, void *arg, struct error *err)
 {
     const struct trash *trash = arg;
-    OWNED(db_query_end) struct db_query query = db_query(tx, SQL_TRASH_DONE);
 
-    db_bind_text(&query, slice_of(trash->done));
+    for (size_t i = 0; i < trash->count; i++) {
+        OWNED(db_query_end) struct db_query query = db_query(tx, SQL_TRASH_DONE);
+        db_bind_text(&query, slice_of(trash->done[i]));
+        if (db_finish(&query, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+int meta_trash_done(struct meta *meta, const char (*locators)[LOCATOR_SIZE + 1], size_t count,
+                    struct error *err)
+{
+    struct trash trash = {.done = locators, .count = count};
+
+    return meta_write_loosely(meta, trash_done, &trash, DB_BACKGROUND, err);
+}
+
+/* A minute more after each attempt. */
+static const char SQL_TRASH_POSTPONE[] = "UPDATE trash"
+                                         "   SET not_before = $1 + 60000000 * (attempts + 1),"
+                                         "       attempts = attempts + 1"
+                                         " WHERE locator = $2";
+
+static int trash_postpone(struct db_tx *tx, void *arg, struct error *err)
+{
+    const char *locator = arg;
+    OWNED(db_query_end) struct db_query query = db_query(tx, SQL_TRASH_POSTPONE);
+
+    db_bind_i64(&query, clock_now_us());
+    db_bind_text(&query, slice_of(locator));
     return db_finish(&query, err);
 }
 
-int meta_trash_done(struct meta *meta, const char *locator, struct error *err)
+int meta_trash_postpone(struct meta *meta, const char *locator, struct error *err)
 {
-    struct trash trash = {.done = locator};
+    char name[LOCATOR_SIZE + 1] = "";
 
-    return meta_write_loosely(meta, trash_done, &trash, DB_BACKGROUND, err);
+    if (!slice_to_text(slice_of(locator), name, sizeof(name)))
+        return error_set(err, ERROR_INTERNAL, "internal error");
+    return meta_write_loosely(meta, trash_postpone, name, DB_BACKGROUND, err);
 }
 
 /* --- orphans --- */

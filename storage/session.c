@@ -100,6 +100,7 @@ void session_release(struct session *session)
     struct upload_table *table = session->table;
     const struct blob_store *blobs = &table->store->blobs;
     struct error ignored = {0};
+    uint64_t bytes = 0;
 
     pthread_mutex_lock(&table->lock);
     unsigned left = --session->references;
@@ -110,7 +111,8 @@ void session_release(struct session *session)
     blobs->driver->writer_close(session->writer);
     /* Its locator is in trash; the sweep may have looked before our last append made the file. */
     bool trash = session->state == SESSION_TRASHED || session->state == SESSION_LOST;
-    if (wrote && trash && blobs->driver->remove(blobs->self, &session->locator, 1, &ignored) < 0)
+    if (wrote && trash &&
+        blobs->driver->remove(blobs->self, &session->locator, 1, &bytes, &ignored) < 0)
         error_clear(&ignored);
     quota_hold_drop(&session->hold);
     free(session);

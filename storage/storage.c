@@ -153,8 +153,13 @@ static int storage_build(struct storage *store, struct error *err) ON(worker_thr
         return -1;
     store->pulls = pulls_open(store->meta, options->pull_flush_ms);
     store->notes = notes_open(store->meta, NOTES_FLUSH_MS);
-    if (!options->resting)
+    store->trash = trash_open();
+    if (collect_open(store, &store->collect, err) < 0)
+        return -1;
+    if (!options->resting) {
+        collect_start(store->collect);
         store->sweep = sweep_open(store);
+    }
     return 0;
 }
 
@@ -192,6 +197,8 @@ void storage_close(struct storage *store)
 
     if (store != NULL) {
         sweep_close(store->sweep);
+        collect_close(store->collect);
+        trash_close(store->trash);
         upload_table_close(store->uploads);
         quota_table_close(store->quotas);
         usage_cache_close(store->usage);

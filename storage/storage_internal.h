@@ -10,11 +10,14 @@
 #include "storage/driver.h"
 #include "storage/storage.h"
 
+struct collect;
+struct collect_report;
 struct meta;
 struct notes;
 struct pulls;
 struct quota_table;
 struct sweep;
+struct trash;
 struct upload_table;
 struct usage_cache;
 
@@ -32,7 +35,9 @@ struct storage {
     struct usage_cache *usage;
     _Atomic uint64_t generation; /* accounts.h (2) */
     struct upload_table *uploads;
-    struct sweep *sweep;
+    struct trash *trash;
+    struct collect *collect;
+    struct sweep *sweep; /* NULL when storage rests */
 };
 
 /* accounts.c: the generation grows. As the run of a meta_after. */
@@ -63,8 +68,30 @@ int upload_recover(struct storage *store, struct error *err) MUST_CHECK ON(worke
 struct usage_cache *usage_cache_open(void);
 void usage_cache_close(struct usage_cache *cache);
 
-/* sweep.c: the background thread. Close ends it and waits. */
+/* trash.c: G4 and who holds it back. Close accepts NULL. */
+struct trash *trash_open(void);
+void trash_close(struct trash *trash);
+/* Removes a batch of what is due, unless it is held; adds to the report. *more: there may be more
+ * now. What cannot be removed waits, and is logged. */
+int trash_empty_some(struct storage *store, struct collect_report *report, bool *more,
+                     struct error *err) MUST_CHECK ON(worker_thread);
+bool trash_held(struct storage *store);
+
+/* collect.c: the collector. Open reads what the server remembers, start its threads; stop ends them
+ * and waits: from then on only runs collect. Close accepts NULL. */
+int collect_open(struct storage *store, struct collect **out, struct error *err) MUST_CHECK
+    ON(worker_thread);
+void collect_start(struct collect *collect);
+void collect_stop(struct collect *collect);
+void collect_close(struct collect *collect);
+/* What the sweep removed counts in the totals. */
+void collect_count(struct collect *collect, const struct collect_report *report);
+
+/* sweep.c: the background thread. Close ends it and waits; accepts NULL. */
 struct sweep *sweep_open(struct storage *store);
 void sweep_close(struct sweep *sweep);
+/* G5: one session that is idle for too long ends; its part of what a run does. *ended: one did. */
+int sweep_upload(struct storage *store, bool *ended, bool *more, struct error *err) MUST_CHECK
+    ON(worker_thread);
 
 #endif

@@ -1,12 +1,11 @@
-/* sweep.c - the background thread: settles resting uploads, expires idle ones (G5), removes what is
- * in trash (G4), forgets tokens, browsers' sessions and audit rows whose time is over, and after
- * another boot finds files that no row names.
- * Touches  upload sessions in memory, the tables uploads, trash, tokens, sessions and audit, blob
- *          bytes whose locator is in trash.
+/* sweep.c - the background thread: settles resting uploads, expires idle ones (G5), has trash
+ * emptied (G4), ends what is kept for a time only, and after another boot finds files that no row
+ * names.
+ * Touches  upload sessions in memory, uploads, trash, deleted_tags, pins, tokens, sessions, audit,
+ *          tag_history, pull_counts.
  * Never    makes a request wait: short transactions of the lowest priority, one at a time.
  *
- * (1) Bytes go only after their trash row is durable, and the row only after the bytes.
- * (2) A file is an orphan only if it was seen before no row was found: a row comes before its file.
+ * (1) A file is an orphan only if it was seen before no row was found: a row comes before its file.
  */
 #include <pthread.h>
 #include <stdlib.h>
@@ -15,7 +14,7 @@
 #include "registry/core/clock.h"
 #include "registry/core/log.h"
 #include "storage/accounts.h"
-#include "storage/meta.h"
+#include "storage/meta_collect.h"
 #include "storage/storage_internal.h"
 
 enum {
@@ -23,8 +22,9 @@ enum {
     INTERVAL_DEFAULT_MS = 60000,
     SESSION_IDLE_MS = 5000, /* longer idle: synced, recorded, descriptor closed */
     EXPIRE_MAX = 256,       /* steps a round: a session each, and 500 finished ones */
-    TRASH_BATCH = 64,
     TRASH_BATCHES_MAX = 64, /* a round */
+    SHELF_BATCH = 64,
+    RECORDS_INTERVAL_MS = 86400000, /* how often records are looked through */
 };
 
 struct sweep {
@@ -33,6 +33,9 @@ struct sweep {
     pthread_mutex_t lock;
     pthread_cond_t wake;
     bool ending; /* under the lock */
+    /* of the thread alone */
+    uint64_t records_at_ms;
+    int64_t records_cursor;
 };
 
 static void report(const char *what, const struct error *err)
@@ -49,70 +52,51 @@ static bool ending(struct sweep *sweep)
     return ends;
 }
 
+int sweep_upload(struct storage *store, bool *ended, bool *more, struct error *err)
+{
+    char locator[LOCATOR_SIZE + 1];
+
+    *ended = false;
+    if (meta_upload_expire(store->meta, locator, more, err) < 0)
+        return -1;
+    *ended = locator[0] != 0;
+    if (*ended)
+        upload_table_forget(store->uploads, locator);
+    return 0;
+}
+
 /* G5. True when more is due than one round does. */
 static bool sweep_uploads(struct sweep *sweep) ON(worker_thread)
 {
-    struct storage *store = sweep->store;
-    char locator[LOCATOR_SIZE + 1];
+    struct collect_report done = {.uploads = 0};
     bool more = true;
 
     for (int i = 0; i < EXPIRE_MAX && more && !ending(sweep); i++) {
         struct error err = {0};
-        if (meta_upload_expire(store->meta, locator, &more, &err) < 0) {
+        bool ended = false;
+        if (sweep_upload(sweep->store, &ended, &more, &err) < 0) {
             report("expire uploads", &err);
-            return false;
+            more = false;
         }
-        if (locator[0] != 0)
-            upload_table_forget(store->uploads, locator);
+        done.uploads += ended ? 1 : 0;
     }
+    collect_count(sweep->store->collect, &done);
     return more;
-}
-
-static int trash_remove(struct storage *store, const char (*locators)[LOCATOR_SIZE + 1],
-                        size_t count, struct error *err) ON(worker_thread)
-{
-    if (store->blobs.driver->remove(store->blobs.self, locators, count, err) < 0)
-        return -1;
-    for (size_t i = 0; i < count; i++)
-        if (meta_trash_done(store->meta, locators[i], err) < 0)
-            return -1;
-    return 0;
-}
-
-/* A batch whose removal failed is tried one by one, so that one file cannot keep all others. */
-static size_t trash_remove_each(struct storage *store, const char (*locators)[LOCATOR_SIZE + 1],
-                                size_t count) ON(worker_thread)
-{
-    size_t removed = 0;
-
-    for (size_t i = 0; i < count; i++) {
-        struct error err = {0};
-        if (trash_remove(store, &locators[i], 1, &err) < 0)
-            report("remove blob data", &err);
-        else
-            removed++;
-    }
-    return removed;
 }
 
 /* G4. True when more is due than one round does. */
 static bool sweep_trash(struct sweep *sweep) ON(worker_thread)
 {
-    struct storage *store = sweep->store;
-    char locators[TRASH_BATCH][LOCATOR_SIZE + 1];
-    size_t count = TRASH_BATCH;
+    struct collect_report done = {.trash_removed = 0};
+    bool more = true;
 
-    for (int i = 0; i < TRASH_BATCHES_MAX && count == TRASH_BATCH && !ending(sweep); i++) {
+    for (int i = 0; i < TRASH_BATCHES_MAX && more && !ending(sweep); i++) {
         struct error err = {0};
-        if (meta_trash_due(store->meta, locators, TRASH_BATCH, &count, &err) < 0) {
-            report("list trash", &err);
-            return false;
-        }
-        const char(*due)[LOCATOR_SIZE + 1] = (const char(*)[LOCATOR_SIZE + 1]) locators;
-        if (trash_remove(store, due, count, &err) < 0)
-            count = trash_remove_each(store, due, count);
+        if (trash_empty_some(sweep->store, &done, &more, &err) < 0)
+            report("empty the trash", &err);
     }
-    return count == TRASH_BATCH;
+    collect_count(sweep->store->collect, &done);
+    return more;
 }
 
 /* --- what is kept for a time only --- */
@@ -160,6 +144,39 @@ static bool sweep_audit(struct sweep *sweep) ON(worker_thread)
     return more;
 }
 
+/* The same for deleted tags and pins. */
+static bool sweep_holds(struct sweep *sweep) ON(worker_thread)
+{
+    bool more = true;
+
+    for (int i = 0; i < EXPIRE_MAX && more && !ending(sweep); i++) {
+        struct error err = {0};
+        if (meta_holds_expire(sweep->store->meta, &more, &err) < 0) {
+            report("expire deleted tags and pins", &err);
+            return false;
+        }
+    }
+    return more;
+}
+
+/* The same for pull counts and tags' history, once a day. */
+static bool sweep_records(struct sweep *sweep) ON(worker_thread)
+{
+    uint64_t now = clock_monotonic_ms();
+    bool more = now >= sweep->records_at_ms;
+
+    for (int i = 0; i < EXPIRE_MAX && more && !ending(sweep); i++) {
+        struct error err = {0};
+        if (meta_records_expire(sweep->store->meta, &sweep->records_cursor, &more, &err) < 0) {
+            report("forget old records", &err);
+            return false;
+        }
+        if (!more)
+            sweep->records_at_ms = now + RECORDS_INTERVAL_MS;
+    }
+    return more;
+}
+
 /* --- orphans --- */
 
 struct shelf {
@@ -178,14 +195,14 @@ static void shelf_add(void *arg, const char *locator)
     struct shelf *shelf = arg;
 
     if (shelf->count == shelf->capacity) {
-        shelf->capacity = shelf->capacity == 0 ? TRASH_BATCH : 2 * shelf->capacity;
+        shelf->capacity = shelf->capacity == 0 ? SHELF_BATCH : 2 * shelf->capacity;
         shelf->locators =
             memory_resize(shelf->locators, shelf->capacity * sizeof(*shelf->locators));
     }
     memcpy(shelf->locators[shelf->count++], locator, LOCATOR_SIZE + 1);
 }
 
-/* (2) */
+/* (1) */
 static int sweep_shelf(struct sweep *sweep, unsigned number, size_t *orphans, struct error *err)
     ON(worker_thread)
 {
@@ -194,8 +211,8 @@ static int sweep_shelf(struct sweep *sweep, unsigned number, size_t *orphans, st
 
     if (store->blobs.driver->list(store->blobs.self, number, shelf_add, &shelf, err) < 0)
         return -1;
-    for (size_t at = 0; at < shelf.count && !ending(sweep); at += TRASH_BATCH) {
-        size_t count = shelf.count - at < TRASH_BATCH ? shelf.count - at : TRASH_BATCH;
+    for (size_t at = 0; at < shelf.count && !ending(sweep); at += SHELF_BATCH) {
+        size_t count = shelf.count - at < SHELF_BATCH ? shelf.count - at : SHELF_BATCH;
         size_t found;
         if (meta_trash_orphans(store->meta, shelf.locators + at, count, &found, err) < 0)
             return -1;
@@ -269,6 +286,8 @@ static void *run(void *arg)
             bool more = sweep_uploads(sweep);
             orphans = orphans && !sweep_orphans(sweep);
             more |= sweep_trash(sweep);
+            more |= sweep_holds(sweep);
+            more |= sweep_records(sweep);
             more |= sweep_tokens(sweep);
             more |= sweep_audit(sweep);
             rested_ms = more ? interval_ms : 0; /* at the next tick */

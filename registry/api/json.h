@@ -18,7 +18,7 @@ enum json_kind {
     JSON_NUMBER, /* an integer */
     JSON_TIME,   /* RFC 3339 */
     JSON_LIST,   /* its items are read with json_next */
-    JSON_GROUP, /* an object, whatever it holds: somebody else judges it */
+    JSON_GROUP,  /* an object, whatever it holds: somebody else judges it */
 };
 
 struct json_member {

@@ -36,6 +36,9 @@ CREATE TABLE pins(
 CREATE INDEX pins_manifest ON pins(repo_id, manifest_id);
 CREATE INDEX pins_until ON pins(until);
 
+-- Pulls of long ago are forgotten.
+CREATE INDEX pull_counts_day ON pull_counts(day);
+
 -- Tags that may not move or not go, by patterns of repositories and globs of tags. bits as in tags.
 CREATE TABLE protections(
     id @ID,

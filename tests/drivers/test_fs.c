@@ -232,14 +232,17 @@ static void test_fs_removes_and_is_content_when_there_is_nothing(void **state)
     char locators[2][LOCATOR_SIZE + 1];
     const char(*both)[LOCATOR_SIZE + 1] = (const char(*)[LOCATOR_SIZE + 1]) locators;
     struct error err = {0};
+    uint64_t bytes = 0;
 
     append(bench, writer, "hello");
     bench->store.driver->writer_close(writer);
     locator_new(locators[0]);
     memcpy(locators[1], bench->locator, LOCATOR_SIZE + 1);
-    assert_int_equal(bench->store.driver->remove(bench->store.self, both, 2, &err), 0);
+    assert_int_equal(bench->store.driver->remove(bench->store.self, both, 2, &bytes, &err), 0);
+    assert_int_equal(bytes, 5);
     assert_int_equal(size_of(bench), 0);
-    assert_int_equal(bench->store.driver->remove(bench->store.self, both, 2, &err), 0);
+    assert_int_equal(bench->store.driver->remove(bench->store.self, both, 2, &bytes, &err), 0);
+    assert_int_equal(bytes, 0);
 }
 
 /* A limit on the size of files stands in for a full disk. */

@@ -38,15 +38,13 @@ struct fixture {
         assert_string_equal(error_code_name(fixture->err.code), error_code_name(expected));        \
     } while (0)
 
-/* The sweep ends at once: what was put in trash stays there to be looked at. */
+/* Without threads of its own: what was put in trash, and what waits for the collector, stays there
+ * to be looked at. */
 static inline void fixture_open(struct fixture *fixture)
 {
+    fixture->options.resting = true;
     OK(storage_open(&fixture->store, &fixture->options, &fixture->err));
-    sweep_close(fixture->store->sweep);
-    fixture->store->sweep = NULL;
     fixture->meta = fixture->store->meta;
-    sweep_close(fixture->store->sweep); /* it empties the trash beside the test */
-    fixture->store->sweep = NULL;
 }
 
 static inline void fixture_reopen(struct fixture *fixture)

@@ -619,6 +619,7 @@ static void test_accounts_come_to_a_database_of_the_first_schema(void **state)
                     "ALTER TABLE tags DROP COLUMN protection;"
                     "ALTER TABLE gc_queue DROP COLUMN follows;"
                     "ALTER TABLE trash DROP COLUMN attempts;"
+                    "DROP INDEX pull_counts_day;"
                     "DELETE FROM schema_version WHERE version > 1");
     fixture_reopen(fixture);
     assert_int_equal(number(fixture, "SELECT max(version) FROM schema_version"), 3);

@@ -289,6 +289,7 @@ static void test_audit_and_sessions_are_swept(void **state)
     fixture->options.audit_retention_s = 3600;
     fixture->options.session_idle_s = 60;
     fixture->options.session_max_s = 600;
+    fixture->options.resting = false;
     storage_close(fixture->store);
     OK(storage_open(&fixture->store, &fixture->options, &fixture->err));
     fixture->meta = fixture->store->meta;

@@ -174,7 +174,8 @@ static void test_meta_finish_of_a_known_blob_trashes_the_loser(void **state)
     assert_string_equal(blob.locator, first.locator);
     assert_true(is_due(fixture, second.locator));
     assert_false(is_due(fixture, first.locator));
-    OK(meta_trash_done(fixture->meta, second.locator, &fixture->err));
+    OK(meta_trash_done(fixture->meta, (const char(*)[LOCATOR_SIZE + 1]) & second.locator, 1,
+                       &fixture->err));
     assert_int_equal(trash_count(fixture), 0);
 }
 
