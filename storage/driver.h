@@ -43,8 +43,18 @@ struct blob_driver {
      * writer afterwards. */
     int (*writer_commit)(struct blob_writer *writer, const struct digest *digest,
                          struct error *err);
+    /* The same for objects of one shelf, whose folder is synced once. */
+    int (*writers_commit)(struct blob_writer *const *writers, const struct digest *const *digests,
+                          size_t count, struct error *err);
     /* Frees it; the object stays as it is. Accepts NULL. */
     void (*writer_close)(struct blob_writer *writer);
+
+    /* Makes an open file an object as it is, without a copy: as a second name of the same file
+     * (link), or as a clone that shares its blocks until one of both is written to. out is a writer
+     * at its end, for reading back and commit. UNSUPPORTED  not with this file: it lies elsewhere,
+     * is another's, ... */
+    int (*adopt)(void *self, const char *locator, int source, bool link, struct blob_writer **out,
+                 struct error *err);
 
     /* How many bytes an uncommitted object holds now; 0 when there is none. */
     int (*size)(void *self, const char *locator, uint64_t *out, struct error *err);
@@ -79,6 +89,8 @@ void blob_store_close(struct blob_store *store);
 
 /* A fresh locator, terminated; out holds LOCATOR_SIZE + 1. */
 void locator_new(char *out);
+/* The same on the shelf of another one: what is committed together has one folder to sync. */
+void locator_new_beside(const char *other, char *out);
 /* 32 lower-case hex digits: what came from the database is a name and not a path. */
 bool locator_valid(const char *locator);
 

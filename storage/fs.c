@@ -5,17 +5,21 @@
  * (1) A commit syncs the file, then the folder that names it; that folder's own name was synced
  *     before the first file was put into it.
  * (2) Write errors are learnt from fsync and fdatasync only. sync_file_range just starts writing:
- *     its waiting forms would take a write error away from the fsync that must see it. */
+ *     its waiting forms would take a write error away from the fsync that must see it.
+ * (3) A file that has a second name is somebody else's too: it is never cut, written to or marked.
+ */
 #include "storage/driver.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/xattr.h>
@@ -42,6 +46,7 @@ struct blob_writer {
     uint64_t offset;
     uint64_t writeback; /* up to here writing was started */
     bool named;         /* its folder was synced since it was created */
+    bool shared;        /* fs (3) */
     char locator[LOCATOR_SIZE + 1];
 };
 
@@ -52,6 +57,12 @@ void locator_new(char *out)
     random_bytes(random, sizeof(random));
     hex_encode(random, sizeof(random), out);
     out[LOCATOR_SIZE] = 0;
+}
+
+void locator_new_beside(const char *other, char *out)
+{
+    locator_new(out);
+    memcpy(out, other, 2);
 }
 
 bool locator_valid(const char *locator)
@@ -146,6 +157,8 @@ static int writer_stand(struct blob_writer *writer, uint64_t offset, struct erro
         return error_set_errno(err, ERROR_UNAVAILABLE, errno, "blob data cannot be examined");
     if ((uint64_t)file.st_size < offset)
         return error_set(err, ERROR_BLOB_UPLOAD_UNKNOWN, "blob data received earlier is missing");
+    if ((uint64_t)file.st_size > offset && file.st_nlink > 1)
+        return error_set(err, ERROR_INTERNAL, "blob data with a second name cannot be cut");
     if ((uint64_t)file.st_size > offset && ftruncate(writer->fd, (off_t)offset) < 0)
         return error_set_errno(err, ERROR_UNAVAILABLE, errno, "blob data cannot be cut");
     writer->offset = offset;
@@ -259,18 +272,109 @@ static int fs_writer_sync(struct blob_writer *writer, struct error *err)
     return 0;
 }
 
-static int fs_writer_commit(struct blob_writer *writer, const struct digest *digest,
-                            struct error *err)
+/* All but the syncs. */
+static int writer_complete(struct blob_writer *writer, const struct digest *digest,
+                           struct error *err)
 {
     char text[DIGEST_TEXT_MAX];
 
-    assert_worker_thread();
+    if (writer->shared)
+        return 0;
     if (writer_stand(writer, writer->offset, err) < 0) /* what a failed append left goes */
         return -1;
     digest_text(digest, text);
     /* A help for whoever lost the database; not every file system can. */
     (void)fsetxattr(writer->fd, DIGEST_ATTRIBUTE, text, strlen(text), 0);
+    return 0;
+}
+
+static int fs_writer_commit(struct blob_writer *writer, const struct digest *digest,
+                            struct error *err)
+{
+    assert_worker_thread();
+    if (writer_complete(writer, digest, err) < 0)
+        return -1;
     return fs_writer_sync(writer, err);
+}
+
+/* Each file is on its way to the disk before the first is waited for; the last sync is the one of
+ * the folder. */
+static int fs_writers_commit(struct blob_writer *const *writers,
+                             const struct digest *const *digests, size_t count, struct error *err)
+{
+    assert_worker_thread();
+    for (size_t i = 0; i < count; i++) {
+        assert(memcmp(writers[i]->locator, writers[0]->locator, 2) == 0);
+        if (writer_complete(writers[i], digests[i], err) < 0)
+            return -1;
+        (void)sync_file_range(writers[i]->fd, 0, 0, SYNC_FILE_RANGE_WRITE); /* fs (2) */
+        writers[i]->named = i + 1 < count; /* by the last one, which is still to come */
+    }
+    for (size_t i = 0; i < count; i++)
+        if (fs_writer_sync(writers[i], err) < 0)
+            return -1;
+    return 0;
+}
+
+/* --- files that are there already --- */
+
+static int not_with_this(int failed, const char *what, struct error *err)
+{
+    if (failed == ENOSPC || failed == EDQUOT || failed == EIO)
+        return error_set_errno(err, ERROR_UNAVAILABLE, failed, "blob data cannot be written");
+    return error_set_errno(err, ERROR_UNSUPPORTED, failed, "the file cannot be %s here: %s", what,
+                           failed == EXDEV ? "it lies on another file system"
+                                           : "its file system or its owner forbids it");
+}
+
+/* By its descriptor: the file that was examined, whatever its name stands for by now. */
+static int link_file(int source, const char *path, struct error *err)
+{
+    OWNED(buffer_drop) struct buffer name = BUFFER_NONE;
+
+    buffer_print(&name, "/proc/self/fd/%d", source);
+    if (linkat(AT_FDCWD, name.at, AT_FDCWD, path, AT_SYMLINK_FOLLOW) < 0)
+        return not_with_this(errno, "linked", err);
+    return 0;
+}
+
+static int adopt_file(struct blob_writer *writer, const char *path, int source, bool link,
+                      struct error *err)
+{
+    struct stat file;
+
+    if (link && link_file(source, path, err) < 0)
+        return -1;
+    writer->shared = link;
+    writer->fd = open(path, link ? O_RDONLY | O_CLOEXEC : O_RDWR | O_CREAT | O_CLOEXEC, FILE_MODE);
+    if (writer->fd < 0)
+        return error_set_errno(err, ERROR_UNAVAILABLE, errno, "blob data cannot be opened");
+    if (!link && ioctl(writer->fd, FICLONE, source) < 0) {
+        int failed = errno;
+        unlink(path); /* another way is tried under the same name */
+        return not_with_this(failed, "cloned", err);
+    }
+    if (fstat(writer->fd, &file) < 0)
+        return error_set_errno(err, ERROR_UNAVAILABLE, errno, "blob data cannot be examined");
+    writer->offset = writer->writeback = (uint64_t)file.st_size;
+    return 0;
+}
+
+static int fs_adopt(void *self, const char *locator, int source, bool link,
+                    struct blob_writer **out, struct error *err)
+{
+    assert_worker_thread();
+    if (folder_settle(self, locator, err) < 0)
+        return -1;
+    OWNED(memory_drop) char *path = file_path(self, locator);
+    OWNED(drop_writer) struct blob_writer *writer = memory_new(sizeof(*writer));
+    writer->fs = self;
+    writer->fd = -1;
+    memcpy(writer->locator, locator, LOCATOR_SIZE + 1);
+    if (adopt_file(writer, path, source, link, err) < 0)
+        return -1;
+    *out = TAKE(writer);
+    return 0;
 }
 
 static int fs_size(void *self, const char *locator, uint64_t *out, struct error *err)
@@ -408,7 +512,9 @@ static const struct blob_driver blob_driver_fs = {
     .writer_read = fs_writer_read,
     .writer_sync = fs_writer_sync,
     .writer_commit = fs_writer_commit,
+    .writers_commit = fs_writers_commit,
     .writer_close = fs_writer_close,
+    .adopt = fs_adopt,
     .size = fs_size,
     .open = fs_open,
     .remove = fs_remove,

@@ -102,6 +102,8 @@ struct meta_move {
     enum tag_cause cause;
 };
 int meta_history(struct db_tx *tx, const struct meta_move *move, struct error *err);
+/* The same of a move at another time. */
+int meta_history_at(struct db_tx *tx, const struct meta_move *move, int64_t at, struct error *err);
 /* PROTECTED when this tag, or a rule that covers it, forbids it: TAG_IMMUTABLE a move to another
  * manifest, TAG_PROTECTED an end. In the transaction that does it, so nothing comes between. */
 int meta_guard_tag(struct db_tx *tx, int64_t repository, struct slice tag,
@@ -133,6 +135,12 @@ int meta_unlink(struct db_tx *tx, int64_t repository, int64_t blob, struct error
 struct quota_table;
 int meta_quota_count(struct db_tx *tx, int64_t repository, int64_t blob, int64_t account,
                      struct quota_table *reserved, struct error *err);
+
+/* P3 of one session, without remembering its id; reserved as in meta_quota_count. meta_upload.c
+ * BLOB_UPLOAD_UNKNOWN  the row is gone.  QUOTA */
+int meta_upload_take(struct db_tx *tx, const struct meta *meta, int64_t repository, struct slice id,
+                     const struct descriptor *blob, struct quota_table *reserved,
+                     struct error *err);
 
 /* How the lease of one row is read and renewed. */
 struct meta_lease {

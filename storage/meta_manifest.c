@@ -170,6 +170,11 @@ static int target(struct db_tx *tx, struct removal *removal, struct error *err)
 
 int meta_history(struct db_tx *tx, const struct meta_move *move, struct error *err)
 {
+    return meta_history_at(tx, move, clock_now_us(), err);
+}
+
+int meta_history_at(struct db_tx *tx, const struct meta_move *move, int64_t at, struct error *err)
+{
     const struct digest *old = move->old, *new = move->new;
     struct meta_key keys[2] = {{.size = 0}, {.size = 0}};
     OWNED(db_query_end) struct db_query query = db_query(tx, SQL_HISTORY_ADD);
@@ -182,7 +187,7 @@ int meta_history(struct db_tx *tx, const struct meta_move *move, struct error *e
         keys[1] = meta_key(new);
     db_bind_bytes(&query, old == NULL ? SLICE_NONE : meta_key_slice(&keys[0]));
     db_bind_bytes(&query, new == NULL ? SLICE_NONE : meta_key_slice(&keys[1]));
-    db_bind_i64(&query, clock_now_us());
+    db_bind_i64(&query, at);
     db_bind_text(&query, move->actor == NULL ? SLICE_NONE : move->actor->name);
     db_bind_i64(&query, move->cause);
     return db_finish(&query, err);

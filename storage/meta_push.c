@@ -245,7 +245,7 @@ static const char SQL_MANIFEST_KNOWN[] = "SELECT id, media_type, deleted_at"
 static const char SQL_MANIFEST_PUT[] =
     "INSERT INTO manifests(repo_id, digest, media_type, artifact_type, subject, annotations, size,"
     "                      total_size, created_at, touched_at, payload)"
-    "     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9, $10)"
+    "     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"
     " ON CONFLICT (repo_id, digest)"
     "   DO UPDATE SET media_type = excluded.media_type, artifact_type = excluded.artifact_type,"
     "                 subject = excluded.subject, annotations = excluded.annotations,"
@@ -289,6 +289,7 @@ static int manifest_write(struct db_tx *tx, struct push *push, struct error *err
     db_bind_text(&query, put->annotations);
     db_bind_i64(&query, (int64_t)put->payload.size);
     db_bind_i64(&query, push->total_size);
+    db_bind_i64(&query, put->created_at == 0 ? push->now : put->created_at);
     db_bind_i64(&query, push->now);
     db_bind_bytes(&query, put->payload);
     if (db_step(&query, err) != 1)

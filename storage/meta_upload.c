@@ -388,17 +388,26 @@ static int finished_add(struct db_tx *tx, const struct finish *finish, int64_t r
     return db_finish(&query, err);
 }
 
+int meta_upload_take(struct db_tx *tx, const struct meta *meta, int64_t repository, struct slice id,
+                     const struct descriptor *blob, struct quota_table *reserved, struct error *err)
+{
+    char locator[LOCATOR_SIZE + 1];
+    struct blob_row row;
+    int64_t account = 0;
+
+    if (claim(tx, id, repository, locator, &account, err) < 0 ||
+        blob_put(tx, blob, locator, &row, err) < 0 || settle(tx, meta, &row, locator, err) < 0)
+        return -1;
+    return meta_link(tx, meta, repository, row.id, &blob->digest, account, reserved, err);
+}
+
 static int finish(struct db_tx *tx, void *arg, struct error *err)
 {
     const struct finish *with = arg;
-    char locator[LOCATOR_SIZE + 1];
-    struct blob_row blob;
-    int64_t repository = 0, account = 0;
+    int64_t repository = 0;
 
-    if (claim_by_name(tx, with->repository, with->id, &repository, locator, &account, err) < 0 ||
-        blob_put(tx, with->blob, locator, &blob, err) < 0 ||
-        settle(tx, with->meta, &blob, locator, err) < 0 ||
-        meta_link(tx, with->meta, repository, blob.id, &with->blob->digest, account, NULL, err) < 0)
+    if (meta_repository_find(tx, with->repository, &repository, err) < 0 ||
+        meta_upload_take(tx, with->meta, repository, with->id, with->blob, NULL, err) < 0)
         return -1;
     return finished_add(tx, with, repository, err);
 }

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "registry/api/api.h"
+#include "registry/transfer/transfer.h"
 #include "registry/v2/v2.h"
 
 enum { PULL_FLUSH_MS = 10 * 1000 };
@@ -113,6 +114,7 @@ int wiring_open_root(const struct config *config, struct storage **out, struct e
 
 /* A line a kind. */
 static const struct job_kind *const kinds[] = {
+    &transfer_import,
     NULL,
 };
 

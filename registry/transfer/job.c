@@ -1,0 +1,146 @@
+/* job.c - imports and exports as kinds of jobs: what a spec asks for, what is told of the result.
+ * Touches  the job's spec and result.
+ * Never    a path of its own making: those of the spec are absolute. */
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "registry/core/oci.h"
+#include "registry/transfer/transfer.h"
+#include "registry/transfer/transfer_internal.h"
+
+enum { PROBLEMS_MAX = 1000 }; /* listed; the others are counted */
+
+/* --- what is told --- */
+
+void transfer_count(struct transfer *transfer, const char *counter, uint64_t amount)
+{
+    json_t *value = json_object_get(transfer->result, counter);
+    json_int_t before = value == NULL ? 0 : json_integer_value(value);
+
+    if (amount == 0)
+        return;
+    json_object_set_new(transfer->result, counter, json_integer(before + (json_int_t)amount));
+    progress_add(transfer->progress, counter, amount);
+}
+
+void transfer_problem(struct transfer *transfer, struct slice repository, const char *place,
+                      const char *format, ...)
+{
+    OWNED(buffer_drop) struct buffer message = BUFFER_NONE;
+    json_t *problems = json_object_get(transfer->result, "problems");
+    va_list list;
+
+    va_start(list, format);
+    buffer_print_list(&message, format, list);
+    va_end(list);
+    transfer_count(transfer, "problem_count", 1);
+    if (json_array_size(problems) >= PROBLEMS_MAX)
+        return;
+    /* names of folders may be no UTF-8: these texts are left out */
+    json_t *problem = json_object();
+    json_object_set_new(problem, "repository", json_stringn(repository.at, repository.size));
+    json_object_set_new(problem, "place", json_string(place));
+    json_object_set_new(problem, "problem", json_string(message.at));
+    json_array_append_new(problems, problem);
+}
+
+void transfer_problem_digest(struct transfer *transfer, struct slice repository,
+                             const struct digest *digest, const char *message)
+{
+    char text[DIGEST_TEXT_MAX];
+
+    transfer_problem(transfer, repository, digest_text(digest, text), "%s", message);
+}
+
+bool transfer_stopped(const struct transfer *transfer)
+{
+    return progress_cancelled(transfer->progress);
+}
+
+/* --- specs --- */
+
+static struct slice text_of(const json_t *spec, const char *member)
+{
+    const json_t *value = json_object_get(spec, member);
+
+    return json_is_string(value)
+               ? (struct slice){json_string_value(value), json_string_length(value)}
+               : SLICE_NONE;
+}
+
+static const char *const modes[] = {[ADOPT_AUTO] = "auto",
+                                    [ADOPT_LINK] = "link",
+                                    [ADOPT_REFLINK] = "reflink",
+                                    [ADOPT_COPY] = "copy"};
+
+static int read_mode(const json_t *spec, enum adopt_mode *out, struct error *err)
+{
+    struct slice text = text_of(spec, "mode");
+
+    *out = ADOPT_AUTO;
+    if (json_object_get(spec, "mode") == NULL)
+        return 0;
+    for (size_t i = 0; i < sizeof(modes) / sizeof(modes[0]); i++)
+        if (slice_equal_text(text, modes[i])) {
+            *out = (enum adopt_mode)i;
+            return 0;
+        }
+    return error_set_field(err, "mode", "mode is none of auto, link, reflink and copy");
+}
+
+/* A text of the spec that goes to the kernel as a path. */
+static int check_path(const json_t *spec, const char *member, struct error *err)
+{
+    struct slice path = text_of(spec, member);
+
+    if (path.size == 0 || path.at[0] != '/' || memchr(path.at, 0, path.size) != NULL)
+        return error_set_field(err, member, "%s is not an absolute path", member);
+    return 0;
+}
+
+static int check_import(const json_t *spec, struct error *err)
+{
+    enum adopt_mode mode;
+
+    if (!slice_equal_text(text_of(spec, "from"), "distribution"))
+        return error_set_field(err, "from", "from is not distribution");
+    if (check_path(spec, "path", err) < 0)
+        return -1;
+    return read_mode(spec, &mode, err);
+}
+
+/* --- the runs --- */
+
+static int begin(struct transfer *transfer, struct job *job, struct error *err)
+{
+    const json_t *spec = job_spec(job);
+
+    *transfer = (struct transfer){
+        .storage = job_storage(job),
+        .config = job_config(job),
+        .progress = job_progress(job),
+        .actor = {.name = SLICE("local")},
+        .trusting = json_is_true(json_object_get(spec, "trusting")),
+        .dry_run = json_is_true(json_object_get(spec, "dry_run")),
+        .overwrite = json_is_true(json_object_get(spec, "overwrite")),
+        .result = job_result(job),
+    };
+    json_object_set_new(transfer->result, "problem_count", json_integer(0));
+    json_object_set_new(transfer->result, "problems", json_array());
+    return read_mode(spec, &transfer->mode, err);
+}
+
+static int run_import(struct job *job, struct error *err)
+{
+    struct transfer transfer;
+
+    assert_worker_thread();
+    if (begin(&transfer, job, err) < 0)
+        return -1;
+    return import_distribution(&transfer, text_of(job_spec(job), "path").at,
+                               text_of(job_spec(job), "repository"), err);
+}
+
+const struct job_kind transfer_import = {
+    .name = "import", .run = run_import, .check = check_import, .local = true, .resumes = true};
