@@ -46,6 +46,16 @@ int db_write(struct db *db, const struct db_work *work, struct error *err)
     return db->driver->write(db->self, work, err);
 }
 
+int db_snapshot(struct db *db, const char *path, const struct progress *progress, struct error *err)
+{
+    return db->driver->snapshot(db->self, path, progress, err);
+}
+
+int db_examine(struct db_tx *tx, struct error *err)
+{
+    return tx->driver->examine(tx, err);
+}
+
 int db_execute(struct db_tx *tx, const char *script, struct error *err)
 {
     return tx->driver->execute(tx, script, err);

@@ -12,6 +12,7 @@
 
 #include "registry/core/bytes.h"
 #include "registry/core/error.h"
+#include "registry/core/progress.h"
 
 struct db;
 struct db_driver;
@@ -57,6 +58,9 @@ struct db_options {
      * any failure is answered. NULL: nothing. */
     void (*recovered)(void *arg);
     void *recovered_arg;
+    /* The file is a snapshot, which nobody changes: it is read only, and nothing is made beside it,
+     * so it may lie where we cannot write. */
+    bool sealed;
 };
 
 /* The words in which databases differ, for the schema files. */
@@ -76,6 +80,9 @@ struct db_driver {
     void (*close)(void *self);
     int (*read)(void *self, db_run *run, void *arg, struct error *err);
     int (*write)(void *self, const struct db_work *work, struct error *err);
+    int (*snapshot)(void *self, const char *path, const struct progress *progress,
+                    struct error *err);
+    int (*examine)(struct db_tx *tx, struct error *err);
     int (*execute)(struct db_tx *tx, const char *script, struct error *err);
     /* Kept per connection under the address of the text. */
     int (*prepare)(struct db_tx *tx, const char *sql, void **statement, struct error *err);
@@ -107,6 +114,15 @@ int db_read(struct db *db, db_run *run, void *arg, struct error *err) MUST_CHECK
  * STORAGE_FULL, UNAVAILABLE, or what `run` set: then nothing of the work happened; only when
  * COMMIT itself failed on an I/O error may it turn out, after recovery, to have happened */
 int db_write(struct db *db, const struct db_work *work, struct error *err) MUST_CHECK;
+
+/* Copies what is committed now into a new file at path, which others cannot read: one whole
+ * database, to be opened with `sealed`. Not synced. Writes go on meanwhile. On failure, or when it
+ * is cancelled, a part of the file may be left.
+ * UNAVAILABLE; also when the copy was cancelled, or the database went into recovery */
+int db_snapshot(struct db *db, const char *path, const struct progress *progress,
+                struct error *err) MUST_CHECK;
+/* Looks at every page and every foreign key. -1 with what is wrong first: INTERNAL. Takes long. */
+int db_examine(struct db_tx *tx, struct error *err) MUST_CHECK;
 
 /* Several statements without parameters, separated by semicolons: schema files. */
 int db_execute(struct db_tx *tx, const char *script, struct error *err) MUST_CHECK;

@@ -325,7 +325,7 @@ static int reopen(struct database *db, struct error *err)
     files_keep_private(db->options.path);
     if (wal_rewrite(db->options.path, err) < 0)
         return -1;
-    if (connection_open(&writer, db->options.path, PRAGMAS_WRITER, err) < 0 ||
+    if (connection_open(&writer, &db->options, PRAGMAS_WRITER, err) < 0 ||
         connection_checkpoint(writer, true, &wal, err) < 0)
         return -1;
     if (wal.pages > wal.moved)
@@ -435,6 +435,10 @@ int commit_open(void **self, const struct db_options *options, struct error *err
 {
     struct database *db = database_new(options);
 
+    if (options->sealed) { /* readers are all it has */
+        *self = db;
+        return 0;
+    }
     if (reopen(db, err) < 0) {
         database_free(db);
         return -1;
@@ -446,12 +450,8 @@ int commit_open(void **self, const struct db_options *options, struct error *err
     return 0;
 }
 
-void commit_close(void *self)
+static void end_threads(struct database *db)
 {
-    struct database *db = self;
-    struct error ignored = {0};
-    struct wal_state wal;
-
     db_queue_close(&db->queue);
     pthread_join(db->writer_thread, NULL);
     pthread_mutex_lock(&db->lock);
@@ -459,6 +459,16 @@ void commit_close(void *self)
     pthread_cond_broadcast(&db->changed);
     pthread_mutex_unlock(&db->lock);
     pthread_join(db->checkpoint_thread, NULL);
+}
+
+void commit_close(void *self)
+{
+    struct database *db = self;
+    struct error ignored = {0};
+    struct wal_state wal;
+
+    if (!db->options.sealed)
+        end_threads(db);
     readers_close(db);
     if (db->writer != NULL && !db->writer->io_failed)
         connection_checkpoint(db->writer, true, &wal, &ignored);
@@ -469,5 +479,6 @@ int commit_write(void *self, const struct db_work *work, struct error *err)
 {
     struct database *db = self;
 
+    assert(!db->options.sealed);
     return db_queue_run(&db->queue, work, err);
 }

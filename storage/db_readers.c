@@ -46,7 +46,7 @@ static bool reader_claim(struct database *db, struct connection **out)
 }
 
 /* NULL: it could not be opened. */
-static void reader_give(struct database *db, struct connection *reader)
+void reader_give(struct database *db, struct connection *reader)
 {
     pthread_mutex_lock(&db->lock);
     db->out--;
@@ -60,15 +60,23 @@ static void reader_give(struct database *db, struct connection *reader)
     pthread_mutex_unlock(&db->lock);
 }
 
-static int reader_take(struct database *db, struct connection **out, struct error *err)
+int reader_take(struct database *db, struct connection **out, struct error *err)
 {
     if (!reader_claim(db, out))
         return error_set(err, ERROR_UNAVAILABLE, "metadata is being recovered");
-    if (*out == NULL && connection_open(out, db->options.path, PRAGMAS_READER, err) < 0) {
+    if (*out == NULL && connection_open(out, &db->options, PRAGMAS_READER, err) < 0) {
         reader_give(db, NULL);
         return -1;
     }
     return 0;
+}
+
+bool readers_wanted(struct database *db)
+{
+    pthread_mutex_lock(&db->lock);
+    bool down = db->down;
+    pthread_mutex_unlock(&db->lock);
+    return down;
 }
 
 int commit_read(void *self, db_run *run, void *arg, struct error *err)

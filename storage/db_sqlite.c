@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include <sqlite3.h>
 
@@ -19,7 +20,7 @@ struct statement {
     sqlite3_stmt *prepared;
 };
 
-static struct connection *connection_of(struct db_tx *tx)
+struct connection *connection_of(struct db_tx *tx)
 {
     return (struct connection *)(void *)tx;
 }
@@ -31,7 +32,7 @@ static bool is_full(int code, int number)
 }
 
 /* What SQLite said, for the client and for the log; notes when recovery is due. */
-static int fail(struct connection *connection, struct error *err)
+int connection_fail(struct connection *connection, struct error *err)
 {
     int code = sqlite3_extended_errcode(connection->handle);
     bool sync = code == SQLITE_IOERR_FSYNC || code == SQLITE_IOERR_DIR_FSYNC;
@@ -63,7 +64,7 @@ static int fail(struct connection *connection, struct error *err)
 int connection_execute(struct connection *connection, const char *script, struct error *err)
 {
     if (sqlite3_exec(connection->handle, script, NULL, NULL, NULL) != SQLITE_OK)
-        return fail(connection, err);
+        return connection_fail(connection, err);
     return 0;
 }
 
@@ -83,7 +84,7 @@ static int prepare(struct connection *connection, const char *sql, sqlite3_stmt 
         sqlite3_stmt *statement = NULL;
         if (sqlite3_prepare_v3(connection->handle, sql, -1, SQLITE_PREPARE_PERSISTENT, &statement,
                                NULL) != SQLITE_OK)
-            return fail(connection, err);
+            return connection_fail(connection, err);
         connection->statements[place].text = sql;
         connection->statements[place].prepared = statement;
     }
@@ -100,7 +101,7 @@ int connection_run(struct connection *connection, const char *sql, struct error 
     if (prepare(connection, sql, &statement, err) < 0)
         return -1;
     int code = sqlite3_step(statement);
-    int result = code == SQLITE_DONE || code == SQLITE_ROW ? 0 : fail(connection, err);
+    int result = code == SQLITE_DONE || code == SQLITE_ROW ? 0 : connection_fail(connection, err);
     sqlite3_reset(statement);
     return result;
 }
@@ -135,21 +136,37 @@ static void configure(void)
     sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
 }
 
-int connection_open(struct connection **out, const char *path, const char *pragmas,
+/* A path as SQLite reads names with parameters. */
+static void print_sealed(struct buffer *out, const char *path)
+{
+    buffer_append_text(out, "file:");
+    for (; *path != 0; path++)
+        buffer_print(out, strchr("%?#", *path) == NULL ? "%c" : "%%%02X", *path);
+    buffer_append_text(out, "?immutable=1");
+    buffer_append(out, "", 1);
+}
+
+int connection_open(struct connection **out, const struct db_options *options, const char *pragmas,
                     struct error *err)
 {
     OWNED(connection_drop) struct connection *connection = memory_new(sizeof(*connection));
+    OWNED(buffer_drop) struct buffer sealed = BUFFER_NONE;
     static pthread_once_t configured = PTHREAD_ONCE_INIT;
     int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX;
 
+    if (options->sealed) {
+        print_sealed(&sealed, options->path);
+        flags = SQLITE_OPEN_READONLY | SQLITE_OPEN_URI | SQLITE_OPEN_NOMUTEX;
+    }
     pthread_once(&configured, configure);
     connection->tx.driver = &db_driver_sqlite;
     connection->statements = memory_new(STATEMENTS * sizeof(*connection->statements));
     connection->synced = true;
-    if (sqlite3_open_v2(path, &connection->handle, flags, NULL) != SQLITE_OK) {
+    if (sqlite3_open_v2(options->sealed ? sealed.at : options->path, &connection->handle, flags,
+                        NULL) != SQLITE_OK) {
         if (connection->handle == NULL)
             return error_set(err, ERROR_UNAVAILABLE, "metadata cannot be reached");
-        return fail(connection, err);
+        return connection_fail(connection, err);
     }
     sqlite3_extended_result_codes(connection->handle, 1);
     sqlite3_busy_timeout(connection->handle, BUSY_TIMEOUT_MS);
@@ -174,7 +191,7 @@ int connection_checkpoint(struct connection *connection, bool truncate, struct w
     int code = sqlite3_wal_checkpoint_v2(connection->handle, NULL, mode, &pages, &moved);
 
     if (code != SQLITE_OK && code != SQLITE_BUSY)
-        return fail(connection, err);
+        return connection_fail(connection, err);
     *out = (struct wal_state){pages < 0 ? 0 : pages, moved < 0 ? 0 : moved};
     return 0;
 }
@@ -224,7 +241,7 @@ static int sqlite_step(struct db_tx *tx, void *statement, struct error *err)
     case SQLITE_DONE:
         return 0;
     default:
-        return fail(connection_of(tx), err);
+        return connection_fail(connection_of(tx), err);
     }
 }
 
@@ -268,6 +285,8 @@ const struct db_driver db_driver_sqlite = {
     .close = commit_close,
     .read = commit_read,
     .write = commit_write,
+    .snapshot = sqlite_snapshot,
+    .examine = sqlite_examine,
     .execute = sqlite_execute,
     .prepare = sqlite_prepare,
     .bind_i64 = sqlite_bind_i64,

@@ -1,5 +1,6 @@
 /* db_sqlite.h - shared by db_sqlite.c (one connection, the table of functions), db_readers.c (those
- * that read, the WAL) and db_commit.c (the one that writes, recovery).
+ * that read, the WAL), db_commit.c (the one that writes, recovery) and db_snapshot.c (whole copies,
+ * a look at every page).
  * Touches  nothing by itself.
  * Never    included by others. */
 #ifndef SLIPWAY_STORAGE_DB_SQLITE_H
@@ -23,12 +24,15 @@ struct connection {
 
 /* Closing leaves the WAL to the next open: after a failed sync, a checkpoint on the way out would
  * believe what must not be believed; an ordinary end makes its own. */
-int connection_open(struct connection **out, const char *path, const char *pragmas,
+int connection_open(struct connection **out, const struct db_options *options, const char *pragmas,
                     struct error *err) MUST_CHECK;
 void connection_drop(struct connection **owned);
 /* Statements without parameters; rows are passed over. The text of connection_run is a constant. */
 int connection_execute(struct connection *connection, const char *script, struct error *err);
 int connection_run(struct connection *connection, const char *sql, struct error *err);
+/* Sets what SQLite said of the last call, and returns -1. */
+int connection_fail(struct connection *connection, struct error *err);
+struct connection *connection_of(struct db_tx *tx);
 /* A transaction is open. SQLite ends it by itself on some failures. */
 bool connection_in_transaction(const struct connection *connection);
 struct wal_state {
@@ -67,6 +71,11 @@ struct database {
 
 /* db_readers.c. Checkpoints run in a thread whose main is checkpoint_main(database). */
 int commit_read(void *self, db_run *run, void *arg, struct error *err);
+/* A connection of the pool, given back soon, or when readers_wanted. */
+int reader_take(struct database *db, struct connection **out, struct error *err) MUST_CHECK;
+void reader_give(struct database *db, struct connection *reader);
+/* Recovery waits for the readers in use. */
+bool readers_wanted(struct database *db);
 /* Waits for the readers in use and closes all; nobody may be given one meanwhile. */
 void readers_close(struct database *db);
 void *checkpoint_main(void *database);
@@ -77,5 +86,10 @@ bool wal_is_due(const struct database *db);
 int commit_open(void **self, const struct db_options *options, struct error *err);
 void commit_close(void *self);
 int commit_write(void *self, const struct db_work *work, struct error *err);
+
+/* db_snapshot.c */
+int sqlite_snapshot(void *self, const char *path, const struct progress *progress,
+                    struct error *err);
+int sqlite_examine(struct db_tx *tx, struct error *err);
 
 #endif

@@ -77,6 +77,12 @@ void meta_close(struct meta *meta)
     free(meta);
 }
 
+int meta_snapshot(struct meta *meta, const char *path, const struct progress *progress,
+                  struct error *err)
+{
+    return db_snapshot(meta->db, path, progress, err);
+}
+
 /* --- forms of db_write --- */
 
 int meta_write(struct meta *meta, db_run *run, void *arg, struct error *err)

@@ -49,6 +49,9 @@ int meta_open(struct meta **out, const struct storage_options *options, struct m
               struct error *err) MUST_CHECK;
 /* Accepts NULL. */
 void meta_close(struct meta *meta);
+/* As db_snapshot. */
+int meta_snapshot(struct meta *meta, const char *path, const struct progress *progress,
+                  struct error *err) MUST_CHECK;
 /* The database answers a read. */
 int meta_ready(struct meta *meta, struct error *err) MUST_CHECK;
 

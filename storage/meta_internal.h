@@ -20,6 +20,8 @@ int meta_digest(const struct db_query *query, int column, struct digest *out, st
 
 /* Brings the schema to the newest version this program has. meta_schema.c */
 int meta_migrate(struct db *db, struct error *err) MUST_CHECK;
+/* A sealed database has a schema that this program can bring up to date. UNAVAILABLE */
+int meta_schema_known(struct db *db, struct error *err) MUST_CHECK;
 
 /* Forms of db_write. durable: false as db_work.may_be_lost says. */
 int meta_write(struct meta *meta, db_run *run, void *arg, struct error *err) MUST_CHECK;

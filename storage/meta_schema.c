@@ -79,18 +79,25 @@ static int version_add(struct db_tx *tx, int64_t version, struct error *err)
     return db_finish(&query, err);
 }
 
+static int version_check(struct db_tx *tx, int64_t *version, struct error *err)
+{
+    if (version_find(tx, version, err) < 0)
+        return -1;
+    if (*version <= SCHEMA_NEWEST)
+        return 0;
+    return error_set(err, ERROR_UNAVAILABLE,
+                     "the metadata has schema %lld, this program knows up to %d: "
+                     "it was written by a newer version",
+                     (long long)*version, SCHEMA_NEWEST);
+}
+
 static int apply(struct db_tx *tx, void *arg, struct error *err)
 {
     const struct db_dialect *words = arg;
     int64_t version = 0;
 
-    if (db_execute(tx, SQL_VERSION_TABLE, err) < 0 || version_find(tx, &version, err) < 0)
+    if (db_execute(tx, SQL_VERSION_TABLE, err) < 0 || version_check(tx, &version, err) < 0)
         return -1;
-    if (version > SCHEMA_NEWEST)
-        return error_set(err, ERROR_UNAVAILABLE,
-                         "the metadata has schema %lld, this program knows up to %d: "
-                         "it was written by a newer version",
-                         (long long)version, SCHEMA_NEWEST);
     for (; version < SCHEMA_NEWEST; version++) {
         OWNED(buffer_drop) struct buffer script = BUFFER_NONE;
         translate(schema_files[version], words, &script);
@@ -106,4 +113,20 @@ int meta_migrate(struct db *db, struct error *err)
     const struct db_work work = {.run = apply, .arg = &words};
 
     return db_write(db, &work, err);
+}
+
+static int known(struct db_tx *tx, void *arg, struct error *err)
+{
+    int64_t *version = arg;
+
+    return version_check(tx, version, err);
+}
+
+int meta_schema_known(struct db *db, struct error *err)
+{
+    int64_t version = 0;
+
+    if (db_read(db, known, &version, err) < 0)
+        return -1;
+    return version > 0 ? 0 : error_set(err, ERROR_UNAVAILABLE, "the metadata has no schema");
 }

@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "storage/backup.h"
 #include "storage/meta.h"
 #include "storage/notes.h"
 #include "storage/pulls.h"
@@ -23,7 +24,6 @@
 enum { ROOT_MODE = 0700, LOCK_MODE = 0600, BOOT_ID_MAX = 64, NOTES_FLUSH_MS = 2000 };
 
 static const char BOOT_ID_PATH[] = "/proc/sys/kernel/random/boot_id";
-static const char STATE_BOOT[] = "boot_id"; /* of the boot that wrote the unsynced bytes */
 
 /* --- open and close --- */
 
@@ -60,7 +60,7 @@ static int folder_make(const char *path, struct error *err)
 }
 
 /* The folder and those above it. */
-static int root_make(const char *root, struct error *err)
+int root_make(const char *root, struct error *err)
 {
     OWNED(memory_drop) char *path = memory_text(slice_of(root));
     size_t size = strlen(path);
@@ -77,18 +77,29 @@ static int root_make(const char *root, struct error *err)
     return folder_make(path, err);
 }
 
-static int root_lock(struct storage *store, struct error *err)
+int root_lock(const char *root, int *fd, struct error *err)
 {
-    const char *root = store->options.root;
     OWNED(buffer_drop) struct buffer path = BUFFER_NONE;
 
     buffer_print(&path, "%s/lock", root);
-    store->lock_fd = open(path.at, O_RDWR | O_CREAT | O_CLOEXEC, LOCK_MODE);
-    if (store->lock_fd >= 0 && flock(store->lock_fd, LOCK_EX | LOCK_NB) == 0)
+    *fd = open(path.at, O_RDWR | O_CREAT | O_CLOEXEC, LOCK_MODE);
+    if (*fd >= 0 && flock(*fd, LOCK_EX | LOCK_NB) == 0)
         return 0;
     if (errno == EWOULDBLOCK)
         return error_set(err, ERROR_UNAVAILABLE, "another process owns the storage root %s", root);
     return error_set_errno(err, ERROR_UNAVAILABLE, errno, "storage root %s cannot be locked", root);
+}
+
+/* backup (5) */
+static int root_check(const char *root, struct error *err)
+{
+    OWNED(buffer_drop) struct buffer path = BUFFER_NONE;
+
+    buffer_print(&path, "%s/" BACKUP_RESTORING, root);
+    if (access(path.at, F_OK) < 0 && errno == ENOENT)
+        return 0;
+    return error_set(err, ERROR_UNAVAILABLE,
+                     "a restore into %s was cut off: run slipway restore again, or empty it", root);
 }
 
 /* "" when it cannot be read: then every boot counts as another one. */
@@ -139,7 +150,8 @@ static int storage_build(struct storage *store, struct error *err) ON(worker_thr
 {
     const struct storage_options *options = &store->options;
 
-    if (root_make(options->root, err) < 0 || root_lock(store, err) < 0 ||
+    if (root_make(options->root, err) < 0 || root_lock(options->root, &store->lock_fd, err) < 0 ||
+        root_check(options->root, err) < 0 ||
         blob_store_open_fs(&store->blobs, options->root, err) < 0)
         return -1;
     store->cache = cache_open(options->cache_size_bytes);

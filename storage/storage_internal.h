@@ -40,6 +40,11 @@ struct storage {
     struct sweep *sweep; /* NULL when storage rests */
 };
 
+/* storage.c. The folder and those above it are made, and their names synced. */
+int root_make(const char *root, struct error *err) MUST_CHECK;
+/* One process owns a root while *fd is open. UNAVAILABLE  another one does */
+int root_lock(const char *root, int *fd, struct error *err) MUST_CHECK;
+
 /* accounts.c: the generation grows. As the run of a meta_after. */
 void accounts_changed(void *store);
 
@@ -58,6 +63,9 @@ void upload_table_forget(struct upload_table *table, const char *locator) ON(wor
 /* upload.c: after the machine was started anew, every session stands at its last synced offset or
  * is gone. Before anything else touches a session. */
 int upload_recover(struct storage *store, struct error *err) MUST_CHECK ON(worker_thread);
+
+/* The boot that wrote bytes which may not be synced. */
+#define STATE_BOOT "boot_id"
 
 /* Remembered in the database when the machine was started anew: files may lie there that no row
  * names. The sweep looks for them and then forgets it. */
