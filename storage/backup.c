@@ -240,7 +240,6 @@ static int copy_blob(void *arg, const struct meta_backup_blob *blob, struct erro
 {
     struct making *making = arg;
     const char *damage = NULL;
-    uint64_t before = making->copier.copied_bytes;
 
     assert_worker_thread();
     if (keep_going(making, err) < 0)
@@ -254,7 +253,6 @@ static int copy_blob(void *arg, const struct meta_backup_blob *blob, struct erro
     }
     if (copy_bytes(making, blob, &damage, err) < 0)
         return -1;
-    progress_add(making->progress, "bytes_copied", making->copier.copied_bytes - before);
     if (damage != NULL)
         found_damaged(making, blob, damage);
     return 0;
@@ -330,6 +328,7 @@ int storage_backup(struct storage *store, const struct backup_options *options,
         .owner = making.folder.owner,
         .tick = keep_going,
         .tick_arg = &making,
+        .progress = progress,
     };
     if (make(&making, err) < 0) {
         struct error ignored = {0}; /* the next command tidies as well */

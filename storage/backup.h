@@ -55,7 +55,7 @@ struct backup_report {
     uint64_t damaged;              /* of them, not there as they should be */
 };
 
-/* Makes a snapshot. Counters: blobs_done, bytes_copied, damaged.
+/* Makes a snapshot. Counters: blobs_done, bytes_done, damaged.
  * UNAVAILABLE  the folder is not ours, in use, cannot be written to; cancelled.  STORAGE_FULL */
 int storage_backup(struct storage *store, const struct backup_options *options,
                    const struct progress *progress, struct backup_report *out,

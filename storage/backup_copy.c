@@ -118,6 +118,7 @@ static int stream_run(struct copier *copier, struct stream *stream, struct error
         hasher_update(&stream->hasher, piece, (size_t)got);
         stream->size += (uint64_t)got;
         copier->paced += (uint64_t)got;
+        progress_add(copier->progress, "bytes_done", (uint64_t)got);
         if (stream->to >= 0 && write_all(stream->to, (struct slice){piece, (size_t)got}, err) < 0)
             return -1;
     }

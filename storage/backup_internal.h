@@ -111,6 +111,7 @@ struct copier {
     /* Called before each piece; -1 ends the work. NULL: nothing. */
     int (*tick)(void *arg, struct error *err);
     void *tick_arg;
+    const struct progress *progress; /* bytes_done */
 
     uint64_t copied, copied_bytes;
     uint64_t started_us, paced; /* bytes since then */

@@ -109,8 +109,11 @@ int backup_verify(const char *snapshot, const struct backup_options *options,
     if (backup_folder_open(&verifying.folder, options->directory, BACKUP_READ, err) < 0 ||
         backup_find(&verifying.folder, snapshot, verifying.name, &verifying.summary, err) < 0)
         return -1;
-    verifying.copier = (struct copier){
-        .to = -1, .rate = options->rate, .tick = keep_going, .tick_arg = &verifying};
+    verifying.copier = (struct copier){.to = -1,
+                                       .rate = options->rate,
+                                       .tick = keep_going,
+                                       .tick_arg = &verifying,
+                                       .progress = progress};
     if (check(&verifying, err) < 0)
         return -1;
     *out = (struct backup_report){

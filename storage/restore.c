@@ -193,7 +193,6 @@ static int restore_blob(void *arg, const struct meta_backup_blob *blob, struct e
 {
     struct restoring *restoring = arg;
     const char *damage = NULL;
-    uint64_t before = restoring->copier.copied_bytes;
 
     if (keep_going(restoring, err) < 0)
         return -1;
@@ -206,7 +205,6 @@ static int restore_blob(void *arg, const struct meta_backup_blob *blob, struct e
     if (fd >= 0 && !restoring->options->dry_run &&
         copier_take(&restoring->copier, blob, fd, &damage, err) < 0)
         return -1;
-    progress_add(restoring->progress, "bytes_copied", restoring->copier.copied_bytes - before);
     judge(restoring, blob, damage);
     return 0;
 }
@@ -355,6 +353,7 @@ int backup_restore(const struct restore_options *options, const struct progress 
         .rate = options->from.rate,
         .tick = keep_going,
         .tick_arg = &restoring,
+        .progress = progress,
     };
     if ((options->dry_run ? bytes(&restoring, err) : restore(&restoring, err)) < 0)
         return -1;

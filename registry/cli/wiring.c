@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "registry/api/api.h"
+#include "registry/jobs/backup_job.h"
 #include "registry/transfer/transfer.h"
 #include "registry/v2/v2.h"
 
@@ -114,6 +115,7 @@ int wiring_open_root(const struct config *config, struct storage **out, struct e
 
 /* A line a kind. */
 static const struct job_kind *const kinds[] = {
+    &backup_job,
     &transfer_import,
     NULL,
 };
