@@ -10,6 +10,7 @@
 
 #include "registry/api/api.h"
 #include "registry/jobs/backup_job.h"
+#include "registry/jobs/gc.h"
 #include "registry/transfer/transfer.h"
 #include "registry/v2/v2.h"
 
@@ -116,6 +117,7 @@ int wiring_open_root(const struct config *config, struct storage **out, struct e
 /* A line a kind. */
 static const struct job_kind *const kinds[] = {
     &backup_job,
+    &gc_job,
     &transfer_import,
     NULL,
 };
