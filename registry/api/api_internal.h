@@ -161,4 +161,17 @@ int api_gc_runs_get(struct request *request, struct reply *reply, struct error *
 int api_gc_runs_post(struct request *request, struct reply *reply, struct error *err);
 int api_gc_run_get(struct request *request, struct reply *reply, struct error *err);
 
+/* --- rules of retention --- */
+
+int api_policies_get(struct request *request, struct reply *reply, struct error *err);
+int api_policies_post(struct request *request, struct reply *reply, struct error *err);
+int api_policy_get(struct request *request, struct reply *reply, struct error *err);
+int api_policy_put(struct request *request, struct reply *reply, struct error *err);
+int api_policy_patch(struct request *request, struct reply *reply, struct error *err);
+int api_policy_delete(struct request *request, struct reply *reply, struct error *err);
+int api_repo_policy_get(struct request *request, struct reply *reply, struct error *err);
+int api_repo_policy_put(struct request *request, struct reply *reply, struct error *err);
+int api_repo_policy_delete(struct request *request, struct reply *reply, struct error *err);
+int api_repo_policy_preview(struct request *request, struct reply *reply, struct error *err);
+
 #endif

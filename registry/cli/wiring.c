@@ -12,6 +12,7 @@
 #include "registry/jobs/backup_job.h"
 #include "registry/jobs/gc.h"
 #include "registry/transfer/transfer.h"
+#include "registry/retention/retention.h"
 #include "registry/v2/v2.h"
 
 enum { PULL_FLUSH_MS = 10 * 1000 };
@@ -116,10 +117,7 @@ int wiring_open_root(const struct config *config, struct storage **out, struct e
 
 /* A line a kind. */
 static const struct job_kind *const kinds[] = {
-    &backup_job,
-    &gc_job,
-    &transfer_import,
-    NULL,
+    &backup_job, &gc_job, &transfer_import, &retention_job, NULL,
 };
 
 int wiring_open_jobs(const struct config *config, struct storage *storage, struct jobs **out,

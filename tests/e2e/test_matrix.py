@@ -150,6 +150,21 @@ PATCH       /api/v1/repos/<name>               11 11 ?? -- -- -- ++ ? -?+ -? 1 +
 GET|HEAD    /api/v1/repos/<name>/-/usage       11 11 ?? ++ ++ ++ ++ ? +?+ +? 1 +
                                        public  1+ 11 ++ ++ ++ ++ ++ + +++ +? 1 +
 
+GET|HEAD    /api/v1/repos/<name>/-/policy      11 11 ?? -- -- -- ++ ? -?+ -? 1 +
+                                       public  11 11 -- -- -- -- ++ - --+ -? 1 +
+PUT         /api/v1/repos/<name>/-/policy      11 11 ?? -- -- -- ++ ? -?+ -? 1 +
+                                       public  11 11 -- -- -- -- ++ - --+ -? 1 +
+DELETE      /api/v1/repos/<name>/-/policy      11 11 ?? -- -- -- ++ ? -?+ -? 1 +
+                                       public  11 11 -- -- -- -- ++ - --+ -? 1 +
+POST        /api/v1/repos/<name>/-/policy:preview  11 11 ?? -- -- -- ++ ? -?+ -? 1 +
+                                       public  11 11 -- -- -- -- ++ - --+ -? 1 +
+GET|HEAD    /api/v1/policies                   11 11 -- -- -- -- -- - -++ -+ 1 +
+POST        /api/v1/policies                   11 11 -- -- -- -- -- - -++ -+ 1 +
+GET|HEAD    /api/v1/policies/<id>              11 11 -- -- -- -- -- - -++ -+ 1 +
+PUT         /api/v1/policies/<id>              11 11 -- -- -- -- -- - -++ -+ 1 +
+PATCH       /api/v1/policies/<id>              11 11 -- -- -- -- -- - -++ -+ 1 +
+DELETE      /api/v1/policies/<id>              11 11 -- -- -- -- -- - -++ -+ 1 +
+
 GET|HEAD    /api/v1/quotas                     11 11 -- -- -- -- -- - -++ -+ 1 +
 POST        /api/v1/quotas                     11 11 -- -- -- -- -- - --+ -+ 1 +
 GET|HEAD    /api/v1/quotas/<id>                11 11 -- -- -- -- -- - -++ -+ 1 +
@@ -190,6 +205,8 @@ BODIES = {
     "PATCH /api/v1/grants/<id>": {"level": "read"},
     "POST /api/v1/quotas": {"kind": "account", "subject": "nobody-of-that-name", "bytes": 1},
     "PATCH /api/v1/quotas/<id>": {"bytes": 1},
+    "PUT /api/v1/repos/<name>/-/policy": {"mode": "off"},
+    "PUT /api/v1/policies/<id>": {"mode": "off"},
     "POST /api/v1/gc/runs": {"dry_run": "no flag"},
     "POST /api/v1/repos": {"name": "<repository>"},
     "POST /api/v1/repos#shown": {"name": "<repository>", "visibility": "public"},
@@ -367,6 +384,9 @@ class World:
             self.machine, = rows.execute("SELECT id FROM tokens WHERE account_id = ?", [own.ids["machine"]]).fetchone()
         self.session = self.session_of("bystander")
         self.quota = self.made("/quotas", {"kind": "repositories", "subject": "x/*", "bytes": 1 << 40})
+        keep = [{"rulePriority": 1, "selection": {"tagStatus": "any"}, "action": {"type": "keep"}}]
+        self.policies = {name: self.made("/policies", {"pattern": name, "mode": "off", "rules": keep})
+                         for name in (PRIVATE, PUBLIC)}
 
     def made(self, path, body):
         """The number of what the administrator makes."""
@@ -391,7 +411,7 @@ class World:
         known = row.method in ("GET", "HEAD") and "/blobs/" in row.pattern
         ids = {"/blobs/uploads/": UPLOAD, "/me/tokens/": caller.own_token(), "/grants/": self.grant,
                "/tokens/": self.machine, "/sessions/": self.session,
-               "/quotas/": self.quota, "/runs/": 999999, "/jobs/": 999999}
+               "/quotas/": self.quota, "/policies/": self.policies[PRIVATE], "/runs/": 999999, "/jobs/": 999999}
         if row.variant == "another":
             ids["/me/tokens/"] = self.server.accounts.token_ids["manage" if caller.column != "manage" else "write"]
         if row.variant == "user":
