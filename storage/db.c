@@ -61,6 +61,11 @@ int db_execute(struct db_tx *tx, const char *script, struct error *err)
     return tx->driver->execute(tx, script, err);
 }
 
+int db_verify(struct db_tx *tx, bool deep, db_fault *fault, void *arg, struct error *err)
+{
+    return tx->driver->verify(tx, deep, fault, arg, err);
+}
+
 struct db_query db_query(struct db_tx *tx, const char *sql)
 {
     struct db_query query = {.tx = tx};

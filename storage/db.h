@@ -73,6 +73,10 @@ struct db_dialect {
     const char *bytewise; /* @BYTEWISE: text that sorts by its bytes */
 };
 
+/* What a database finds wrong with itself: rows of `table` that point to rows of `parent` which are
+ * not there, or, with SLICE_NONE for that, a sentence. */
+typedef void db_fault(void *arg, struct slice table, struct slice parent, struct slice sentence);
+
 /* A database engine. Functions with `statement` get what prepare gave. */
 struct db_driver {
     struct db_dialect dialect;
@@ -96,6 +100,7 @@ struct db_driver {
     bool (*column_is_null)(void *statement, int column);
     int64_t (*changes)(struct db_tx *tx);
     void (*reset)(void *statement);
+    int (*verify)(struct db_tx *tx, bool deep, db_fault *fault, void *arg, struct error *err);
 };
 
 extern const struct db_driver db_driver_sqlite;
@@ -126,6 +131,12 @@ int db_examine(struct db_tx *tx, struct error *err) MUST_CHECK;
 
 /* Several statements without parameters, separated by semicolons: schema files. */
 int db_execute(struct db_tx *tx, const char *script, struct error *err) MUST_CHECK;
+
+/* The database's own check: the structure of every table (deep: of the indexes too) and all foreign
+ * keys. Reads whole tables, so it may take longer than a read should. A fault is told once a table
+ * and parent. */
+int db_verify(struct db_tx *tx, bool deep, db_fault *fault, void *arg,
+              struct error *err) MUST_CHECK;
 
 /* One run of a statement. What is bound is borrowed until the query ends.
  *

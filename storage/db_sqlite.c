@@ -274,6 +274,79 @@ static void sqlite_reset(void *statement)
     sqlite3_clear_bindings(statement);
 }
 
+/* --- its own check --- */
+
+/* A statement that names a table; %Q is put in. */
+static int verify_begin(struct connection *connection, const char *format, const char *table,
+                        sqlite3_stmt **out, struct error *err)
+{
+    char *sql = sqlite3_mprintf(format, table);
+    int code =
+        sql == NULL ? SQLITE_NOMEM : sqlite3_prepare_v2(connection->handle, sql, -1, out, NULL);
+
+    sqlite3_free(sql);
+    return code == SQLITE_OK ? 0 : fail(connection, err);
+}
+
+static void statement_drop(sqlite3_stmt **statement)
+{
+    sqlite3_finalize(*statement);
+}
+
+static struct slice text_of(sqlite3_stmt *statement, int column)
+{
+    return slice_of((const char *)sqlite3_column_text(statement, column));
+}
+
+static int verify_structure(struct db_tx *tx, const char *table, bool deep, db_fault *fault,
+                            void *arg, struct error *err)
+{
+    OWNED(statement_drop) sqlite3_stmt *statement = NULL;
+    int row;
+
+    if (verify_begin(connection_of(tx),
+                     deep ? "PRAGMA integrity_check(%Q)" : "PRAGMA quick_check(%Q)", table,
+                     &statement, err) < 0)
+        return -1;
+    while ((row = sqlite_step(tx, statement, err)) == 1)
+        if (!slice_equal_text(text_of(statement, 0), "ok"))
+            fault(arg, slice_of(table), SLICE_NONE, text_of(statement, 0));
+    return row;
+}
+
+static int verify_keys(struct db_tx *tx, const char *table, db_fault *fault, void *arg,
+                       struct error *err)
+{
+    OWNED(statement_drop) sqlite3_stmt *statement = NULL;
+    int row;
+
+    if (verify_begin(connection_of(tx), "SELECT DISTINCT parent FROM pragma_foreign_key_check(%Q)",
+                     table, &statement, err) < 0)
+        return -1;
+    while ((row = sqlite_step(tx, statement, err)) == 1)
+        fault(arg, slice_of(table), text_of(statement, 0), SLICE_NONE);
+    return row;
+}
+
+static int sqlite_verify(struct db_tx *tx, bool deep, db_fault *fault, void *arg, struct error *err)
+{
+    OWNED(statement_drop) sqlite3_stmt *tables = NULL;
+    int row;
+
+    if (verify_begin(connection_of(tx),
+                     "SELECT name FROM sqlite_schema WHERE type = 'table'"
+                     " AND name NOT LIKE 'sqlite!_%%' ESCAPE '!'",
+                     NULL, &tables, err) < 0)
+        return -1;
+    while ((row = sqlite_step(tx, tables, err)) == 1) {
+        const char *table = (const char *)sqlite3_column_text(tables, 0);
+        if (verify_structure(tx, table, deep, fault, arg, err) < 0 ||
+            verify_keys(tx, table, fault, arg, err) < 0)
+            return -1;
+    }
+    return row;
+}
+
 const struct db_driver db_driver_sqlite = {
     .dialect = {.id = "INTEGER PRIMARY KEY AUTOINCREMENT",
                 .bytes = "BLOB",
@@ -299,4 +372,5 @@ const struct db_driver db_driver_sqlite = {
     .column_is_null = sqlite_column_is_null,
     .changes = sqlite_changes,
     .reset = sqlite_reset,
+    .verify = sqlite_verify,
 };

@@ -21,6 +21,14 @@ enum {
 
 struct blob_writer; /* each driver's own */
 
+/* What the store itself can tell of an object. */
+struct blob_object {
+    bool found;
+    uint64_t size;
+    bool marked;        /* the mark of writer_commit could be read, and is a digest */
+    struct digest mark; /* then this one */
+};
+
 struct blob_driver {
     const char *name;
 
@@ -70,6 +78,16 @@ struct blob_driver {
                 void *arg, struct error *err);
     /* What can still be written; UINT64_MAX when nothing bounds it. */
     int (*space)(void *self, uint64_t *free_bytes, struct error *err);
+    /* Names what list leaves out: shelf LOCATOR_SHELVES is the store's own folder. */
+    int (*list_strange)(void *self, unsigned shelf, void (*found)(void *arg, const char *name),
+                        void *arg, struct error *err);
+    int (*look)(void *self, const char *locator, struct blob_object *out, struct error *err);
+    /* Marks a committed object with its digest anew. */
+    int (*mark)(void *self, const char *locator, const struct digest *digest, struct error *err);
+    /* Moves a locator, or what list_strange named, out of the store for people to look at: no open
+     * or list sees it any more, no power cut brings it back, no byte is lost. *moved is false where
+     * there is none. */
+    int (*quarantine)(void *self, const char *name, bool *moved, struct error *err);
     /* UNAVAILABLE  it cannot be written to
      * STORAGE_FULL  less than min_free_bytes are left */
     int (*ready)(void *self, uint64_t min_free_bytes, struct error *err);

@@ -8,14 +8,11 @@
  *     its waiting forms would take a write error away from the fsync that must see it.
  * (3) A file that has a second name is somebody else's too: it is never cut, written to or marked.
  */
-#include "storage/driver.h"
+#include "storage/fs_internal.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
-#include <pthread.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,14 +26,6 @@ enum {
     WRITEBACK_STEP = 8 << 20, /* bytes between two requests to start writing */
     FOLDER_MODE = 0750,
     FILE_MODE = 0640,
-};
-
-static const char DIGEST_ATTRIBUTE[] = "user.slipway.digest";
-
-struct fs {
-    char *blobs; /* the folder's path; immutable */
-    pthread_mutex_t lock;
-    atomic_bool settled[LOCATOR_SHELVES]; /* exists, and its name is synced; set under the lock */
 };
 
 /* One thread's at a time; sync, which may run beside append, touches fd and named only. */
@@ -72,7 +61,7 @@ bool locator_valid(const char *locator)
     return hex_decode(slice_of(locator), bytes, sizeof(bytes));
 }
 
-static uint8_t folder_index(const char *locator)
+unsigned fs_shelf(const char *locator)
 {
     uint8_t index = 0;
     bool valid = hex_decode((struct slice){locator, 2}, &index, 1);
@@ -91,7 +80,7 @@ static char *folder_path(const struct fs *fs, const char *locator)
     return path.at;
 }
 
-static char *file_path(const struct fs *fs, const char *locator)
+char *fs_file_path(const struct fs *fs, const char *locator)
 {
     struct buffer path = BUFFER_NONE;
 
@@ -100,7 +89,7 @@ static char *file_path(const struct fs *fs, const char *locator)
     return path.at;
 }
 
-static int folder_sync(const char *path, struct error *err)
+int fs_folder_sync(const char *path, struct error *err)
 {
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
@@ -117,7 +106,7 @@ static int folder_sync(const char *path, struct error *err)
  * could not sync any more. */
 static int folder_settle(struct fs *fs, const char *locator, struct error *err)
 {
-    uint8_t index = folder_index(locator);
+    unsigned index = fs_shelf(locator);
     int status = 0;
 
     if (atomic_load(&fs->settled[index]))
@@ -128,7 +117,7 @@ static int folder_settle(struct fs *fs, const char *locator, struct error *err)
         if (mkdir(path, FOLDER_MODE) < 0 && errno != EEXIST)
             status = error_set_errno(err, ERROR_UNAVAILABLE, errno, "a blob folder cannot be made");
         else
-            status = folder_sync(fs->blobs, err);
+            status = fs_folder_sync(fs->blobs, err);
         atomic_store(&fs->settled[index], status == 0);
     }
     pthread_mutex_unlock(&fs->lock);
@@ -174,7 +163,7 @@ static int fs_writer_open(void *self, const char *locator, uint64_t offset,
     assert_worker_thread();
     if (folder_settle(fs, locator, err) < 0)
         return -1;
-    OWNED(memory_drop) char *path = file_path(fs, locator);
+    OWNED(memory_drop) char *path = fs_file_path(fs, locator);
     OWNED(drop_writer) struct blob_writer *writer = memory_new(sizeof(*writer));
     writer->fs = fs;
     memcpy(writer->locator, locator, LOCATOR_SIZE + 1);
@@ -266,7 +255,7 @@ static int fs_writer_sync(struct blob_writer *writer, struct error *err)
     if (writer->named)
         return 0;
     OWNED(memory_drop) char *folder = folder_path(writer->fs, writer->locator);
-    if (folder_sync(folder, err) < 0)
+    if (fs_folder_sync(folder, err) < 0)
         return -1;
     writer->named = true;
     return 0;
@@ -284,7 +273,7 @@ static int writer_complete(struct blob_writer *writer, const struct digest *dige
         return -1;
     digest_text(digest, text);
     /* A help for whoever lost the database; not every file system can. */
-    (void)fsetxattr(writer->fd, DIGEST_ATTRIBUTE, text, strlen(text), 0);
+    (void)fsetxattr(writer->fd, FS_DIGEST_ATTRIBUTE, text, strlen(text), 0);
     return 0;
 }
 
@@ -366,7 +355,7 @@ static int fs_adopt(void *self, const char *locator, int source, bool link,
     assert_worker_thread();
     if (folder_settle(self, locator, err) < 0)
         return -1;
-    OWNED(memory_drop) char *path = file_path(self, locator);
+    OWNED(memory_drop) char *path = fs_file_path(self, locator);
     OWNED(drop_writer) struct blob_writer *writer = memory_new(sizeof(*writer));
     writer->fs = self;
     writer->fd = -1;
@@ -382,7 +371,7 @@ static int fs_size(void *self, const char *locator, uint64_t *out, struct error 
     struct stat file;
 
     assert_worker_thread();
-    OWNED(memory_drop) char *path = file_path(self, locator);
+    OWNED(memory_drop) char *path = fs_file_path(self, locator);
     if (stat(path, &file) < 0) {
         if (errno != ENOENT)
             return error_set_errno(err, ERROR_UNAVAILABLE, errno, "blob data cannot be examined");
@@ -397,7 +386,7 @@ static int fs_open(void *self, const char *locator, uint64_t size, int *fd, stru
     struct stat file;
 
     assert_worker_thread();
-    OWNED(memory_drop) char *path = file_path(self, locator);
+    OWNED(memory_drop) char *path = fs_file_path(self, locator);
     int opened = open(path, O_RDONLY | O_CLOEXEC);
     if (opened < 0 && errno == ENOENT)
         return error_set(err, ERROR_BLOB_UNKNOWN, "blob data is missing");
@@ -420,50 +409,22 @@ static int fs_remove(void *self, const char (*locators)[LOCATOR_SIZE + 1], size_
     assert_worker_thread();
     *bytes = 0;
     for (size_t i = 0; i < count; i++) {
-        OWNED(memory_drop) char *path = file_path(self, locators[i]);
+        OWNED(memory_drop) char *path = fs_file_path(self, locators[i]);
         uint64_t size = lstat(path, &file) == 0 ? (uint64_t)file.st_size : 0;
         if (unlink(path) == 0) {
-            changed[folder_index(locators[i])] = true;
+            changed[fs_shelf(locators[i])] = true;
             *bytes += size;
         } else if (errno != ENOENT) {
             return error_set_errno(err, ERROR_UNAVAILABLE, errno, "blob data cannot be removed");
         }
     }
     for (size_t i = 0; i < count; i++) {
-        bool *folder_changed = &changed[folder_index(locators[i])];
+        bool *folder_changed = &changed[fs_shelf(locators[i])];
         OWNED(memory_drop) char *folder = folder_path(self, locators[i]);
-        if (*folder_changed && folder_sync(folder, err) < 0)
+        if (*folder_changed && fs_folder_sync(folder, err) < 0)
             return -1;
         *folder_changed = false;
     }
-    return 0;
-}
-
-static void folder_close(DIR **folder)
-{
-    if (*folder != NULL)
-        closedir(*folder);
-}
-
-static int fs_list(void *self, unsigned shelf, void (*found)(void *arg, const char *locator),
-                   void *arg, struct error *err)
-{
-    const struct fs *fs = self;
-    OWNED(buffer_drop) struct buffer path = BUFFER_NONE;
-    const struct dirent *entry;
-
-    assert_worker_thread();
-    buffer_print(&path, "%s/%02x", fs->blobs, shelf);
-    OWNED(folder_close) DIR *folder = opendir(path.at);
-    if (folder == NULL && errno == ENOENT)
-        return 0;
-    if (folder == NULL)
-        return error_set_errno(err, ERROR_UNAVAILABLE, errno, "blob data cannot be listed");
-    while (errno = 0, (entry = readdir(folder)) != NULL)
-        if (locator_valid(entry->d_name))
-            found(arg, entry->d_name);
-    if (errno != 0)
-        return error_set_errno(err, ERROR_UNAVAILABLE, errno, "blob data cannot be listed");
     return 0;
 }
 
@@ -501,6 +462,7 @@ static void fs_close(void *self)
 
     pthread_mutex_destroy(&fs->lock);
     free(fs->blobs);
+    free(fs->quarantine);
     free(fs);
 }
 
@@ -519,6 +481,10 @@ static const struct blob_driver blob_driver_fs = {
     .open = fs_open,
     .remove = fs_remove,
     .list = fs_list,
+    .list_strange = fs_list_strange,
+    .look = fs_look,
+    .mark = fs_mark,
+    .quarantine = fs_quarantine,
     .space = fs_space,
     .ready = fs_ready,
     .close = fs_close,
@@ -527,14 +493,17 @@ static const struct blob_driver blob_driver_fs = {
 int blob_store_open_fs(struct blob_store *out, const char *root, struct error *err)
 {
     OWNED(buffer_drop) struct buffer path = BUFFER_NONE;
+    struct buffer quarantine = BUFFER_NONE;
 
     buffer_print(&path, "%s/blobs", root);
     if (mkdir(path.at, FOLDER_MODE) < 0 && errno != EEXIST)
         return error_set_errno(err, ERROR_UNAVAILABLE, errno, "folder %s cannot be made", path.at);
-    if (folder_sync(root, err) < 0)
+    if (fs_folder_sync(root, err) < 0)
         return -1;
     struct fs *fs = memory_new(sizeof(*fs));
     fs->blobs = TAKE(path.at);
+    buffer_print(&quarantine, "%s/quarantine", root);
+    fs->quarantine = quarantine.at;
     pthread_mutex_init(&fs->lock, NULL);
     *out = (struct blob_store){&blob_driver_fs, fs};
     return 0;

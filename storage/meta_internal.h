@@ -123,6 +123,8 @@ struct meta_removal {
 };
 int meta_manifest_remove(struct db_tx *tx, const struct meta_removal *removal, struct error *err);
 int meta_trash(struct db_tx *tx, struct slice locator, int64_t not_before, struct error *err);
+/* 1 when a row of blobs, uploads or trash names it, 0 when none does, -1 failed. */
+int meta_trash_knows(struct db_tx *tx, struct slice locator, struct error *err);
 /* account: who links it, 0 nobody; the first stays. reserved as in meta_quota_count. QUOTA. Links
  * the blob with a lease, queues the link, and makes references real that waited for it. */
 int meta_link(struct db_tx *tx, const struct meta *meta, int64_t repository, int64_t blob,

@@ -121,6 +121,14 @@ static const char SQL_KNOWN[] = "SELECT 1"
                                 "  FROM trash"
                                 " WHERE locator = $1";
 
+int meta_trash_knows(struct db_tx *tx, struct slice locator, struct error *err)
+{
+    OWNED(db_query_end) struct db_query query = db_query(tx, SQL_KNOWN);
+
+    db_bind_text(&query, locator);
+    return db_step(&query, err);
+}
+
 struct orphans {
     char (*locators)[LOCATOR_SIZE + 1]; /* those without a row are moved to the front */
     size_t count;
@@ -133,9 +141,7 @@ static int orphans_find(struct db_tx *tx, void *arg, struct error *err)
 
     with->orphans = 0;
     for (size_t i = 0; i < with->count; i++) {
-        OWNED(db_query_end) struct db_query query = db_query(tx, SQL_KNOWN);
-        db_bind_text(&query, slice_of(with->locators[i]));
-        int known = db_step(&query, err);
+        int known = meta_trash_knows(tx, slice_of(with->locators[i]), err);
         if (known < 0)
             return -1;
         if (known == 0 && i != with->orphans)

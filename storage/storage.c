@@ -274,8 +274,8 @@ int storage_blob_stat(struct storage *store, struct slice repository, const stru
     return 0;
 }
 
-static int blob_damage(struct storage *store, const struct digest *digest, const char *locator,
-                       struct error *err) ON(worker_thread)
+int storage_blob_damage(struct storage *store, const struct digest *digest, const char *locator,
+                        struct error *err)
 {
     struct meta_after after = {forget_reads, store->cache};
 
@@ -305,7 +305,7 @@ int storage_blob_open(struct storage *store, struct slice repository, const stru
             return -1;
         error_clear(err); /* perhaps a push healed it between the row and the file: look again */
     }
-    if (blob_damage(store, digest, row.locator, err) < 0)
+    if (storage_blob_damage(store, digest, row.locator, err) < 0)
         return -1;
     return error_set(err, ERROR_BLOB_UNKNOWN, "blob data is damaged or missing; push it again");
 }
@@ -322,7 +322,7 @@ void storage_blob_damaged(struct storage *store, const struct blob *blob)
     struct error ignored = {0}; /* the reader has gone; the next one meets the damage again */
 
     _Static_assert(sizeof(blob->locator) == LOCATOR_SIZE + 1, "a locator fits");
-    if (blob_damage(store, &blob->digest, blob->locator, &ignored) < 0)
+    if (storage_blob_damage(store, &blob->digest, blob->locator, &ignored) < 0)
         error_clear(&ignored);
 }
 

@@ -48,6 +48,10 @@ int root_lock(const char *root, int *fd, struct error *err) MUST_CHECK;
 /* accounts.c: the generation grows. As the run of a meta_after. */
 void accounts_changed(void *store);
 
+/* storage.c: as meta_blob_damage; memory forgets it. */
+int storage_blob_damage(struct storage *store, const struct digest *digest, const char *locator,
+                        struct error *err) MUST_CHECK ON(worker_thread);
+
 /* session.c: the upload sessions in memory. Close before the database, when every claim was given
  * back: what they received is synced and recorded. Accepts NULL. */
 struct upload_table *upload_table_open(struct storage *store);
