@@ -102,6 +102,7 @@ extern const struct cli_command cli_repo_commands[];
 extern const struct cli_command cli_quota_commands[];
 extern const struct cli_command cli_transfer_commands[];
 extern const struct cli_command cli_gc_commands[];
+extern const struct cli_command cli_check_commands[];
 extern const struct cli_command cli_audit_commands[];
 extern const struct cli_command cli_backup_commands[];
 extern const struct cli_command cli_api_commands[];

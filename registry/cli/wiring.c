@@ -13,6 +13,7 @@
 #include "registry/jobs/gc.h"
 #include "registry/transfer/transfer.h"
 #include "registry/retention/retention.h"
+#include "registry/jobs/check_job.h"
 #include "registry/v2/v2.h"
 
 enum { PULL_FLUSH_MS = 10 * 1000 };
@@ -118,6 +119,9 @@ int wiring_open_root(const struct config *config, struct storage **out, struct e
 /* A line a kind. */
 static const struct job_kind *const kinds[] = {
     &backup_job, &gc_job, &transfer_import, &retention_job, NULL,
+    &transfer_import,
+    &check_job,
+    NULL,
 };
 
 int wiring_open_jobs(const struct config *config, struct storage *storage, struct jobs **out,
