@@ -285,7 +285,7 @@ static int verify_begin(struct connection *connection, const char *format, const
         sql == NULL ? SQLITE_NOMEM : sqlite3_prepare_v2(connection->handle, sql, -1, out, NULL);
 
     sqlite3_free(sql);
-    return code == SQLITE_OK ? 0 : fail(connection, err);
+    return code == SQLITE_OK ? 0 : connection_fail(connection, err);
 }
 
 static void statement_drop(sqlite3_stmt **statement)
