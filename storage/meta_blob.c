@@ -212,7 +212,8 @@ static int delete (struct db_tx *tx, void *arg, struct error *err)
     int64_t repository = 0, blob = 0, used = 0;
 
     if (link_find(tx, change, &repository, &blob, err) < 0 ||
-        link_used(tx, repository, blob, &used, err) < 0)
+        link_used(tx, repository, blob, &used, err) < 0 ||
+        meta_guard_blob(tx, repository, blob, clock_now_us(), err) < 0)
         return -1;
     if (used == 2 && change->meta->protect_referenced)
         return error_set(err, ERROR_UNSUPPORTED, "blob is used by a manifest of this repository");

@@ -106,11 +106,45 @@ struct meta_move {
 int meta_history(struct db_tx *tx, const struct meta_move *move, struct error *err);
 /* The same of a move at another time. */
 int meta_history_at(struct db_tx *tx, const struct meta_move *move, int64_t at, struct error *err);
+/* The manifest a tag stands for; id 0: there is no such tag. meta_tag.c */
+int meta_tag_find(struct db_tx *tx, int64_t repository, struct slice tag, int64_t *id,
+                  struct digest *digest, struct error *err);
+/* The tag stands for this manifest from now on: asked, done, and told. Nothing when it does so
+ * already. PROTECTED. meta_tag.c */
+struct meta_point {
+    const struct meta *meta;
+    int64_t repository;
+    struct slice tag;
+    int64_t manifest;
+    const struct digest *digest; /* the manifest's */
+    const struct actor *actor;   /* NULL: the server itself */
+    enum tag_cause cause;
+    int64_t now;
+};
+int meta_tag_point(struct db_tx *tx, const struct meta_point *point, struct error *err);
+/* The tag, which stands for this manifest, goes: set aside, done and told; nothing is asked.
+ * meta_untag.c */
+int meta_tag_end(struct db_tx *tx, const struct meta_point *point, struct error *err);
+/* What protects the tags of one repository: rules that cover it, read once. meta_protect.c */
+struct meta_rule {
+    char *tags; /* a glob */
+    unsigned bits;
+};
+struct meta_rules {
+    struct meta_rule *items;
+    size_t count;
+    unsigned bits; /* of any of them */
+};
+void meta_rules_drop(struct meta_rules *rules);
+int meta_rules_read(struct db_tx *tx, int64_t repository, struct meta_rules *out,
+                    struct error *err);
+unsigned meta_rules_bits(const struct meta_rules *rules, struct slice tag);
 /* PROTECTED when this tag, or a rule that covers it, forbids it: TAG_IMMUTABLE a move to another
  * manifest, TAG_PROTECTED an end. In the transaction that does it, so nothing comes between. */
 int meta_guard_tag(struct db_tx *tx, int64_t repository, struct slice tag,
                    enum tag_protection against, struct error *err);
-/* The same for a manifest that is to go: its pins that have not ended, and its tags. */
+/* The same for a manifest that is to go: pins that have not ended and protected tags, of it and of
+ * the indexes it is part of. */
 int meta_guard_manifest(struct db_tx *tx, int64_t repository, int64_t manifest, int64_t now,
                         struct error *err);
 /* P7 of a manifest that is here, with all its tags. PROTECTED. meta_manifest.c */
@@ -122,6 +156,10 @@ struct meta_removal {
     enum tag_cause cause;      /* of the end of its tags */
 };
 int meta_manifest_remove(struct db_tx *tx, const struct meta_removal *removal, struct error *err);
+/* For a blob: those of the manifests that use it. For a repository: any. */
+int meta_guard_blob(struct db_tx *tx, int64_t repository, int64_t blob, int64_t now,
+                    struct error *err);
+int meta_guard_repository(struct db_tx *tx, int64_t repository, int64_t now, struct error *err);
 int meta_trash(struct db_tx *tx, struct slice locator, int64_t not_before, struct error *err);
 /* 1 when a row of blobs, uploads or trash names it, 0 when none does, -1 failed. */
 int meta_trash_knows(struct db_tx *tx, struct slice locator, struct error *err);

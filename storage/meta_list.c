@@ -39,6 +39,7 @@ static const char SQL_BLOB_SOURCES[] =
     "  JOIN repository_blobs l ON l.blob_id = b.id"
     "  JOIN repositories r ON r.id = l.repo_id"
     " WHERE b.digest = $1 AND b.damaged = 0 AND l.deleted_at IS NULL"
+    "   AND r.deleted_at IS NULL"
     " LIMIT $2";
 
 struct list {

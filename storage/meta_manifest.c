@@ -135,18 +135,6 @@ static const char SQL_MANIFEST_TARGET[] =
     "SELECT id, digest"
     "  FROM manifests"
     " WHERE repo_id = $1 AND digest = $2 AND deleted_at IS NULL";
-static const char SQL_TAG_SET_ASIDE[] =
-    "INSERT INTO deleted_tags(repo_id, name, manifest_id, until)"
-    "     SELECT repo_id, name, manifest_id, $1"
-    "       FROM tags"
-    "      WHERE repo_id = $2 AND name = $3"
-    " ON CONFLICT (repo_id, name, manifest_id)"
-    "   DO UPDATE SET until = excluded.until";
-static const char SQL_TAG_DELETE[] = "DELETE FROM tags"
-                                     "      WHERE repo_id = $1 AND name = $2";
-static const char SQL_HISTORY_ADD[] =
-    "INSERT INTO tag_history(repo_id, name, old_digest, new_digest, at, actor, cause)"
-    "     VALUES ($1, $2, $3, $4, $5, $6, $7)";
 
 /* What the reference stands for now: id and digest. */
 static int target(struct db_tx *tx, struct removal *removal, struct error *err)
@@ -168,73 +156,31 @@ static int target(struct db_tx *tx, struct removal *removal, struct error *err)
     return meta_digest(&query, 1, &removal->digest, err);
 }
 
-int meta_history(struct db_tx *tx, const struct meta_move *move, struct error *err)
-{
-    return meta_history_at(tx, move, clock_now_us(), err);
-}
-
-int meta_history_at(struct db_tx *tx, const struct meta_move *move, int64_t at, struct error *err)
-{
-    const struct digest *old = move->old, *new = move->new;
-    struct meta_key keys[2] = {{.size = 0}, {.size = 0}};
-    OWNED(db_query_end) struct db_query query = db_query(tx, SQL_HISTORY_ADD);
-
-    db_bind_i64(&query, move->repository);
-    db_bind_text(&query, move->tag);
-    if (old != NULL)
-        keys[0] = meta_key(old);
-    if (new != NULL)
-        keys[1] = meta_key(new);
-    db_bind_bytes(&query, old == NULL ? SLICE_NONE : meta_key_slice(&keys[0]));
-    db_bind_bytes(&query, new == NULL ? SLICE_NONE : meta_key_slice(&keys[1]));
-    db_bind_i64(&query, at);
-    db_bind_text(&query, move->actor == NULL ? SLICE_NONE : move->actor->name);
-    db_bind_i64(&query, move->cause);
-    return db_finish(&query, err);
-}
-
-static int tag_set_aside(struct db_tx *tx, const struct removal *removal, struct error *err)
-{
-    OWNED(db_query_end) struct db_query query = db_query(tx, SQL_TAG_SET_ASIDE);
-
-    db_bind_i64(&query, removal->now + removal->meta->undo_us);
-    db_bind_i64(&query, removal->repository_id);
-    db_bind_text(&query, removal->reference->tag);
-    return db_finish(&query, err);
-}
-
-static int tag_delete(struct db_tx *tx, const struct removal *removal, struct error *err)
-{
-    OWNED(db_query_end) struct db_query query = db_query(tx, SQL_TAG_DELETE);
-
-    db_bind_i64(&query, removal->repository_id);
-    db_bind_text(&query, removal->reference->tag);
-    return db_finish(&query, err);
-}
-
 /* Only the tag goes (DEL-01). */
 static int remove_tag(struct db_tx *tx, const struct removal *removal, struct error *err)
 {
-    const struct meta_move move = {removal->repository_id, removal->reference->tag,
-                                   &removal->digest,       NULL,
-                                   removal->actor,         TAG_DELETED};
+    const struct meta_point point = {.meta = removal->meta,
+                                     .repository = removal->repository_id,
+                                     .tag = removal->reference->tag,
+                                     .manifest = removal->id,
+                                     .digest = &removal->digest,
+                                     .actor = removal->actor,
+                                     .cause = TAG_DELETED,
+                                     .now = removal->now};
 
-    if (meta_guard_tag(tx, removal->repository_id, removal->reference->tag, TAG_PROTECTED, err) < 0)
+    if (meta_guard_tag(tx, point.repository, point.tag, TAG_PROTECTED, err) < 0)
         return -1;
-    if ((removal->meta->undo_us > 0 && tag_set_aside(tx, removal, err) < 0) ||
-        tag_delete(tx, removal, err) < 0 || meta_history(tx, &move, err) < 0)
-        return -1;
-    return meta_queue(tx, META_QUEUE_MANIFEST, removal->repository_id, removal->id,
-                      removal->now + removal->meta->undo_us, err);
+    return meta_tag_end(tx, &point, err);
 }
 
 static const char SQL_TAGS_SET_ASIDE[] =
-    "INSERT INTO deleted_tags(repo_id, name, manifest_id, until)"
-    "     SELECT repo_id, name, manifest_id, $1"
+    "INSERT INTO deleted_tags(repo_id, name, manifest_id, until, deleted_at, protection)"
+    "     SELECT repo_id, name, manifest_id, $1, $2, protection"
     "       FROM tags"
-    "      WHERE repo_id = $2 AND manifest_id = $3"
+    "      WHERE repo_id = $3 AND manifest_id = $4"
     " ON CONFLICT (repo_id, name, manifest_id)"
-    "   DO UPDATE SET until = excluded.until";
+    "   DO UPDATE SET until = excluded.until, deleted_at = excluded.deleted_at,"
+    "                 protection = excluded.protection";
 static const char SQL_TAGS_HISTORY[] =
     "INSERT INTO tag_history(repo_id, name, old_digest, new_digest, at, actor, cause)"
     "     SELECT t.repo_id, t.name, m.digest, NULL, $1, $4, $5"
@@ -286,8 +232,8 @@ static int remove_tags(struct db_tx *tx, const struct removal *removal, struct e
 {
     int64_t until = removal->now + removal->meta->undo_us;
 
-    if (removal->meta->undo_us > 0 &&
-        CHANGE(tx, SQL_TAGS_SET_ASIDE, err, until, removal->repository_id, removal->id) < 0)
+    if (removal->meta->undo_us > 0 && CHANGE(tx, SQL_TAGS_SET_ASIDE, err, until, removal->now,
+                                             removal->repository_id, removal->id) < 0)
         return -1;
     if (tags_history(tx, removal, err) < 0)
         return -1;

@@ -159,32 +159,6 @@ static int resolve_all(struct db_tx *tx, struct push *push, struct error *err)
 
 /* --- tags --- */
 
-static const char SQL_TAG_FIND[] = "SELECT m.id, m.digest"
-                                   "  FROM tags t"
-                                   "  JOIN manifests m ON m.id = t.manifest_id"
-                                   " WHERE t.repo_id = $1 AND t.name = $2";
-static const char SQL_TAG_PUT[] =
-    "INSERT INTO tags(repo_id, name, manifest_id, updated_at)"
-    "     VALUES ($1, $2, $3, $4)"
-    " ON CONFLICT (repo_id, name)"
-    "   DO UPDATE SET manifest_id = excluded.manifest_id, updated_at = excluded.updated_at";
-
-/* id 0: there is no such tag. */
-static int tag_find(struct db_tx *tx, int64_t repository, struct slice tag, int64_t *id,
-                    struct digest *digest, struct error *err)
-{
-    OWNED(db_query_end) struct db_query query = db_query(tx, SQL_TAG_FIND);
-
-    *id = 0;
-    db_bind_i64(&query, repository);
-    db_bind_text(&query, tag);
-    int row = db_step(&query, err);
-    if (row <= 0)
-        return row;
-    *id = db_column_i64(&query, 0);
-    return meta_digest(&query, 1, digest, err);
-}
-
 /* CACHE-03 */
 static int check_precondition(struct db_tx *tx, const struct push *push, struct error *err)
 {
@@ -195,7 +169,7 @@ static int check_precondition(struct db_tx *tx, const struct push *push, struct 
 
     if (put->tag_count == 0 || (!put->if_absent && !expects))
         return 0;
-    if (tag_find(tx, push->repository, put->tags[0], &id, &now, err) < 0)
+    if (meta_tag_find(tx, push->repository, put->tags[0], &id, &now, err) < 0)
         return -1;
     if (put->if_absent && id != 0)
         return error_set(err, ERROR_PRECONDITION, "the tag exists");
@@ -204,37 +178,18 @@ static int check_precondition(struct db_tx *tx, const struct push *push, struct 
     return 0;
 }
 
-static int tag_write(struct db_tx *tx, const struct push *push, struct slice tag, struct error *err)
-{
-    OWNED(db_query_end) struct db_query query = db_query(tx, SQL_TAG_PUT);
-
-    db_bind_i64(&query, push->repository);
-    db_bind_text(&query, tag);
-    db_bind_i64(&query, push->id);
-    db_bind_i64(&query, push->now);
-    return db_finish(&query, err);
-}
-
-/* The manifest the tag leaves may have lost its last reference. */
 static int tag_put(struct db_tx *tx, const struct push *push, struct slice tag, struct error *err)
 {
-    struct digest old;
-    int64_t old_id = 0;
+    const struct meta_point point = {.meta = push->meta,
+                                     .repository = push->repository,
+                                     .tag = tag,
+                                     .manifest = push->id,
+                                     .digest = &push->put->digest,
+                                     .actor = push->put->actor,
+                                     .cause = TAG_PUSHED,
+                                     .now = push->now};
 
-    if (tag_find(tx, push->repository, tag, &old_id, &old, err) < 0)
-        return -1;
-    if (old_id == push->id)
-        return 0;
-    if (old_id != 0 && meta_guard_tag(tx, push->repository, tag, TAG_IMMUTABLE, err) < 0)
-        return -1;
-    const struct meta_move move = {push->repository,          tag,
-                                   old_id == 0 ? NULL : &old, &push->put->digest,
-                                   push->put->actor,          TAG_PUSHED};
-    if (tag_write(tx, push, tag, err) < 0 || meta_history(tx, &move, err) < 0)
-        return -1;
-    return old_id == 0 ? 0
-                       : meta_queue(tx, META_QUEUE_MANIFEST, push->repository, old_id,
-                                    push->now + push->meta->grace_us, err);
+    return meta_tag_point(tx, &point, err);
 }
 
 /* --- the manifest --- */

@@ -228,11 +228,13 @@ int meta_repository_list(struct meta *meta, struct slice last,
 static const char SQL_SETTINGS_FIND[] = SETTINGS_SELECT " WHERE r.name = $1";
 static const char SQL_SETTINGS[] = SETTINGS_SELECT " WHERE r.name >= $1 AND r.name < $2"
                                                    "   AND r.name LIKE $3 ESCAPE '!'"
+                                                   "   AND r.deleted_at IS NULL"
                                                    " ORDER BY r.name"
                                                    " LIMIT $4";
 static const char SQL_SETTINGS_PUBLIC[] = SETTINGS_SELECT " WHERE r.public = 1"
                                                           "   AND r.name >= $1 AND r.name < $2"
                                                           "   AND r.name LIKE $3 ESCAPE '!'"
+                                                          "   AND r.deleted_at IS NULL"
                                                           " ORDER BY r.name"
                                                           " LIMIT $4";
 

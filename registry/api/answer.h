@@ -39,19 +39,25 @@ int answer_missing(struct error *err); /* NOT_FOUND, the same sentence for all t
 
 /* --- lists --- */
 
-enum { LIST_KEY_MAX = 255, LIST_LIMIT = 50, LIST_LIMIT_MAX = 1000 };
+enum { LIST_KEY_MAX = 255, LIST_PLACE_MAX = LIST_KEY_MAX + 24 };
+enum { LIST_LIMIT = 50, LIST_LIMIT_MAX = 1000 };
 struct list_query {
     struct slice after; /* the key where the page before ended; SLICE_NONE */
     int64_t after_id;   /* the same where keys are numbers; 0 */
     struct slice search;
     size_t limit;
-    char key[LIST_KEY_MAX + 1];
+    char key[LIST_PLACE_MAX + 1];
 };
 /* INVALID  limit or cursor */
 int list_query_by_name(const struct request *request, struct list_query *out,
                        struct error *err) MUST_CHECK;
 int list_query_by_id(const struct request *request, struct list_query *out,
                      struct error *err) MUST_CHECK;
+
+/* Where names are not alone a key is a number and a name; none is 0 and SLICE_NONE. INVALID */
+void list_place_print(struct buffer *out, int64_t id, const char *name);
+int list_place_read(const struct list_query *query, int64_t *id, struct slice *name,
+                    struct error *err) MUST_CHECK;
 
 void list_open(struct buffer *body); /* then the items */
 /* The end of the list and the reply. Consumes body. next: the key of the last item when more

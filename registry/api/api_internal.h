@@ -14,6 +14,7 @@
 #include "registry/http/route.h"
 #include "registry/services.h"
 #include "storage/accounts.h"
+#include "storage/content.h"
 
 enum { DESCRIPTION_MAX = 1000, NAME_MAX = 64, LABEL_MAX = 100, PATTERN_MAX = 257 };
 enum { SCOPES_TEXT_MAX = 4000, PASSWORD_TEXT_MAX = 512 };
@@ -142,6 +143,9 @@ int api_repos_get(struct request *request, struct reply *reply, struct error *er
 int api_repos_post(struct request *request, struct reply *reply, struct error *err);
 int api_repo_get(struct request *request, struct reply *reply, struct error *err);
 int api_repo_patch(struct request *request, struct reply *reply, struct error *err);
+int api_repo_delete(struct request *request, struct reply *reply, struct error *err);
+int api_repo_restore(struct request *request, struct reply *reply, struct error *err);
+int api_deleted_repos_get(struct request *request, struct reply *reply, struct error *err);
 int api_audit_get(struct request *request, struct reply *reply, struct error *err);
 int api_keys_rotate(struct request *request, struct reply *reply, struct error *err);
 int api_description_get(struct request *request, struct reply *reply, struct error *err);
@@ -173,5 +177,26 @@ int api_repo_policy_get(struct request *request, struct reply *reply, struct err
 int api_repo_policy_put(struct request *request, struct reply *reply, struct error *err);
 int api_repo_policy_delete(struct request *request, struct reply *reply, struct error *err);
 int api_repo_policy_preview(struct request *request, struct reply *reply, struct error *err);
+
+/* --- what repositories hold --- */
+
+const char *api_cause_name(enum tag_cause cause);
+void api_digest_write(struct buffer *out, const char *name, const struct digest *digest);
+/* INVALID */
+int api_digest_read(struct slice text, const char *field, struct digest *out,
+                    struct error *err) MUST_CHECK;
+/* Who changes it, for storage; borrows all three. */
+struct content_change api_change(const struct request *request, struct actor *actor,
+                                 const struct audit_event *event);
+
+int api_tags_get(struct request *request, struct reply *reply, struct error *err);
+int api_tags_delete(struct request *request, struct reply *reply, struct error *err);
+int api_tag_get(struct request *request, struct reply *reply, struct error *err);
+int api_tag_put(struct request *request, struct reply *reply, struct error *err);
+int api_tag_patch(struct request *request, struct reply *reply, struct error *err);
+int api_tag_delete(struct request *request, struct reply *reply, struct error *err);
+int api_tag_restore(struct request *request, struct reply *reply, struct error *err);
+int api_deleted_tags_get(struct request *request, struct reply *reply, struct error *err);
+int api_history_get(struct request *request, struct reply *reply, struct error *err);
 
 #endif

@@ -30,7 +30,7 @@ static int read_cursor(const struct request *request, struct list_query *out, st
 
     if (text.at == NULL)
         return 0;
-    if (size == 0 || size > LIST_KEY_MAX || !hex_decode(text, (uint8_t *)out->key, size) ||
+    if (size == 0 || size > LIST_PLACE_MAX || !hex_decode(text, (uint8_t *)out->key, size) ||
         memchr(out->key, 0, size) != NULL)
         return error_set_field(err, "cursor", "cursor is not one of this list");
     out->after = (struct slice){out->key, size};
@@ -58,6 +58,29 @@ int list_query_by_id(const struct request *request, struct list_query *out, stru
     if (out->after.at != NULL && !slice_to_u64(out->after, &value))
         return error_set_field(err, "cursor", "cursor is not one of this list");
     out->after_id = (int64_t)value;
+    return 0;
+}
+
+void list_place_print(struct buffer *out, int64_t id, const char *name)
+{
+    buffer_append_u64(out, (uint64_t)id);
+    buffer_append_text(out, " ");
+    buffer_append_text(out, name);
+}
+
+int list_place_read(const struct list_query *query, int64_t *id, struct slice *name,
+                    struct error *err)
+{
+    struct slice number;
+    uint64_t value;
+
+    *id = 0;
+    *name = SLICE_NONE;
+    if (query->after.at == NULL)
+        return 0;
+    if (!slice_split(query->after, ' ', &number, name) || !slice_to_u64(number, &value))
+        return error_set_field(err, "cursor", "cursor is not one of this list");
+    *id = (int64_t)value;
     return 0;
 }
 

@@ -72,6 +72,8 @@ int api_repos_get(struct request *request, struct reply *reply, struct error *er
     struct list_query query;
 
     assert_worker_thread();
+    if (slice_equal_text(request_parameter(request, "deleted"), "true"))
+        return api_deleted_repos_get(request, reply, err);
     if (request->caller->kind == IDENTITY_ANONYMOUS &&
         strcmp(services->config->auth_anonymous, "pull") != 0)
         return error_set(err, ERROR_UNAUTHORIZED, "sign in first");

@@ -21,16 +21,6 @@ static bool cut_last(struct slice *text, struct slice *segment)
     return true;
 }
 
-/* What is left of the path must be the pattern's beginning, a slash and a name. */
-static bool fits_name(struct slice pattern, struct slice path, struct slice *name)
-{
-    if (path.size < pattern.size + 2 || memcmp(path.at, pattern.at, pattern.size) != 0 ||
-        path.at[pattern.size] != '/')
-        return false;
-    *name = slice_from(path, pattern.size + 1);
-    return true;
-}
-
 /* "<id>" takes any segment, "<id>:rotate" one that goes on before that ending. */
 static bool fits_variable(struct slice wanted, struct slice found, struct slice *out)
 {
@@ -43,6 +33,17 @@ static bool fits_variable(struct slice wanted, struct slice found, struct slice 
     return slice_equal(slice_from(found, out->size), ending);
 }
 
+/* What is left of the path must be the pattern's beginning, a slash and a name, which may have an
+ * ending too. */
+static bool fits_name(struct slice pattern, struct slice wanted, struct slice path,
+                      struct slice *name)
+{
+    if (path.size < pattern.size + 2 || memcmp(path.at, pattern.at, pattern.size) != 0 ||
+        path.at[pattern.size] != '/')
+        return false;
+    return fits_variable(wanted, slice_from(path, pattern.size + 1), name);
+}
+
 static bool fits(struct slice pattern, struct slice path, struct slice *name,
                  struct slice *reference)
 {
@@ -50,8 +51,8 @@ static bool fits(struct slice pattern, struct slice path, struct slice *name,
 
     *name = *reference = SLICE_NONE;
     while (cut_last(&pattern, &wanted)) {
-        if (slice_equal(wanted, SLICE("<name>")))
-            return fits_name(pattern, path, name);
+        if (slice_starts(wanted, "<name>"))
+            return fits_name(pattern, wanted, path, name);
         if (!cut_last(&path, &found))
             return false;
         if (wanted.size > 0 && wanted.at[0] == '<') {

@@ -39,7 +39,8 @@ struct body_stream {
 
 struct route {
     /* "/v2/<name>/manifests/<reference>": at most one <name>, one other. "<id>:rotate" is a segment
-     * with that ending; its row stands before the one of "<id>", which takes it as well. */
+     * with that ending, and "<name>:restore" a name; its row stands before the one of "<id>", which
+     * takes it as well. */
     const char *pattern;
     const char *endpoint; /* "end-3": what the log calls it */
     int methods;          /* bits of enum method */

@@ -7,6 +7,15 @@ ALTER TABLE tag_history ADD COLUMN cause BIGINT NOT NULL DEFAULT 0;
 
 -- Bits of this tag alone: 1 immutable, 2 protected. Rules by pattern stand in protections.
 ALTER TABLE tags ADD COLUMN protection BIGINT NOT NULL DEFAULT 0;
+CREATE INDEX tags_protected ON tags(repo_id, name) WHERE protection > 0;
+
+-- When the tag was deleted: with its manifest when both times are the same; and the marks it had.
+ALTER TABLE deleted_tags ADD COLUMN deleted_at BIGINT NOT NULL DEFAULT 0;
+ALTER TABLE deleted_tags ADD COLUMN protection BIGINT NOT NULL DEFAULT 0;
+
+-- What a repository has set aside, and all moves of its tags.
+CREATE INDEX manifests_deleted ON manifests(repo_id, id) WHERE deleted_at IS NOT NULL;
+CREATE INDEX tag_history_repository ON tag_history(repo_id, id);
 
 -- A repository that was deleted has a name that no client can ask for, and the old one beside it.
 ALTER TABLE repositories ADD COLUMN deleted_at BIGINT;

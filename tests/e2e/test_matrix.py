@@ -146,6 +146,26 @@ GET|HEAD    /api/v1/repos/<name>               11 11 ?? ++ ++ ++ ++ ? +?+ +? 1 +
                                        public  1+ 11 ++ ++ ++ ++ ++ + +++ +? 1 +
 PATCH       /api/v1/repos/<name>               11 11 ?? -- -- -- ++ ? -?+ -? 1 +
                                        public  11 11 -- -- -- -- ++ - --+ -? 1 +
+DELETE      /api/v1/repos/<name>               11 11 ?? -- -- -- ++ ? -?+ -? 1 +
+                                       public  11 11 -- -- -- -- ++ - --+ -? 1 +
+POST        /api/v1/repos/<name>:restore       11 11 ?? -- -- -- ++ ? -?+ -? 1 +
+                                       public  11 11 -- -- -- -- ++ - --+ -? 1 +
+GET|HEAD    /api/v1/repos/<name>/-/tags        11 11 ?? ++ ++ ++ ++ ? +?+ +? 1 +
+                                       public  1+ 11 ++ ++ ++ ++ ++ + +++ +? 1 +
+POST        /api/v1/repos/<name>/-/tags:delete 11 11 ?? -- -- ++ ++ ? -?+ -? 1 +
+                                       public  11 11 -- -- -- ++ ++ - --+ -? 1 +
+GET|HEAD    /api/v1/repos/<name>/-/tags/<tag>  11 11 ?? ++ ++ ++ ++ ? +?+ +? 1 +
+                                       public  1+ 11 ++ ++ ++ ++ ++ + +++ +? 1 +
+PUT         /api/v1/repos/<name>/-/tags/<tag>  11 11 ?? -- ++ ++ ++ + -?+ -? 1 +
+                                       public  11 11 -- -- ++ ++ ++ + --+ -? 1 +
+PATCH       /api/v1/repos/<name>/-/tags/<tag>  11 11 ?? -- -- -- ++ ? -?+ -? 1 +
+                                       public  11 11 -- -- -- -- ++ - --+ -? 1 +
+DELETE      /api/v1/repos/<name>/-/tags/<tag>  11 11 ?? -- -- ++ ++ ? -?+ -? 1 +
+                                       public  11 11 -- -- -- ++ ++ - --+ -? 1 +
+POST        /api/v1/repos/<name>/-/tags/<tag>:restore 11 11 ?? -- -- ++ ++ ? -?+ -? 1 +
+                                       public  11 11 -- -- -- ++ ++ - --+ -? 1 +
+GET|HEAD    /api/v1/repos/<name>/-/history     11 11 ?? ++ ++ ++ ++ ? +?+ +? 1 +
+                                       public  1+ 11 ++ ++ ++ ++ ++ + +++ +? 1 +
 
 GET|HEAD    /api/v1/repos/<name>/-/usage       11 11 ?? ++ ++ ++ ++ ? +?+ +? 1 +
                                        public  1+ 11 ++ ++ ++ ++ ++ + +++ +? 1 +
@@ -213,6 +233,7 @@ BODIES = {
 }
 QUERIES = {"DELETE /api/v1/sessions/<id>": "?dry_run=true", "DELETE /api/v1/me/sessions/<id>": "?dry_run=true",
            "DELETE /api/v1/users/<account>/sessions": "?dry_run=true",
+           "DELETE /api/v1/repos/<name>/-/tags/<tag>": "?dry_run=true",
            "PUT /v2/<name>/blobs/uploads/<id>": f"?digest={ABSENT}"}
 REPLIES = {200, 201, 202, 204, 400, 404, 409, 412, 415, 416, 422}  # of what goes through
 
@@ -418,6 +439,7 @@ class World:
             ids["/tokens/"] = self.server.accounts.token_ids["bystander"]
         path = row.pattern.replace("<name>", repository).replace("<reference>", reference)
         path = path.replace("<digest>", digest(plan.LAYER) if known else ABSENT)
+        path = path.replace("<tag>", plan.TAG)
         path = path.replace("<account>", "machine" if "/robots/" in row.pattern else "bystander")
         if "<id>" in path:
             path = path.replace("<id>", str(next(value for part, value in ids.items() if part in path)))
