@@ -153,6 +153,67 @@ static int import_distribution(const struct cli_call *call)
     return run(call, &transfer_import, TAKE(spec), import_columns);
 }
 
+/* "NAME" or "NAME:TAG". */
+static int set_image(const struct cli_call *call, json_t *spec, const char *text)
+{
+    struct slice name, tag;
+    bool tagged = slice_split(slice_of(text), ':', &name, &tag);
+
+    if (tagged && tag.size == 0)
+        return cli_usage(call, "%s has no tag after its colon", text);
+    json_object_set_new(spec, "repository", json_stringn(name.at, name.size));
+    if (tagged)
+        json_object_set_new(spec, "tag", json_stringn(tag.at, tag.size));
+    return CLI_DONE;
+}
+
+static int import_oci_layout(const struct cli_call *call)
+{
+    OWNED(json_drop) json_t *spec = json_object();
+    int status = set_mode(call, spec);
+
+    if (status == CLI_DONE)
+        status = set_image(call, spec, call->words[1]);
+    if (status != CLI_DONE)
+        return status;
+    if (!set_path(call, spec, "path", call->words[0]))
+        return CLI_FAILED;
+    json_object_set_new(spec, "from", json_string("oci-layout"));
+    set_flag(call, spec, "--dry-run", "dry_run");
+    set_flag(call, spec, "--overwrite", "overwrite");
+    return run(call, &transfer_import, TAKE(spec), import_columns);
+}
+
+/* --- export --- */
+
+static const struct show_column export_columns[] = {
+    {"manifests", "manifests"},
+    {"blobs copied", "blobs_copied"},
+    {"blobs cloned", "blobs_cloned"},
+    {"blobs linked", "blobs_linked"},
+    {"blobs that were there", "blobs_present"},
+    {"bytes", "bytes"},
+    {"problems", "problem_count"},
+    {0},
+};
+
+static int export_oci_layout(const struct cli_call *call)
+{
+    OWNED(json_drop) json_t *spec = json_object();
+    json_t *images = json_array();
+    int status = set_mode(call, spec);
+
+    json_object_set_new(spec, "images", images);
+    if (status != CLI_DONE)
+        return status;
+    for (size_t i = 1; i < call->word_count; i++)
+        json_array_append_new(images, json_string(call->words[i]));
+    if (!set_path(call, spec, "path", call->words[0]))
+        return CLI_FAILED;
+    set_flag(call, spec, "--referrers", "referrers");
+    return run(call, &transfer_export, TAKE(spec), export_columns);
+}
+
 #define OPTION_DRY_RUN                                                                             \
     {                                                                                              \
         "--dry-run", NULL, "counts and looks for problems, changes nothing", 0                     \
@@ -177,11 +238,34 @@ static const struct cli_option distribution_options[] = {
     {0},
 };
 
+static const struct cli_option layout_options[] = {
+    OPTION_MODES,
+    OPTION_OVERWRITE,
+    OPTION_DRY_RUN,
+    {0},
+};
+
+static const struct cli_option export_options[] = {
+    {"--referrers", NULL, "signatures and all else that refers to the images as well", 0},
+    OPTION_MODES,
+    {0},
+};
+
 const struct cli_command cli_transfer_commands[] = {
     {"import distribution",
      "FOLDER",
      "brings in the folder of a docker-registry, 2.x or 3.x",
      import_distribution,
      {distribution_options, cli_remote, cli_settings}},
+    {"import oci-layout",
+     "FOLDER NAME[:TAG]",
+     "brings in the images of an OCI image layout; without TAG under their own tags",
+     import_oci_layout,
+     {layout_options, cli_remote, cli_settings}},
+    {"export oci-layout",
+     "FOLDER IMAGE...",
+     "writes images as an OCI image layout: NAME:TAG, NAME@DIGEST, NAME for all tags",
+     export_oci_layout,
+     {export_options, cli_remote, cli_settings}},
     {0},
 };

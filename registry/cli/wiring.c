@@ -118,7 +118,7 @@ int wiring_open_root(const struct config *config, struct storage **out, struct e
 
 /* A line a kind. */
 static const struct job_kind *const kinds[] = {
-    &backup_job, &check_job, &gc_job, &transfer_import, &retention_job, NULL,
+    &backup_job, &check_job, &gc_job, &transfer_import, &retention_job, &transfer_export, NULL,
 };
 
 int wiring_open_jobs(const struct config *config, struct storage *storage, struct jobs **out,

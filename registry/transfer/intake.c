@@ -55,8 +55,7 @@ static bool image_read(struct intake *intake, struct image *image)
 
 /* --- blobs --- */
 
-/* An index may name blobs as well: caches of builds do (MPUT-16). */
-static bool is_manifest(const struct document_link *child)
+bool child_is_manifest(const struct document_link *child)
 {
     static const char *const types[] = {OCI_TYPE_MANIFEST, OCI_TYPE_INDEX, DOCKER_TYPE_MANIFEST,
                                         DOCKER_TYPE_LIST};
@@ -101,7 +100,7 @@ static void wish_fill(struct wish *wish, const struct intake *intake, const stru
         for (size_t k = 0; k < document->blob_count; k++)
             wish_add(wish, intake, &document->blobs[k]);
         for (size_t k = 0; k < document->child_count; k++)
-            if (!is_manifest(&document->children[k]))
+            if (!child_is_manifest(&document->children[k]))
                 wish_add(wish, intake, &document->children[k]);
     }
 }
@@ -151,8 +150,8 @@ static void tell_missing(struct intake *intake, const struct image *image,
 
 static bool child_missing(const struct intake *intake, const struct document_link *child)
 {
-    return is_manifest(child) ? !digest_set_has(&intake->done, &child->digest)
-                              : digest_set_has(&intake->lost, &child->digest);
+    return child_is_manifest(child) ? !digest_set_has(&intake->done, &child->digest)
+                                    : digest_set_has(&intake->lost, &child->digest);
 }
 
 /* What the put would lack, for a dry run. */
@@ -277,7 +276,7 @@ static int walk_index(struct intake *intake, const struct digest *digest, int de
         return 0;
     }
     for (size_t i = 0; i < image.document.child_count; i++)
-        if (is_manifest(&image.document.children[i]))
+        if (child_is_manifest(&image.document.children[i]))
             digest_list_add(&children, &image.document.children[i].digest);
     if (walk(intake, children.items, children.count, depth + 1, err) < 0 ||
         bring_blobs(intake, &image, 1, err) < 0)
@@ -355,7 +354,7 @@ static void tell_tag(struct intake *intake, const struct adopt_tag *tag)
         break;
     case ADOPT_TAG_KEPT:
         transfer_problem(intake->transfer, intake->repository, name,
-                         "the tag was changed here since: left as it is");
+                         "the tag was changed here since: it stays, unless tags are overwritten");
         break;
     case ADOPT_TAG_FAILED:
         transfer_problem(intake->transfer, intake->repository, name, "%s", tag->why.message);

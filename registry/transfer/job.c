@@ -99,15 +99,64 @@ static int check_path(const json_t *spec, const char *member, struct error *err)
     return 0;
 }
 
-static int check_import(const json_t *spec, struct error *err)
-{
-    enum adopt_mode mode;
+/* Where images come from: what its spec must have, and how it runs. */
+struct origin {
+    const char *name;
+    int (*check)(const json_t *spec, struct error *err);
+    int (*run)(struct transfer *transfer, const json_t *spec, struct error *err);
+};
 
-    if (!slice_equal_text(text_of(spec, "from"), "distribution"))
-        return error_set_field(err, "from", "from is not distribution");
+static int check_distribution(const json_t *spec, struct error *err)
+{
+    return check_path(spec, "path", err);
+}
+
+static int run_distribution(struct transfer *transfer, const json_t *spec, struct error *err)
+{
+    assert_worker_thread();
+    return import_distribution(transfer, text_of(spec, "path").at, text_of(spec, "repository"),
+                               err);
+}
+
+static int check_oci_layout(const json_t *spec, struct error *err)
+{
     if (check_path(spec, "path", err) < 0)
         return -1;
-    return read_mode(spec, &mode, err);
+    if (!oci_name_valid(text_of(spec, "repository")))
+        return error_set_field(err, "repository", "repository is no name of a repository");
+    if (json_object_get(spec, "tag") != NULL && !oci_tag_valid(text_of(spec, "tag")))
+        return error_set_field(err, "tag", "tag is no name of a tag");
+    return 0;
+}
+
+static int run_oci_layout(struct transfer *transfer, const json_t *spec, struct error *err)
+{
+    assert_worker_thread();
+    return import_oci_layout(transfer, text_of(spec, "path").at, text_of(spec, "repository"),
+                             text_of(spec, "tag"), err);
+}
+
+static const struct origin origins[] = {
+    {"distribution", check_distribution, run_distribution},
+    {"oci-layout", check_oci_layout, run_oci_layout},
+};
+
+static const struct origin *origin_of(const json_t *spec)
+{
+    for (size_t i = 0; i < sizeof(origins) / sizeof(origins[0]); i++)
+        if (slice_equal_text(text_of(spec, "from"), origins[i].name))
+            return &origins[i];
+    return NULL;
+}
+
+static int check_import(const json_t *spec, struct error *err)
+{
+    const struct origin *origin = origin_of(spec);
+    enum adopt_mode mode;
+
+    if (origin == NULL)
+        return error_set_field(err, "from", "from is nothing that can be imported");
+    return read_mode(spec, &mode, err) < 0 ? -1 : origin->check(spec, err);
 }
 
 /* --- the runs --- */
@@ -133,14 +182,68 @@ static int begin(struct transfer *transfer, struct job *job, struct error *err)
 
 static int run_import(struct job *job, struct error *err)
 {
+    const struct origin *origin = origin_of(job_spec(job));
     struct transfer transfer;
 
-    assert_worker_thread();
+    assert(origin != NULL); /* it was checked */
     if (begin(&transfer, job, err) < 0)
         return -1;
-    return import_distribution(&transfer, text_of(job_spec(job), "path").at,
-                               text_of(job_spec(job), "repository"), err);
+    return origin->run(&transfer, job_spec(job), err);
 }
 
 const struct job_kind transfer_import = {
     .name = "import", .run = run_import, .check = check_import, .local = true, .resumes = true};
+
+/* --- export --- */
+
+static int read_images(const json_t *spec, struct image_name *out, struct error *err)
+{
+    const json_t *images = json_object_get(spec, "images");
+    struct error why = {0};
+    size_t i;
+    json_t *value;
+
+    json_array_foreach(images, i, value) {
+        struct slice text = {json_string_value(value), json_string_length(value)};
+        if (!json_is_string(value))
+            return error_set_field(err, "images", "images[%zu] is no text", i);
+        if (image_name_parse(text, &out[i], &why) < 0)
+            return error_set_field(err, "images", "images[%zu]: %s", i, why.message);
+    }
+    return 0;
+}
+
+static struct image_name *images_new(const json_t *spec)
+{
+    return memory_new((json_array_size(json_object_get(spec, "images")) + 1) *
+                      sizeof(struct image_name));
+}
+
+static int check_export(const json_t *spec, struct error *err)
+{
+    OWNED(memory_drop) struct image_name *images = images_new(spec);
+    enum adopt_mode mode;
+
+    if (json_array_size(json_object_get(spec, "images")) == 0)
+        return error_set_field(err, "images", "images is no list, or empty");
+    if (check_path(spec, "path", err) < 0 || read_mode(spec, &mode, err) < 0)
+        return -1;
+    return read_images(spec, images, err);
+}
+
+static int run_export(struct job *job, struct error *err)
+{
+    const json_t *spec = job_spec(job);
+    OWNED(memory_drop) struct image_name *images = images_new(spec);
+    struct transfer transfer;
+
+    assert_worker_thread();
+    if (begin(&transfer, job, err) < 0 || read_images(spec, images, err) < 0)
+        return -1;
+    return export_oci_layout(&transfer, text_of(spec, "path").at, images,
+                             json_array_size(json_object_get(spec, "images")),
+                             json_is_true(json_object_get(spec, "referrers")), err);
+}
+
+const struct job_kind transfer_export = {
+    .name = "export", .run = run_export, .check = check_export, .local = true, .resumes = true};

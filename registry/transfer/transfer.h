@@ -18,5 +18,6 @@
 #include "registry/jobs/jobs.h"
 
 extern const struct job_kind transfer_import;
+extern const struct job_kind transfer_export;
 
 #endif

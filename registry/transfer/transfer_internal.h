@@ -11,6 +11,7 @@
 #include "registry/core/document.h"
 #include "registry/core/progress.h"
 #include "registry/transfer/digest_set.h"
+#include "registry/transfer/layout.h"
 #include "storage/accounts.h"
 #include "storage/adopt.h"
 #include "storage/storage.h"
@@ -102,9 +103,22 @@ int file_read(const char *path, size_t limit, struct buffer *out, int64_t *writt
 const char *digest_hex(const struct digest *digest, char text[DIGEST_TEXT_MAX],
                        struct slice *algorithm);
 
-/* --- the imports --- */
+/* A child of an index that is a manifest; caches of builds name blobs as well (MPUT-16). */
+bool child_is_manifest(const struct document_link *child);
+
+/* --- the imports, the export --- */
 
 int import_distribution(struct transfer *transfer, const char *root, struct slice glob,
                         struct error *err) MUST_CHECK ON(worker_thread);
+/* tag: SLICE_NONE for those that the layout names. */
+int import_oci_layout(struct transfer *transfer, const char *root, struct slice repository,
+                      struct slice tag, struct error *err) MUST_CHECK ON(worker_thread);
+/* Of an image without tag and digest all tags. */
+int export_oci_layout(struct transfer *transfer, const char *root, const struct image_name *images,
+                      size_t count, bool referrers, struct error *err) MUST_CHECK ON(worker_thread);
+
+/* oci_layout.c, for both. NOT_FOUND, INVALID */
+int layout_read(const char *root, struct layout *out, struct error *err) MUST_CHECK;
+void layout_path(const struct files *files, const struct digest *digest, struct buffer *out);
 
 #endif

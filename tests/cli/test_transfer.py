@@ -219,3 +219,33 @@ def test_every_image_pulls_byte_for_byte(old, new, mode):
     assert done["problems"] == []
     assert done["repositories"] == 3
     assert new.held() == old.held
+
+
+# --- layouts ---
+
+def test_a_layout_comes_in_and_goes_out_unchanged(new, tmp_path, old):
+    shelf = images.Shelf(tmp_path / "shelf")
+    assert new.job("import", "oci-layout", shelf.multi, "team/multi")["tags"] == 1
+    assert new.job("import", "oci-layout", shelf.busybox, "app:named", "--copy")["manifests"] == 1
+    new.imported(old.root, "--repo", "app")
+    out = tmp_path / "out"
+    done = new.job("export", "oci-layout", out, "team/multi", "app:named", f"app@{old.subject}", "--referrers")
+    assert done["problems"] == []
+    listed = json.loads((out / "index.json").read_text())["manifests"]
+    names = {entry.get("annotations", {}).get("org.opencontainers.image.ref.name") for entry in listed}
+    assert names == {"team/multi:latest", "app:named", None}
+    assert {entry["digest"] for entry in listed} >= {old.subject, old.referrer}
+    for path in (out / "blobs/sha256").iterdir():
+        assert content.digest(path.read_bytes()) == f"sha256:{path.name}"
+    for name, layout in (("team/multi:latest", shelf.multi), ("app:named", shelf.busybox)):
+        assert skopeo("inspect", "--raw", f"oci:{out}:{name}") == skopeo("inspect", "--raw", f"oci:{layout}:latest")
+    skopeo("copy", "--all", f"oci:{out}:team/multi:latest", f"oci:{tmp_path}/again:latest")
+    other = New(tmp_path / "other")
+    assert other.job("import", "oci-layout", out, "all")["problems"] == []
+    tags, found = other.held()
+    assert tags["all"] == {"latest": index_digest(shelf.multi), "named": index_digest(shelf.busybox)}
+    assert ("all", index_digest(shelf.multi)) in found
+
+
+def index_digest(layout):
+    return json.loads((layout / "index.json").read_text())["manifests"][0]["digest"]
