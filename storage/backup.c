@@ -165,12 +165,6 @@ static int copy_key(struct making *making, int from_folder, int to_folder, const
     return note_file(making, to, full.at, err);
 }
 
-static void entries_drop(DIR **entries)
-{
-    if (*entries != NULL)
-        closedir(*entries);
-}
-
 static int copy_keys(struct making *making, struct error *err)
 {
     OWNED(buffer_drop) struct buffer path = BUFFER_NONE;
@@ -197,13 +191,8 @@ static int copy_keys(struct making *making, struct error *err)
 
 static void tell(struct making *making, const struct meta_backup_blob *blob, const char *what)
 {
-    const struct backup_damage damage = {blob->digest, what};
-    const struct backup_told *told = &making->options->told;
-
     making->summary.damaged++;
-    progress_add(making->progress, "damaged", 1);
-    if (told->damaged != NULL)
-        told->damaged(told->arg, &damage);
+    backup_tell(&making->options->told, making->progress, blob, what);
 }
 
 /* (4): the server learns it as well, so that a push heals it. */
@@ -273,11 +262,6 @@ static int write_summary(struct making *making, struct error *err)
         return error_set_errno(err, ERROR_UNAVAILABLE, errno, "the summary cannot be written");
     owner_give(&making->folder.owner, fd);
     return fd_sync(fd, err) < 0 ? -1 : fd_sync(making->fd, err);
-}
-
-static void meta_drop(struct meta **meta)
-{
-    meta_close(*meta);
 }
 
 static int make(struct making *making, struct error *err) ON(worker_thread)

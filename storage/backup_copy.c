@@ -162,6 +162,16 @@ int copier_read(struct copier *copier, const struct meta_backup_blob *blob, int 
     return read_blob(copier, blob, from, -1, damage, err);
 }
 
+void backup_tell(const struct backup_told *told, const struct progress *progress,
+                 const struct meta_backup_blob *blob, const char *what)
+{
+    const struct backup_damage damage = {blob->digest, what};
+
+    progress_add(progress, "damaged", 1);
+    if (told->damaged != NULL)
+        told->damaged(told->arg, &damage);
+}
+
 /* --- files with their names --- */
 
 int blob_file_open(int at, const struct meta_backup_blob *blob, const char **damage)
@@ -246,11 +256,21 @@ static int wait_for_sync(struct copier *copier, const struct meta_backup_blob *b
 
 /* --- taking --- */
 
+static bool may_link(const struct copier *copier, int from)
+{
+    struct stat file;
+    uid_t owner = copier->owner.given ? copier->owner.user : geteuid();
+
+    return !copier->same_owner || (fstat(from, &file) == 0 && file.st_uid == owner);
+}
+
 /* The file itself; its bytes were synced when it became a blob. False: it has to be copied. */
 static bool take_link(struct copier *copier, const struct meta_backup_blob *blob, int from)
 {
     char name[NAME_MAX_], open_file[32];
 
+    if (!may_link(copier, from))
+        return false;
     snprintf(open_file, sizeof(open_file), "/proc/self/fd/%d", from);
     name_of(blob->locator, false, name);
     if (linkat(AT_FDCWD, open_file, copier->to, name, AT_SYMLINK_FOLLOW) < 0)

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "storage/backup_internal.h"
+#include "storage/storage_internal.h"
 
 enum { FOLDER_MODE = 0700, FILE_MODE = 0600, SUMMARY_SIZE_MAX = 1 << 20 };
 
@@ -27,7 +28,7 @@ void fd_drop(int *fd)
     *fd = -1;
 }
 
-static void entries_drop(DIR **entries)
+void entries_drop(DIR **entries)
 {
     if (*entries != NULL)
         closedir(*entries);
@@ -235,9 +236,8 @@ static int folder_open(struct backup_folder *folder, enum backup_use use, struct
 {
     bool make = use == BACKUP_MAKE;
 
-    if (make && mkdir(folder->path, FOLDER_MODE) < 0 && errno != EEXIST)
-        return error_set_errno(err, ERROR_UNAVAILABLE, errno, "folder %s cannot be made",
-                               folder->path);
+    if (make && folder_make(folder->path, err) < 0)
+        return -1;
     folder->fd = open(folder->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (folder->fd < 0)
         return error_set_errno(err, errno == ENOENT ? ERROR_NOT_FOUND : ERROR_UNAVAILABLE, errno,

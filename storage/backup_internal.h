@@ -6,6 +6,7 @@
 #ifndef SLIPWAY_STORAGE_BACKUP_INTERNAL_H
 #define SLIPWAY_STORAGE_BACKUP_INTERNAL_H
 
+#include <dirent.h>
 #include <sys/types.h>
 
 #include "storage/backup.h"
@@ -91,7 +92,8 @@ int tree_remove(int at, const char *name, struct error *err) MUST_CHECK;
 int folder_below(int at, const char *name, mode_t mode, const struct owner *owner,
                  struct error *err) MUST_CHECK;
 int fd_sync(int fd, struct error *err) MUST_CHECK;
-void fd_drop(int *fd); /* for OWNED */
+void fd_drop(int *fd); /* for OWNED, as the next */
+void entries_drop(DIR **entries);
 
 #define BACKUP_NEW ".new-"
 #define BACKUP_GONE ".gone-"
@@ -106,6 +108,7 @@ struct copier {
     int to; /* a folder; borrowed */
     mode_t folder_mode, file_mode;
     bool link;
+    bool same_owner; /* links only to files of the owner: another's he may be unable to read */
     uint64_t rate;
     struct owner owner;
     /* Called before each piece; -1 ends the work. NULL: nothing. */
@@ -138,11 +141,18 @@ int copier_finish(struct copier *copier, struct error *err) MUST_CHECK;
 /* Reads a file to its end into `to` (-1: nowhere). */
 int copier_stream(struct copier *copier, int from, int to, struct summary_file *out,
                   struct error *err) MUST_CHECK;
+/* A file of the snapshot is as its summary says. INTERNAL */
+int backup_file_check(const struct backup_folder *folder, struct copier *copier, const char *name,
+                      const struct summary_file *wanted, struct error *err) MUST_CHECK;
+/* One more is damaged. */
+void backup_tell(const struct backup_told *told, const struct progress *progress,
+                 const struct meta_backup_blob *blob, const char *what);
 /* <at>/blobs/4f/4f1c..., of the right size. -1 with *damage set when it is not that. */
 int blob_file_open(int at, const struct meta_backup_blob *blob, const char **damage);
 
 /* --- rows: meta_backup.c --- */
 
+void meta_drop(struct meta **meta); /* for OWNED */
 /* A sealed snapshot. UNAVAILABLE  it cannot be opened, or a newer program wrote it */
 int meta_open_sealed(struct meta **out, const char *path, struct error *err) MUST_CHECK;
 

@@ -1,6 +1,6 @@
 /* backup_remove.c - snapshots that are not wanted any more, and the bytes that only they named.
  * Touches  the folder of the backup.
- * Never    a file that a snapshot names; anything when a snapshot's metadata cannot be read.
+ * Never    a file that a snapshot names; anything while the metadata of one that stays is damaged.
  *
  * (1) A snapshot loses its name before any of its bytes go. */
 #include <dirent.h>
@@ -60,8 +60,13 @@ static int forget_name(struct removing *removing, const char *name, struct error
 static int keep_open(struct removing *removing, const char *name, struct error *err)
 {
     OWNED(buffer_drop) struct buffer path = BUFFER_NONE;
+    OWNED(summary_drop) struct summary summary = {0};
     struct metas *stay = &removing->stay;
+    struct copier reader = {.to = -1};
 
+    if (backup_summary_read(&removing->folder, name, &summary, err) < 0 ||
+        backup_file_check(&removing->folder, &reader, name, &summary.files[0], err) < 0)
+        return -1;
     backup_path(&removing->folder, name, BACKUP_META, &path);
     stay->items = memory_resize(stay->items, (stay->count + 1) * sizeof(*stay->items));
     if (meta_open_sealed(&stay->items[stay->count], path.at, err) < 0)
@@ -125,12 +130,6 @@ static int judge(struct removing *removing, int shelf, const char *name, struct 
     removing->out->bytes += (uint64_t)status.st_size;
     progress_add(removing->progress, "blobs_removed", 1);
     return 0;
-}
-
-static void entries_drop(DIR **entries)
-{
-    if (*entries != NULL)
-        closedir(*entries);
 }
 
 static int sweep_shelf(struct removing *removing, unsigned number, struct error *err)

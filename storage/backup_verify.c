@@ -34,33 +34,28 @@ static int keep_going(void *arg, struct error *err)
     return 0;
 }
 
-static int check_file(struct verifying *verifying, const struct summary_file *wanted,
-                      struct error *err)
+/* What the disk says counts, not what memory has of it. */
+static void forget_cached(int fd)
+{
+    posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+}
+
+int backup_file_check(const struct backup_folder *folder, struct copier *copier, const char *name,
+                      const struct summary_file *wanted, struct error *err)
 {
     OWNED(buffer_drop) struct buffer path = BUFFER_NONE;
     struct summary_file found = {.size = 0};
 
-    buffer_print(&path, "%s/%s", verifying->name, wanted->name);
-    OWNED(fd_drop)
-    int fd = openat(verifying->folder.snapshots, path.at, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+    buffer_print(&path, "%s/%s", name, wanted->name);
+    OWNED(fd_drop) int fd = openat(folder->snapshots, path.at, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0)
         return error_set_errno(err, ERROR_INTERNAL, errno, "%s cannot be read", path.at);
-    if (copier_stream(&verifying->copier, fd, -1, &found, err) < 0)
+    forget_cached(fd);
+    if (copier_stream(copier, fd, -1, &found, err) < 0)
         return -1;
     if (found.size != wanted->size || !digest_equal(&found.digest, &wanted->digest))
         return error_set(err, ERROR_INTERNAL, "%s is damaged", path.at);
     return 0;
-}
-
-static void tell(struct verifying *verifying, const struct meta_backup_blob *blob, const char *what)
-{
-    const struct backup_damage damage = {blob->digest, what};
-    const struct backup_told *told = &verifying->options->told;
-
-    verifying->damaged++;
-    progress_add(verifying->progress, "damaged", 1);
-    if (told->damaged != NULL)
-        told->damaged(told->arg, &damage);
 }
 
 static int check_blob(void *arg, const struct meta_backup_blob *blob, struct error *err)
@@ -69,18 +64,17 @@ static int check_blob(void *arg, const struct meta_backup_blob *blob, struct err
     const char *damage = NULL;
     OWNED(fd_drop) int fd = blob_file_open(verifying->folder.fd, blob, &damage);
 
+    if (fd >= 0)
+        forget_cached(fd);
     if (keep_going(verifying, err) < 0 ||
         (fd >= 0 && copier_read(&verifying->copier, blob, fd, &damage, err) < 0))
         return -1;
     progress_add(verifying->progress, "blobs_done", 1);
-    if (damage != NULL)
-        tell(verifying, blob, damage);
+    if (damage != NULL) {
+        verifying->damaged++;
+        backup_tell(&verifying->options->told, verifying->progress, blob, damage);
+    }
     return 0;
-}
-
-static void meta_drop(struct meta **meta)
-{
-    meta_close(*meta);
 }
 
 static int check(struct verifying *verifying, struct error *err)
@@ -90,7 +84,8 @@ static int check(struct verifying *verifying, struct error *err)
 
     progress_phase(verifying->progress, "metadata");
     for (size_t i = 0; i < verifying->summary.file_count; i++)
-        if (check_file(verifying, &verifying->summary.files[i], err) < 0)
+        if (backup_file_check(&verifying->folder, &verifying->copier, verifying->name,
+                              &verifying->summary.files[i], err) < 0)
             return -1;
     backup_path(&verifying->folder, verifying->name, BACKUP_META, &path);
     if (meta_open_sealed(&meta, path.at, err) < 0 ||

@@ -12,6 +12,11 @@
 
 enum { PAGE_ROWS = 256, PAGE_MANIFESTS = 16 };
 
+void meta_drop(struct meta **meta)
+{
+    meta_close(*meta);
+}
+
 int meta_open_sealed(struct meta **out, const char *path, struct error *err)
 {
     const struct db_options with = {.path = path, .readers = 1, .sealed = true};

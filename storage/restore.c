@@ -87,12 +87,6 @@ static int mark_read(const struct restoring *restoring, int root, struct error *
                      restoring->options->root, BACKUP_NAME_MAX, found);
 }
 
-static void entries_drop(DIR **entries)
-{
-    if (*entries != NULL)
-        closedir(*entries);
-}
-
 /* But for what a file system has, a lock, and a mark that has no name yet. */
 static bool is_empty(const char *path)
 {
@@ -164,23 +158,14 @@ static int root_take(struct restoring *restoring, struct error *err)
 
 /* --- bytes --- */
 
-static void tell(struct restoring *restoring, const struct meta_backup_blob *blob, const char *what)
-{
-    const struct backup_damage damage = {blob->digest, what};
-    const struct backup_told *told = &restoring->options->from.told;
-
-    restoring->damaged++;
-    progress_add(restoring->progress, "damaged", 1);
-    if (told->damaged != NULL)
-        told->damaged(told->arg, &damage);
-}
-
 /* A row that was damaged may have its bytes here from an earlier backup. */
 static void judge(struct restoring *restoring, const struct meta_backup_blob *blob,
                   const char *damage)
 {
-    if (damage != NULL)
-        tell(restoring, blob, damage);
+    if (damage != NULL) {
+        restoring->damaged++;
+        backup_tell(&restoring->options->from.told, restoring->progress, blob, damage);
+    }
     if (blob->damaged == (damage != NULL))
         return;
     restoring->changes = meta_grow(restoring->changes, restoring->change_count,
@@ -255,11 +240,6 @@ static int restore_keys(struct restoring *restoring, struct error *err)
             return -1;
     }
     return keys < 0 ? -1 : 0;
-}
-
-static void meta_drop(struct meta **meta)
-{
-    meta_close(*meta);
 }
 
 /* What an earlier try wrote beside the database would be taken for this one's. */
@@ -350,6 +330,7 @@ int backup_restore(const struct restore_options *options, const struct progress 
         .folder_mode = BLOB_FOLDER_MODE,
         .file_mode = BLOB_FILE_MODE,
         .link = options->from.link,
+        .same_owner = true,
         .rate = options->from.rate,
         .tick = keep_going,
         .tick_arg = &restoring,

@@ -50,7 +50,7 @@ static int parent_sync(const char *path, bool made, struct error *err)
     return error_set_errno(err, ERROR_UNAVAILABLE, failed, "folder %s cannot be synced", parent);
 }
 
-static int folder_make(const char *path, struct error *err)
+int folder_make(const char *path, struct error *err)
 {
     bool made = mkdir(path, ROOT_MODE) == 0;
 

@@ -40,7 +40,9 @@ struct storage {
     struct sweep *sweep; /* NULL when storage rests */
 };
 
-/* storage.c. The folder and those above it are made, and their names synced. */
+/* storage.c. A folder that only we may enter is made, if there is none, and its name synced;
+ * root_make makes those above it too. */
+int folder_make(const char *path, struct error *err) MUST_CHECK;
 int root_make(const char *root, struct error *err) MUST_CHECK;
 /* One process owns a root while *fd is open. UNAVAILABLE  another one does */
 int root_lock(const char *root, int *fd, struct error *err) MUST_CHECK;

@@ -13,7 +13,7 @@
 #include "registry/cli/work.h"
 #include "registry/core/clock.h"
 #include "registry/core/timestamp.h"
-#include "registry/jobs/backup_job.h"
+#include "registry/jobs/backup.h"
 
 /* --- what all share --- */
 

@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #include "registry/api/api.h"
-#include "registry/jobs/backup_job.h"
+#include "registry/jobs/backup.h"
 #include "registry/jobs/gc.h"
 #include "registry/transfer/transfer.h"
 #include "registry/retention/retention.h"

@@ -1,8 +1,8 @@
-/* backup_job.h - the job that makes a backup, and what it says of one.
+/* backup.h - the job that makes a backup, and what it says of one.
  * Touches  a folder of this machine, so it is local: jobs (3).
  * Never    verifies, removes or restores: that needs no server. */
-#ifndef SLIPWAY_JOBS_BACKUP_JOB_H
-#define SLIPWAY_JOBS_BACKUP_JOB_H
+#ifndef SLIPWAY_JOBS_BACKUP_H
+#define SLIPWAY_JOBS_BACKUP_H
 
 #include "registry/jobs/jobs.h"
 #include "storage/backup.h"

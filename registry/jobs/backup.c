@@ -1,5 +1,5 @@
-/* backup_job.c - the job that makes a backup. */
-#include "registry/jobs/backup_job.h"
+/* backup.c - the job that makes a backup. */
+#include "registry/jobs/backup.h"
 
 enum { DAMAGES_MAX = 1000 }; /* told one by one; all are counted */
 
