@@ -215,7 +215,8 @@ int storage_check(struct storage *store, const struct check_options *options,
                           .progress = progress,
                           .tell = tell,
                           .arg = arg,
-                          .report = report};
+                          .report = report,
+                          .marks = options->repair};
 
     *report = (struct check_report){.files = 0};
     check.pace = (struct pace){.rate = options->rate, .stopped = check_stopped, .arg = &check};

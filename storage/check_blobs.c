@@ -117,7 +117,7 @@ static int give_up(struct check *check, const struct look *look, struct check_fi
 {
     if (storage_blob_damage(check->store, &look->row.digest, look->row.locator, err) < 0)
         return -1;
-    finding->repaired = true;
+    finding->repaired = check->options->repair;
     if (look->object.found)
         check_quarantine(check, look->row.locator, finding);
     return 0;
@@ -164,7 +164,7 @@ static int tell(struct check *check, const struct look *look, struct error *err)
     digest_text(&look->row.digest, finding.digest);
     if (meta_check_blob_repository(check->store->meta, look->row.id, check->options->repositories,
                                    finding.repository, err) < 0 ||
-        (check->options->repair && repair(check, look, &finding, err) < 0))
+        (check->marks && repair(check, look, &finding, err) < 0))
         return -1;
     check_found(check, &finding);
     return 0;
@@ -172,8 +172,7 @@ static int tell(struct check *check, const struct look *look, struct error *err)
 
 /* --- the walk --- */
 
-static int check_blob(struct check *check, const struct check_row *row, bool *right,
-                      struct error *err) ON(worker_thread)
+int check_blob(struct check *check, const struct check_row *row, bool *right, struct error *err)
 {
     struct look look = {.row = *row};
     bool stands = false;

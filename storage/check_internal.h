@@ -41,6 +41,7 @@ struct check {
     void *arg;
     struct check_report *report;
     struct pace pace;
+    bool marks; /* blobs that are damaged, or are no longer: repairs do, and the scrub */
 };
 
 bool check_stopped(void *check); /* also as the pace's question */
@@ -63,5 +64,8 @@ int check_files(struct check *check, struct error *err) ON(worker_thread);
 /* --- check_blobs.c --- */
 
 int check_blobs(struct check *check, struct error *err) ON(worker_thread);
+/* One of them; *right: its bytes are, as far as they were looked at. */
+int check_blob(struct check *check, const struct check_row *row, bool *right,
+               struct error *err) MUST_CHECK ON(worker_thread);
 
 #endif

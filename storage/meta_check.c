@@ -277,7 +277,7 @@ static const char SQL_REPOSITORIES_PAGE[] =
     "SELECT r.id, r.deleted_name,"
     "       CASE WHEN r.deleted_at IS NULL"
     "              OR EXISTS(SELECT 1 FROM gc_queue q"
-    "                         WHERE q.kind = 4 AND q.repo_id IN (0, r.id) AND q.ref_id = r.id)"
+    "                         WHERE q.kind = 4 AND q.repo_id = r.id AND q.ref_id = r.id)"
     "            THEN 1"
     "            ELSE 0"
     "        END"

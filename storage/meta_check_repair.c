@@ -62,7 +62,8 @@ static int requeue_manifest(struct db_tx *tx, struct repair *repair, struct erro
 
 static int requeue_repository(struct db_tx *tx, struct repair *repair, struct error *err)
 {
-    return requeue(tx, repair, META_QUEUE_REPOSITORY, 0, repair->fault->repository, err);
+    return requeue(tx, repair, META_QUEUE_REPOSITORY, repair->fault->repository,
+                   repair->fault->repository, err);
 }
 
 /* --- locators in two tables --- */
@@ -237,6 +238,8 @@ static int drop_tag(struct db_tx *tx, struct repair *repair, struct error *err)
     if (repair->meta->undo_us > 0 && fault->number == 3 && dangling_aside(tx, repair, err) < 0)
         return -1;
     if (dangling_delete(tx, fault, &gone, err) < 0)
+        return -1;
+    if (gone && fault->number == 3 && requeue_manifest(tx, repair, err) < 0)
         return -1;
     return gone ? meta_history(tx, &move, err) : 0;
 }

@@ -171,6 +171,7 @@ static int storage_build(struct storage *store, struct error *err) ON(worker_thr
     if (!options->resting) {
         collect_start(store->collect);
         store->sweep = sweep_open(store);
+        store->scrub = scrub_open(store);
     }
     return 0;
 }
@@ -208,6 +209,7 @@ void storage_close(struct storage *store)
     enum thread_role_kind role = become_worker();
 
     if (store != NULL) {
+        scrub_close(store->scrub);
         sweep_close(store->sweep);
         collect_close(store->collect);
         trash_close(store->trash);

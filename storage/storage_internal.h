@@ -16,6 +16,7 @@ struct meta;
 struct notes;
 struct pulls;
 struct quota_table;
+struct scrub;
 struct sweep;
 struct trash;
 struct upload_table;
@@ -38,6 +39,7 @@ struct storage {
     struct trash *trash;
     struct collect *collect;
     struct sweep *sweep; /* NULL when storage rests */
+    struct scrub *scrub; /* NULL when it is off, or storage rests */
 };
 
 /* storage.c. A folder that only we may enter is made, if there is none, and its name synced;
@@ -100,6 +102,10 @@ void collect_stop(struct collect *collect);
 void collect_close(struct collect *collect);
 /* What the sweep removed counts in the totals. */
 void collect_count(struct collect *collect, const struct collect_report *report);
+
+/* scrub.c: the thread that reads blobs again. NULL when its rate is 0. Close ends it and waits. */
+struct scrub *scrub_open(struct storage *store) ON(worker_thread);
+void scrub_close(struct scrub *scrub);
 
 /* sweep.c: the background thread. Close ends it and waits; accepts NULL. */
 struct sweep *sweep_open(struct storage *store);

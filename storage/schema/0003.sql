@@ -118,3 +118,6 @@ CREATE TABLE jobs(
 ) @STRICT;
 CREATE INDEX jobs_kind ON jobs(kind, id);
 CREATE INDEX jobs_state ON jobs(state) WHERE state < 2;
+
+-- Blobs known damaged, for those who count them.
+CREATE INDEX blobs_damaged ON blobs(id) WHERE damaged = 1;

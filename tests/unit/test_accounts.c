@@ -608,6 +608,7 @@ static void test_accounts_come_to_a_database_of_the_first_schema(void **state)
                     "ALTER TABLE repositories DROP COLUMN version;"
                     "ALTER TABLE uploads DROP COLUMN owner;"
                     "DROP TABLE pins; DROP TABLE protections; DROP TABLE policies;"
+                    "DROP INDEX blobs_damaged;"
                     "DROP TABLE quota_usage; DROP TABLE quota_blobs;"
                     "DROP TABLE quotas; DROP TABLE jobs; DROP INDEX repositories_deleted;"
                     "ALTER TABLE repositories DROP COLUMN deleted_at;"
