@@ -14,7 +14,9 @@ int api_scrub_get(struct request *request, struct reply *reply, struct error *er
         return -1;
     write_open(&body, NULL, '{');
     write_text(&body, "state",
-               status.rate == 0 ? SLICE("off") : status.running ? SLICE("running") : SLICE("idle"));
+               status.rate == 0 ? SLICE("off")
+               : status.running ? SLICE("running")
+                                : SLICE("idle"));
     write_i64(&body, "rate", (int64_t)status.rate);
     write_i64(&body, "position", (int64_t)status.position);
     write_i64(&body, "last", (int64_t)status.total);

@@ -80,6 +80,40 @@ static int check(const struct cli_call *call)
                                               : CLI_DONE;
 }
 
+/* --- the scrub --- */
+
+static const struct show_column scrub_columns[] = {
+    {"state", "state"},
+    {"bytes a second, at most", "rate"},
+    {"bytes a second, lately", "bytes_per_second"},
+    {"position", "position"},
+    {"last blob", "last"},
+    {"damaged blobs", "damaged"},
+    {"pass began", "started_at"},
+    {"last full pass", "finished_at"},
+    {"next pass", "next_at"},
+    {"blobs read", "blobs"},
+    {"bytes read", "bytes"},
+    {"found", "found"},
+    {0},
+};
+
+static int scrub_status(const struct cli_call *call)
+{
+    OWNED(buffer_drop) struct buffer path = BUFFER_NONE;
+
+    buffer_append_text(&path, "/scrub");
+    return verb_show(call, &path, scrub_columns);
+}
+
+static int scrub_run(const struct cli_call *call)
+{
+    OWNED(buffer_drop) struct buffer path = BUFFER_NONE;
+
+    buffer_append_text(&path, "/scrub:run");
+    return verb_send(call, "POST", &path, NULL, "a pass begins", NULL);
+}
+
 static const struct cli_option check_options[] = {
     {"--deep", NULL, "reads and hashes every blob", 0},
     {"--repair", NULL, "makes right what can be; wrong files go into the folder quarantine", 0},
@@ -94,5 +128,11 @@ const struct cli_command cli_check_commands[] = {
      "looks whether the store holds what it says it holds",
      check,
      {check_options, cli_remote, cli_settings}},
+    {"scrub status",
+     NULL,
+     "shows where the scrub stands, which reads every blob again all the time",
+     scrub_status,
+     {cli_remote, cli_settings}},
+    {"scrub run", NULL, "begins a pass of the scrub now", scrub_run, {cli_remote, cli_settings}},
     {0},
 };

@@ -193,6 +193,8 @@ DELETE      /api/v1/quotas/<id>                11 11 -- -- -- -- -- - --+ -+ 1 +
 GET|HEAD    /api/v1/usage                      11 11 -- -- -- -- -- - -++ -+ 1 +
 
 GET|HEAD    /api/v1/audit                      11 11 -- -- -- -- -- - +-+ -+ 1 +
+GET|HEAD    /api/v1/scrub                      11 11 -- -- -- -- -- - -++ -+ 1 +
+POST        /api/v1/scrub:run                  11 11 -- -- -- -- -- - -++ -+ 1 +
 POST        /api/v1/system/keys:rotate         11 11 -- -- -- -- -- - -++ -+ 1 +
 
 GET|HEAD    /api/v1/gc/runs                    11 11 -- -- -- -- -- - -++ -+ 1 +
