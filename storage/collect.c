@@ -288,6 +288,9 @@ static int run_expire(struct collection *run, struct error *err) ON(worker_threa
     for (more = true; more && !progress_cancelled(run->progress);)
         if (meta_holds_expire(store->meta, &more, err) < 0)
             return -1;
+    for (more = true; more && !progress_cancelled(run->progress);)
+        if (meta_untagged_queue(store->meta, &more, err) < 0)
+            return -1;
     return 0;
 }
 
@@ -340,6 +343,24 @@ static void runs_change(struct collect *collect, int by)
     pthread_mutex_unlock(&collect->lock);
 }
 
+static int preview(struct collect *collect, const struct progress *progress,
+                   struct collect_report *out, struct error *err) ON(worker_thread)
+{
+    struct storage *store = collect->store;
+    const struct blob_store *blobs = &store->blobs;
+
+    progress_phase(progress, "review");
+    if (blobs->driver->space(blobs->self, &out->free_before, err) < 0 ||
+        meta_collect_preview(store->meta, progress, out, err) < 0)
+        return -1;
+    progress_phase(progress, "sweep");
+    if (trash_measure(store, progress, out, err) < 0)
+        return -1;
+    tell(progress, out);
+    out->free_after = out->free_before;
+    return 0;
+}
+
 int storage_collect(struct storage *store, bool dry_run, const struct progress *progress,
                     struct collect_report *out, struct error *err)
 {
@@ -347,7 +368,7 @@ int storage_collect(struct storage *store, bool dry_run, const struct progress *
 
     *out = (struct collect_report){.reviewed = 0};
     if (dry_run)
-        return error_set(err, ERROR_UNSUPPORTED, "dry runs are not supported");
+        return preview(store->collect, progress, out, err);
     runs_change(store->collect, 1);
     int result = run_all(&run, err);
     runs_change(store->collect, -1);

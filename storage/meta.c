@@ -263,6 +263,22 @@ int meta_queue(struct db_tx *tx, enum meta_queue_kind kind, int64_t repository, 
     return db_finish(&query, err);
 }
 
+static const char SQL_MANIFEST_LEFT[] = "UPDATE manifests"
+                                        "   SET touched_at = $1"
+                                        " WHERE id = $2";
+
+int meta_queue_left(struct db_tx *tx, int64_t repository, int64_t manifest, int64_t due,
+                    struct error *err)
+{
+    OWNED(db_query_end) struct db_query query = db_query(tx, SQL_MANIFEST_LEFT);
+
+    db_bind_i64(&query, clock_now_us());
+    db_bind_i64(&query, manifest);
+    if (db_finish(&query, err) < 0)
+        return -1;
+    return meta_queue(tx, META_QUEUE_MANIFEST, repository, manifest, due, err);
+}
+
 /* --- leases --- */
 
 static void bind_keys(struct db_query *query, const struct meta_lease *lease)

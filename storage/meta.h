@@ -118,6 +118,14 @@ int meta_upload_next(struct meta *meta, const char *after, bool *found, struct m
 /* Up to `capacity` locators whose time has come, oldest first. */
 int meta_trash_due(struct meta *meta, char (*locators)[LOCATOR_SIZE + 1], size_t capacity,
                    size_t *count, struct error *err) MUST_CHECK;
+/* The same in pages, from behind the cursor, which moves on. */
+struct meta_trash_cursor {
+    int64_t not_before; /* INT64_MIN: from the start */
+    char locator[LOCATOR_SIZE + 1];
+};
+int meta_trash_after(struct meta *meta, struct meta_trash_cursor *cursor,
+                     char (*locators)[LOCATOR_SIZE + 1], size_t capacity, size_t *count,
+                     struct error *err) MUST_CHECK;
 /* The bytes are gone and that is synced. Background; may be lost: removing again is harmless. */
 int meta_trash_done(struct meta *meta, const char (*locators)[LOCATOR_SIZE + 1], size_t count,
                     struct error *err) MUST_CHECK;

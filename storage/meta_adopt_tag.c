@@ -143,8 +143,8 @@ static int move(struct db_tx *tx, const struct adoption *with, struct adopt_tag 
     tag->outcome = ADOPT_TAG_SET;
     return standing->manifest == 0
                ? 0
-               : meta_queue(tx, META_QUEUE_MANIFEST, with->repository, standing->manifest,
-                            with->now + with->meta->grace_us, err);
+               : meta_queue_left(tx, with->repository, standing->manifest,
+                                 with->now + with->meta->grace_us, err);
 }
 
 static int adopt(struct db_tx *tx, const struct adoption *with, struct adopt_tag *tag,

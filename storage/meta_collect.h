@@ -11,8 +11,8 @@
 /* A row of gc_queue. */
 struct meta_task {
     enum meta_queue_kind kind;
-    int64_t repository; /* kind 3: 0 */
-    int64_t ref;        /* kind 4: not looked at */
+    int64_t repository; /* kind 3: 0; kind 4: not looked at */
+    int64_t ref;
     int64_t attempts;
     bool follows;
 };
@@ -90,6 +90,11 @@ int meta_manifest_erase(struct db_tx *tx, int64_t repository, int64_t manifest,
 int meta_repository_remove(struct db_tx *tx, int64_t repository, struct collect_report *report,
                            bool *done, struct error *err);
 
+/* What a run would remove now, what that sets free included; all of *out but what the sweep does.
+ * Ends early when it is cancelled. meta_preview.c */
+int meta_collect_preview(struct meta *meta, const struct progress *progress,
+                         struct collect_report *out, struct error *err) MUST_CHECK;
+
 struct meta_queue_counts {
     uint64_t tasks, due;
     int64_t oldest_due_at; /* 0: none */
@@ -104,6 +109,8 @@ int meta_collect_count(struct meta *meta, struct meta_queue_counts *out,
 /* Rows of deleted_tags and pins that have ended go, some at a time; their manifests are queued.
  * *more: it found some. Background. */
 int meta_holds_expire(struct meta *meta, bool *more, struct error *err) MUST_CHECK;
+/* Once gc.untagged is set, manifests that stayed before are queued, some at a time. Background. */
+int meta_untagged_queue(struct meta *meta, bool *more, struct error *err) MUST_CHECK;
 /* Rows of pull_counts and tag_history that are kept no longer, some at a time. *cursor: where to
  * go on, 0 to begin and when there is no more. Background. */
 int meta_records_expire(struct meta *meta, int64_t *cursor, bool *more,

@@ -1,6 +1,6 @@
 /* meta_expire.c - rows that end by the clock: deletions that can be taken back no longer, pins, and
- * records of what happened.
- * Touches  deleted_tags, pins, gc_queue, pull_counts, tag_history.
+ * records of what happened; and what gc.untagged, once it is set, lets end.
+ * Touches  deleted_tags, pins, gc_queue, pull_counts, tag_history, server_state.
  * Never    a manifest: it is queued for review.
  *
  * How long records are kept: see the enum. Rules of retention look back 400 days at most, so pulls
@@ -106,6 +106,126 @@ int meta_holds_expire(struct meta *meta, bool *more, struct error *err)
         return -1;
     *more = with.more;
     return 0;
+}
+
+/* --- manifests of before gc.untagged was set --- */
+
+/* They were reviewed long ago and stayed, so no task names them. One walk over all manifests queues
+ * those without a tag; how far it came is remembered, also that it is over, until the setting is
+ * taken back. */
+static const char SQL_WALK[] = "SELECT CAST(value AS BIGINT)"
+                               "  FROM server_state"
+                               " WHERE name = 'gc.untagged'";
+static const char SQL_WALK_PUT[] = "INSERT INTO server_state(name, value)"
+                                   "     VALUES ('gc.untagged', CAST($1 AS TEXT))"
+                                   " ON CONFLICT (name)"
+                                   "   DO UPDATE SET value = excluded.value";
+static const char SQL_WALK_DELETE[] = "DELETE FROM server_state"
+                                      "      WHERE name = 'gc.untagged'";
+static const char SQL_WALK_NEXT[] = "SELECT id"
+                                    "  FROM manifests"
+                                    " WHERE id > $1"
+                                    " ORDER BY id"
+                                    " LIMIT 1 OFFSET $2";
+static const char SQL_UNTAGGED_QUEUE[] =
+    "INSERT INTO gc_queue(kind, repo_id, ref_id, due)"
+    "     SELECT 1, m.repo_id, m.id, $1"
+    "       FROM manifests m"
+    "      WHERE m.id > $2 AND m.id <= $3 AND m.deleted_at IS NULL"
+    "        AND NOT EXISTS(SELECT 1"
+    "                         FROM tags t"
+    "                        WHERE t.repo_id = m.repo_id AND t.manifest_id = m.id)"
+    " ON CONFLICT DO NOTHING";
+
+static const int64_t WALK_OVER = -1;
+
+struct walk {
+    const struct meta *meta;
+    int64_t at; /* behind this manifest; WALK_OVER */
+    bool known; /* there is a row */
+};
+
+static int walk_find(struct db_tx *tx, void *arg, struct error *err)
+{
+    struct walk *walk = arg;
+    OWNED(db_query_end) struct db_query query = db_query(tx, SQL_WALK);
+
+    int row = db_step(&query, err);
+    walk->known = row == 1;
+    walk->at = row == 1 ? db_column_i64(&query, 0) : 0;
+    return row < 0 ? -1 : 0;
+}
+
+static bool walk_due(const struct walk *walk)
+{
+    return walk->meta->untagged_us == 0 ? walk->known : walk->at != WALK_OVER;
+}
+
+static int walk_queue(struct db_tx *tx, int64_t from, int64_t to, struct error *err)
+{
+    OWNED(db_query_end) struct db_query query = db_query(tx, SQL_UNTAGGED_QUEUE);
+
+    db_bind_i64(&query, clock_now_us());
+    db_bind_i64(&query, from);
+    db_bind_i64(&query, to);
+    return db_finish(&query, err);
+}
+
+/* The last manifest of the next page; of the last page INT64_MAX. */
+static int walk_page(struct db_tx *tx, int64_t from, int64_t *to, struct error *err)
+{
+    OWNED(db_query_end) struct db_query query = db_query(tx, SQL_WALK_NEXT);
+
+    db_bind_i64(&query, from);
+    db_bind_i64(&query, ROWS_MAX - 1);
+    int row = db_step(&query, err);
+    *to = row == 1 ? db_column_i64(&query, 0) : INT64_MAX;
+    return row < 0 ? -1 : 0;
+}
+
+static int walk_put(struct db_tx *tx, int64_t at, struct error *err)
+{
+    OWNED(db_query_end) struct db_query query = db_query(tx, SQL_WALK_PUT);
+
+    db_bind_i64(&query, at);
+    return db_finish(&query, err);
+}
+
+static int walk_forget(struct db_tx *tx, struct error *err)
+{
+    OWNED(db_query_end) struct db_query query = db_query(tx, SQL_WALK_DELETE);
+
+    return db_finish(&query, err);
+}
+
+static int walk(struct db_tx *tx, void *arg, struct error *err)
+{
+    struct walk *walk = arg;
+    int64_t to = 0;
+
+    if (walk_find(tx, walk, err) < 0)
+        return -1;
+    if (walk->meta->untagged_us == 0)
+        return walk_forget(tx, err);
+    if (!walk_due(walk))
+        return 0;
+    if (walk_page(tx, walk->at, &to, err) < 0 || walk_queue(tx, walk->at, to, err) < 0)
+        return -1;
+    return walk_put(tx, to == INT64_MAX ? WALK_OVER : to, err);
+}
+
+int meta_untagged_queue(struct meta *meta, bool *more, struct error *err)
+{
+    struct walk with = {.meta = meta};
+    const struct db_work work = {.run = walk, .arg = &with, .priority = DB_BACKGROUND};
+
+    *more = false;
+    if (db_read(meta->db, walk_find, &with, err) < 0)
+        return -1;
+    if (!walk_due(&with))
+        return 0;
+    *more = true;
+    return db_write(meta->db, &work, err);
 }
 
 /* --- records --- */

@@ -89,10 +89,13 @@ enum meta_queue_kind {
 };
 /* The collector looks at it when due; a row that is there is moved, never skipped: a collector that
  * holds it would otherwise drop the newer wish. What hung on something that went stands for itself
- * from then on: it was pushed, or had a tag, since. Repositories: ref 0. */
+ * from then on: it was pushed, or had a tag, since. */
 int meta_queue(struct db_tx *tx, enum meta_queue_kind kind, int64_t repository, int64_t ref,
                int64_t due, struct error *err);
-/* The same for all that a manifest names, before it stops naming it. */
+/* A tag left the manifest, which is looked at when due; its age for gc.untagged counts from now. */
+int meta_queue_left(struct db_tx *tx, int64_t repository, int64_t manifest, int64_t due,
+                    struct error *err);
+/* Queues all that a manifest names, before it stops naming it. */
 int meta_queue_held(struct db_tx *tx, int64_t repository, int64_t manifest, int64_t due,
                     struct error *err);
 /* A tag moved; NULL for no manifest. */

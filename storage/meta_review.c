@@ -277,7 +277,7 @@ static int repository_review(struct db_tx *tx, struct meta_review *review, struc
 {
     OWNED(db_query_end) struct db_query query = db_query(tx, SQL_REPOSITORY);
 
-    db_bind_i64(&query, review->task.repository);
+    db_bind_i64(&query, review->task.ref);
     int row = db_step(&query, err);
     if (row < 0)
         return -1;

@@ -72,8 +72,8 @@ int meta_tag_point(struct db_tx *tx, const struct meta_point *point, struct erro
     if (tag_write(tx, point, err) < 0 || meta_history(tx, &move, err) < 0)
         return -1;
     return old_id == 0 ? 0
-                       : meta_queue(tx, META_QUEUE_MANIFEST, point->repository, old_id,
-                                    point->now + point->meta->grace_us, err);
+                       : meta_queue_left(tx, point->repository, old_id,
+                                         point->now + point->meta->grace_us, err);
 }
 
 /* --- in detail --- */

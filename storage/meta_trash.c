@@ -17,11 +17,11 @@ int meta_trash(struct db_tx *tx, struct slice locator, int64_t not_before, struc
     return db_finish(&query, err);
 }
 
-static const char SQL_TRASH_DUE[] = "SELECT locator"
+static const char SQL_TRASH_DUE[] = "SELECT locator, not_before"
                                     "  FROM trash"
-                                    " WHERE not_before <= $1"
-                                    " ORDER BY not_before"
-                                    " LIMIT $2";
+                                    " WHERE not_before <= $1 AND (not_before, locator) > ($2, $3)"
+                                    " ORDER BY not_before, locator"
+                                    " LIMIT $4";
 static const char SQL_TRASH_DONE[] = "DELETE FROM trash"
                                      "      WHERE locator = $1";
 
@@ -29,6 +29,8 @@ struct trash {
     char (*locators)[LOCATOR_SIZE + 1];
     size_t capacity;
     size_t count;
+    struct meta_trash_cursor *cursor;
+    int64_t last; /* when the last one found was due */
     const char (*done)[LOCATOR_SIZE + 1];
 };
 
@@ -40,6 +42,8 @@ static int trash_due(struct db_tx *tx, void *arg, struct error *err)
 
     trash->count = 0;
     db_bind_i64(&query, clock_now_us());
+    db_bind_i64(&query, trash->cursor->not_before);
+    db_bind_text(&query, slice_of(trash->cursor->locator));
     db_bind_i64(&query, (int64_t)trash->capacity);
     while ((row = db_step(&query, err)) == 1) {
         struct slice locator = db_column_slice(&query, 0);
@@ -47,18 +51,34 @@ static int trash_due(struct db_tx *tx, void *arg, struct error *err)
             !slice_to_text(locator, trash->locators[trash->count], LOCATOR_SIZE + 1))
             return error_set(err, ERROR_INTERNAL, "internal error");
         trash->count++;
+        trash->last = db_column_i64(&query, 1);
     }
     return row;
+}
+
+int meta_trash_after(struct meta *meta, struct meta_trash_cursor *cursor,
+                     char (*locators)[LOCATOR_SIZE + 1], size_t capacity, size_t *count,
+                     struct error *err)
+{
+    struct trash trash = {.locators = locators, .capacity = capacity, .cursor = cursor};
+
+    *count = 0;
+    if (db_read(meta->db, trash_due, &trash, err) < 0)
+        return -1;
+    *count = trash.count;
+    if (trash.count > 0) {
+        cursor->not_before = trash.last;
+        memcpy(cursor->locator, locators[trash.count - 1], LOCATOR_SIZE + 1);
+    }
+    return 0;
 }
 
 int meta_trash_due(struct meta *meta, char (*locators)[LOCATOR_SIZE + 1], size_t capacity,
                    size_t *count, struct error *err)
 {
-    struct trash trash = {.locators = locators, .capacity = capacity};
+    struct meta_trash_cursor cursor = {.not_before = INT64_MIN};
 
-    int result = db_read(meta->db, trash_due, &trash, err);
-    *count = trash.count;
-    return result;
+    return meta_trash_after(meta, &cursor, locators, capacity, count, err);
 }
 
 static int trash_done(struct db_tx *tx, void *arg, struct error *err)

@@ -47,8 +47,8 @@ int meta_tag_end(struct db_tx *tx, const struct meta_point *point, struct error 
     if ((point->meta->undo_us > 0 && set_aside(tx, point, err) < 0) ||
         delete (tx, point, err) < 0 || meta_history(tx, &move, err) < 0)
         return -1;
-    return meta_queue(tx, META_QUEUE_MANIFEST, point->repository, point->manifest,
-                      point->now + point->meta->undo_us, err);
+    return meta_queue_left(tx, point->repository, point->manifest,
+                           point->now + point->meta->undo_us, err);
 }
 
 /* --- many --- */

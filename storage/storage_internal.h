@@ -92,6 +92,10 @@ void trash_close(struct trash *trash);
 int trash_empty_some(struct storage *store, struct collect_report *report, bool *more,
                      struct error *err) MUST_CHECK ON(worker_thread);
 bool trash_held(struct storage *store);
+/* What emptying it now would remove: adds to the report. */
+struct progress;
+int trash_measure(struct storage *store, const struct progress *progress,
+                  struct collect_report *report, struct error *err) MUST_CHECK ON(worker_thread);
 
 /* collect.c: the collector. Open reads what the server remembers, start its threads; stop ends them
  * and waits: from then on only runs collect. Close accepts NULL. */

@@ -144,17 +144,22 @@ static bool sweep_audit(struct sweep *sweep) ON(worker_thread)
     return more;
 }
 
-/* The same for deleted tags and pins. */
+/* The same for what the collector gets to review by the clock: deleted tags and pins, and what a
+ * setting lets end. */
 static bool sweep_holds(struct sweep *sweep) ON(worker_thread)
 {
+    struct meta *meta = sweep->store->meta;
     bool more = true;
 
     for (int i = 0; i < EXPIRE_MAX && more && !ending(sweep); i++) {
         struct error err = {0};
-        if (meta_holds_expire(sweep->store->meta, &more, &err) < 0) {
+        bool ended = false, untagged = false;
+        if (meta_holds_expire(meta, &ended, &err) < 0 ||
+            meta_untagged_queue(meta, &untagged, &err) < 0) {
             report("expire deleted tags and pins", &err);
             return false;
         }
+        more = ended || untagged;
     }
     return more;
 }

@@ -181,3 +181,25 @@ int trash_empty_some(struct storage *store, struct collect_report *report, bool 
     *more = result == 0 && count == BATCH;
     return result;
 }
+
+int trash_measure(struct storage *store, const struct progress *progress,
+                  struct collect_report *report, struct error *err)
+{
+    const struct blob_store *blobs = &store->blobs;
+    char found[BATCH][LOCATOR_SIZE + 1];
+    struct meta_trash_cursor cursor = {.not_before = INT64_MIN};
+    size_t count = BATCH;
+
+    while (count == BATCH && !trash_held(store) && !progress_cancelled(progress)) {
+        if (meta_trash_after(store->meta, &cursor, found, BATCH, &count, err) < 0)
+            return -1;
+        for (size_t i = 0; i < count; i++) {
+            uint64_t bytes = 0;
+            if (blobs->driver->size(blobs->self, found[i], &bytes, err) < 0)
+                return -1;
+            report->trash_bytes += bytes;
+        }
+        report->trash_removed += count;
+    }
+    return 0;
+}

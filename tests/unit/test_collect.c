@@ -1,165 +1,6 @@
-/* test_collect.c - the collector on a real database and real files: what it removes, what it keeps,
- * every order of transactions of the protocol's table, and what its work costs. Storage rests in
- * the fixture: reviews happen when a test asks for them. */
-#include "tests/support/plans.h"
-
-#include <sys/stat.h>
-
-#include "storage/meta_collect.h"
-
-#define OTHER SLICE("team/other")
-
-/* --- the clock: everything that waits is made older --- */
-
-#define HOUR_US "3600000000"
-
-/* As if so many hours had passed: leases, undo windows, tasks. */
-static void hours_pass(struct fixture *fixture, int hours)
-{
-    static const char *const SQL[] = {
-        "UPDATE gc_queue SET due = due - " HOUR_US,
-        "UPDATE repository_blobs SET touched_at = touched_at - " HOUR_US
-        ", deleted_at = deleted_at - " HOUR_US,
-        "UPDATE manifests SET touched_at = touched_at - " HOUR_US
-        ", deleted_at = deleted_at - " HOUR_US,
-        "UPDATE deleted_tags SET until = until - " HOUR_US,
-        "UPDATE pins SET until = until - " HOUR_US,
-        "UPDATE repositories SET deleted_at = deleted_at - " HOUR_US,
-        "UPDATE uploads SET expires_at = expires_at - " HOUR_US,
-        "UPDATE trash SET not_before = not_before - " HOUR_US,
-    };
-
-    for (; hours > 0; hours--)
-        for (size_t i = 0; i < LENGTH(SQL); i++)
-            script(fixture, SQL[i]);
-    cache_invalidate_all(fixture->store->cache); /* its leases have a clock of their own */
-}
-
-static struct collect_report collect(struct fixture *fixture)
-{
-    struct collect_report report;
-
-    OK(storage_collect(fixture->store, false, NULL, &report, &fixture->err));
-    return report;
-}
-
-static struct collect_report collect_later(struct fixture *fixture)
-{
-    hours_pass(fixture, 2);
-    return collect(fixture);
-}
-
-#define ROWS(table) number(fixture, "SELECT count(*) FROM " table)
-
-static int files_seen;
-
-static int file_count_one(const char *path, const struct stat *file, int kind, struct FTW *place)
-{
-    (void)path;
-    (void)place;
-    files_seen += kind == FTW_F && S_ISREG(file->st_mode);
-    return 0;
-}
-
-/* How many objects lie in the store. */
-static int files(struct fixture *fixture)
-{
-    char path[FOLDER_MAX + 8];
-
-    files_seen = 0;
-    snprintf(path, sizeof(path), "%s/blobs", fixture->root);
-    assert_int_equal(nftw(path, file_count_one, 16, FTW_PHYS), 0);
-    return files_seen;
-}
-
-/* --- filling: blobs with bytes --- */
-
-static struct digest blob(struct fixture *fixture, struct slice repository, const char *text)
-{
-    struct digest digest = digest_text_of(text);
-    struct descriptor out;
-    struct upload *upload = NULL;
-    char id[OCI_UPLOAD_ID_SIZE + 1];
-
-    OK(storage_upload_start(fixture->store, repository, DIGEST_SHA256, NULL, id, &fixture->err));
-    OK(storage_upload_claim(fixture->store, repository, slice_of(id), &upload, &fixture->err));
-    OK(storage_upload_append(upload, slice_of(text), &fixture->err));
-    OK(storage_upload_finish(upload, &digest, &out, &fixture->err));
-    return digest;
-}
-
-static bool has_blob(struct fixture *fixture, struct slice repository, const char *text)
-{
-    struct digest digest = digest_text_of(text);
-    struct blob found;
-
-    if (storage_blob_open(fixture->store, repository, &digest, false, &found, &fixture->err) < 0)
-        return false;
-    storage_blob_close(&found);
-    return true;
-}
-
-/* --- filling: manifests --- */
-
-enum { LINKS_MAX = 8 };
-
-/* What a manifest of a test names; texts end at NULL. */
-struct image {
-    const char *text; /* its payload */
-    const char *tag;  /* NULL: none */
-    const char *blobs[LINKS_MAX];
-    const char *children[LINKS_MAX];
-    const char *subject; /* NULL: none */
-};
-
-static size_t links_of(const char *const *texts, struct manifest_link *out)
-{
-    size_t count = 0;
-
-    for (; count < LINKS_MAX && texts[count] != NULL; count++)
-        out[count] = (struct manifest_link){.digest = digest_text_of(texts[count]),
-                                            .size = strlen(texts[count])};
-    return count;
-}
-
-static int image_push(struct fixture *fixture, struct slice repository, const struct image *image)
-{
-    struct manifest_link blobs[LINKS_MAX], children[LINKS_MAX];
-    struct push push = push_of(image->text, image->tag);
-
-    push.put.blobs = blobs;
-    push.put.blob_count = links_of(image->blobs, blobs);
-    push.put.children = children;
-    push.put.child_count = links_of(image->children, children);
-    if (image->subject != NULL)
-        push.put.subject = digest_text_of(image->subject);
-    int result = push_run(fixture, repository, &push);
-    missing_drop(&push.missing);
-    return result;
-}
-
-#define IMAGE(text_, tag_, ...)                                                                    \
-    (&(const struct image){.text = (text_), .tag = (tag_), ##__VA_ARGS__})
-#define PUSH(...) OK(image_push(fixture, REPOSITORY, IMAGE(__VA_ARGS__)))
-
-static bool has_manifest(struct fixture *fixture, const char *text)
-{
-    const struct manifest_reference reference = {.digest = digest_text_of(text)};
-    const struct manifest *found = NULL;
-
-    if (storage_manifest_get(fixture->store, REPOSITORY, &reference, false, &found, &fixture->err) <
-        0)
-        return false;
-    storage_manifest_release(found);
-    return true;
-}
-
-static void delete_manifest(struct fixture *fixture, const char *text)
-{
-    const struct manifest_reference reference = {.digest = digest_text_of(text)};
-
-    OK(storage_manifest_delete(fixture->store, REPOSITORY, &reference, NULL, &fixture->err));
-}
+/* test_collect.c - what the collector removes and what it keeps, on a real database and real files.
+ * Storage rests in the fixture: reviews happen when a test asks for them. */
+#include "tests/support/collect.h"
 
 /* --- what goes, and what stays --- */
 
@@ -237,12 +78,261 @@ static void test_collect_deleted_manifest_goes_with_all_it_held(void **state)
     assert_int_equal(files(fixture), 0);
 }
 
+/* --- what holds --- */
+
+/* An index that went takes its children only as far as nothing else holds them. */
+static void test_collect_child_stays_where_something_else_holds_it(void **state)
+{
+    struct fixture *fixture = *state;
+
+    PUSH("tagged", "v1");
+    PUSH("shared", NULL);
+    PUSH("lone", NULL);
+    PUSH("one", "one", .children = {"tagged", "shared", "lone"});
+    PUSH("two", "two", .children = {"shared"});
+    collect_later(fixture);
+    delete_manifest(fixture, "one");
+    assert_int_equal(collect_later(fixture).manifests, 2);
+    assert_false(has_manifest(fixture, "lone"));
+    assert_true(has_manifest(fixture, "tagged"));
+    assert_true(has_manifest(fixture, "shared"));
+    delete_manifest(fixture, "two");
+    assert_int_equal(collect_later(fixture).manifests, 2);
+    assert_false(has_manifest(fixture, "shared"));
+    /* nothing brings a task of what stays for a tag's sake back, but the tag's end: then it is one
+     * more untagged manifest, which stays */
+    delete_tag(fixture, "v1");
+    collect_later(fixture);
+    assert_true(has_manifest(fixture, "tagged"));
+}
+
+/* A push since is a wish of its own. */
+static void test_collect_child_pushed_again_stands_for_itself(void **state)
+{
+    struct fixture *fixture = *state;
+
+    PUSH("child", NULL);
+    PUSH("index", "v1", .children = {"child"});
+    delete_manifest(fixture, "index");
+    hours_pass(fixture, 2);
+    PUSH("child", NULL); /* its lease is young: the review of the index's end postpones it */
+    assert_int_equal(collect(fixture).manifests, 1);
+    PUSH("child", NULL);
+    collect_later(fixture);
+    assert_true(has_manifest(fixture, "child"));
+}
+
+/* A child that was deleted by hand leaves the index's name for it, and comes back by a push. */
+static void test_collect_deleted_child_leaves_a_sparse_index(void **state)
+{
+    struct fixture *fixture = *state;
+
+    PUSH("child", NULL);
+    PUSH("index", "v1", .children = {"child"});
+    delete_manifest(fixture, "child");
+    assert_int_equal(collect_later(fixture).manifests, 1);
+    assert_true(has_manifest(fixture, "index"));
+    assert_int_equal(ROWS("manifest_refs WHERE child_id IS NULL"), 1);
+    PUSH("child", NULL);
+    assert_int_equal(ROWS("manifest_refs WHERE child_id IS NOT NULL"), 1);
+    delete_manifest(fixture, "index");
+    assert_int_equal(collect_later(fixture).manifests, 2);
+}
+
+static void test_collect_untagged_goes_at_its_age(void **state)
+{
+    struct fixture *fixture = *state;
+
+    fixture->options.untagged_ms = 3 * 3600000;
+    fixture_reopen(fixture);
+    PUSH("old", "v1");
+    hours_pass(fixture, 10);
+    collect(fixture);
+    PUSH("new", "v1"); /* its age counts from now */
+    collect_later(fixture);
+    assert_true(has_manifest(fixture, "old"));
+    collect_later(fixture);
+    assert_false(has_manifest(fixture, "old"));
+    assert_true(has_manifest(fixture, "new"));
+    assert_int_equal(ROWS("gc_queue"), 0);
+}
+
+/* What was pushed before the setting: no task names it any more. */
+static void test_collect_untagged_of_before_the_setting_goes_too(void **state)
+{
+    struct fixture *fixture = *state;
+
+    PUSH("old", NULL);
+    PUSH("tagged", "v1");
+    collect_later(fixture);
+    assert_true(has_manifest(fixture, "old"));
+    assert_int_equal(ROWS("gc_queue"), 0);
+    fixture->options.untagged_ms = 1;
+    fixture_reopen(fixture);
+    assert_int_equal(collect(fixture).manifests, 1);
+    assert_false(has_manifest(fixture, "old"));
+    fixture_reopen(fixture);
+    assert_int_equal(collect(fixture).reviewed, 0); /* once is enough */
+}
+
+/* While a tag can be brought back its manifest is there. */
+static void test_collect_deleted_tag_holds_until_it_ends(void **state)
+{
+    struct fixture *fixture = *state;
+
+    fixture->options.untagged_ms = 1;
+    fixture->options.gc_undo_ms = 4 * 3600000;
+    fixture_reopen(fixture);
+    PUSH("one", "v1");
+    delete_tag(fixture, "v1");
+    collect_later(fixture);
+    assert_true(has_manifest(fixture, "one"));
+    assert_int_equal(ROWS("deleted_tags"), 1);
+    hours_pass(fixture, 2);
+    collect_later(fixture);
+    assert_false(has_manifest(fixture, "one"));
+    assert_int_equal(ROWS("deleted_tags"), 0);
+}
+
+static void test_collect_pin_holds_until_it_ends(void **state)
+{
+    struct fixture *fixture = *state;
+
+    fixture->options.untagged_ms = 1;
+    fixture_reopen(fixture);
+    blob(fixture, REPOSITORY, "layer");
+    PUSH("one", NULL, .blobs = {"layer"});
+    script(fixture,
+           "INSERT INTO pins(repo_id, name, manifest_id, until, created_at, actor)"
+           " SELECT repo_id, 'cluster', id, touched_at + 4 * " HOUR_US ", 0, 'ana' FROM manifests");
+    struct collect_report report = collect_later(fixture);
+    assert_int_equal(report.manifests, 0);
+    assert_int_equal(report.postponed, 1);
+    assert_true(has_blob(fixture, REPOSITORY, "layer"));
+    hours_pass(fixture, 2);
+    assert_int_equal(collect_later(fixture).manifests, 1);
+    assert_int_equal(ROWS("pins"), 0);
+}
+
+/* An ended pin that nobody has swept yet does not keep a deleted manifest. */
+static void test_collect_ended_pin_does_not_stop_a_removal(void **state)
+{
+    struct fixture *fixture = *state;
+    struct meta_batch batch = {.meta = fixture->meta, .limit = 1};
+
+    PUSH("one", "v1");
+    delete_manifest(fixture, "one");
+    hours_pass(fixture, 2);
+    script(fixture, "INSERT INTO pins(repo_id, name, manifest_id, until, created_at, actor)"
+                    " SELECT repo_id, 'cluster', id, 1, 0, 'ana' FROM manifests");
+    OK(meta_collect(&batch, &fixture->err));
+    assert_int_equal(batch.report.manifests, 1);
+    assert_int_equal(ROWS("pins"), 0);
+}
+
+/* UPL-36: one copy, as long as any repository links it */
+static void test_collect_blob_of_two_repositories_goes_with_the_last(void **state)
+{
+    struct fixture *fixture = *state;
+    struct digest digest = blob(fixture, REPOSITORY, "layer");
+    bool mounted = false;
+
+    OK(storage_blob_mount(fixture->store, OTHER, REPOSITORY, &digest, NULL, &mounted,
+                          &fixture->err));
+    assert_true(mounted);
+    OK(image_push(fixture, OTHER, IMAGE("one", "v1", .blobs = {"layer"})));
+    struct collect_report report = collect_later(fixture);
+    assert_int_equal(report.links, 1);
+    assert_int_equal(report.blobs, 0);
+    assert_false(has_blob(fixture, REPOSITORY, "layer"));
+    assert_true(has_blob(fixture, OTHER, "layer"));
+}
+
+/* A blob set aside by hand while a manifest uses it: seen by nobody, kept until the manifest goes.
+ */
+static void test_collect_deleted_link_stays_while_a_manifest_uses_it(void **state)
+{
+    struct fixture *fixture = *state;
+    struct digest digest = blob(fixture, REPOSITORY, "layer");
+
+    PUSH("one", "v1", .blobs = {"layer"});
+    OK(storage_blob_delete(fixture->store, REPOSITORY, &digest, &fixture->err));
+    assert_int_equal(collect_later(fixture).links, 0);
+    assert_false(has_blob(fixture, REPOSITORY, "layer"));
+    assert_int_equal(ROWS("repository_blobs WHERE deleted_at IS NOT NULL"), 1);
+    delete_manifest(fixture, "one");
+    struct collect_report report = collect_later(fixture);
+    assert_int_equal(report.links, 1);
+    assert_int_equal(report.blobs, 1);
+}
+
+/* A set-aside link that nothing uses goes when it can be taken back no longer, lease or not. */
+static void test_collect_deleted_link_goes_after_undo(void **state)
+{
+    struct fixture *fixture = *state;
+    struct digest digest = blob(fixture, REPOSITORY, "layer");
+
+    fixture->options.gc_grace_ms = 100 * 3600000ull;
+    fixture_reopen(fixture);
+    OK(storage_blob_delete(fixture->store, REPOSITORY, &digest, &fixture->err));
+    assert_int_equal(collect(fixture).reviewed, 0);
+    assert_int_equal(collect_later(fixture).links, 1);
+}
+
+/* What many references hang on goes in several transactions, and is seen by nobody between them. */
+static void test_collect_large_manifest_goes_in_steps(void **state)
+{
+    struct fixture *fixture = *state;
+    struct meta_batch batch = {.meta = fixture->meta, .limit = 1};
+
+    PUSH("one", "v1");
+    script(fixture, "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 600)"
+                    "INSERT INTO blobs(id, digest, size, locator, created_at)"
+                    " SELECT i, CAST(x'01' || printf('%032d', i) AS BLOB), 1,"
+                    "        printf('%032x', i), 1 FROM n;"
+                    "INSERT INTO repository_blobs(repo_id, blob_id, touched_at)"
+                    " SELECT repo_id, b.id, 1 FROM manifests, blobs b;"
+                    "INSERT INTO manifest_blobs(repo_id, manifest_id, blob_id)"
+                    " SELECT repo_id, m.id, b.id FROM manifests m, blobs b");
+    delete_manifest(fixture, "one");
+    hours_pass(fixture, 2);
+    OK(meta_collect(&batch, &fixture->err));
+    assert_int_equal(batch.report.manifests, 0);
+    assert_int_equal(ROWS("manifest_blobs"), 600 - 256);
+    assert_int_equal(ROWS("gc_queue WHERE kind = 2"), 256);
+    assert_false(has_manifest(fixture, "one"));
+    /* pushed between two steps it is whole again */
+    PUSH("one", "v1");
+    script(fixture, "INSERT INTO manifest_blobs(repo_id, manifest_id, blob_id)"
+                    " SELECT repo_id, m.id, b.id FROM manifests m, blobs b WHERE true"
+                    " ON CONFLICT DO NOTHING");
+    assert_int_equal(collect(fixture).links, 0);
+    delete_manifest(fixture, "one");
+    struct collect_report report = collect_later(fixture);
+    assert_int_equal(report.manifests, 1);
+    assert_int_equal(report.links, 600);
+    assert_int_equal(report.blobs, 600);
+    assert_int_equal(ROWS("gc_queue"), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         FIXTURE_TEST(test_collect_blob_nobody_named_goes_after_its_lease),
         FIXTURE_TEST(test_collect_keeps_what_is_reachable),
         FIXTURE_TEST(test_collect_deleted_manifest_goes_with_all_it_held),
+        FIXTURE_TEST(test_collect_child_stays_where_something_else_holds_it),
+        FIXTURE_TEST(test_collect_child_pushed_again_stands_for_itself),
+        FIXTURE_TEST(test_collect_deleted_child_leaves_a_sparse_index),
+        FIXTURE_TEST(test_collect_untagged_goes_at_its_age),
+        FIXTURE_TEST(test_collect_untagged_of_before_the_setting_goes_too),
+        FIXTURE_TEST(test_collect_deleted_tag_holds_until_it_ends),
+        FIXTURE_TEST(test_collect_pin_holds_until_it_ends),
+        FIXTURE_TEST(test_collect_ended_pin_does_not_stop_a_removal),
+        FIXTURE_TEST(test_collect_blob_of_two_repositories_goes_with_the_last),
+        FIXTURE_TEST(test_collect_deleted_link_stays_while_a_manifest_uses_it),
+        FIXTURE_TEST(test_collect_deleted_link_goes_after_undo),
+        FIXTURE_TEST(test_collect_large_manifest_goes_in_steps),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
