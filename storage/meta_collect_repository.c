@@ -87,6 +87,12 @@ static const char SQL_MANIFESTS_DELETE[] = "DELETE FROM manifests"
                                            "                     FROM manifests"
                                            "                    WHERE repo_id = $1"
                                            "                    LIMIT $2)";
+static const char SQL_TASKS_DELETE[] = "DELETE FROM gc_queue"
+                                       "      WHERE (kind, repo_id, ref_id)"
+                                       "         IN (SELECT kind, repo_id, ref_id"
+                                       "               FROM gc_queue"
+                                       "              WHERE kind IN (1, 2) AND repo_id = $1"
+                                       "              LIMIT $2)";
 static const char SQL_LINK_NEXT[] = "SELECT blob_id"
                                     "  FROM repository_blobs"
                                     " WHERE repo_id = $1"
@@ -102,6 +108,7 @@ static const struct table TABLES[] = {
     {SQL_HISTORY_DELETE, ROWS_MAX},      {SQL_PULLS_DELETE, ROWS_MAX},
     {SQL_CHILDREN_DELETE, ROWS_MAX},     {SQL_BLOB_REFS_DELETE, ROWS_MAX},
     {SQL_MISSING_DELETE, ROWS_MAX},      {SQL_MANIFESTS_DELETE, MANIFESTS_MAX},
+    {SQL_TASKS_DELETE, ROWS_MAX},
 };
 
 static int rows_delete(struct db_tx *tx, const char *sql, int64_t repository, int64_t limit,

@@ -181,4 +181,13 @@ static inline struct collect_report review_one(struct fixture *fixture)
     return batch.report;
 }
 
+/* As HEAD by somebody who may push. */
+static inline int head(struct fixture *fixture, struct slice repository, const char *text)
+{
+    struct digest digest = digest_text_of(text);
+    struct blob found;
+
+    return storage_blob_stat(fixture->store, repository, &digest, true, &found, &fixture->err);
+}
+
 #endif

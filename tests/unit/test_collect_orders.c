@@ -4,14 +4,6 @@
 
 /* --- orders of transactions: the table of the protocol --- */
 
-static int head(struct fixture *fixture, struct slice repository, const char *text)
-{
-    struct digest digest = digest_text_of(text);
-    struct blob found;
-
-    return storage_blob_stat(fixture->store, repository, &digest, true, &found, &fixture->err);
-}
-
 /* CONC-05: the lease of a HEAD 200 outlasts a review, and the manifest finds what it was told. */
 static void test_order_head_then_collection_then_manifest_put(void **state)
 {
@@ -76,7 +68,6 @@ static void test_order_link_review_then_finish_then_blob_review(void **state)
     assert_int_equal(review_one(fixture).kept, 1);
     assert_int_equal(ROWS("blobs"), 1);
     assert_int_equal(ROWS("trash"), 1);
-    hours_pass(fixture, 0);
     collect(fixture);
     assert_true(has_blob(fixture, OTHER, "layer"));
     assert_int_equal(files(fixture), 1);
