@@ -141,10 +141,9 @@ static int move(struct db_tx *tx, const struct adoption *with, struct adopt_tag 
         tag_write(tx, with, tag, standing->target, err) < 0)
         return -1;
     tag->outcome = ADOPT_TAG_SET;
-    return standing->manifest == 0
-               ? 0
-               : meta_queue_left(tx, with->repository, standing->manifest,
-                                 with->now + with->meta->grace_us, err);
+    return standing->manifest == 0 ? 0
+                                   : meta_queue_left(tx, with->repository, standing->manifest,
+                                                     with->now + with->meta->grace_us, err);
 }
 
 static int adopt(struct db_tx *tx, const struct adoption *with, struct adopt_tag *tag,

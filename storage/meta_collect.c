@@ -249,7 +249,7 @@ static int remove_reviewed(struct db_tx *tx, struct meta_batch *batch,
     case META_QUEUE_BLOB:
         return blob_remove(tx, batch, review, err);
     case META_QUEUE_REPOSITORY:
-        return meta_repository_remove(tx, review->task.ref, &batch->report, done, err);
+        return meta_repository_remove(tx, batch->meta, review->task.ref, &batch->report, done, err);
     }
     return 0;
 }

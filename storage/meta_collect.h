@@ -87,8 +87,8 @@ int meta_collect_postpone(struct meta *meta, const struct meta_task *task,
 int meta_manifest_erase(struct db_tx *tx, int64_t repository, int64_t manifest,
                         const struct digest *digest, int64_t limit, bool *done, struct error *err);
 /* Takes some rows of a repository that was deleted, its own row last. meta_collect_repository.c */
-int meta_repository_remove(struct db_tx *tx, int64_t repository, struct collect_report *report,
-                           bool *done, struct error *err);
+int meta_repository_remove(struct db_tx *tx, const struct meta *meta, int64_t repository,
+                           struct collect_report *report, bool *done, struct error *err);
 
 /* What a run would remove now, what that sets free included; all of *out but what the sweep does.
  * Ends early when it is cancelled. meta_preview.c */

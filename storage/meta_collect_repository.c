@@ -124,12 +124,13 @@ static int rows_delete(struct db_tx *tx, const char *sql, int64_t repository, in
     return 0;
 }
 
-/* Their bytes never were anybody's: due at once. Whoever writes to one finds no session. */
-static int uploads_delete(struct db_tx *tx, int64_t repository, int64_t *deleted, struct error *err)
+/* Whoever writes to one finds no session, and may be about to make its file: late enough. */
+static int uploads_delete(struct db_tx *tx, const struct meta *meta, int64_t repository,
+                          int64_t *deleted, struct error *err)
 {
     OWNED(db_query_end) struct db_query query = db_query(tx, SQL_UPLOADS_TRASH);
 
-    db_bind_i64(&query, clock_now_us());
+    db_bind_i64(&query, clock_now_us() + meta->late_us);
     db_bind_i64(&query, repository);
     db_bind_i64(&query, ROWS_MAX);
     if (db_finish(&query, err) < 0)
@@ -172,13 +173,13 @@ static int repository_delete(struct db_tx *tx, int64_t repository, struct error 
     return db_finish(&query, err);
 }
 
-int meta_repository_remove(struct db_tx *tx, int64_t repository, struct collect_report *report,
-                           bool *done, struct error *err)
+int meta_repository_remove(struct db_tx *tx, const struct meta *meta, int64_t repository,
+                           struct collect_report *report, bool *done, struct error *err)
 {
     int64_t deleted = 0;
 
     *done = false;
-    if (uploads_delete(tx, repository, &deleted, err) < 0)
+    if (uploads_delete(tx, meta, repository, &deleted, err) < 0)
         return -1;
     report->uploads += (uint64_t)deleted;
     for (size_t i = 0; i < sizeof(TABLES) / sizeof(TABLES[0]) && deleted == 0; i++) {

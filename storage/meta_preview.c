@@ -379,8 +379,7 @@ static int repositories_go(struct preview *preview, struct error *err)
             list_add(&preview->repositories, &preview->removed.items[i]);
     for (size_t i = 0; i < preview->repositories.count; i++) {
         preview->report->repositories++;
-        preview->cursor =
-            (struct meta_task){.repository = preview->repositories.items[i].ref};
+        preview->cursor = (struct meta_task){.repository = preview->repositories.items[i].ref};
         if (pages(preview, its_manifests, err) < 0)
             return -1;
         preview->cursor.ref = 0;

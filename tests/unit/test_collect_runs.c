@@ -95,7 +95,7 @@ static void delete_repository(struct fixture *fixture)
                     "       deleted_at = CAST(strftime('%s', 'now') AS INTEGER) * 1000000"
                     " WHERE name = 'team/app';"
                     "INSERT INTO gc_queue(kind, repo_id, ref_id, due)"
-                    " SELECT 4, id, 0, deleted_at FROM repositories WHERE deleted_at IS NOT NULL");
+                    " SELECT 4, id, id, deleted_at FROM repositories WHERE deleted_at IS NOT NULL");
 }
 
 static void fill_repository(struct fixture *fixture)
