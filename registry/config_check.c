@@ -1,11 +1,12 @@
 /* config_check.c - settings that are wrong by their form, or only together; addresses to listen on.
  * Touches  memory.
- * Never    reads a file, or looks whether one is there. */
+ * Never    reads a file, or looks whether one is there, save that of a time zone. */
 #include <arpa/inet.h>
 #include <string.h>
 #include <sys/un.h>
 
 #include "registry/config_internal.h"
+#include "registry/core/cron.h"
 
 /* --- addresses to listen on --- */
 
@@ -187,6 +188,22 @@ static void check_names(const struct question *question)
                "must be https://HOST or https://HOST:PORT, without a path or a slash at its end");
 }
 
+/* --- schedules --- */
+
+static void check_schedule(const struct question *question)
+{
+    const struct config *config = question->config;
+    OWNED(zone_drop) struct zone *zone = NULL;
+    struct error err = {0};
+    struct cron cron;
+
+    if (config->gc_schedule[0] != 0 && cron_parse(slice_of(config->gc_schedule), &cron, &err) < 0)
+        refuse(question, "gc.schedule", "%s", err.message);
+    error_clear(&err);
+    if (zone_open(&zone, slice_of(config->gc_time_zone), &err) < 0)
+        refuse(question, "gc.time_zone", "%s", err.message);
+}
+
 /* --- listeners --- */
 
 static void check_listener(const struct question *question, const char *entry,
@@ -298,4 +315,5 @@ void config_check(const struct config *config, struct config_report *report)
     check_proxies(&question);
     check_listeners(&question);
     check_admin_socket(&question);
+    check_schedule(&question);
 }

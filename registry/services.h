@@ -9,6 +9,7 @@ struct auth;
 struct config;
 struct jobs;
 struct probes;
+struct schedule;
 struct storage;
 
 struct services {
@@ -16,6 +17,7 @@ struct services {
     const struct config *config;
     struct auth *auth;
     struct jobs *jobs;
+    struct schedule *schedule; /* of the collector */
     struct probes *probes; /* NULL: always ready */
 };
 

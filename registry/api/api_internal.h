@@ -159,6 +159,11 @@ int api_description_get(struct request *request, struct reply *reply, struct err
 int api_job_start(const struct request *request, struct reply *reply, const char *base,
                   struct slice kind, void *spec, struct error *err) MUST_CHECK ON(worker_thread);
 
+struct job_record;
+void api_job_write(struct buffer *out, const char *name, const struct job_record *job);
+
+int api_gc_get(struct request *request, struct reply *reply, struct error *err);
+int api_gc_put(struct request *request, struct reply *reply, struct error *err);
 int api_jobs_get(struct request *request, struct reply *reply, struct error *err);
 int api_jobs_post(struct request *request, struct reply *reply, struct error *err);
 int api_job_get(struct request *request, struct reply *reply, struct error *err);

@@ -14,13 +14,13 @@ enum { KIND_MAX = 40 };
 
 /* --- one job --- */
 
-static void job_write(struct buffer *out, const struct job_record *job)
+void api_job_write(struct buffer *out, const char *name, const struct job_record *job)
 {
     static const char *const states[] = {"waiting", "running",   "done",
                                          "failed",  "cancelled", "interrupted"};
     bool ended = job->state > JOB_RUNNING;
 
-    write_open(out, NULL, '{');
+    write_open(out, name, '{');
     write_i64(out, "id", job->id);
     write_text(out, "kind", slice_of(job->kind));
     write_text(out, "state", slice_of(states[job->state]));
@@ -53,7 +53,7 @@ static int answer_job(const struct request *request, struct reply *reply, const 
         return -1;
     if (kind != NULL && !slice_equal_text(slice_of(job.kind), kind))
         return answer_missing(err);
-    job_write(&body, &job);
+    api_job_write(&body, NULL, &job);
     answer_json(reply, &body);
     return 0;
 }
@@ -86,7 +86,7 @@ static int answer_jobs(const struct request *request, struct reply *reply, struc
         return -1;
     list_open(&body);
     for (size_t i = 0; i < page.count; i++)
-        job_write(&body, &page.items[i]);
+        api_job_write(&body, NULL, &page.items[i]);
     list_answer_id(request, reply, &body,
                    page.more && page.count > 0 ? page.items[page.count - 1].id : 0, -1);
     return 0;
@@ -124,7 +124,7 @@ int api_job_start(const struct request *request, struct reply *reply, const char
         jobs_find(request->services->jobs, id, &job, err) < 0)
         return -1;
     buffer_print(&location, "%s/%lld", base, (long long)id);
-    job_write(&body, &job);
+    api_job_write(&body, NULL, &job);
     answer_created(reply, buffer_slice(&location), 0, &body);
     reply->status = 202;
     return 0;

@@ -33,6 +33,11 @@ void wiring_jobs_drop(struct jobs **jobs)
     jobs_close(*jobs);
 }
 
+void wiring_schedule_drop(struct schedule **schedule)
+{
+    schedule_close(*schedule);
+}
+
 void wiring_server_drop(struct server **server)
 {
     server_close(*server);
@@ -127,6 +132,19 @@ int wiring_open_jobs(const struct config *config, struct storage *storage, struc
     const struct jobs_options options = {.storage = storage, .config = config, .kinds = kinds};
 
     return jobs_open(out, &options, err);
+}
+
+int wiring_open_schedule(const struct config *config, struct storage *storage, struct jobs *jobs,
+                         struct schedule **out, struct error *err)
+{
+    const struct schedule_options options = {.jobs = jobs,
+                                             .storage = storage,
+                                             .kind = gc_job.name,
+                                             .cron = config->gc_schedule,
+                                             .time_zone = config->gc_time_zone,
+                                             .jitter_ms = config->gc_jitter};
+
+    return schedule_open(out, &options, err);
 }
 
 /* --- auth --- */

@@ -8,6 +8,7 @@
 #include "registry/config.h"
 #include "registry/http/server.h"
 #include "registry/jobs/jobs.h"
+#include "registry/jobs/schedule.h"
 #include "registry/probes.h"
 #include "registry/services.h"
 #include "storage/storage.h"
@@ -37,7 +38,9 @@ int wiring_open_auth(const struct config *config, enum auth_mode mode, struct st
                      struct auth **out, struct error *err) MUST_CHECK;
 int wiring_open_jobs(const struct config *config, struct storage *storage, struct jobs **out,
                      struct error *err) MUST_CHECK;
-/* rooms: storage, auth and jobs. */
+int wiring_open_schedule(const struct config *config, struct storage *storage, struct jobs *jobs,
+                         struct schedule **out, struct error *err) MUST_CHECK;
+/* rooms: storage, auth, jobs and schedule. */
 int wiring_open_server(struct wiring *wiring, const struct services *rooms, struct server **out,
                        struct error *err) MUST_CHECK;
 /* A storage without threads of its own, for commands that work while no server runs. */
@@ -51,6 +54,7 @@ enum auth_mode wiring_auth_mode(const struct config *config);
 void wiring_storage_drop(struct storage **store);
 void wiring_auth_drop(struct auth **auth);
 void wiring_jobs_drop(struct jobs **jobs);
+void wiring_schedule_drop(struct schedule **schedule);
 void wiring_server_drop(struct server **server);
 
 #endif

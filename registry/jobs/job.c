@@ -99,7 +99,10 @@ static bool cancelled(void *arg)
 
     if (alone != NULL && alone->cancelled != NULL && alone->cancelled(alone->arg))
         atomic_store(&job->stop, JOB_STOP_ASKED);
-    return atomic_load(&job->stop) != JOB_GOES_ON;
+    if (atomic_load(&job->stop) == JOB_GOES_ON)
+        return false;
+    atomic_store(&job->stopped, true);
+    return true;
 }
 
 char *job_progress_text(struct job *job, const char **phase)
@@ -178,14 +181,11 @@ int job_record(struct job *job, const struct job_asker *asker, struct error *err
 
 enum job_state job_perform(struct job *job, struct error *err)
 {
-    int status = job->kind->run(job, err);
-    enum job_stop stop = atomic_load(&job->stop);
-
-    if (status < 0)
+    if (job->kind->run(job, err) < 0)
         return JOB_FAILED;
-    return stop == JOB_GOES_ON       ? JOB_DONE
-           : stop == JOB_STOP_ENDING ? JOB_INTERRUPTED
-                                     : JOB_CANCELLED;
+    if (!atomic_load(&job->stopped))
+        return JOB_DONE;
+    return atomic_load(&job->stop) == JOB_STOP_ENDING ? JOB_INTERRUPTED : JOB_CANCELLED;
 }
 
 int job_conclude(struct job *job, enum job_state state, const char *failed, struct error *err)

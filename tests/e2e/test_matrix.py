@@ -197,6 +197,8 @@ GET|HEAD    /api/v1/scrub                      11 11 -- -- -- -- -- - -++ -+ 1 +
 POST        /api/v1/scrub:run                  11 11 -- -- -- -- -- - -++ -+ 1 +
 POST        /api/v1/system/keys:rotate         11 11 -- -- -- -- -- - -++ -+ 1 +
 
+GET|HEAD    /api/v1/gc                         11 11 -- -- -- -- -- - -++ -+ 1 +
+PUT         /api/v1/gc                         11 11 -- -- -- -- -- - -++ -+ 1 +
 GET|HEAD    /api/v1/gc/runs                    11 11 -- -- -- -- -- - -++ -+ 1 +
 POST        /api/v1/gc/runs                    11 11 -- -- -- -- -- - -++ -+ 1 +
 GET|HEAD    /api/v1/gc/runs/<id>               11 11 -- -- -- -- -- - -?? -? 1 ?
@@ -229,6 +231,7 @@ BODIES = {
     "PATCH /api/v1/quotas/<id>": {"bytes": 1},
     "PUT /api/v1/repos/<name>/-/policy": {"mode": "off"},
     "PUT /api/v1/policies/<id>": {"mode": "off"},
+    "PUT /api/v1/gc": {"paused": "no flag"},
     "POST /api/v1/gc/runs": {"dry_run": "no flag"},
     "POST /api/v1/repos": {"name": "<repository>"},
     "POST /api/v1/repos#shown": {"name": "<repository>", "visibility": "public"},
