@@ -184,6 +184,43 @@ static int import_oci_layout(const struct cli_call *call)
     return run(call, &transfer_import, TAKE(spec), import_columns);
 }
 
+static void set_repositories(const struct cli_call *call, json_t *spec)
+{
+    OWNED(memory_drop) const char **names = NULL;
+    size_t count = cli_values(call, "--repo", &names);
+    json_t *list = json_array();
+
+    for (size_t i = 0; i < count; i++)
+        json_array_append_new(list, json_string(names[i]));
+    json_object_set_new(spec, "repositories", list);
+}
+
+static bool set_file(const struct cli_call *call, json_t *spec, const char *option,
+                     const char *member)
+{
+    const char *path = cli_value(call, option);
+
+    return path == NULL || set_path(call, spec, member, path);
+}
+
+static int import_remote(const struct cli_call *call)
+{
+    OWNED(json_drop) json_t *spec = json_object();
+
+    json_object_set_new(spec, "from", json_string("remote"));
+    json_object_set_new(spec, "url", json_string(call->words[0]));
+    set_repositories(call, spec);
+    set_option(call, spec, "--tags", "tags");
+    set_option(call, spec, "--source-user", "user");
+    set_flag(call, spec, "--plain-http", "plain_http");
+    set_flag(call, spec, "--dry-run", "dry_run");
+    set_flag(call, spec, "--overwrite", "overwrite");
+    if (!set_file(call, spec, "--source-password-file", "password_file") ||
+        !set_file(call, spec, "--source-ca-file", "ca_file"))
+        return CLI_FAILED;
+    return run(call, &transfer_import, TAKE(spec), import_columns);
+}
+
 /* --- export --- */
 
 static const struct show_column export_columns[] = {
@@ -245,6 +282,18 @@ static const struct cli_option layout_options[] = {
     {0},
 };
 
+static const struct cli_option remote_options[] = {
+    {"--repo", "GLOB...", "only repositories like this; without a catalogue, each by its name", 0},
+    {"--tags", "GLOB", "only tags like this: v1.*", 0},
+    {"--source-user", "NAME", "who pulls there", 0},
+    {"--source-password-file", "FILE", "that one's password or token is the first line of FILE", 0},
+    {"--source-ca-file", "FILE", "whom to trust there", 0},
+    {"--plain-http", NULL, "speaks http, also with a password", 0},
+    OPTION_OVERWRITE,
+    OPTION_DRY_RUN,
+    {0},
+};
+
 static const struct cli_option export_options[] = {
     {"--referrers", NULL, "signatures and all else that refers to the images as well", 0},
     OPTION_MODES,
@@ -262,6 +311,11 @@ const struct cli_command cli_transfer_commands[] = {
      "brings in the images of an OCI image layout; without TAG under their own tags",
      import_oci_layout,
      {layout_options, cli_remote, cli_settings}},
+    {"import remote",
+     "URL",
+     "copies from another registry: images, tags, what refers to them",
+     import_remote,
+     {remote_options, cli_remote, cli_settings}},
     {"export oci-layout",
      "FOLDER IMAGE...",
      "writes images as an OCI image layout: NAME:TAG, NAME@DIGEST, NAME for all tags",

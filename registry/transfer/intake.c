@@ -27,6 +27,7 @@ void intake_drop(struct intake *intake)
     digest_set_drop(&intake->done);
     digest_set_drop(&intake->failed);
     digest_set_drop(&intake->lost);
+    digest_list_drop(&intake->came);
 }
 
 /* --- reading --- */
@@ -247,6 +248,8 @@ static int put_image(struct intake *intake, const struct image *image, struct er
         transfer_count(intake->transfer, "manifests", put ? 1 : 0);
     }
     digest_set_add(put ? &intake->done : &intake->failed, &image->digest);
+    if (put)
+        digest_list_add(&intake->came, &image->digest);
     return 0;
 }
 

@@ -136,9 +136,64 @@ static int run_oci_layout(struct transfer *transfer, const json_t *spec, struct 
                              text_of(spec, "tag"), err);
 }
 
+/* Member, and whether it must be text where it is there. */
+static int check_texts(const json_t *spec, const char *const *members, struct error *err)
+{
+    for (; *members != NULL; members++)
+        if (json_object_get(spec, *members) != NULL && text_of(spec, *members).size == 0)
+            return error_set_field(err, *members, "%s is no text, or empty", *members);
+    return 0;
+}
+
+static int check_remote(const json_t *spec, struct error *err)
+{
+    static const char *const texts[] = {"tags", "user", "password_file", "ca_file", NULL};
+    static const char *const paths[] = {"password_file", "ca_file"};
+    const json_t *repositories = json_object_get(spec, "repositories");
+    size_t i;
+    json_t *value;
+
+    if (text_of(spec, "url").size == 0)
+        return error_set_field(err, "url", "url is missing");
+    if (check_texts(spec, texts, err) < 0)
+        return -1;
+    for (i = 0; i < 2; i++)
+        if (json_object_get(spec, paths[i]) != NULL && check_path(spec, paths[i], err) < 0)
+            return -1;
+    if (repositories != NULL && !json_is_array(repositories))
+        return error_set_field(err, "repositories", "repositories is no list");
+    json_array_foreach(repositories, i, value)
+        if (!json_is_string(value) || json_string_length(value) == 0)
+            return error_set_field(err, "repositories", "repositories[%zu] is no text", i);
+    return 0;
+}
+
+static int run_remote(struct transfer *transfer, const json_t *spec, struct error *err)
+{
+    const json_t *repositories = json_object_get(spec, "repositories");
+    OWNED(memory_drop)
+    struct slice *names = memory_new((json_array_size(repositories) + 1) * sizeof(*names));
+    const struct import_remote what = {
+        .url = text_of(spec, "url").at,
+        .repositories = names,
+        .repository_count = json_array_size(repositories),
+        .tags = text_of(spec, "tags"),
+        .user = text_of(spec, "user").at,
+        .password_file = text_of(spec, "password_file").at,
+        .ca_file = text_of(spec, "ca_file").at,
+        .plain_http = json_is_true(json_object_get(spec, "plain_http")),
+    };
+
+    assert_worker_thread();
+    for (size_t i = 0; i < what.repository_count; i++)
+        names[i] = slice_of(json_string_value(json_array_get(repositories, i)));
+    return import_remote(transfer, &what, err);
+}
+
 static const struct origin origins[] = {
     {"distribution", check_distribution, run_distribution},
     {"oci-layout", check_oci_layout, run_oci_layout},
+    {"remote", check_remote, run_remote},
 };
 
 static const struct origin *origin_of(const json_t *spec)

@@ -6,10 +6,13 @@
  *
  *   import  {"from": "distribution", "path": ROOT, "repository": GLOB}
  *           {"from": "oci-layout", "path": DIR, "repository": NAME, "tag": TAG}
- *           {"from": "remote", "url": URL, "repositories": [NAME], "repository": GLOB, "tags":
- * GLOB, "user": NAME, "password_file": PATH, "ca_file": PATH, "plain_http": false} of each:
- * "dry_run", "overwrite"; of folders: "mode": auto|link|reflink|copy, "trusting" export  {"path":
- * DIR, "images": ["NAME:TAG"], "mode": auto|reflink|copy|link, "referrers": false}
+ *           {"from": "remote", "url": URL, "repositories": [NAME or GLOB], "tags": GLOB,
+ *            "user": NAME, "password_file": PATH, "ca_file": PATH, "plain_http": false}
+ *
+ *           of each: "dry_run", "overwrite"; of folders: "mode" (auto, link, reflink, copy),
+ *           "trusting"
+ *
+ *   export  {"path": DIR, "images": ["NAME:TAG"], "mode": MODE, "referrers": false}
  *
  * Paths are absolute. Results: counters, and "problems": what could not be brought, and why. */
 #ifndef SLIPWAY_TRANSFER_TRANSFER_H

@@ -77,6 +77,7 @@ struct intake {
     struct digest_set done;   /* manifests that are here now */
     struct digest_set failed; /* manifests that could not be brought: told already */
     struct digest_set lost;   /* blobs that could not be brought: told already */
+    struct digest_list came;  /* the same as done, in the order they came */
 };
 void intake_drop(struct intake *intake);
 /* Manifests with all they name, children before those that name them. -1 only when the run cannot
@@ -116,6 +117,19 @@ int import_oci_layout(struct transfer *transfer, const char *root, struct slice 
 /* Of an image without tag and digest all tags. */
 int export_oci_layout(struct transfer *transfer, const char *root, const struct image_name *images,
                       size_t count, bool referrers, struct error *err) MUST_CHECK ON(worker_thread);
+
+struct import_remote {
+    const char *url;
+    const struct slice *repositories; /* names and patterns; none: all */
+    size_t repository_count;
+    struct slice tags;         /* a pattern; SLICE_NONE: all */
+    const char *user;          /* NULL: nobody */
+    const char *password_file; /* goes with user */
+    const char *ca_file;       /* NULL: the system's */
+    bool plain_http;
+};
+int import_remote(struct transfer *transfer, const struct import_remote *what,
+                  struct error *err) MUST_CHECK ON(worker_thread);
 
 /* oci_layout.c, for both. NOT_FOUND, INVALID */
 int layout_read(const char *root, struct layout *out, struct error *err) MUST_CHECK;

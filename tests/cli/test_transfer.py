@@ -249,3 +249,39 @@ def test_a_layout_comes_in_and_goes_out_unchanged(new, tmp_path, old):
 
 def index_digest(layout):
     return json.loads((layout / "index.json").read_text())["manifests"][0]["digest"]
+
+
+# --- over HTTP ---
+
+@pytest.fixture(scope="module")
+def guarded(old, tmp_path_factory):
+    """The same content behind a password."""
+    folder = tmp_path_factory.mktemp("guarded")
+    hashed = subprocess.run(["htpasswd", "-nbB", "ana", "a password"], capture_output=True, text=True, check=True)
+    (folder / "htpasswd").write_text(hashed.stdout)
+    (folder / "password").write_text("a password\n")
+    shutil.copytree(old.root, folder / "store")
+    registry = Old(folder, f"auth: {{htpasswd: {{realm: old, path: {folder}/htpasswd}}}}\n")
+    yield registry
+    registry.end()
+
+
+def test_another_registry_is_copied(old, new):
+    done = new.job("import", "remote", old.address, "--plain-http")
+    assert done["problems"] == []
+    tags, found = new.held()
+    assert (tags, found) == old.held
+    again = new.job("import", "remote", f"http://{old.address}", "--repo", "app", "--tags", "1")
+    assert "manifests" not in again and "blobs_copied" not in again and again["tags_present"] >= 1
+
+
+def test_another_registry_behind_a_password(guarded, old, new):
+    words = "import", "remote", guarded.address, "--plain-http", "--repo", "app", "--tags", "1"
+    refused = new.run(*words, status=1)
+    assert "does not allow it" in refused.stdout + refused.stderr
+    done = new.job(*words, "--source-user", "ana", "--source-password-file", guarded.folder / "password")
+    assert done["problems"] == []
+    tags, found = new.held()
+    assert tags == {"app": {tag: value for tag, value in old.held[0]["app"].items()
+                            if tag == "1" or tag.startswith("sha256-")}}
+    assert ("app", old.referrer) in found
