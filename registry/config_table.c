@@ -103,7 +103,7 @@ const struct setting config_settings[] = {
            "free space below which the server is not ready: a size or a part of the file system"),
     NUMBER(DURATION, "storage.upload_ttl", storage_upload_ttl, "7d", 1000, ANY,
            "idle upload sessions older than this are removed"),
-    NUMBER(DURATION, "gc.grace", gc_grace, "24h", 1000, ANY,
+    NUMBER(DURATION, "gc.grace", gc_grace, "24h", 1, ANY,
            "how long an object a client was told about stays without a manifest naming it"),
     NUMBER(DURATION, "gc.undo", gc_undo, "24h", 0, ANY, "how long a deletion can be taken back"),
     NUMBER(DURATION, "gc.late", gc_late, "1h", 0, ANY,

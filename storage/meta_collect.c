@@ -171,12 +171,12 @@ int meta_manifest_erase(struct db_tx *tx, int64_t repository, int64_t manifest,
 {
     const int64_t long_ago = 1;
 
-    if (refs_forget(tx, repository, manifest, limit, done, err) < 0)
+    if (refs_forget(tx, repository, manifest, limit, done, err) < 0 ||
+        CHANGE(tx, SQL_CHILD_RELEASE, NULL, err, repository, manifest) < 0)
         return -1;
-    if (!*done) /* what is half gone is seen by nobody; pushing it again makes it whole */
+    if (!*done) /* what is half gone nobody sees or brings back; a push makes it whole */
         return CHANGE(tx, SQL_MANIFEST_SET_ASIDE, NULL, err, long_ago, manifest);
     if (referrers_queue(tx, repository, digest, clock_now_us(), err) < 0 ||
-        CHANGE(tx, SQL_CHILD_RELEASE, NULL, err, repository, manifest) < 0 ||
         CHANGE(tx, SQL_PINS_DELETE, NULL, err, repository, manifest) < 0)
         return -1;
     return CHANGE(tx, SQL_MANIFEST_DELETE, NULL, err, manifest);

@@ -52,7 +52,7 @@ struct scrub {
     int64_t started_at, finished_at;
     uint64_t blobs, found;
     uint64_t pass_blobs, pass_bytes; /* when the pass began */
-    uint64_t bytes; /* as of the last step, for the window */
+    uint64_t bytes;                  /* as of the last step, for the window */
     uint64_t window_us, window_bytes, bytes_per_second;
 };
 
