@@ -41,9 +41,10 @@ int storage_manifest_get(struct storage *store, struct slice repository,
 }
 
 void storage_pull_count(struct storage *store, struct slice repository,
-                        const struct manifest_reference *reference, const struct manifest *pulled)
+                        const struct manifest_reference *reference, const struct manifest *pulled,
+                        enum pull_kind kind)
 {
-    pulls_count(store->pulls, repository, reference->tag, &pulled->digest);
+    pulls_count(store->pulls, repository, reference->tag, &pulled->digest, kind);
 }
 
 /* What a change makes memory forget. */

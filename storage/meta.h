@@ -204,6 +204,7 @@ struct meta_pull {
     int64_t day;                   /* since 1970 */
     int64_t pulled_at;             /* of the last pull */
     uint64_t pulls;
+    enum pull_kind kind;
 };
 
 /* Adds them to the tables; those whose repository is gone are passed over. Background; may be

@@ -4,7 +4,7 @@
 #include "storage/meta_internal.h"
 
 static const char SQL_PULLS_ADD[] = "INSERT INTO pull_counts(repo_id, reference, day, kind, pulls)"
-                                    "     VALUES ($1, $2, $3, 0, $4)"
+                                    "     VALUES ($1, $2, $3, $4, $5)"
                                     " ON CONFLICT (repo_id, reference, day, kind)"
                                     "   DO UPDATE SET pulls = pull_counts.pulls + excluded.pulls";
 static const char SQL_PULLED[] = "UPDATE manifests"
@@ -25,16 +25,20 @@ static int pulls_add(struct db_tx *tx, int64_t repository, const struct meta_pul
     db_bind_i64(&query, repository);
     db_bind_text(&query, pull->reference);
     db_bind_i64(&query, pull->day);
+    db_bind_i64(&query, pull->kind);
     db_bind_i64(&query, (int64_t)pull->pulls);
     return db_finish(&query, err);
 }
 
+/* Programs that only look (scanners, mirrors) are no use. */
 static int pulled(struct db_tx *tx, int64_t repository, const struct meta_pull *pull,
                   struct error *err)
 {
     const struct meta_key key = meta_key(pull->manifest);
     OWNED(db_query_end) struct db_query query = db_query(tx, SQL_PULLED);
 
+    if (pull->kind == PULL_EXCLUDED)
+        return 0;
     db_bind_i64(&query, pull->pulled_at);
     db_bind_i64(&query, repository);
     db_bind_bytes(&query, meta_key_slice(&key));

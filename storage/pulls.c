@@ -21,6 +21,7 @@ static const int64_t DAY_US = 86400ll * 1000000;
 
 struct entry {
     struct entry *next;
+    enum pull_kind kind;
     int64_t day;
     int64_t pulled_at;
     uint64_t pulls;
@@ -58,10 +59,12 @@ static struct slice entry_reference(const struct entry *entry)
     return (struct slice){entry->names + entry->repository_size, entry->reference_size};
 }
 
-static struct entry *entry_new(struct slice repository, struct slice reference, int64_t day)
+static struct entry *entry_new(struct slice repository, struct slice reference, enum pull_kind kind,
+                               int64_t day)
 {
     struct entry *entry = memory_new(sizeof(*entry) + repository.size + reference.size);
 
+    entry->kind = kind;
     entry->day = day;
     entry->repository_size = (uint16_t)repository.size;
     entry->reference_size = (uint16_t)reference.size;
@@ -72,19 +75,20 @@ static struct entry *entry_new(struct slice repository, struct slice reference, 
 
 /* NULL: the table is full. */
 static struct entry *entry_find(struct pulls *pulls, struct slice repository,
-                                struct slice reference, int64_t day)
+                                struct slice reference, enum pull_kind kind, int64_t day)
 {
     uint64_t hash = bytes_hash(pulls->seed, repository.at, repository.size);
     hash = bytes_hash(hash, reference.at, reference.size);
     struct entry **bucket = &pulls->table->buckets[hash % BUCKETS];
 
     for (struct entry *entry = *bucket; entry != NULL; entry = entry->next)
-        if (entry->day == day && slice_equal(entry_repository(entry), repository) &&
+        if (entry->kind == kind && entry->day == day &&
+            slice_equal(entry_repository(entry), repository) &&
             slice_equal(entry_reference(entry), reference))
             return entry;
     if (pulls->table->count == ENTRIES_MAX)
         return NULL;
-    struct entry *entry = entry_new(repository, reference, day);
+    struct entry *entry = entry_new(repository, reference, kind, day);
     entry->next = *bucket;
     *bucket = entry;
     pulls->table->count++;
@@ -92,14 +96,14 @@ static struct entry *entry_find(struct pulls *pulls, struct slice repository,
 }
 
 void pulls_count(struct pulls *pulls, struct slice repository, struct slice tag,
-                 const struct digest *manifest)
+                 const struct digest *manifest, enum pull_kind kind)
 {
     char text[DIGEST_TEXT_MAX];
     struct slice reference = tag.at != NULL ? tag : slice_of(digest_text(manifest, text));
     int64_t now = clock_now_us();
 
     pthread_mutex_lock(&pulls->lock);
-    struct entry *entry = entry_find(pulls, repository, reference, now / DAY_US);
+    struct entry *entry = entry_find(pulls, repository, reference, kind, now / DAY_US);
     if (entry == NULL) {
         pulls->dropped++;
     } else {
@@ -166,9 +170,9 @@ int pulls_flush(struct pulls *pulls, struct error *err)
         log_event(LOG_WARNING, "pulls.dropped", F_U64("pulls", dropped));
     for (size_t i = 0; table != NULL && i < BUCKETS; i++)
         for (const struct entry *entry = table->buckets[i]; entry != NULL; entry = entry->next) {
-            batch[count++] = (struct meta_pull){entry_repository(entry), entry_reference(entry),
-                                                &entry->manifest,        entry->day,
-                                                entry->pulled_at,        entry->pulls};
+            batch[count++] = (struct meta_pull){
+                entry_repository(entry), entry_reference(entry), &entry->manifest, entry->day,
+                entry->pulled_at,        entry->pulls,           entry->kind};
             if (count == FLUSH_BATCH && batch_write(pulls, batch, &count, err) < 0)
                 return -1;
         }

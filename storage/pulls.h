@@ -16,7 +16,7 @@ void pulls_close(struct pulls *pulls);
 /* One pull of `manifest` under a tag, or under its digest when the tag is SLICE_NONE. Any thread.
  * A full table drops the count rather than wait. */
 void pulls_count(struct pulls *pulls, struct slice repository, struct slice tag,
-                 const struct digest *manifest);
+                 const struct digest *manifest, enum pull_kind kind);
 /* Writes now; for tests and shutdown. */
 int pulls_flush(struct pulls *pulls, struct error *err) MUST_CHECK;
 

@@ -183,9 +183,13 @@ int storage_manifest_get(struct storage *store, struct slice repository,
 bool storage_peek_manifest(struct storage *store, struct slice repository,
                            const struct manifest_reference *reference, bool may_push,
                            const struct manifest **out);
+/* Who pulls: a number that is stored. Pulls of PULL_EXCLUDED are counted, but are no use of the
+ * manifest: when it was pulled last does not move. */
+enum pull_kind { PULL_ANONYMOUS, PULL_USER, PULL_ROBOT, PULL_EXCLUDED };
 /* Counts one pull (GET, not HEAD) in memory; written every pull_flush_ms. Any thread. */
 void storage_pull_count(struct storage *store, struct slice repository,
-                        const struct manifest_reference *reference, const struct manifest *pulled);
+                        const struct manifest_reference *reference, const struct manifest *pulled,
+                        enum pull_kind kind);
 
 /* What a manifest names, as the caller read it from the document. */
 struct manifest_link {

@@ -11,6 +11,7 @@
 #include "auth/auth.h"
 #include "registry/config.h"
 #include "registry/core/document.h"
+#include "registry/core/glob.h"
 #include "registry/core/oci.h"
 #include "registry/services.h"
 #include "registry/v2/render.h"
@@ -70,6 +71,21 @@ static int pulled_too_much(const struct pull_quota *quota, struct error *err)
     return -1;
 }
 
+/* Who pulls, for counters; retention.exclude_callers are programs whose pulls are no use. */
+static enum pull_kind pull_kind(const struct request *request)
+{
+    const struct config_list *excluded = &request->services->config->retention_exclude_callers;
+    const struct identity *caller = request->caller;
+
+    if (caller == NULL || caller->kind == IDENTITY_ANONYMOUS)
+        return PULL_ANONYMOUS;
+    for (size_t i = 0; i < excluded->count; i++)
+        if (glob_matches(slice_of(excluded->items[i]), slice_of(caller->name)))
+            return PULL_EXCLUDED;
+    return caller->kind == IDENTITY_ACCOUNT && caller->account_kind == ACCOUNT_ROBOT ? PULL_ROBOT
+                                                                                     : PULL_USER;
+}
+
 /* Consumes manifest. Spec: MGET-01, MGET-02, HDR-01 to HDR-03, CACHE-02. */
 static void answer(struct request *request, struct reply *reply,
                    const struct manifest_reference *reference, const struct manifest *manifest)
@@ -87,7 +103,8 @@ static void answer(struct request *request, struct reply *reply,
     }
     reply->status = 200;
     if (request->method == METHOD_GET)
-        storage_pull_count(request->services->storage, request->name, reference, manifest);
+        storage_pull_count(request->services->storage, request->name, reference, manifest,
+                           pull_kind(request));
     reply_bytes(reply, manifest->payload, manifest_sent, (void *)(uintptr_t)manifest);
 }
 

@@ -638,17 +638,37 @@ static void test_manifest_pulls_are_counted_and_written(void **state)
     push_text(fixture, "one", "v1");
     OK(get(fixture, REPOSITORY, tag, false, &manifest));
     for (int i = 0; i < 3; i++)
-        storage_pull_count(fixture->store, REPOSITORY, &tag, manifest);
-    storage_pull_count(fixture->store, REPOSITORY, &digest, manifest);
-    storage_pull_count(fixture->store, SLICE("gone"), &tag, manifest);
+        storage_pull_count(fixture->store, REPOSITORY, &tag, manifest, PULL_USER);
+    storage_pull_count(fixture->store, REPOSITORY, &digest, manifest, PULL_USER);
+    storage_pull_count(fixture->store, SLICE("gone"), &tag, manifest, PULL_USER);
     OK(pulls_flush(fixture->store->pulls, &fixture->err));
     assert_int_equal(number(fixture, "SELECT pulls FROM pull_counts WHERE reference = 'v1'"), 3);
     assert_int_equal(number(fixture, "SELECT count(*) FROM pull_counts"), 2);
     assert_true(number(fixture, "SELECT pulled_at FROM manifests") > 0);
-    storage_pull_count(fixture->store, REPOSITORY, &tag, manifest);
+    storage_pull_count(fixture->store, REPOSITORY, &tag, manifest, PULL_USER);
     storage_manifest_release(manifest);
     fixture_reopen(fixture); /* closing writes what is left */
     assert_int_equal(number(fixture, "SELECT pulls FROM pull_counts WHERE reference = 'v1'"), 4);
+}
+
+static void test_manifest_pulls_of_some_are_no_use(void **state)
+{
+    struct fixture *fixture = *state;
+    const struct manifest *manifest = NULL;
+    struct manifest_reference tag = by_tag("v1");
+
+    push_text(fixture, "one", "v1");
+    OK(get(fixture, REPOSITORY, tag, false, &manifest));
+    storage_pull_count(fixture->store, REPOSITORY, &tag, manifest, PULL_EXCLUDED);
+    storage_pull_count(fixture->store, REPOSITORY, &tag, manifest, PULL_EXCLUDED);
+    OK(pulls_flush(fixture->store->pulls, &fixture->err));
+    assert_int_equal(number(fixture, "SELECT pulls FROM pull_counts WHERE kind = 3"), 2);
+    assert_int_equal(number(fixture, "SELECT count(pulled_at) FROM manifests"), 0);
+    storage_pull_count(fixture->store, REPOSITORY, &tag, manifest, PULL_ROBOT);
+    storage_manifest_release(manifest);
+    OK(pulls_flush(fixture->store->pulls, &fixture->err));
+    assert_int_equal(number(fixture, "SELECT pulls FROM pull_counts WHERE kind = 2"), 1);
+    assert_int_equal(number(fixture, "SELECT count(pulled_at) FROM manifests"), 1);
 }
 
 /* --- plans --- */
@@ -744,6 +764,7 @@ int main(void)
         FIXTURE_TEST(test_manifest_referrers_oldest_first),
         FIXTURE_TEST(test_manifest_referrers_are_split_by_size),
         FIXTURE_TEST(test_manifest_pulls_are_counted_and_written),
+        FIXTURE_TEST(test_manifest_pulls_of_some_are_no_use),
         FIXTURE_TEST(test_manifest_page_costs_the_same_among_a_million_tags),
         FIXTURE_TEST(test_manifest_no_statement_scans_or_sorts),
     };

@@ -338,7 +338,7 @@ static const struct {
      "AB",
      {M("", 9, .parent = 'C'), M("", 9, .parent = 'C'), M("v1", 9), M("", 8, .parent = 'E'),
       M("v2", 8)}},
-    {"a child of two indexes stays with the one that stays",
+    {"a child stays with its index",
      "[" RULE(1, TAGGED("\"v*\"") MANY) "]",
      "B",
      "",

@@ -67,9 +67,10 @@ void storage_manifest_release(const struct manifest *manifest)
 }
 
 void storage_pull_count(struct storage *store, struct slice repository,
-                        const struct manifest_reference *reference, const struct manifest *pulled)
+                        const struct manifest_reference *reference, const struct manifest *pulled,
+                        enum pull_kind kind)
 {
-    (void)store, (void)repository, (void)reference;
+    (void)store, (void)repository, (void)reference, (void)kind;
     assert_ptr_equal(pulled, &fake.manifest);
     fake.pulls++;
 }
