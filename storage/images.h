@@ -60,6 +60,8 @@ struct images {
     size_t tag_count;
     struct image_link *links; /* by parent */
     size_t link_count;
+    struct digest *aside; /* manifests that are deleted and can be restored */
+    size_t aside_count;
 };
 void images_drop(struct images *images);
 

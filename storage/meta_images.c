@@ -23,15 +23,16 @@ void images_drop(struct images *images)
     free(images->items);
     free(images->tags);
     free(images->links);
+    free(images->aside);
     *images = (struct images){.items = NULL};
 }
 
 /* --- the snapshot --- */
 
 static const char SQL_IMAGES[] = "SELECT id, digest, media_type, artifact_type, size, total_size,"
-                                 "       created_at, pulled_at, touched_at"
+                                 "       created_at, pulled_at, touched_at, deleted_at"
                                  "  FROM manifests"
-                                 " WHERE repo_id = $1 AND deleted_at IS NULL"
+                                 " WHERE repo_id = $1"
                                  " ORDER BY id";
 static const char SQL_IMAGE_TAGS[] = "SELECT manifest_id, name, updated_at, protection"
                                      "  FROM tags"
@@ -97,29 +98,40 @@ static bool guarded(const struct guards *guards, struct slice tag)
     return false;
 }
 
+static struct image item_row(const struct db_query *query, const struct digest *digest)
+{
+    return (struct image){
+        .id = db_column_i64(query, 0),
+        .digest = *digest,
+        .media_type = meta_text(query, 2),
+        .artifact_type = meta_text_or_null(query, 3),
+        .size = (uint64_t)db_column_i64(query, 4),
+        .total_size = (uint64_t)db_column_i64(query, 5),
+        .pushed_at = db_column_i64(query, 6),
+        .pulled_at = db_column_is_null(query, 7) ? 0 : db_column_i64(query, 7),
+        .touched_at = db_column_i64(query, 8),
+    };
+}
+
 static int items_read(struct db_tx *tx, struct images *images, struct error *err)
 {
     OWNED(db_query_end) struct db_query query = db_query(tx, SQL_IMAGES);
-    size_t capacity = 0;
+    size_t items = 0, aside = 0;
+    struct digest digest;
     int row;
 
     db_bind_i64(&query, images->repository);
     while ((row = db_step(&query, err)) == 1) {
-        images->items = meta_grow(images->items, images->count, &capacity, sizeof(*images->items));
-        struct image *item = &images->items[images->count];
-        *item = (struct image){
-            .id = db_column_i64(&query, 0),
-            .size = (uint64_t)db_column_i64(&query, 4),
-            .total_size = (uint64_t)db_column_i64(&query, 5),
-            .pushed_at = db_column_i64(&query, 6),
-            .pulled_at = db_column_is_null(&query, 7) ? 0 : db_column_i64(&query, 7),
-            .touched_at = db_column_i64(&query, 8),
-        };
-        if (meta_digest(&query, 1, &item->digest, err) < 0)
+        if (meta_digest(&query, 1, &digest, err) < 0)
             return -1;
-        item->media_type = meta_text(&query, 2);
-        item->artifact_type = meta_text_or_null(&query, 3);
-        images->count++;
+        if (!db_column_is_null(&query, 9)) {
+            images->aside =
+                meta_grow(images->aside, images->aside_count, &aside, sizeof(*images->aside));
+            images->aside[images->aside_count++] = digest;
+            continue;
+        }
+        images->items = meta_grow(images->items, images->count, &items, sizeof(*images->items));
+        images->items[images->count++] = item_row(&query, &digest);
     }
     return row;
 }

@@ -7,14 +7,14 @@
 #include "registry/core/glob.h"
 #include "registry/retention/version.h"
 
-enum { NOWHERE = -1 };
+enum { NOWHERE = -1, ASIDE = -2 };
 
 enum role { ROLE_IMAGE, ROLE_CHILD, ROLE_FOLLOWER };
 
 struct node {
     enum role role;
     bool kept;       /* by a keep rule */
-    ssize_t subject; /* what it follows, if that is here */
+    ssize_t subject; /* what it follows: a place, ASIDE, or NOWHERE */
     size_t parents;  /* indexes here that still hold it */
 };
 
@@ -24,7 +24,7 @@ struct run {
     size_t *order; /* images, newest push first */
     size_t order_count;
     size_t *links;     /* places in images->links, where each parent's begin; count + 1 */
-    size_t *followers; /* those with a subject here, by subject */
+    size_t *followers; /* those whose subject is here, by subject */
     size_t follower_count;
     struct decision *out;
 };
@@ -48,15 +48,20 @@ static bool tag_names_digest(const char *tag, struct digest *out)
     return digest_parse(buffer_slice(&text), out, &ignored) == 0;
 }
 
-/* Places in the order of their digests. */
+/* What tags may name, in the order of digests. */
+struct named {
+    const struct digest *digest;
+    ssize_t place; /* or ASIDE */
+};
 struct by_digest {
     const struct images *images;
-    size_t *places;
+    struct named *items;
+    size_t count;
 };
 
 static void by_digest_drop(struct by_digest *index)
 {
-    free(index->places);
+    free(index->items);
 }
 
 static int compare_digests(const struct digest *a, const struct digest *b)
@@ -66,40 +71,36 @@ static int compare_digests(const struct digest *a, const struct digest *b)
     return memcmp(a->bytes, b->bytes, a->size < b->size ? a->size : b->size);
 }
 
-static int compare_places(const void *a, const void *b, void *arg)
+static int compare_named(const void *a, const void *b)
 {
-    const struct images *images = arg;
+    return compare_digests(((const struct named *)a)->digest, ((const struct named *)b)->digest);
+}
 
-    return compare_digests(&images->items[*(const size_t *)a].digest,
-                           &images->items[*(const size_t *)b].digest);
+/* Most repositories have no such tag, and need none of this. */
+static void by_digest_fill(struct by_digest *index)
+{
+    const struct images *images = index->images;
+
+    index->items = memory_new((images->count + images->aside_count) * sizeof(*index->items));
+    for (size_t i = 0; i < images->count; i++)
+        index->items[index->count++] = (struct named){&images->items[i].digest, (ssize_t)i};
+    for (size_t i = 0; i < images->aside_count; i++)
+        index->items[index->count++] = (struct named){&images->aside[i], ASIDE};
+    qsort(index->items, index->count, sizeof(*index->items), compare_named);
 }
 
 static ssize_t place_of(struct by_digest *index, const struct digest *digest)
 {
-    const struct images *images = index->images;
-    size_t low = 0, high = images->count;
+    const struct named wanted = {digest, NOWHERE};
 
-    if (index->places == NULL) {
-        index->places = memory_new(images->count * sizeof(*index->places));
-        for (size_t i = 0; i < images->count; i++)
-            index->places[i] = i;
-        qsort_r(index->places, images->count, sizeof(*index->places), compare_places,
-                (void *)(uintptr_t)images);
-    }
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        int order = compare_digests(&images->items[index->places[middle]].digest, digest);
-        if (order == 0)
-            return (ssize_t)index->places[middle];
-        if (order < 0)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return NOWHERE;
+    if (index->items == NULL)
+        by_digest_fill(index);
+    const struct named *found =
+        bsearch(&wanted, index->items, index->count, sizeof(wanted), compare_named);
+    return found == NULL ? NOWHERE : found->place;
 }
 
-/* Of a manifest all of whose tags name one digest that is here. */
+/* Of a manifest all of whose tags name one digest. */
 static ssize_t subject_by_tags(struct by_digest *index, size_t i)
 {
     const struct image *image = &index->images->items[i];
@@ -113,6 +114,23 @@ static ssize_t subject_by_tags(struct by_digest *index, size_t i)
     return subject == (ssize_t)i ? NOWHERE : subject;
 }
 
+static ssize_t subject_of(struct by_digest *index, size_t i)
+{
+    const struct image *image = &index->images->items[i];
+
+    switch (image->subject_is) {
+    case SUBJECT_HERE:
+        return (ssize_t)image->subject;
+    case SUBJECT_ASIDE:
+        return ASIDE;
+    case SUBJECT_ABSENT:
+        return NOWHERE;
+    case SUBJECT_NONE:
+        break;
+    }
+    return subject_by_tags(index, i);
+}
+
 static void classify(struct run *run)
 {
     const struct images *images = run->images;
@@ -121,9 +139,7 @@ static void classify(struct run *run)
     for (size_t i = 0; i < images->count; i++) {
         const struct image *image = &images->items[i];
         struct node *node = &run->nodes[i];
-        node->subject = image->subject_is == SUBJECT_HERE   ? (ssize_t)image->subject
-                        : image->subject_is == SUBJECT_NONE ? subject_by_tags(&index, i)
-                                                            : NOWHERE;
+        node->subject = subject_of(&index, i);
         if (image->subject_is != SUBJECT_NONE || node->subject != NOWHERE)
             node->role = ROLE_FOLLOWER;
         else
@@ -351,7 +367,7 @@ static void relate(struct run *run)
         run->links[i] = link;
     }
     for (size_t i = 0; i < images->count; i++)
-        if (run->nodes[i].subject != NOWHERE)
+        if (run->nodes[i].subject >= 0)
             run->followers[run->follower_count++] = i;
     if (run->follower_count > 0)
         qsort_r(run->followers, run->follower_count, sizeof(*run->followers), compare_followers,
@@ -380,9 +396,8 @@ static bool let_go(struct run *run, size_t i, const struct decision *with)
     const struct node *node = &run->nodes[i];
     struct decision *decision = &run->out[i];
 
-    if (node->role == ROLE_IMAGE || decision->goes || node->kept ||
-        (node->subject != NOWHERE && !run->out[node->subject].goes) ||
-        (node->subject == NOWHERE && image->subject_is == SUBJECT_ASIDE))
+    if (node->role == ROLE_IMAGE || decision->goes || node->kept || node->subject == ASIDE ||
+        (node->subject >= 0 && !run->out[node->subject].goes))
         return false;
     if (image->tag_count > 0) {
         enum decided why = stays(run->images, image);

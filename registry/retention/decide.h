@@ -3,7 +3,8 @@
  * Never    storage, the clock: the same images and rules give the same answer.
  *
  * What counts as an image: a manifest with a tag, or one that no index lists. Not: what refers to
- * a subject, or has only tags that name a digest which is here (sha256-<hex>.sig): followers.
+ * a subject, or has only tags that name a digest which is here, or can be restored
+ * (sha256-<hex>.sig): followers.
  *
  * (1) A rule sees every image that meets its tag requirements, whatever other rules do with it:
  *     counts run over all of these, newest push first.
