@@ -2,33 +2,8 @@
  * Touches  the server by way of client.h; the file of --data.
  * Never    interprets the answer. */
 #include <ctype.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <string.h>
-#include <unistd.h>
 
-#include "registry/cli/client.h"
-
-enum { BODY_MAX = 1 << 20 };
-
-static int read_body(const struct cli_call *call, const char *file, struct buffer *out)
-{
-    bool input = strcmp(file, "-") == 0;
-    int fd = input ? STDIN_FILENO : open(file, O_RDONLY | O_CLOEXEC);
-    char piece[4096];
-    ssize_t got = -1;
-
-    while (fd >= 0 && out->size <= BODY_MAX && (got = read(fd, piece, sizeof(piece))) > 0)
-        buffer_append(out, piece, (size_t)got);
-    int problem = errno;
-    if (fd >= 0 && !input)
-        close(fd);
-    if (out->size > BODY_MAX)
-        return cli_fail(call, CLI_FAILED, "%s is longer than %d bytes", file, BODY_MAX);
-    if (got < 0)
-        return cli_fail(call, CLI_FAILED, "%s cannot be read: %s", file, strerror(problem));
-    return CLI_DONE;
-}
+#include "registry/cli/verb.h"
 
 static int raw(const struct cli_call *call)
 {
@@ -41,7 +16,7 @@ static int raw(const struct cli_call *call)
             return cli_usage(call, "%s is no method such as GET or PATCH", method);
     if (path[0] != '/')
         return cli_usage(call, "the path begins with a slash, as in /users");
-    int status = file == NULL ? CLI_DONE : read_body(call, file, &body);
+    int status = file == NULL ? CLI_DONE : verb_read_file(call, file, &body);
     if (status == CLI_DONE)
         status = client_open(&client, call);
     return status == CLI_DONE ? client_raw(client, method, path, buffer_slice(&body)) : status;

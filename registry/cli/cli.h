@@ -99,6 +99,7 @@ extern const struct cli_command cli_token_commands[];
 extern const struct cli_command cli_grant_commands[];
 extern const struct cli_command cli_session_commands[];
 extern const struct cli_command cli_repo_commands[];
+extern const struct cli_command cli_policy_commands[];
 extern const struct cli_command cli_quota_commands[];
 extern const struct cli_command cli_transfer_commands[];
 extern const struct cli_command cli_gc_commands[];

@@ -1,9 +1,12 @@
 /* verb.c - what commands on the server's things have in common. */
 #include "registry/cli/verb.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "registry/core/timestamp.h"
 #include "registry/http/message.h"
@@ -160,6 +163,27 @@ int verb_things_delete(const struct cli_call *call, const struct verb_things *th
 }
 
 /* --- bodies --- */
+
+enum { FILE_BYTES_MAX = 1 << 20 };
+
+int verb_read_file(const struct cli_call *call, const char *file, struct buffer *out)
+{
+    bool input = strcmp(file, "-") == 0;
+    int fd = input ? STDIN_FILENO : open(file, O_RDONLY | O_CLOEXEC);
+    char piece[4096];
+    ssize_t got = -1;
+
+    while (fd >= 0 && out->size <= FILE_BYTES_MAX && (got = read(fd, piece, sizeof(piece))) > 0)
+        buffer_append(out, piece, (size_t)got);
+    int problem = errno;
+    if (fd >= 0 && !input)
+        close(fd);
+    if (out->size > FILE_BYTES_MAX)
+        return cli_fail(call, CLI_FAILED, "%s is longer than %d bytes", file, FILE_BYTES_MAX);
+    if (got < 0)
+        return cli_fail(call, CLI_FAILED, "%s cannot be read: %s", file, strerror(problem));
+    return CLI_DONE;
+}
 
 void verb_set_text(const struct cli_call *call, json_t *body, const char *option,
                    const char *member)

@@ -44,6 +44,8 @@ int verb_things_post(const struct cli_call *call, const struct verb_things *thin
                      const char *action, const char *done);
 int verb_things_delete(const struct cli_call *call, const struct verb_things *things);
 
+/* A file of at most a megabyte; "-": standard input. CLI_FAILED with a line */
+int verb_read_file(const struct cli_call *call, const char *file, struct buffer *out);
 /* Sets the text member when the option was given. */
 void verb_set_text(const struct cli_call *call, json_t *body, const char *option,
                    const char *member);
