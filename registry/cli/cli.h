@@ -103,6 +103,7 @@ extern const struct cli_command cli_policy_commands[];
 extern const struct cli_command cli_quota_commands[];
 extern const struct cli_command cli_transfer_commands[];
 extern const struct cli_command cli_gc_commands[];
+extern const struct cli_command cli_job_commands[];
 extern const struct cli_command cli_check_commands[];
 extern const struct cli_command cli_audit_commands[];
 extern const struct cli_command cli_backup_commands[];

@@ -261,8 +261,12 @@ static int run_in(const struct cli_call *call, const struct config *config,
     struct error err = {0};
 
     hold_signals();
-    if (wiring_open_root(config, &storage, &err) < 0)
-        return fail_error(call, &err);
+    if (wiring_open_root(config, &storage, &err) < 0) {
+        fail_error(call, &err);
+        return cli_fail(
+            call, CLI_UNREACHABLE,
+            "if a server runs there, give its --url, or the server.admin_socket it has");
+    }
     const struct job_alone with = {.storage = storage,
                                    .config = config,
                                    .kind = kind,
@@ -355,15 +359,37 @@ json_t *work_flat(const json_t *document, const struct show_column *columns)
     return flat;
 }
 
+static void show(const struct cli_call *call, const json_t *document,
+                 const struct show_column *columns)
+{
+    OWNED(json_drop) json_t *flat = work_flat(document, columns);
+
+    show_one(call, cli_flag(call, "--json") ? document : flat, columns);
+}
+
 int work_show(const struct cli_call *call, const struct job_kind *kind, json_t *spec,
               const struct show_column *columns)
 {
     OWNED(json_drop) json_t *result = NULL;
     int status = work_run(call, kind, spec, &result);
 
-    if (json_is_object(result)) {
-        OWNED(json_drop) json_t *flat = work_flat(result, columns);
-        show_one(call, cli_flag(call, "--json") ? result : flat, columns);
-    }
+    if (json_is_object(result))
+        show(call, result, columns);
+    return status;
+}
+
+int work_answer(const struct cli_call *call, const char *method, struct buffer *path, json_t *body,
+                const struct show_column *columns)
+{
+    OWNED(json_drop) json_t *owned = body;
+    OWNED(client_close) struct client *client = NULL;
+    OWNED(json_drop) json_t *answer = NULL;
+    int status = client_open(&client, call);
+
+    buffer_append(path, "", 1);
+    if (status == CLI_DONE)
+        status = client_send(client, method, path->at, owned, &answer);
+    if (status == CLI_DONE)
+        show(call, answer, columns);
     return status;
 }

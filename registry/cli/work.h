@@ -25,6 +25,9 @@ int work_show(const struct cli_call *call, const struct job_kind *kind, json_t *
 int work_wait(struct client *client, const struct cli_call *call, int64_t id, bool cancels,
               json_t **result) MUST_CHECK;
 
+/* One request; its answer is shown with --json as it is, else by such columns. body is consumed. */
+int work_answer(const struct cli_call *call, const char *method, struct buffer *path, json_t *body,
+                const struct show_column *columns) MUST_CHECK;
 /* "a.b" of a document, to a flat object of these columns. */
 json_t *work_flat(const json_t *document, const struct show_column *columns);
 

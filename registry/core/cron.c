@@ -8,7 +8,7 @@ enum {
     DAY_MINUTES = 24 * 60,
     DAY_SECONDS = 86400,
     FIELDS = 5,
-    SEARCH_DAYS = 366 * 9, /* between two 29ths of February lie up to 8 years */
+    SEARCH_DAYS = 366 * 41, /* between two 29ths of February of one weekday lie up to 40 years */
     WORD_SHOWN_MAX = 40,
 };
 
