@@ -105,6 +105,98 @@ int content_history_list(struct storage *store, struct slice repository, struct 
     return meta_history_list(store->meta, repository, tag, before, limit, out, err);
 }
 
+/* --- manifests, pins, rules --- */
+
+int content_manifest_list(struct storage *store, struct slice repository,
+                          enum content_manifests which, int64_t before, size_t limit,
+                          struct content_manifest_page *out, struct error *err)
+{
+    return meta_manifest_list(store->meta, repository, which, before, limit, out, err);
+}
+
+int content_manifest_find(struct storage *store, struct slice repository,
+                          const struct digest *digest, struct content_manifest *out,
+                          struct content_family *family, struct error *err)
+{
+    return meta_manifest_detail(store->meta, repository, digest, out, family, err);
+}
+
+int content_manifest_delete(struct storage *store, struct slice repository,
+                            const struct digest *digest, const struct content_change *change,
+                            uint64_t *tags, struct error *err)
+{
+    struct forget with = {store, repository, SLICE_NONE};
+    const struct meta_after after = {forget, &with};
+
+    return meta_manifest_end(store->meta, repository, digest, change, tags, &after, err);
+}
+
+int content_manifest_restore(struct storage *store, struct slice repository,
+                             const struct digest *digest, bool tags,
+                             const struct content_change *change, struct error *err)
+{
+    struct forget with = {store, repository, SLICE_NONE};
+    const struct meta_after after = {forget, &with};
+
+    return meta_manifest_restore(store->meta, repository, digest, tags, change, &after, err);
+}
+
+int content_pin_list(struct storage *store, struct slice repository, struct slice after,
+                     size_t limit, struct content_pin_page *out, struct error *err)
+{
+    return meta_pin_list(store->meta, repository, after, limit, out, err);
+}
+
+int content_pin_find(struct storage *store, struct slice repository, struct slice name,
+                     struct content_pin *out, struct error *err)
+{
+    return meta_pin_find(store->meta, repository, name, out, err);
+}
+
+int content_pin_put(struct storage *store, struct slice repository, struct slice name,
+                    const struct manifest_reference *reference, int64_t until,
+                    const struct content_change *change, bool *created, struct error *err)
+{
+    return meta_pin_put(store->meta, repository, name, reference, until, change, created, err);
+}
+
+int content_pin_delete(struct storage *store, struct slice repository, struct slice name,
+                       const struct content_change *change, struct error *err)
+{
+    return meta_pin_delete(store->meta, repository, name, change, err);
+}
+
+int content_rule_list(struct storage *store, struct content_rules *out, struct error *err)
+{
+    return meta_rule_list(store->meta, out, err);
+}
+
+int content_rule_find(struct storage *store, int64_t id, struct content_rule *out,
+                      struct error *err)
+{
+    return meta_rule_find(store->meta, id, out, err);
+}
+
+int content_rule_add(struct storage *store, struct slice pattern, struct slice tags, unsigned bits,
+                     const struct content_change *change, struct content_rule *out,
+                     struct error *err)
+{
+    return meta_rule_add(store->meta, pattern, tags, bits, change, out, err);
+}
+
+int content_rule_update(struct storage *store, int64_t id, unsigned bits,
+                        const struct content_change *change, struct content_rule *out,
+                        struct error *err)
+{
+    return meta_rule_update(store->meta, id, bits, change, out, err);
+}
+
+int content_rule_delete(struct storage *store, int64_t id, const struct content_change *change,
+                        struct error *err)
+{
+    return meta_rule_delete(store->meta, id, change, err);
+}
+
 /* --- repositories --- */
 
 int content_repository_delete(struct storage *store, struct slice repository,

@@ -130,6 +130,132 @@ int content_history_list(struct storage *store, struct slice repository, struct 
                          int64_t before, size_t limit, struct content_history *out,
                          struct error *err) MUST_CHECK ON(worker_thread);
 
+/* --- manifests --- */
+
+struct content_manifest {
+    int64_t id;                       /* grows with first pushes */
+    struct digest digest, subject;    /* subject: not set when there is none */
+    char *media_type, *artifact_type; /* artifact_type: NULL when there is none */
+    uint64_t size, total_size;        /* bytes: of the manifest; with all that it names */
+    int64_t pushed_at, pulled_at;
+    int64_t deleted_at, until; /* 0: it is here; else it can be brought back before `until` */
+    uint64_t tags, parents, children, referrers, pins; /* how many; parents: indexes that have it */
+};
+struct content_manifest_page {
+    struct content_manifest *items;
+    size_t count;
+    bool more;
+    int64_t next; /* `before` of the next page, which may be there though this one is not full */
+};
+void content_manifest_drop(struct content_manifest *manifest);
+void content_manifest_page_drop(struct content_manifest_page *page);
+
+enum content_manifests {
+    MANIFESTS_HERE,
+    MANIFESTS_UNTAGGED, /* no tag, no index has it, and it refers to no subject */
+    MANIFESTS_DELETED,  /* and can be brought back */
+};
+/* Newest push first; before 0: from the newest. */
+int content_manifest_list(struct storage *store, struct slice repository,
+                          enum content_manifests which, int64_t before, size_t limit,
+                          struct content_manifest_page *out, struct error *err) MUST_CHECK
+    ON(worker_thread);
+
+/* One, and what it hangs together with: at most CONTENT_NAMES_MAX of each. */
+enum { CONTENT_NAMES_MAX = 1000 };
+struct content_child {
+    struct digest digest;
+    char *platform; /* NULL: not told */
+    bool here;      /* as a manifest */
+};
+struct content_family {
+    struct page tags;
+    struct digest *parents;
+    size_t parent_count;
+    struct content_child *children;
+    size_t child_count;
+};
+void content_family_drop(struct content_family *family);
+/* Also one that is deleted. */
+int content_manifest_find(struct storage *store, struct slice repository,
+                          const struct digest *digest, struct content_manifest *out,
+                          struct content_family *family, struct error *err) MUST_CHECK
+    ON(worker_thread);
+/* P7, with all its tags; how many these were. PROTECTED */
+int content_manifest_delete(struct storage *store, struct slice repository,
+                            const struct digest *digest, const struct content_change *change,
+                            uint64_t *tags, struct error *err) MUST_CHECK ON(worker_thread);
+/* With its children and blobs, and referrers that were deleted with it or later.
+ *   tags  also the tags it lost when it was deleted, but those that exist again
+ * CONFLICT  it is not deleted, or what it needs is damaged */
+int content_manifest_restore(struct storage *store, struct slice repository,
+                             const struct digest *digest, bool tags,
+                             const struct content_change *change, struct error *err) MUST_CHECK
+    ON(worker_thread);
+
+/* --- pins: "in use by name until then" --- */
+
+enum { CONTENT_PINS_MAX = 1000 }; /* of one repository, that have not ended */
+
+struct content_pin {
+    char *name, *actor;
+    struct digest digest;
+    int64_t until, created_at;
+};
+struct content_pin_page {
+    struct content_pin *items;
+    size_t count;
+    bool more;
+};
+void content_pin_drop(struct content_pin *pin);
+void content_pin_page_drop(struct content_pin_page *page);
+/* By name; those that have ended are not there. */
+int content_pin_list(struct storage *store, struct slice repository, struct slice after,
+                     size_t limit, struct content_pin_page *out, struct error *err) MUST_CHECK
+    ON(worker_thread);
+int content_pin_find(struct storage *store, struct slice repository, struct slice name,
+                     struct content_pin *out, struct error *err) MUST_CHECK ON(worker_thread);
+/* What the reference stands for now does not go before `until`; in the place of what the name
+ * pinned before. CONFLICT  the repository has CONTENT_PINS_MAX */
+int content_pin_put(struct storage *store, struct slice repository, struct slice name,
+                    const struct manifest_reference *reference, int64_t until,
+                    const struct content_change *change, bool *created,
+                    struct error *err) MUST_CHECK ON(worker_thread);
+int content_pin_delete(struct storage *store, struct slice repository, struct slice name,
+                       const struct content_change *change, struct error *err) MUST_CHECK
+    ON(worker_thread);
+
+/* --- rules of protection, by patterns of repositories and globs of tags --- */
+
+enum { CONTENT_RULES_MAX = 200 }; /* all of them are looked at whenever a tag moves or goes */
+
+struct content_rule {
+    int64_t id, created_at, version;
+    char *pattern, *tags;
+    unsigned bits; /* of enum tag_protection */
+};
+struct content_rules {
+    struct content_rule *items;
+    size_t count;
+};
+void content_rule_drop(struct content_rule *rule);
+void content_rules_drop(struct content_rules *rules);
+/* All, by id. */
+int content_rule_list(struct storage *store, struct content_rules *out,
+                      struct error *err) MUST_CHECK ON(worker_thread);
+int content_rule_find(struct storage *store, int64_t id, struct content_rule *out,
+                      struct error *err) MUST_CHECK ON(worker_thread);
+/* CONFLICT  there is one of this pattern and glob, or CONTENT_RULES_MAX */
+int content_rule_add(struct storage *store, struct slice pattern, struct slice tags, unsigned bits,
+                     const struct content_change *change, struct content_rule *out,
+                     struct error *err) MUST_CHECK ON(worker_thread);
+/* PRECONDITION, for both */
+int content_rule_update(struct storage *store, int64_t id, unsigned bits,
+                        const struct content_change *change, struct content_rule *out,
+                        struct error *err) MUST_CHECK ON(worker_thread);
+int content_rule_delete(struct storage *store, int64_t id, const struct content_change *change,
+                        struct error *err) MUST_CHECK ON(worker_thread);
+
 /* --- repositories that go and come back --- */
 
 struct content_repository_size {

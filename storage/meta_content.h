@@ -14,9 +14,18 @@
 /* The repository's id. NOT_FOUND */
 int meta_repository_at(struct db_tx *tx, struct slice name, int64_t *id, struct error *err);
 int meta_tag_unknown(struct slice tag, struct error *err); /* NOT_FOUND */
-/* Makes whole again what hangs on a manifest: it and its children, as far as they were set aside,
- * their blobs, and referrers that went with them or later.
- * CONFLICT  a blob is damaged */
+/* The manifest of that digest, if it is here; else as the error says. */
+int meta_manifest_at(struct db_tx *tx, int64_t repository, const struct digest *digest, int64_t *id,
+                     struct error *err);
+/* A statement whose parameters are numbers. */
+int meta_change(struct db_tx *tx, const char *sql, const int64_t *values, size_t count,
+                struct error *err);
+#define META_CHANGE(tx, sql, err, ...)                                                             \
+    meta_change((tx), (sql), (const int64_t[]){__VA_ARGS__},                                       \
+                sizeof((const int64_t[]){__VA_ARGS__}) / sizeof(int64_t), (err))
+/* Makes whole again what hangs on a manifest: it and its children, as far as they were set aside
+ * within gc.undo, their blobs, and referrers that went with them or later.
+ * NOT_FOUND  it went too long ago.  CONFLICT  a blob is damaged */
 int meta_manifest_revive(struct db_tx *tx, const struct meta *meta, int64_t repository,
                          int64_t manifest, int64_t now, struct error *err);
 
@@ -43,6 +52,44 @@ int meta_deleted_tags(struct meta *meta, struct slice repository, struct slice a
 int meta_tag_restore(struct meta *meta, struct slice repository, struct slice tag,
                      const struct digest *digest, bool force, const struct content_change *change,
                      const struct meta_after *after, struct error *err) MUST_CHECK;
+
+/* --- manifests: meta_image.c; restored: meta_restore.c --- */
+
+int meta_manifest_list(struct meta *meta, struct slice repository, enum content_manifests which,
+                       int64_t before, size_t limit, struct content_manifest_page *out,
+                       struct error *err) MUST_CHECK;
+int meta_manifest_detail(struct meta *meta, struct slice repository, const struct digest *digest,
+                         struct content_manifest *out, struct content_family *family,
+                         struct error *err) MUST_CHECK;
+int meta_manifest_end(struct meta *meta, struct slice repository, const struct digest *digest,
+                      const struct content_change *change, uint64_t *tags,
+                      const struct meta_after *after, struct error *err) MUST_CHECK;
+int meta_manifest_restore(struct meta *meta, struct slice repository, const struct digest *digest,
+                          bool tags, const struct content_change *change,
+                          const struct meta_after *after, struct error *err) MUST_CHECK;
+
+/* --- pins: meta_pin.c; rules: meta_rule.c --- */
+
+int meta_pin_list(struct meta *meta, struct slice repository, struct slice after, size_t limit,
+                  struct content_pin_page *out, struct error *err) MUST_CHECK;
+int meta_pin_find(struct meta *meta, struct slice repository, struct slice name,
+                  struct content_pin *out, struct error *err) MUST_CHECK;
+int meta_pin_put(struct meta *meta, struct slice repository, struct slice name,
+                 const struct manifest_reference *reference, int64_t until,
+                 const struct content_change *change, bool *created, struct error *err) MUST_CHECK;
+int meta_pin_delete(struct meta *meta, struct slice repository, struct slice name,
+                    const struct content_change *change, struct error *err) MUST_CHECK;
+int meta_rule_list(struct meta *meta, struct content_rules *out, struct error *err) MUST_CHECK;
+int meta_rule_find(struct meta *meta, int64_t id, struct content_rule *out,
+                   struct error *err) MUST_CHECK;
+int meta_rule_add(struct meta *meta, struct slice pattern, struct slice tags, unsigned bits,
+                  const struct content_change *change, struct content_rule *out,
+                  struct error *err) MUST_CHECK;
+int meta_rule_update(struct meta *meta, int64_t id, unsigned bits,
+                     const struct content_change *change, struct content_rule *out,
+                     struct error *err) MUST_CHECK;
+int meta_rule_delete(struct meta *meta, int64_t id, const struct content_change *change,
+                     struct error *err) MUST_CHECK;
 
 /* --- history: meta_history.c --- */
 

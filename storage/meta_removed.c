@@ -58,18 +58,6 @@ static int size_read(struct db_tx *tx, int64_t repository, struct content_reposi
     return 0;
 }
 
-/* A statement whose parameters are a time, unless it is 0, and the repository. */
-static int change(struct db_tx *tx, const char *sql, int64_t time, int64_t repository,
-                  struct error *err)
-{
-    OWNED(db_query_end) struct db_query query = db_query(tx, sql);
-
-    if (time != 0)
-        db_bind_i64(&query, time);
-    db_bind_i64(&query, repository);
-    return db_finish(&query, err);
-}
-
 static int version_check(struct db_tx *tx, const struct removal *with, int64_t repository,
                          struct error *err)
 {
@@ -101,9 +89,9 @@ static int set_aside(struct db_tx *tx, const struct removal *with, int64_t repos
                      struct error *err)
 {
     if (uploads_find(tx, repository, with->uploads, err) < 0 ||
-        change(tx, SQL_UPLOADS_TRASH, now + with->meta->late_us, repository, err) < 0 ||
-        change(tx, SQL_UPLOADS_END, 0, repository, err) < 0 ||
-        change(tx, SQL_SET_ASIDE, now, repository, err) < 0)
+        META_CHANGE(tx, SQL_UPLOADS_TRASH, err, now + with->meta->late_us, repository) < 0 ||
+        META_CHANGE(tx, SQL_UPLOADS_END, err, repository) < 0 ||
+        META_CHANGE(tx, SQL_SET_ASIDE, err, now, repository) < 0)
         return -1;
     return meta_queue(tx, META_QUEUE_REPOSITORY, repository, repository, now + with->meta->undo_us,
                       err);
@@ -269,7 +257,7 @@ static int restore(struct db_tx *tx, void *arg, struct error *err)
         return error_set(err, ERROR_CONFLICT, "there is a repository of this name");
     if (deleted_find(tx, with, &id, err) < 0)
         return -1;
-    if (change(tx, SQL_RESTORE, 0, id, err) < 0 || change(tx, SQL_TASK_DROP, 0, id, err) < 0)
+    if (META_CHANGE(tx, SQL_RESTORE, err, id) < 0 || META_CHANGE(tx, SQL_TASK_DROP, err, id) < 0)
         return -1;
     with->told.changed = true;
     return meta_audit_add(tx, with->change->event, err);

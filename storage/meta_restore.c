@@ -108,46 +108,33 @@ static int bytes_check(struct db_tx *tx, const struct revival *revival, int64_t 
                      digest_text(&digest, text));
 }
 
-static int links_back(struct db_tx *tx, const struct revival *revival, int64_t manifest,
-                      struct error *err)
-{
-    OWNED(db_query_end) struct db_query query = db_query(tx, SQL_LINKS_BACK);
-
-    db_bind_i64(&query, revival->now);
-    db_bind_i64(&query, revival->repository);
-    db_bind_i64(&query, manifest);
-    return db_finish(&query, err);
-}
-
-static int manifest_back(struct db_tx *tx, const struct revival *revival, int64_t manifest,
-                         struct error *err)
-{
-    OWNED(db_query_end) struct db_query query = db_query(tx, SQL_BACK);
-
-    db_bind_i64(&query, revival->now);
-    db_bind_i64(&query, manifest);
-    if (db_finish(&query, err) < 0)
-        return -1;
-    return meta_queue(tx, META_QUEUE_MANIFEST, revival->repository, manifest,
-                      revival->now + revival->meta->grace_us, err);
-}
-
-/* Referrers come back with a subject that was set aside; one that stayed lost none. */
-static int revive(struct db_tx *tx, struct revival *revival, int64_t manifest, struct error *err)
+/* Referrers come back with a subject that was set aside; one that stayed lost none. What was set
+ * aside before gc.undo is on its way out, perhaps half gone: it stays away. */
+static int revive(struct db_tx *tx, struct revival *revival, int64_t manifest, bool *back,
+                  struct error *err)
 {
     OWNED(db_query_end) struct db_query query = db_query(tx, SQL_ASIDE);
+    int64_t now = revival->now;
 
+    *back = false;
     db_bind_i64(&query, manifest);
     int row = db_step(&query, err);
     if (row <= 0)
         return row;
-    if (!db_column_is_null(&query, 1) &&
-        referrers_add(tx, revival, db_column_i64(&query, 1), db_column_slice(&query, 0), err) < 0)
+    bool aside = !db_column_is_null(&query, 1);
+    int64_t since = db_column_i64(&query, 1);
+    if (aside && since + revival->meta->undo_us <= now)
+        return 0;
+    if (aside && referrers_add(tx, revival, since, db_column_slice(&query, 0), err) < 0)
         return -1;
     if (children_add(tx, revival, manifest, err) < 0 ||
-        bytes_check(tx, revival, manifest, err) < 0 || links_back(tx, revival, manifest, err) < 0)
+        bytes_check(tx, revival, manifest, err) < 0 ||
+        META_CHANGE(tx, SQL_LINKS_BACK, err, now, revival->repository, manifest) < 0 ||
+        META_CHANGE(tx, SQL_BACK, err, now, manifest) < 0)
         return -1;
-    return manifest_back(tx, revival, manifest, err);
+    *back = true;
+    return meta_queue(tx, META_QUEUE_MANIFEST, revival->repository, manifest,
+                      now + revival->meta->grace_us, err);
 }
 
 int meta_manifest_revive(struct db_tx *tx, const struct meta *meta, int64_t repository,
@@ -155,11 +142,16 @@ int meta_manifest_revive(struct db_tx *tx, const struct meta *meta, int64_t repo
 {
     OWNED(revival_drop)
     struct revival revival = {.meta = meta, .repository = repository, .now = now};
+    bool back = false;
 
     revival_add(&revival, manifest);
-    for (size_t i = 0; i < revival.count; i++)
-        if (revive(tx, &revival, revival.ids[i], err) < 0)
+    for (size_t i = 0; i < revival.count; i++) {
+        if (revive(tx, &revival, revival.ids[i], &back, err) < 0)
             return -1;
+        if (i == 0 && !back)
+            return error_set(err, ERROR_NOT_FOUND,
+                             "the manifest was deleted too long ago to be brought back");
+    }
     return 0;
 }
 
@@ -373,4 +365,113 @@ int meta_tag_restore(struct meta *meta, struct slice repository, struct slice ta
     struct restore with = {{after, false}, meta, repository, tag, digest, force, change};
 
     return restore_write(meta, restore, &with.told, err);
+}
+
+/* --- a manifest --- */
+
+static const char SQL_MANIFEST_ASIDE[] = "SELECT id, deleted_at"
+                                         "  FROM manifests"
+                                         " WHERE repo_id = $1 AND digest = $2";
+static const char SQL_TAGS_LOST[] =
+    "SELECT name, protection"
+    "  FROM deleted_tags"
+    " WHERE repo_id = $1 AND manifest_id = $2 AND deleted_at = $3 AND until > $4";
+
+struct undo {
+    struct meta_told told;
+    const struct meta *meta;
+    struct slice repository;
+    const struct digest *digest;
+    bool tags;
+    const struct content_change *change;
+    int64_t deleted_at;
+};
+
+static int aside_find(struct db_tx *tx, struct undo *with, struct meta_point *point,
+                      struct error *err)
+{
+    const struct meta_key key = meta_key(with->digest);
+    OWNED(db_query_end) struct db_query query = db_query(tx, SQL_MANIFEST_ASIDE);
+
+    db_bind_i64(&query, point->repository);
+    db_bind_bytes(&query, meta_key_slice(&key));
+    int row = db_step(&query, err);
+    if (row < 0)
+        return -1;
+    if (row == 0)
+        return error_set(err, ERROR_NOT_FOUND, "there is no such manifest in the repository");
+    if (db_column_is_null(&query, 1))
+        return error_set(err, ERROR_CONFLICT, "the manifest is not deleted");
+    point->manifest = db_column_i64(&query, 0);
+    with->deleted_at = db_column_i64(&query, 1);
+    return 0;
+}
+
+/* Names and marks of the tags that went with it. */
+static int lost_find(struct db_tx *tx, const struct undo *with, const struct meta_point *point,
+                     struct page *names, int64_t **marks, struct error *err)
+{
+    OWNED(db_query_end) struct db_query query = db_query(tx, SQL_TAGS_LOST);
+    size_t capacity = 0, room = 0;
+    int row;
+
+    db_bind_i64(&query, point->repository);
+    db_bind_i64(&query, point->manifest);
+    db_bind_i64(&query, with->deleted_at);
+    db_bind_i64(&query, point->now);
+    while ((row = db_step(&query, err)) == 1) {
+        *marks = meta_grow(*marks, names->count, &room, sizeof(**marks));
+        (*marks)[names->count] = db_column_i64(&query, 1);
+        meta_page_add(names, &capacity, db_column_slice(&query, 0));
+    }
+    return row;
+}
+
+static int tags_back(struct db_tx *tx, const struct undo *with, struct meta_point *point,
+                     struct error *err)
+{
+    OWNED(page_drop) struct page names = {.names = NULL};
+    OWNED(memory_drop) int64_t *marks = NULL;
+
+    if (lost_find(tx, with, point, &names, &marks, err) < 0)
+        return -1;
+    for (size_t i = 0; i < names.count; i++) {
+        const struct deleted deleted = {.manifest = point->manifest, .protection = marks[i]};
+        struct digest present;
+        int64_t exists = 0;
+        point->tag = slice_of(names.names[i]);
+        if (meta_tag_find(tx, point->repository, point->tag, &exists, &present, err) < 0 ||
+            (exists == 0 && tag_back(tx, point, &deleted, false, err) < 0))
+            return -1;
+    }
+    return 0;
+}
+
+static int undo(struct db_tx *tx, void *arg, struct error *err)
+{
+    struct undo *with = arg;
+    struct meta_point point = {.meta = with->meta,
+                               .digest = with->digest,
+                               .actor = with->change->actor,
+                               .cause = TAG_RESTORED,
+                               .now = clock_now_us()};
+
+    with->told.changed = false;
+    if (meta_repository_at(tx, with->repository, &point.repository, err) < 0 ||
+        aside_find(tx, with, &point, err) < 0 ||
+        meta_manifest_revive(tx, with->meta, point.repository, point.manifest, point.now, err) <
+            0 ||
+        (with->tags && tags_back(tx, with, &point, err) < 0))
+        return -1;
+    with->told.changed = true;
+    return meta_audit_add(tx, with->change->event, err);
+}
+
+int meta_manifest_restore(struct meta *meta, struct slice repository, const struct digest *digest,
+                          bool tags, const struct content_change *change,
+                          const struct meta_after *after, struct error *err)
+{
+    struct undo with = {{after, false}, meta, repository, digest, tags, change, 0};
+
+    return restore_write(meta, undo, &with.told, err);
 }

@@ -17,6 +17,37 @@ int meta_repository_at(struct db_tx *tx, struct slice name, int64_t *id, struct 
     return *id != 0 ? 0 : error_set(err, ERROR_NOT_FOUND, "repository unknown");
 }
 
+static const char SQL_TARGET_FIND[] = "SELECT id"
+                                      "  FROM manifests"
+                                      " WHERE repo_id = $1 AND digest = $2 AND deleted_at IS NULL";
+
+int meta_manifest_at(struct db_tx *tx, int64_t repository, const struct digest *digest, int64_t *id,
+                     struct error *err)
+{
+    const struct meta_key key = meta_key(digest);
+    OWNED(db_query_end) struct db_query query = db_query(tx, SQL_TARGET_FIND);
+
+    db_bind_i64(&query, repository);
+    db_bind_bytes(&query, meta_key_slice(&key));
+    int row = db_step(&query, err);
+    if (row < 0)
+        return -1;
+    if (row == 0)
+        return error_set(err, ERROR_NOT_FOUND, "there is no such manifest in the repository");
+    *id = db_column_i64(&query, 0);
+    return 0;
+}
+
+int meta_change(struct db_tx *tx, const char *sql, const int64_t *values, size_t count,
+                struct error *err)
+{
+    OWNED(db_query_end) struct db_query query = db_query(tx, sql);
+
+    for (size_t i = 0; i < count; i++)
+        db_bind_i64(&query, values[i]);
+    return db_finish(&query, err);
+}
+
 /* --- moving, for pushes too --- */
 
 static const char SQL_TAG_FIND[] = "SELECT m.id, m.digest"
@@ -224,9 +255,6 @@ int meta_tag_details(struct meta *meta, struct slice repository, struct slice af
 
 /* --- set by hand --- */
 
-static const char SQL_TARGET_FIND[] = "SELECT id"
-                                      "  FROM manifests"
-                                      " WHERE repo_id = $1 AND digest = $2 AND deleted_at IS NULL";
 static const char SQL_TARGET_TOUCH[] = "UPDATE manifests"
                                        "   SET touched_at = $1"
                                        " WHERE id = $2";
@@ -239,32 +267,6 @@ struct set {
     const struct content_change *change;
     bool created;
 };
-
-static int target_find(struct db_tx *tx, int64_t repository, const struct digest *digest,
-                       int64_t *id, struct error *err)
-{
-    const struct meta_key key = meta_key(digest);
-    OWNED(db_query_end) struct db_query query = db_query(tx, SQL_TARGET_FIND);
-
-    db_bind_i64(&query, repository);
-    db_bind_bytes(&query, meta_key_slice(&key));
-    int row = db_step(&query, err);
-    if (row <= 0)
-        return row < 0
-                   ? -1
-                   : error_set(err, ERROR_NOT_FOUND, "there is no such manifest in the repository");
-    *id = db_column_i64(&query, 0);
-    return 0;
-}
-
-static int target_touch(struct db_tx *tx, int64_t id, int64_t now, struct error *err)
-{
-    OWNED(db_query_end) struct db_query query = db_query(tx, SQL_TARGET_TOUCH);
-
-    db_bind_i64(&query, now);
-    db_bind_i64(&query, id);
-    return db_finish(&query, err);
-}
 
 static int set_condition(struct db_tx *tx, struct set *with, int64_t repository, struct error *err)
 {
@@ -294,9 +296,10 @@ static int set(struct db_tx *tx, void *arg, struct error *err)
                                .now = clock_now_us()};
 
     if (meta_repository_at(tx, with->repository, &point.repository, err) < 0 ||
-        target_find(tx, point.repository, &with->set->digest, &point.manifest, err) < 0 ||
+        meta_manifest_at(tx, point.repository, &with->set->digest, &point.manifest, err) < 0 ||
         set_condition(tx, with, point.repository, err) < 0 ||
-        target_touch(tx, point.manifest, point.now, err) < 0 || meta_tag_point(tx, &point, err) < 0)
+        META_CHANGE(tx, SQL_TARGET_TOUCH, err, point.now, point.manifest) < 0 ||
+        meta_tag_point(tx, &point, err) < 0)
         return -1;
     with->told.changed = true;
     return meta_audit_add(tx, with->change->event, err);

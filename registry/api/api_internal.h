@@ -205,5 +205,19 @@ int api_tag_delete(struct request *request, struct reply *reply, struct error *e
 int api_tag_restore(struct request *request, struct reply *reply, struct error *err);
 int api_deleted_tags_get(struct request *request, struct reply *reply, struct error *err);
 int api_history_get(struct request *request, struct reply *reply, struct error *err);
+int api_manifests_get(struct request *request, struct reply *reply, struct error *err);
+int api_manifest_get(struct request *request, struct reply *reply, struct error *err);
+int api_manifest_delete(struct request *request, struct reply *reply, struct error *err);
+int api_manifest_restore(struct request *request, struct reply *reply, struct error *err);
+int api_referrers_get(struct request *request, struct reply *reply, struct error *err);
+int api_pins_get(struct request *request, struct reply *reply, struct error *err);
+int api_pin_get(struct request *request, struct reply *reply, struct error *err);
+int api_pin_put(struct request *request, struct reply *reply, struct error *err);
+int api_pin_delete(struct request *request, struct reply *reply, struct error *err);
+int api_rules_get(struct request *request, struct reply *reply, struct error *err);
+int api_rules_post(struct request *request, struct reply *reply, struct error *err);
+int api_rule_get(struct request *request, struct reply *reply, struct error *err);
+int api_rule_patch(struct request *request, struct reply *reply, struct error *err);
+int api_rule_delete(struct request *request, struct reply *reply, struct error *err);
 
 #endif

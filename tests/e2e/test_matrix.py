@@ -12,6 +12,7 @@ import json
 import os
 import pathlib
 import subprocess
+import time
 
 import pytest
 
@@ -192,6 +193,31 @@ PATCH       /api/v1/quotas/<id>                11 11 -- -- -- -- -- - --+ -+ 1 +
 DELETE      /api/v1/quotas/<id>                11 11 -- -- -- -- -- - --+ -+ 1 +
 GET|HEAD    /api/v1/usage                      11 11 -- -- -- -- -- - -++ -+ 1 +
 
+GET|HEAD    /api/v1/repos/<name>/-/manifests   11 11 ?? ++ ++ ++ ++ ? +?+ +? 1 +
+                                       public  1+ 11 ++ ++ ++ ++ ++ + +++ +? 1 +
+GET|HEAD    /api/v1/repos/<name>/-/manifests/<manifest> 11 11 ?? ++ ++ ++ ++ ? +?+ +? 1 +
+                                       public  1+ 11 ++ ++ ++ ++ ++ + +++ +? 1 +
+DELETE      /api/v1/repos/<name>/-/manifests/<manifest> 11 11 ?? -- -- ++ ++ ? -?+ -? 1 +
+                                       public  11 11 -- -- -- ++ ++ - --+ -? 1 +
+POST        /api/v1/repos/<name>/-/manifests/<manifest>:restore 11 11 ?? -- -- ++ ++ ? -?+ -? 1 +
+                                       public  11 11 -- -- -- ++ ++ - --+ -? 1 +
+GET|HEAD    /api/v1/repos/<name>/-/manifests/<manifest>/referrers 11 11 ?? ++ ++ ++ ++ ? +?+ +? 1 +
+                                       public  1+ 11 ++ ++ ++ ++ ++ + +++ +? 1 +
+GET|HEAD    /api/v1/repos/<name>/-/pins        11 11 ?? ++ ++ ++ ++ ? +?+ +? 1 +
+                                       public  1+ 11 ++ ++ ++ ++ ++ + +++ +? 1 +
+GET|HEAD    /api/v1/repos/<name>/-/pins/<pin>  11 11 ?? ++ ++ ++ ++ ? +?+ +? 1 +
+                                       public  1+ 11 ++ ++ ++ ++ ++ + +++ +? 1 +
+PUT         /api/v1/repos/<name>/-/pins/<pin>  11 11 ?? -- ++ ++ ++ + -?+ -? 1 +
+                                       public  11 11 -- -- ++ ++ ++ + --+ -? 1 +
+DELETE      /api/v1/repos/<name>/-/pins/<pin>  11 11 ?? -- ++ ++ ++ + -?+ -? 1 +
+                                       public  11 11 -- -- ++ ++ ++ + --+ -? 1 +
+GET|HEAD    /api/v1/protected                  11 11 ++ ++ ++ ++ ++ + +++ -+ 1 +
+POST        /api/v1/protected                  11 11 -- -- -- -- ++ - --+ -- 1 +
+                                       public  11 11 -- -- -- -- ++ - --+ -- 1 +
+GET|HEAD    /api/v1/protected/<rule>           11 11 ?? ?? ?? ?? ++ ? +?+ -? 1 +
+PATCH       /api/v1/protected/<rule>           11 11 ?? ?? ?? ?? ++ ? -?+ -? 1 +
+DELETE      /api/v1/protected/<rule>           11 11 ?? ?? ?? ?? ++ ? -?+ -? 1 +
+
 GET|HEAD    /api/v1/audit                      11 11 -- -- -- -- -- - +-+ -+ 1 +
 GET|HEAD    /api/v1/scrub                      11 11 -- -- -- -- -- - -++ -+ 1 +
 POST        /api/v1/scrub:run                  11 11 -- -- -- -- -- - -++ -+ 1 +
@@ -233,12 +259,15 @@ BODIES = {
     "PUT /api/v1/policies/<id>": {"mode": "off"},
     "PUT /api/v1/gc": {"paused": "no flag"},
     "POST /api/v1/gc/runs": {"dry_run": "no flag"},
+    "POST /api/v1/protected": {"pattern": "<repository>"},
     "POST /api/v1/repos": {"name": "<repository>"},
     "POST /api/v1/repos#shown": {"name": "<repository>", "visibility": "public"},
 }
 QUERIES = {"DELETE /api/v1/sessions/<id>": "?dry_run=true", "DELETE /api/v1/me/sessions/<id>": "?dry_run=true",
            "DELETE /api/v1/users/<account>/sessions": "?dry_run=true",
            "DELETE /api/v1/repos/<name>/-/tags/<tag>": "?dry_run=true",
+           "DELETE /api/v1/repos/<name>/-/manifests/<manifest>": "?dry_run=true",
+           "DELETE /api/v1/repos/<name>/-/pins/<pin>": "?dry_run=true",
            "PUT /v2/<name>/blobs/uploads/<id>": f"?digest={ABSENT}"}
 REPLIES = {200, 201, 202, 204, 400, 404, 409, 412, 415, 416, 422}  # of what goes through
 
@@ -387,6 +416,7 @@ class World:
         self.server = people.Registry(folder, {"auth.anonymous": anonymous}, people=accounts)
         self.server.start()
         plan.content(self.server, [PRIVATE, PUBLIC, ELSEWHERE])
+        self.protect()
         self.read_ids()
         names = [name for name in COLUMNS if not name.endswith("/pull")]
         self.callers = {name: Caller(self.server, name) for name in names}
@@ -420,6 +450,20 @@ class World:
             return client.post("/api/v1" + path, json.dumps(body).encode(),
                                headers=[("Content-Type", "application/json")]).json()["id"]
 
+    def protect(self):
+        """A pin on a manifest of its own, and a rule on tags that are not there."""
+        kind = [("Content-Type", "application/json")]
+        other = content.compact({**json.loads(plan.MANIFEST), "annotations": {"of": "pinned"}})
+        with contextlib.closing(self.server.caller("root")) as client:
+            for name in (PRIVATE, PUBLIC):
+                assert content.put_manifest(client, name, "pinned", other).status == 201
+        with contextlib.closing(wire.Client(self.server.admin)) as client:
+            pin = json.dumps({"reference": "pinned", "until": time.strftime("%FT%TZ", time.gmtime(time.time() + 9999))})
+            for name in (PRIVATE, PUBLIC):
+                assert client.put(f"/api/v1/repos/{name}/-/pins/pinned", pin.encode(), headers=kind).status == 201
+            rule = json.dumps({"pattern": PRIVATE, "tags": "none-*", "immutable": True}).encode()
+            self.rule = client.post("/api/v1/protected", rule, headers=kind).json()["id"]
+
     def session_of(self, name):
         with contextlib.closing(self.server.client()) as client:
             body = json.dumps({"username": name, "password": people.password_of(name)}).encode()
@@ -444,7 +488,8 @@ class World:
             ids["/tokens/"] = self.server.accounts.token_ids["bystander"]
         path = row.pattern.replace("<name>", repository).replace("<reference>", reference)
         path = path.replace("<digest>", digest(plan.LAYER) if known else ABSENT)
-        path = path.replace("<tag>", plan.TAG)
+        path = path.replace("<tag>", plan.TAG).replace("<manifest>", digest(plan.MANIFEST))
+        path = path.replace("<pin>", "pinned").replace("<rule>", str(self.rule))
         path = path.replace("<account>", "machine" if "/robots/" in row.pattern else "bystander")
         if "<id>" in path:
             path = path.replace("<id>", str(next(value for part, value in ids.items() if part in path)))
