@@ -18,7 +18,7 @@ struct services {
     struct auth *auth;
     struct jobs *jobs;
     struct schedule *schedule; /* of the collector */
-    struct probes *probes; /* NULL: always ready */
+    struct probes *probes;     /* NULL: always ready */
 };
 
 #endif

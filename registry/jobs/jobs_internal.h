@@ -29,7 +29,7 @@ struct job {
     json_t *result; /* the job's own until it ended */
     struct progress progress;
     _Atomic enum job_stop stop;
-    _Atomic bool stopped; /* it was told: what it did is not all */
+    _Atomic bool stopped;          /* it was told: what it did is not all */
     const struct job_alone *alone; /* NULL: in the runner */
 
     pthread_mutex_t lock; /* of what follows */
