@@ -436,11 +436,11 @@ static const char SQL_IMAGE_PULLED[] =
     "     SELECT r.child_id"
     "       FROM listed l"
     "       JOIN manifest_refs r ON r.repo_id = $2 AND r.parent_id = l.id"
-    "      WHERE r.child_id IS NOT NULL)"
+    "       JOIN manifests c ON c.id = r.child_id"
+    "      WHERE c.deleted_at IS NULL)"
     "SELECT coalesce(max(m.pulled_at), 0)"
     "  FROM listed l"
-    "  JOIN manifests m ON m.id = l.id"
-    " WHERE m.deleted_at IS NULL";
+    "  JOIN manifests m ON m.id = l.id";
 static const char SQL_IMAGE_TAGS_NOW[] = "SELECT name, updated_at"
                                          "  FROM tags"
                                          " WHERE repo_id = $1 AND manifest_id = $2"

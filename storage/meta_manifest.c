@@ -183,10 +183,10 @@ static const char SQL_TAGS_SET_ASIDE[] =
     "                 protection = excluded.protection";
 static const char SQL_TAGS_HISTORY[] =
     "INSERT INTO tag_history(repo_id, name, old_digest, new_digest, at, actor, cause)"
-    "     SELECT t.repo_id, t.name, m.digest, NULL, $1, $4, $5"
+    "     SELECT t.repo_id, t.name, m.digest, NULL, $1, $2, $3"
     "       FROM tags t"
     "       JOIN manifests m ON m.id = t.manifest_id"
-    "      WHERE t.repo_id = $2 AND t.manifest_id = $3";
+    "      WHERE t.repo_id = $4 AND t.manifest_id = $5";
 static const char SQL_TAGS_DELETE[] = "DELETE FROM tags"
                                       "      WHERE repo_id = $1 AND manifest_id = $2";
 static const char SQL_MANIFEST_SET_ASIDE[] = "UPDATE manifests"
@@ -221,10 +221,10 @@ static int tags_history(struct db_tx *tx, const struct removal *removal, struct 
     OWNED(db_query_end) struct db_query query = db_query(tx, SQL_TAGS_HISTORY);
 
     db_bind_i64(&query, removal->now);
-    db_bind_i64(&query, removal->repository_id);
-    db_bind_i64(&query, removal->id);
     db_bind_text(&query, removal->actor == NULL ? SLICE_NONE : removal->actor->name);
     db_bind_i64(&query, removal->cause);
+    db_bind_i64(&query, removal->repository_id);
+    db_bind_i64(&query, removal->id);
     return db_finish(&query, err);
 }
 
