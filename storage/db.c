@@ -51,11 +51,6 @@ int db_snapshot(struct db *db, const char *path, const struct progress *progress
     return db->driver->snapshot(db->self, path, progress, err);
 }
 
-int db_examine(struct db_tx *tx, struct error *err)
-{
-    return tx->driver->examine(tx, err);
-}
-
 int db_execute(struct db_tx *tx, const char *script, struct error *err)
 {
     return tx->driver->execute(tx, script, err);

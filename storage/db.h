@@ -86,7 +86,6 @@ struct db_driver {
     int (*write)(void *self, const struct db_work *work, struct error *err);
     int (*snapshot)(void *self, const char *path, const struct progress *progress,
                     struct error *err);
-    int (*examine)(struct db_tx *tx, struct error *err);
     int (*execute)(struct db_tx *tx, const char *script, struct error *err);
     /* Kept per connection under the address of the text. */
     int (*prepare)(struct db_tx *tx, const char *sql, void **statement, struct error *err);
@@ -126,8 +125,6 @@ int db_write(struct db *db, const struct db_work *work, struct error *err) MUST_
  * UNAVAILABLE; also when the copy was cancelled, or the database went into recovery */
 int db_snapshot(struct db *db, const char *path, const struct progress *progress,
                 struct error *err) MUST_CHECK;
-/* Looks at every page and every foreign key. -1 with what is wrong first: INTERNAL. Takes long. */
-int db_examine(struct db_tx *tx, struct error *err) MUST_CHECK;
 
 /* Several statements without parameters, separated by semicolons: schema files. */
 int db_execute(struct db_tx *tx, const char *script, struct error *err) MUST_CHECK;

@@ -1,5 +1,4 @@
-/* db_snapshot.c - SQLite: a copy of the whole database while it is written to, and a look at every
- * page of one.
+/* db_snapshot.c - SQLite: a copy of the whole database while it is written to.
  * Touches  the database through a connection that reads; the file of the copy.
  * Never    a table of ours; makes a writer wait.
  *
@@ -100,60 +99,4 @@ int sqlite_snapshot(void *self, const char *path, const struct progress *progres
     int result = copy_at_once(db, from, to, progress, err);
     reader_give(db, from);
     return result;
-}
-
-/* --- every page --- */
-
-static int first_row(struct connection *connection, const char *sql, sqlite3_stmt **out,
-                     struct error *err)
-{
-    if (sqlite3_prepare_v2(connection->handle, sql, -1, out, NULL) != SQLITE_OK)
-        return connection_fail(connection, err);
-    switch (sqlite3_step(*out)) {
-    case SQLITE_ROW:
-        return 1;
-    case SQLITE_DONE:
-        return 0;
-    default:
-        return connection_fail(connection, err);
-    }
-}
-
-static void statement_drop(sqlite3_stmt **statement)
-{
-    sqlite3_finalize(*statement);
-}
-
-static int examine_pages(struct connection *connection, struct error *err)
-{
-    OWNED(statement_drop) sqlite3_stmt *statement = NULL;
-
-    int row = first_row(connection, "PRAGMA integrity_check(1)", &statement, err);
-    if (row < 0)
-        return -1;
-    const char *said = row == 0 ? NULL : (const char *)sqlite3_column_text(statement, 0);
-    if (said != NULL && sqlite3_stricmp(said, "ok") == 0)
-        return 0;
-    return error_set(err, ERROR_INTERNAL, "the metadata is damaged: %s",
-                     said == NULL ? "it cannot be read" : said);
-}
-
-static int examine_keys(struct connection *connection, struct error *err)
-{
-    OWNED(statement_drop) sqlite3_stmt *statement = NULL;
-
-    int row = first_row(connection, "PRAGMA foreign_key_check", &statement, err);
-    if (row <= 0)
-        return row;
-    return error_set(err, ERROR_INTERNAL,
-                     "the metadata is damaged: a row of %s names a row of %s "
-                     "that is not there",
-                     sqlite3_column_text(statement, 0), sqlite3_column_text(statement, 2));
-}
-
-int sqlite_examine(struct db_tx *tx, struct error *err)
-{
-    struct connection *connection = connection_of(tx);
-
-    return examine_pages(connection, err) < 0 ? -1 : examine_keys(connection, err);
 }

@@ -20,7 +20,7 @@ struct statement {
     sqlite3_stmt *prepared;
 };
 
-struct connection *connection_of(struct db_tx *tx)
+static struct connection *connection_of(struct db_tx *tx)
 {
     return (struct connection *)(void *)tx;
 }
@@ -359,7 +359,6 @@ const struct db_driver db_driver_sqlite = {
     .read = commit_read,
     .write = commit_write,
     .snapshot = sqlite_snapshot,
-    .examine = sqlite_examine,
     .execute = sqlite_execute,
     .prepare = sqlite_prepare,
     .bind_i64 = sqlite_bind_i64,

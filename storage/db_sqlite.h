@@ -1,8 +1,6 @@
 /* db_sqlite.h - shared by db_sqlite.c (one connection, the table of functions), db_readers.c (those
- * that read, the WAL), db_commit.c (the one that writes, recovery) and db_snapshot.c (whole copies,
- * a look at every page).
- * Touches  nothing by itself.
- * Never    included by others. */
+ * that read, the WAL), db_commit.c (the one that writes, recovery) and db_snapshot.c (whole
+ * copies). Touches  nothing by itself. Never    included by others. */
 #ifndef SLIPWAY_STORAGE_DB_SQLITE_H
 #define SLIPWAY_STORAGE_DB_SQLITE_H
 
@@ -32,7 +30,6 @@ int connection_execute(struct connection *connection, const char *script, struct
 int connection_run(struct connection *connection, const char *sql, struct error *err);
 /* Sets what SQLite said of the last call, and returns -1. */
 int connection_fail(struct connection *connection, struct error *err);
-struct connection *connection_of(struct db_tx *tx);
 /* A transaction is open. SQLite ends it by itself on some failures. */
 bool connection_in_transaction(const struct connection *connection);
 struct wal_state {
@@ -90,6 +87,5 @@ int commit_write(void *self, const struct db_work *work, struct error *err);
 /* db_snapshot.c */
 int sqlite_snapshot(void *self, const char *path, const struct progress *progress,
                     struct error *err);
-int sqlite_examine(struct db_tx *tx, struct error *err);
 
 #endif

@@ -191,10 +191,30 @@ static int payloads_page(struct db_tx *tx, void *arg, struct error *err)
     return row;
 }
 
+/* The first is told. */
+static void fault(void *arg, struct slice table, struct slice parent, struct slice sentence)
+{
+    struct error *err = arg;
+
+    if (parent.at != NULL)
+        error_set(err, ERROR_INTERNAL,
+                  "the metadata is damaged: %.*s names rows of %.*s that are not there",
+                  SLICE_ARG(table), SLICE_ARG(parent));
+    else
+        error_set(err, ERROR_INTERNAL, "the metadata is damaged: %.*s", SLICE_ARG(sentence));
+}
+
 static int examine(struct db_tx *tx, void *arg, struct error *err)
 {
+    struct error found = {0};
+
     (void)arg;
-    return db_examine(tx, err);
+    if (db_verify(tx, true, fault, &found, err) < 0)
+        return -1;
+    if (found.code == ERROR_NONE)
+        return 0;
+    *err = found;
+    return -1;
 }
 
 int meta_backup_examine(struct meta *meta, const struct progress *progress, struct error *err)
