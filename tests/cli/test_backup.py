@@ -1,0 +1,358 @@
+"""test_backup.py - backups of a server at work, and of a root at rest; restores; commands killed midway.
+
+Touches  temporary folders; servers and commands it started itself, ended by pid.
+Never    waits for a wall clock: rates make work long enough to be met in the middle.
+"""
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import threading
+import time
+import urllib.parse
+
+import pytest
+from conftest import PROGRAM, TERM, clean_environment, wait_for
+
+from support import content, wire
+
+FAILED, USAGE, NOT_FOUND, CONFLICT = 1, 2, 4, 5
+
+
+def client_of(server):
+    return wire.Client(wire.Target("127.0.0.1", urllib.parse.urlsplit(server.url).port, None), 30)
+
+
+class Place:
+    """A root, a folder of backups and one to restore into."""
+
+    def __init__(self, folder, slipway):
+        self.root, self.backup, self.restored = folder / "0" / "root", folder / "backup", folder / "1" / "root"
+        self.slipway = slipway
+
+    def settings(self, root):
+        return ["--config", "/dev/null", "--set", f"storage.root={root}", "--set", "storage.min_free=0",
+                "--set", "server.listen=127.0.0.1:0", "--set", "auth.mode=none"]
+
+    def create(self, *words):
+        return self.slipway("backup", "create", str(self.backup), "--json", *words, *self.settings(self.root))
+
+    def verify(self, *words):
+        return self.slipway("backup", "verify", str(self.backup), *words, "--json")
+
+    def restore(self, *words, root=None):
+        return self.slipway("restore", str(self.backup), *words, "--json", *self.settings(root or self.restored))
+
+    def check(self, root):
+        return self.slipway("check", "--deep", *self.settings(root))
+
+    def names(self):
+        said = self.slipway("backup", "ls", str(self.backup), "--json")
+        assert said.returncode == 0, said.stderr
+        return [item["snapshot"] for item in json.loads(said.stdout)["items"] if item["complete"]]
+
+    def start(self, *words, root=None):
+        """The command as a process, to be killed."""
+        return subprocess.Popen([PROGRAM, *words, *self.settings(root or self.root)], env=clean_environment(),
+                                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def files(self, root):
+        """Names of whole blob files, with what tells one file from another."""
+        return {path.name: (path.stat().st_ino, path.stat().st_mtime_ns, path.stat().st_size)
+                for path in root.glob("blobs/??/*") if not path.name.startswith(".")}
+
+
+@pytest.fixture
+def place(tmp_path, slipway):
+    return Place(tmp_path, slipway)
+
+
+def ok(said):
+    assert said.returncode == 0, said.stderr
+    return json.loads(said.stdout)
+
+
+@pytest.fixture
+def filled(place, serve):
+    """A root at rest with some images, as {reference: layers}."""
+    server = serve()
+    client, pushed = client_of(server), {}
+    for number in range(6):
+        pushed[f"v{number}"] = content.push_image(client, "team/app", f"v{number}", [content.fresh(30000 + number)])[0]
+    content.push_manifest(client, "team/app", "both", content.index(
+        [{"mediaType": content.IMAGE, "size": 1, "digest": value} for value in list(pushed.values())[:2]]), content.INDEX)
+    content.push_manifest(client, "team/app", "signature", content.artifact(pushed["v0"])) if content.push_blob(
+        client, "team/app", b"{}") else None
+    client.close()
+    server.signal(TERM)
+    assert server.wait() == 0
+    return [*pushed, "both", "signature"]
+
+
+def assert_serves(serve, references):
+    """The server that `serve` starts next is on the restored root."""
+    server = serve()
+    client = client_of(server)
+    for reference in references:
+        content.verify(client, "team/app", reference)
+    client.close()
+    server.signal(TERM)
+    assert server.wait() == 0
+
+
+# --- a server at work ---
+
+class Traffic:
+    """Pushes and deletes until it is told to end. Images: tag -> when acknowledged, when its delete was asked for."""
+
+    def __init__(self, server):
+        self.server, self.ending, self.lock = server, threading.Event(), threading.Lock()
+        self.pushed, self.deleted, self.failures = {}, {}, []
+        self.threads = [threading.Thread(target=self.guard, args=(work, number))
+                        for number, work in enumerate((self.push, self.push, self.delete))]
+        for thread in self.threads:
+            thread.start()
+
+    def guard(self, work, number):
+        client = client_of(self.server)
+        try:
+            while not self.ending.is_set():
+                work(client, random.Random(number), number)
+        except Exception as failure:  # pylint: disable=broad-except
+            self.failures.append(failure)
+        finally:
+            client.close()
+
+    def push(self, client, _, number):
+        tag = f"t{number}-{len(self.pushed)}-{time.monotonic_ns()}"
+        content.push_image(client, "team/app", tag, [content.fresh(20000), content.fresh(100)])
+        with self.lock:
+            self.pushed[tag] = time.monotonic()
+        time.sleep(0.01)
+
+    def delete(self, client, _, __):
+        with self.lock:
+            waiting = [tag for tag in self.pushed if tag not in self.deleted]
+        if len(waiting) < 6:
+            time.sleep(0.02)
+            return
+        tag = random.choice(waiting)
+        value = client.head(f"/v2/team/app/manifests/{tag}")["Docker-Content-Digest"]
+        with self.lock:
+            self.deleted[tag] = time.monotonic()
+        assert client.delete(f"/v2/team/app/manifests/{value}").status == 202
+        time.sleep(0.02)
+
+    def end(self):
+        self.ending.set()
+        for thread in self.threads:
+            thread.join(30)
+        assert not self.failures, self.failures
+
+
+def test_backup_of_a_server_at_work_restores_to_what_was_acknowledged(place, serve):
+    """(3): pushes, deletes and the collector go on beside it; what it names is not removed under its hands."""
+    server = serve("gc.grace=1s", "gc.undo=0s", "gc.late=0s", "gc.interval=10ms")
+    traffic = Traffic(server)
+    wait_for(lambda: len(traffic.pushed) > 40 and len(traffic.deleted) > 20, what="traffic")
+    size = sum(file[2] for file in place.files(place.root).values())
+    began = time.monotonic()
+    report = ok(place.create("--rate", str(max(size // 2, 1))))
+    ended = time.monotonic()
+    traffic.end()
+    assert report["damaged"] == 0 and report["copied"] == report["blobs"] > 40
+    whole = [tag for tag, at in traffic.pushed.items()
+             if at < began and traffic.deleted.get(tag, ended) >= ended]
+    midway = [tag for tag, at in traffic.deleted.items() if began < at < ended]
+    assert whole and midway
+    copied = place.files(place.backup)
+    wait_for(lambda: set(copied) - set(place.files(place.root)), what="a collected blob that the backup has")
+    server.signal(TERM)
+    assert server.wait() == 0
+    ok(place.verify())
+    ok(place.restore())
+    said = place.check(place.restored)
+    assert said.returncode == 0, said.stdout + said.stderr
+    assert_serves(serve, whole)
+
+
+def test_further_backup_copies_only_what_is_new(place, serve, filled):
+    first = ok(place.create())
+    assert first["copied"] == first["blobs"]
+    before = place.files(place.backup)
+    server = serve(environment={})  # another root: nothing here names it
+    server.signal(TERM)
+    server.wait()
+    assert ok(place.create())["copied"] == 0
+    assert place.files(place.backup) == before
+    assert len(place.names()) == 2
+
+
+def test_backup_is_the_same_by_a_server_and_without_one(place, serve, filled):
+    alone = ok(place.create())
+    shutil.move(place.root, place.restored.parent.parent / "kept")
+    os.makedirs(place.restored)
+    shutil.rmtree(place.restored)
+    shutil.copytree(place.restored.parent.parent / "kept", place.restored)
+    place.root = place.restored
+    server = serve()  # on "1/root", which is the same content
+    served = ok(place.create())
+    assert {key: served[key] for key in ("blobs", "bytes", "manifests")} == {
+        key: alone[key] for key in ("blobs", "bytes", "manifests")}
+    assert served["copied"] == 0
+    server.signal(TERM)
+    assert server.wait() == 0
+
+
+def test_links_take_no_room(place, filled):
+    ok(place.create("--link"))
+    assert place.files(place.backup) == place.files(place.root)
+    ok(place.restore("--link"))
+    assert place.files(place.restored) == place.files(place.root)
+
+
+# --- killed in the middle ---
+
+def test_killed_backups_leave_whole_snapshots_and_the_next_one_works(place, filled):
+    ok(place.create())
+    shutil.rmtree(place.backup / "blobs")  # so that there is something to do
+    (place.backup / "blobs").mkdir()
+    ok(place.create())
+    for kill_at in (1, 3, 5):
+        shutil.rmtree(place.backup)
+        ok(place.create())
+        first = place.names()
+        for path in list(place.backup.glob("blobs/??/*"))[1:]:
+            path.unlink()
+        child = place.start("backup", "create", str(place.backup), "--rate", "100KiB")
+        wait_for(lambda at=kill_at: len(place.files(place.backup)) > at or list(place.backup.glob("blobs/??/.*"))
+                 or child.poll() is not None, what="some copies")
+        child.kill()
+        child.wait()
+        assert place.names() == first
+        ok(place.create())
+        assert len(place.names()) == 2
+        for name in place.names():
+            ok(place.verify(name))
+
+
+def test_server_killed_during_a_backup_leaves_whole_snapshots(place, serve, filled, tmp_path):
+    shutil.copytree(place.root, place.restored)
+    place.root = place.restored
+    serve().signal(TERM)
+    server = serve()
+    del server
+
+
+def test_restore_cut_off_anywhere_goes_on(place, serve, filled):
+    ok(place.create())
+    total = len(place.files(place.backup))
+    for rounds in (0, 2, 4):
+        child = place.start("restore", str(place.backup), "--rate", "150KiB", root=place.restored)
+        wait_for(lambda at=rounds: len(list(place.restored.glob("blobs/??/*"))) > at or child.poll() is not None,
+                 what="some files")
+        child.kill()
+        child.wait()
+        assert (place.restored / "restoring").exists()
+        said = place.slipway("serve", *place.settings(place.restored))
+        assert said.returncode == FAILED and "cut off" in said.stderr
+    assert ok(place.restore())["damaged"] == 0
+    assert len(place.files(place.restored)) == total
+    assert not list(place.restored.glob("blobs/??/.*"))
+    assert place.check(place.restored).returncode == 0
+    assert_serves(serve, filled)
+
+
+# --- what is wrong is told ---
+
+def test_verify_names_what_is_damaged(place, filled):
+    ok(place.create())
+    files = sorted(place.backup.glob("blobs/??/*"), key=lambda path: path.stat().st_size)
+    data = bytearray(files[-1].read_bytes())
+    changed = content.digest(bytes(data))
+    data[7] ^= 1
+    files[-1].write_bytes(data)
+    missing = content.digest(files[-2].read_bytes())
+    files[-2].unlink()
+    said = place.verify()
+    assert said.returncode == FAILED
+    assert f"{changed} is changed\n" in said.stderr and f"{missing} is missing\n" in said.stderr
+    assert json.loads(said.stdout)["damaged"] == 2
+    said = place.restore()
+    assert said.returncode == FAILED and json.loads(said.stdout)["damaged"] == 2
+
+
+def test_backup_tells_of_damage_in_the_root(place, filled):
+    victim = max(place.root.glob("blobs/??/*"), key=lambda path: path.stat().st_size)
+    value = content.digest(victim.read_bytes())
+    victim.write_bytes(victim.read_bytes()[:-1] + b"?")
+    said = place.create()
+    assert said.returncode == FAILED
+    assert f"{value} is changed\n" in said.stderr
+    assert json.loads(said.stdout)["damaged"] == 1
+
+
+def test_exit_statuses(place, filled, tmp_path):
+    """The words people and scripts go by."""
+    slipway = place.slipway
+    assert place.verify().returncode == NOT_FOUND
+    assert slipway("backup", "ls", str(tmp_path)).returncode == NOT_FOUND
+    assert slipway("restore", str(tmp_path / "none"), *place.settings(place.restored)).returncode == NOT_FOUND
+    assert place.create("--rate", "fast").returncode == USAGE
+    ok(place.create())
+    assert place.verify("20200101T000000.000Z").returncode == NOT_FOUND
+    said = place.restore(root=place.root)
+    assert said.returncode == CONFLICT and "not empty" in said.stderr
+    assert slipway("backup", "rm", str(place.backup), place.names()[0]).returncode == USAGE
+    assert slipway("backup", "prune", str(place.backup), "--yes").returncode == USAGE
+    assert slipway("backup", "create", str(place.backup), *place.settings(tmp_path / "no-root")).returncode == NOT_FOUND
+    assert not (tmp_path / "no-root").exists()
+    busy = place.start("backup", "create", str(place.backup), "--rate", "1")
+    shutil.rmtree(place.backup / "blobs")
+    busy.kill()
+    busy.wait()
+
+
+def test_list_remove_and_prune(place, filled):
+    for _ in range(4):
+        ok(place.create())
+    names = place.names()
+    assert names == sorted(names) and len(names) == 4
+    said = place.slipway("backup", "ls", str(place.backup))
+    assert said.stdout.split("\n")[0].split() == ["SNAPSHOT", "COMPLETE", "BLOBS", "BYTES", "NEW", "MANIFESTS", "DAMAGED"]
+    removed = ok(place.slipway("backup", "rm", str(place.backup), names[1], "--yes", "--json"))
+    assert removed == {"snapshots": 1, "blobs": 0, "bytes": 0}
+    removed = ok(place.slipway("backup", "prune", str(place.backup), "--keep", "1", "--yes", "--json"))
+    assert removed["snapshots"] == 2
+    assert place.names() == names[3:]
+    ok(place.verify())
+
+
+def test_dry_run_of_a_restore_makes_nothing(place, filled):
+    ok(place.create())
+    said = ok(place.restore("--dry-run"))
+    assert said["damaged"] == 0 and said["copied"] == 0
+    assert not place.restored.exists()
+
+
+def test_open_uploads_are_not_restored(place, serve, filled):
+    shutil.copytree(place.root, place.restored)
+    place.root, place.restored = place.restored, place.root.parent.parent / "2" / "root"
+    server = serve()
+    client = client_of(server)
+    location = content.start_upload(client, "team/app")
+    assert client.patch(location, b"half").status == 202
+    ok(place.create())
+    client.close()
+    server.signal(TERM)
+    server.wait()
+    ok(place.restore())
+    assert len(place.files(place.restored)) == len(place.files(place.backup)) < len(place.files(place.root))
+    server = serve()
+    client = client_of(server)
+    assert client.get(location).status == 404
+    for reference in filled:
+        content.verify(client, "team/app", reference)
+    client.close()
