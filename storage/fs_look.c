@@ -94,7 +94,7 @@ int fs_list_strange(void *self, unsigned shelf, void (*found)(void *arg, const c
 
     assert_worker_thread();
     if (shelf == LOCATOR_SHELVES)
-        buffer_append_slice(&path, slice_of(fs->blobs));
+        buffer_print(&path, "%s", fs->blobs); /* with its end */
     else
         shelf_path(fs, shelf, &path);
     if (folder_open(path.at, &folder, err) < 0)

@@ -14,7 +14,7 @@ import time
 import urllib.parse
 
 import pytest
-from conftest import PROGRAM, TERM, clean_environment, wait_for
+from conftest import PROGRAM, TERM, Server, clean_environment, wait_for
 
 from support import content, wire
 
@@ -75,16 +75,29 @@ def ok(said):
 
 
 @pytest.fixture
+def again(tmp_path):
+    """again(number): a server on the root of the server with that number."""
+    servers = []
+
+    def start(number=0):
+        servers.append(Server(tmp_path / str(number)))
+        return servers[-1]
+    yield start
+    for server in servers:
+        server.end()
+
+
+@pytest.fixture
 def filled(place, serve):
-    """A root at rest with some images, as {reference: layers}."""
+    """A root at rest with some images: their references."""
     server = serve()
     client, pushed = client_of(server), {}
     for number in range(6):
         pushed[f"v{number}"] = content.push_image(client, "team/app", f"v{number}", [content.fresh(30000 + number)])[0]
     content.push_manifest(client, "team/app", "both", content.index(
         [{"mediaType": content.IMAGE, "size": 1, "digest": value} for value in list(pushed.values())[:2]]), content.INDEX)
-    content.push_manifest(client, "team/app", "signature", content.artifact(pushed["v0"])) if content.push_blob(
-        client, "team/app", b"{}") else None
+    content.push_blob(client, "team/app", b"{}")
+    content.push_manifest(client, "team/app", "signature", content.artifact(pushed["v0"]))
     client.close()
     server.signal(TERM)
     assert server.wait() == 0
@@ -178,32 +191,22 @@ def test_backup_of_a_server_at_work_restores_to_what_was_acknowledged(place, ser
     assert_serves(serve, whole)
 
 
-def test_further_backup_copies_only_what_is_new(place, serve, filled):
+def test_further_backup_copies_only_what_is_new(place, again, filled):
+    """By a command on a root at rest, then by the server: one and the same."""
     first = ok(place.create())
-    assert first["copied"] == first["blobs"]
+    assert first["copied"] == first["blobs"] and first["copied_bytes"] == first["bytes"]
     before = place.files(place.backup)
-    server = serve(environment={})  # another root: nothing here names it
-    server.signal(TERM)
-    server.wait()
+    server = again()
     assert ok(place.create())["copied"] == 0
     assert place.files(place.backup) == before
-    assert len(place.names()) == 2
-
-
-def test_backup_is_the_same_by_a_server_and_without_one(place, serve, filled):
-    alone = ok(place.create())
-    shutil.move(place.root, place.restored.parent.parent / "kept")
-    os.makedirs(place.restored)
-    shutil.rmtree(place.restored)
-    shutil.copytree(place.restored.parent.parent / "kept", place.restored)
-    place.root = place.restored
-    server = serve()  # on "1/root", which is the same content
-    served = ok(place.create())
-    assert {key: served[key] for key in ("blobs", "bytes", "manifests")} == {
-        key: alone[key] for key in ("blobs", "bytes", "manifests")}
-    assert served["copied"] == 0
-    server.signal(TERM)
-    assert server.wait() == 0
+    client = client_of(server)
+    content.push_blob(client, "team/app", b"one more")
+    client.close()
+    third = ok(place.create())
+    assert third["copied"] == 1 and third["copied_bytes"] == 8 and third["blobs"] == first["blobs"] + 1
+    after = place.files(place.backup)
+    assert {name: after[name] for name in before} == before
+    assert len(place.names()) == 3
 
 
 def test_links_take_no_room(place, filled):
@@ -215,53 +218,80 @@ def test_links_take_no_room(place, filled):
 
 # --- killed in the middle ---
 
-def test_killed_backups_leave_whole_snapshots_and_the_next_one_works(place, filled):
-    ok(place.create())
-    shutil.rmtree(place.backup / "blobs")  # so that there is something to do
-    (place.backup / "blobs").mkdir()
-    ok(place.create())
-    for kill_at in (1, 3, 5):
-        shutil.rmtree(place.backup)
-        ok(place.create())
-        first = place.names()
-        for path in list(place.backup.glob("blobs/??/*"))[1:]:
-            path.unlink()
-        child = place.start("backup", "create", str(place.backup), "--rate", "100KiB")
-        wait_for(lambda at=kill_at: len(place.files(place.backup)) > at or list(place.backup.glob("blobs/??/.*"))
-                 or child.poll() is not None, what="some copies")
-        child.kill()
-        child.wait()
-        assert place.names() == first
-        ok(place.create())
-        assert len(place.names()) == 2
-        for name in place.names():
-            ok(place.verify(name))
+def unfinished(place):
+    """Something is being copied that has no name yet."""
+    return list(place.backup.glob("blobs/??/.*"))
 
 
-def test_server_killed_during_a_backup_leaves_whole_snapshots(place, serve, filled, tmp_path):
-    shutil.copytree(place.root, place.restored)
-    place.root = place.restored
-    serve().signal(TERM)
-    server = serve()
-    del server
+def forget_copies(place):
+    for path in place.backup.glob("blobs/??/*"):
+        path.unlink()
+
+
+@pytest.mark.parametrize("moment", ["metadata", "bytes"])
+def test_killed_backup_leaves_whole_snapshots_and_the_next_one_works(place, filled, moment):
+    ok(place.create())
+    first = place.names()
+    if moment == "bytes":
+        forget_copies(place)
+    child = place.start("backup", "create", str(place.backup), "--rate", "300KiB" if moment == "bytes" else "1KiB")
+    wait_for(lambda: unfinished(place) if moment == "bytes" else list(place.backup.glob("snapshots/.new-*/meta.db")),
+             what="the backup")
+    child.kill()
+    child.wait()
+    assert place.names() == first
+    assert ok(place.create())["damaged"] == 0
+    assert len(place.names()) == 2 and not list(place.backup.glob("snapshots/.*"))
+    for name in place.names():
+        ok(place.verify(name))
+
+
+def test_server_killed_during_a_backup_says_so_afterwards(place, again, filled):
+    ok(place.create())
+    forget_copies(place)
+    server = again()
+    child = place.start("backup", "create", str(place.backup), "--rate", "300KiB")
+    wait_for(lambda: unfinished(place), what="the backup")
+    busy = place.create()
+    assert busy.returncode == CONFLICT, busy.stderr
+    server.signal(signal.SIGKILL)
+    server.wait()
+    assert child.wait(30) != 0
+    server = again()
+    ok(place.create())
+    ok(place.verify())
+    said = place.slipway("api", "GET", "/jobs", *place.settings(place.root))
+    assert [(job["kind"], job["state"]) for job in json.loads(said.stdout)["items"]][:3] == [
+        ("backup", "done"), ("backup", "interrupted"), ("backup", "done")]
+
+
+def test_cancelled_backup_is_none(place, again, filled):
+    again()
+    child = place.start("backup", "create", str(place.backup), "--rate", "300KiB")
+    wait_for(lambda: unfinished(place), what="the backup")
+    child.send_signal(signal.SIGINT)
+    assert child.wait(30) == FAILED
+    wait_for(lambda: not list(place.backup.glob("snapshots/.*")), what="the end")
+    assert place.names() == []
 
 
 def test_restore_cut_off_anywhere_goes_on(place, serve, filled):
     ok(place.create())
-    total = len(place.files(place.backup))
-    for rounds in (0, 2, 4):
-        child = place.start("restore", str(place.backup), "--rate", "150KiB", root=place.restored)
-        wait_for(lambda at=rounds: len(list(place.restored.glob("blobs/??/*"))) > at or child.poll() is not None,
-                 what="some files")
+    moments = (lambda: (place.restored / "restoring").exists(),
+               lambda: len(list(place.restored.glob("blobs/??/.*"))) > 4,
+               lambda: (place.restored / "meta.db.new").exists())
+    for moment, rate in zip(moments, ("1KiB", "200KiB", "400KiB")):
+        child = place.start("restore", str(place.backup), "--rate", rate, root=place.restored)
+        wait_for(moment, what="a part")
         child.kill()
         child.wait()
-        assert (place.restored / "restoring").exists()
-        said = place.slipway("serve", *place.settings(place.restored))
-        assert said.returncode == FAILED and "cut off" in said.stderr
+    said = place.slipway("serve", *place.settings(place.restored))
+    assert said.returncode == FAILED and "cut off" in said.stderr
     assert ok(place.restore())["damaged"] == 0
-    assert len(place.files(place.restored)) == total
-    assert not list(place.restored.glob("blobs/??/.*"))
-    assert place.check(place.restored).returncode == 0
+    assert len(place.files(place.restored)) == len(place.files(place.backup))
+    assert not [*place.restored.glob("blobs/??/.*"), *place.restored.glob("*.new"), *place.restored.glob("restoring*")]
+    said = place.check(place.restored)
+    assert said.returncode == 0, said.stdout + said.stderr
     assert_serves(serve, filled)
 
 
@@ -309,10 +339,6 @@ def test_exit_statuses(place, filled, tmp_path):
     assert slipway("backup", "prune", str(place.backup), "--yes").returncode == USAGE
     assert slipway("backup", "create", str(place.backup), *place.settings(tmp_path / "no-root")).returncode == NOT_FOUND
     assert not (tmp_path / "no-root").exists()
-    busy = place.start("backup", "create", str(place.backup), "--rate", "1")
-    shutil.rmtree(place.backup / "blobs")
-    busy.kill()
-    busy.wait()
 
 
 def test_list_remove_and_prune(place, filled):
@@ -337,22 +363,29 @@ def test_dry_run_of_a_restore_makes_nothing(place, filled):
     assert not place.restored.exists()
 
 
-def test_open_uploads_are_not_restored(place, serve, filled):
-    shutil.copytree(place.root, place.restored)
-    place.root, place.restored = place.restored, place.root.parent.parent / "2" / "root"
-    server = serve()
+def test_open_uploads_are_not_restored(place, again, serve, filled):
+    server = again()
     client = client_of(server)
     location = content.start_upload(client, "team/app")
     assert client.patch(location, b"half").status == 202
     ok(place.create())
     client.close()
     server.signal(TERM)
-    server.wait()
+    assert server.wait() == 0
     ok(place.restore())
-    assert len(place.files(place.restored)) == len(place.files(place.backup)) < len(place.files(place.root))
-    server = serve()
-    client = client_of(server)
+    assert len(place.files(place.restored)) == len(place.files(place.backup)) == len(place.files(place.root)) - 1
+    client = client_of(serve())
     assert client.get(location).status == 404
     for reference in filled:
         content.verify(client, "team/app", reference)
     client.close()
+
+
+def test_backups_are_started_from_this_machine_only(place, again, filled):
+    server = again()
+    client = client_of(server)
+    asked = client.post("/api/v1/jobs", json.dumps({"kind": "backup", "spec": {"directory": str(place.backup)}}).encode(),
+                        headers=[("Content-Type", "application/json")])
+    assert asked.status == 403, asked
+    client.close()
+    assert not place.backup.exists()
