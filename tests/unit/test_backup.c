@@ -173,16 +173,21 @@ static struct stat stat_of(const char *path)
     return status;
 }
 
-static void flip_bit(const char *path)
+static void flip_bit_at(const char *path, off_t at)
 {
     int fd = open(path, O_RDWR);
     char byte;
 
     assert_true(fd >= 0);
-    assert_int_equal(pread(fd, &byte, 1, 1), 1);
+    assert_int_equal(pread(fd, &byte, 1, at), 1);
     byte ^= 4;
-    assert_int_equal(pwrite(fd, &byte, 1, 1), 1);
+    assert_int_equal(pwrite(fd, &byte, 1, at), 1);
     close(fd);
+}
+
+static void flip_bit(const char *path)
+{
+    flip_bit_at(path, 1);
 }
 
 static void write_file(const char *path, const char *text)
@@ -541,6 +546,35 @@ static void test_snapshot_of_a_database_that_is_written_to_is_whole(void **state
     assert_true(pairs.written > 0);
 }
 
+enum { ASKED_MAX = 20 };
+
+struct restless {
+    struct fixture *fixture;
+    int asked;
+};
+
+/* Somebody writes between any two pieces. */
+static bool write_and_go_on(void *arg)
+{
+    struct restless *restless = arg;
+    struct error err = {0};
+
+    assert_int_equal(meta_write(restless->fixture->meta, pair_run, NULL, &err), 0);
+    return ++restless->asked > ASKED_MAX;
+}
+
+static void test_snapshot_does_not_begin_again_when_somebody_writes(void **state)
+{
+    struct fixture *fixture = *state;
+    struct restless restless = {fixture, 0};
+    const struct progress writing = {.cancelled = write_and_go_on, .arg = &restless};
+
+    for (int i = 0; i < 600; i++)
+        OK(meta_write_loosely(fixture->meta, pair_run, NULL, DB_FOREGROUND, &fixture->err));
+    OK(meta_snapshot(fixture->meta, in(place.base, "a.db"), &writing, &fixture->err));
+    assert_true(restless.asked > 1);
+}
+
 static void test_snapshot_takes_no_file_that_is_there(void **state)
 {
     struct fixture *fixture = *state;
@@ -827,7 +861,7 @@ static void test_nothing_is_removed_beside_damaged_metadata(void **state)
     push_blob(fixture, "first");
     struct backup_report one = backup(fixture), two = backup(fixture);
     buffer_print(&path, "%s/snapshots/%s/meta.db", place.backup, one.name);
-    flip_bit(path.at);
+    flip_bit_at(path.at, stat_of(path.at).st_size / 2); /* where the database does not look */
     assert_int_equal(backup_remove(place.backup, two.name, 0, NULL, &removed, &fixture->err), -1);
     assert_int_equal(entries_of(in(place.backup, "snapshots")), 2);
     assert_true(exists(file_of(fixture, place.backup, "first")));
@@ -1010,6 +1044,7 @@ int main(void)
         BACKUP_TEST(test_cancelled_backup_leaves_no_snapshot),
         BACKUP_TEST(test_what_a_killed_command_left_is_shown_and_goes),
         BACKUP_TEST(test_snapshot_of_a_database_that_is_written_to_is_whole),
+        BACKUP_TEST(test_snapshot_does_not_begin_again_when_somebody_writes),
         BACKUP_TEST(test_snapshot_takes_no_file_that_is_there),
         BACKUP_TEST(test_sealed_metadata_of_a_newer_program_is_refused),
         BACKUP_TEST(test_damaged_bytes_are_told_and_not_carried_on),
