@@ -44,6 +44,26 @@ static void blob_path(const struct files *files, const struct digest *digest, st
     buffer_print(out, "%s/blobs/%.*s/%.2s/%s/data", files->root, SLICE_ARG(algorithm), hex, hex);
 }
 
+/* When the repository got it: its link, and not the bytes, which it may share. */
+static int revision_read(struct source *source, struct slice repository, struct image *image,
+                         size_t limit, struct error *err)
+{
+    const struct files *files = (const struct files *)source;
+    OWNED(buffer_drop) struct buffer path = BUFFER_NONE;
+    char text[DIGEST_TEXT_MAX];
+    struct slice algorithm;
+    struct stat link;
+
+    if (files_manifest(source, repository, image, limit, err) < 0)
+        return -1;
+    const char *hex = digest_hex(&image->digest, text, &algorithm);
+    buffer_print(&path, "%s/repositories/%.*s/_manifests/revisions/%.*s/%s/link", files->root,
+                 SLICE_ARG(repository), SLICE_ARG(algorithm), hex);
+    if (stat(path.at, &link) == 0)
+        image->created_at = file_time(&link);
+    return 0;
+}
+
 /* --- folders --- */
 
 struct names {
@@ -354,6 +374,7 @@ int import_distribution(struct transfer *transfer, const char *root, struct slic
     files_open(&with.files);
     with.files.path = blob_path;
     with.files.root = with.base;
+    with.files.source.manifest = revision_read;
     buffer_print(&path, "%s/repositories", with.base);
     progress_phase(transfer->progress, "import");
     return walk(&with, &path, path.size, 0, err);

@@ -46,7 +46,7 @@ static int read_all(int fd, size_t limit, struct buffer *out, struct error *err)
     return 0;
 }
 
-static int64_t time_of(const struct stat *file)
+int64_t file_time(const struct stat *file)
 {
     int64_t s = file->st_mtim.tv_sec;
 
@@ -66,12 +66,12 @@ int file_read(const char *path, size_t limit, struct buffer *out, int64_t *writt
     if (!S_ISREG(file.st_mode))
         return error_set(err, ERROR_UNAVAILABLE, "it is not a file");
     if (written_at != NULL)
-        *written_at = time_of(&file);
+        *written_at = file_time(&file);
     return read_all(fd, limit, out, err);
 }
 
-static int files_manifest(struct source *source, struct slice repository, struct image *image,
-                          size_t limit, struct error *err)
+int files_manifest(struct source *source, struct slice repository, struct image *image,
+                   size_t limit, struct error *err)
 {
     const struct files *files = (const struct files *)source;
     OWNED(buffer_drop) struct buffer path = BUFFER_NONE;

@@ -387,6 +387,14 @@ static void set_options(struct exchange *exchange, const char *url, enum credent
     curl_easy_setopt(curl, CURLOPT_HTTPHEADER, *headers);
 }
 
+static bool may_pass(CURLcode outcome)
+{
+    return outcome == CURLE_COULDNT_CONNECT || outcome == CURLE_COULDNT_RESOLVE_HOST ||
+           outcome == CURLE_OPERATION_TIMEDOUT || outcome == CURLE_PARTIAL_FILE ||
+           outcome == CURLE_GOT_NOTHING || outcome == CURLE_SEND_ERROR ||
+           outcome == CURLE_RECV_ERROR || outcome == CURLE_HTTP2 || outcome == CURLE_HTTP2_STREAM;
+}
+
 /* 0: there is an answer. 1: none came, another try may help. */
 static int perform(struct exchange *exchange, const char *url, enum credentials credentials,
                    struct error *err)
@@ -410,8 +418,7 @@ static int perform(struct exchange *exchange, const char *url, enum credentials 
         return 0;
     error_set(err, ERROR_UNAVAILABLE, "no answer from the registry: %s",
               remote->reason[0] != 0 ? remote->reason : curl_easy_strerror(outcome));
-    return outcome == CURLE_PEER_FAILED_VERIFICATION || outcome == CURLE_SSL_CACERT_BADFILE ? -1
-                                                                                            : 1;
+    return may_pass(outcome) ? 1 : -1;
 }
 
 /* --- tokens --- */

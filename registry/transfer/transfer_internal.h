@@ -97,6 +97,11 @@ struct files {
     const char *root;
 };
 void files_open(struct files *files);
+int files_manifest(struct source *source, struct slice repository, struct image *image,
+                   size_t limit, struct error *err) MUST_CHECK;
+/* When it was written, in microseconds; 0: before 1970. */
+struct stat;
+int64_t file_time(const struct stat *file);
 /* The whole file, at most limit bytes, and when it was written. MANIFEST_UNKNOWN  there is none */
 int file_read(const char *path, size_t limit, struct buffer *out, int64_t *written_at,
               struct error *err) MUST_CHECK;

@@ -101,3 +101,24 @@ def serve(tmp_path):
 
 
 HUP, INT, TERM = signal.SIGHUP, signal.SIGINT, signal.SIGTERM
+
+
+@pytest.fixture(scope="session")
+def old(tmp_path_factory):
+    """A docker-registry with images, filled once: what a test changes, it changes in a copy."""
+    from support import images, moving
+    if moving.MISSING:
+        pytest.skip(f"needs {', '.join(moving.MISSING)}")
+    folder = tmp_path_factory.mktemp("old")
+    old = moving.Old(folder)
+    old.subject, old.referrer = moving.fill(old, images.Shelf(folder / "shelf"))
+    old.held = moving.held(old.client())
+    yield old
+    old.end()
+
+
+@pytest.fixture
+def new(tmp_path):
+    """A root of ours without a server."""
+    from support import moving
+    return moving.New(tmp_path / "new")

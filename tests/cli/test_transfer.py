@@ -1,224 +1,190 @@
-"""test_transfer.py - import and export, against Debian's docker-registry, filled by real pushes.
+"""test_transfer.py - import of folders and export, against Debian's docker-registry, filled by real pushes.
 
 Touches  temporary folders; docker-registry and slipway, ended by pid.
 Never    the network beyond loopback.
 """
 import json
 import os
-import pathlib
 import shutil
-import signal
-import subprocess
 import time
 
 import pytest
-from conftest import PROGRAM, clean_environment, wait_for
 
-from support import content, images, wire
+from support import content, images
+from support.moving import New, held, skopeo
 
-pytestmark = pytest.mark.skipif(not shutil.which("docker-registry") or not shutil.which("skopeo"),
-                                reason="needs docker-registry and skopeo")
-
-
-# --- the registry to move out of ---
-
-class Peer(wire.Client):
-    """It need not answer as we do."""
-
-    def request(self, method, path, body=None, headers=(), chunked=False, host=None, server_error=False):
-        path = path.removeprefix(f"http://127.0.0.1:{self.target.port}")
-        return self.exchange(method, path, body, headers, chunked, host)
+V2 = "docker/registry/v2"
 
 
-class Old:
-    """docker-registry: its folder stays when it ends."""
-
-    def __init__(self, folder, settings="", environment=None):
-        self.folder, self.root = folder, folder / "store"
-        self.port = free_port()
-        self.address = f"127.0.0.1:{self.port}"
-        config = folder / "config.yml"
-        config.write_text(
-            "version: 0.1\nlog: {level: error, accesslog: {disabled: true}}\n"
-            f"storage:\n  delete: {{enabled: true}}\n  filesystem: {{rootdirectory: {self.root}}}\n"
-            f"http: {{addr: '{self.address}'}}\n{settings}")
-        with open(folder / "log", "wb") as log:
-            self.child = subprocess.Popen(["docker-registry", "serve", str(config)], stdin=subprocess.DEVNULL,
-                                          stdout=log, stderr=log, env=clean_environment(**environment or {}))
-        wait_for(self.answers, what="docker-registry")
-
-    def answers(self):
-        try:
-            return self.client().get("/v2/").status in (200, 401)
-        except OSError:
-            return False
-
-    def client(self):
-        return Peer(wire.Target("127.0.0.1", self.port, None), 30)
-
-    def end(self):
-        self.child.terminate()
-        self.child.wait(20)
+def copy_of(old, folder):
+    shutil.copytree(old.root, folder / "source")
+    return folder / "source"
 
 
-def free_port():
-    import socket
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+def blob_file(root, digest):
+    return root / V2 / "blobs/sha256" / digest[7:9] / digest[7:] / "data"
 
 
-def skopeo(*words):
-    done = subprocess.run(["skopeo", *map(str, words)], capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+def tree(root):
+    """What a folder holds and when it was written, by name."""
+    return {path: (path.stat().st_mtime_ns, path.stat().st_size, path.stat().st_ino)
+            for path in sorted(root.rglob("*")) if path.is_file()}
 
 
-def push(old, layout, name, *more):
-    skopeo("copy", "--all", "--dest-tls-verify=false", *more, f"oci:{layout}:latest",
-           f"docker://{old.address}/{name}")
+def places(done):
+    return {(problem["repository"], problem["place"]) for problem in done["problems"]}
 
 
-def fill(old, shelf):
-    """Images by skopeo; an artifact by its subject's tag; a deleted tag; a tag that moved."""
-    push(old, shelf.busybox, "app:1")
-    push(old, shelf.hollow, "app:2")
-    push(old, shelf.busybox, "app:moved")
-    push(old, shelf.hollow, "app:moved")
-    push(old, shelf.layers60, "team/deep/er/image:v1")
-    push(old, shelf.multi, "team/deep:all")
-    push(old, shelf.hollow, "app:gone")
-    push(old, shelf.busybox, "app:docker", "--format", "v2s2")
-    client = old.client()
-    subject = client.get("/v2/app/manifests/1", headers=accept())["Docker-Content-Digest"]
-    content.push_blob(client, "app", b"{}")
-    referrer = content.push_manifest(client, "app", subject.replace(":", "-") + ".sig", content.artifact(subject))
-    content.push_manifest(client, "app", subject.replace(":", "-"),
-                          content.index([{"mediaType": content.IMAGE, "digest": referrer, "size": len(
-                              content.compact(content.artifact(subject)))}]), content.INDEX)
-    shutil.rmtree(old.root / "docker/registry/v2/repositories/app/_manifests/tags/gone")
-    return subject, referrer
+def layers_of(old, name, tag):
+    tags, found = old.held
+    return [layer["digest"] for layer in json.loads(found[name, tags[name][tag]])["layers"]]
 
 
-def accept():
-    return [("Accept", ", ".join(content.ALL_TYPES))]
-
-
-@pytest.fixture(scope="module")
-def old(tmp_path_factory):
-    """Filled once; what tests change they change in a copy."""
-    folder = tmp_path_factory.mktemp("old")
-    old = Old(folder)
-    old.subject, old.referrer = fill(old, images.Shelf(folder / "shelf"))
-    old.held = held(old.client(), "")
-    yield old
-    old.end()
-
-
-# --- what a registry has ---
-
-def tags_of(client, name):
-    reply = client.get(f"/v2/{name}/tags/list")
-    return reply.json().get("tags") or [] if reply.status == 200 else []
-
-
-def read(client, prefix, reference, found):
-    """Everything below a reference, into found: (name, digest) -> bytes."""
-    reply = client.get(f"/v2/{prefix}/manifests/{reference}", headers=accept())
-    assert reply.status == 200, (prefix, reference, reply)
-    value = content.digest(reply.body)
-    if (prefix, value) in found:
-        return value
-    found[prefix, value] = reply.body
-    document = json.loads(reply.body)
-    for child in document.get("manifests") or ():
-        read(client, prefix, child["digest"], found)
-    for item in [document["config"], *document["layers"]] if "config" in document else []:
-        blob = client.get(f"/v2/{prefix}/blobs/{item['digest']}")
-        assert blob.status == 200, (prefix, item, blob)
-        assert content.digest(blob.body) == item["digest"]
-        found[prefix, item["digest"]] = blob.body
-    return value
-
-
-def held(client, match=""):
-    """({name: {tag: digest}}, {(name, digest): bytes})"""
-    tags, found = {}, {}
-    for name in client.get("/v2/_catalog").json()["repositories"]:
-        if match in name:
-            tags[name] = {tag: read(client, name, tag, found) for tag in tags_of(client, name)}
-    return tags, found
-
-
-# --- the new one ---
-
-class New:
-    """A root that a server is started on only to look at it."""
-
-    def __init__(self, folder):
-        self.folder = folder
-        self.root = folder / "root"
-        self.settings = ["--config", "/dev/null", "--set", f"storage.root={self.root}", "--set", "storage.min_free=0",
-                         "--set", "auth.mode=none", "--set", "server.listen=127.0.0.1:0"]
-        folder.mkdir(exist_ok=True)
-        self.run("init", "--generate-password")
-
-    def words(self, *words):
-        count = 2 if words[0] in ("import", "export", "tag") else 1
-        return [PROGRAM, *words[:count], *self.settings, *map(str, words[count:])]
-
-    def run(self, *words, status=0):
-        done = subprocess.run(self.words(*words), env=clean_environment(), timeout=60, check=False,
-                              stdin=subprocess.DEVNULL, capture_output=True, text=True)
-        assert done.returncode == status, f"{done.args}: {done.returncode}\n{done.stdout}\n{done.stderr}"
-        return done
-
-    def job(self, *words, status=0):
-        return json.loads(self.run(*words, "--json", status=status).stdout)
-
-    def imported(self, old, *words, status=0):
-        return self.job("import", "distribution", old, *words, status=status)
-
-    def serve(self):
-        return Serving(self)
-
-    def held(self):
-        with self.serve() as client:
-            return held(client)
-
-
-class Serving:
-    def __init__(self, new):
-        self.new = new
-
-    def __enter__(self):
-        log = self.new.folder / "log"
-        with open(log, "wb") as file:
-            self.child = subprocess.Popen([PROGRAM, "serve", *self.new.settings], env=clean_environment(),
-                                          stdin=subprocess.DEVNULL, stderr=file)
-        def listening():
-            assert self.child.poll() is None, log.read_text()
-            import re
-            return re.search(r'server\.listening address="?127.0.0.1:(\d+)', log.read_text())
-        self.port = int(wait_for(listening, what="slipway")[1])
-        return wire.Client(wire.Target("127.0.0.1", self.port, None), 30)
-
-    def __exit__(self, *_):
-        self.child.terminate()
-        assert self.child.wait(30) == 0
-
-
-@pytest.fixture
-def new(tmp_path):
-    return New(tmp_path / "new")
-
-
-@pytest.mark.parametrize("mode", ["auto", "--link", "--copy"])
-def test_every_image_pulls_byte_for_byte(old, new, mode):
-    done = new.imported(old.root, *([] if mode == "auto" else [mode]))
+@pytest.mark.parametrize("mode", ["auto", "link", "copy"])
+def test_every_image_pulls_byte_for_byte(old, new, tmp_path, mode):
+    source = copy_of(old, tmp_path)
+    before = tree(source)
+    done = new.imported(source, *([] if mode == "auto" else [f"--{mode}"]))
     assert done["problems"] == []
     assert done["repositories"] == 3
+    assert done["bytes"] == sum(file.stat().st_size for file in (new.root / "blobs").glob("*/*"))
     assert new.held() == old.held
+    assert tree(source) == before
+    shared = {path.stat().st_nlink for path in source.rglob("data")}
+    assert shared == ({1, 2} if "blobs_linked" in done else {1})
+    assert mode == "auto" or done[{"link": "blobs_linked", "copy": "blobs_copied"}[mode]] > 0
+    new.check_locators()
+
+
+def test_a_clone_is_made_or_refused(old, new):
+    """Where the file system knows no clones, that is said of each blob, and nothing is half there."""
+    done = new.imported(old.root, "--reflink", status=None)
+    if "blobs_cloned" in done:
+        assert done["problems"] == [] and new.held() == old.held
+    else:
+        assert any("cannot be cloned" in problem["problem"] for problem in done["problems"])
+        assert new.files() == set() or not new.rows("SELECT 1 FROM blobs")
+    new.check_locators()
+
+
+def test_a_second_import_changes_nothing(old, new):
+    new.imported(old.root)
+    before = new.content()
+    done = new.imported(old.root)
+    assert new.content() == before
+    assert not {"manifests", "tags", "blobs_copied", "blobs_cloned", "blobs_linked", "bytes"} & set(done)
+    assert done["tags_present"] == sum(map(len, old.held[0].values()))
+
+
+def test_a_dry_run_counts_and_changes_nothing(old, new):
+    before, files = new.content(), new.files()
+    tried = new.imported(old.root, "--dry-run")
+    assert new.content() == before and new.files() == files
+    done = new.imported(old.root)
+    assert {name: tried[name] for name in ("repositories", "manifests", "tags", "problem_count")} == {
+        name: done[name] for name in ("repositories", "manifests", "tags", "problem_count")}
+    new_blobs = sum(done.get(f"blobs_{how}", 0) for how in ("copied", "cloned", "linked"))
+    assert tried["blobs_to_bring"] >= new_blobs > 0  # it does not count what two repositories share once
+
+
+def test_old_digests_become_history(old, new):
+    new.imported(old.root)
+    folder = old.root / V2 / "repositories/app/_manifests/tags/moved"
+    first, last = old.held[0]["app"]["1"], old.held[0]["app"]["moved"]
+    written = [int((folder / f"index/sha256/{first[7:]}/link").stat().st_mtime * 1e6),
+               int((folder / "current/link").stat().st_mtime * 1e6)]
+    rows = new.rows("SELECT h.old_digest, h.new_digest, h.at, h.cause, h.actor FROM tag_history h"
+                    " JOIN repositories r ON r.id = h.repo_id WHERE r.name = 'app' AND h.name = 'moved' ORDER BY h.id")
+    keys = [None, *(b"\x01" + bytes.fromhex(digest[7:]) for digest in (first, last))]
+    assert [row[:2] for row in rows] == [(keys[0], keys[1]), (keys[1], keys[2])]
+    assert all(abs(row[2] - at) < 10 for row, at in zip(rows, written))
+    assert [row[3:] for row in rows] == [(6, "local")] * 2
+    (pushed,), = new.rows("SELECT m.created_at FROM manifests m JOIN repositories r ON r.id = m.repo_id"
+                          " WHERE r.name = 'app' AND m.digest = ?", keys[1])
+    link = old.root / V2 / f"repositories/app/_manifests/revisions/sha256/{first[7:]}/link"
+    assert abs(pushed - link.stat().st_mtime * 1e6) < 10
+
+
+def test_killed_imports_go_on(old, tmp_path):
+    new = New(tmp_path / "timed")
+    started = time.monotonic()
+    new.imported(old.root, "--copy")
+    whole = time.monotonic() - started
+    new = New(tmp_path / "killed")
+    unfinished = 0
+    for part in range(1, 9):
+        child = new.start("import", "distribution", old.root, "--link" if part % 2 else "--copy")
+        time.sleep(whole * part / 10)
+        child.kill()
+        unfinished += child.wait() != 0
+        new.check_locators()
+    assert unfinished >= 3
+    assert new.imported(old.root)["problems"] == []
+    assert new.held() == old.held
+    new.check_locators()
+
+
+def test_damaged_and_missing_blobs_are_told_and_left_out(old, new, tmp_path):
+    source = copy_of(old, tmp_path)
+    damaged, missing = layers_of(old, "app", "1")[-1], layers_of(old, "team/deep/er/image", "v1")[30]
+    data = bytearray(blob_file(source, damaged).read_bytes())
+    data[len(data) // 2] ^= 1
+    blob_file(source, damaged).write_bytes(data)
+    blob_file(source, missing).unlink()
+    done = new.imported(source, status=1)
+    app, image = old.held[0]["app"], old.held[0]["team/deep/er/image"]["v1"]
+    assert places(done) >= {("app", damaged), ("app", app["1"]), ("app", "1"),
+                            ("team/deep/er/image", missing), ("team/deep/er/image", image)}
+    tags, _ = new.held()
+    assert "team/deep/er/image" not in tags and "1" not in tags["app"]
+    assert tags["app"]["2"] == app["2"] and tags["team/deep"] == old.held[0]["team/deep"]
+    assert new.rows("SELECT count(*) FROM uploads") == [(0,)]
+    assert blob_file(source, damaged).read_bytes() == data
+    tried = new.imported(source, "--dry-run", status=1)
+    assert ("team/deep/er/image", image) in places(tried)
+    assert new.imported(old.root)["problems"] == []
+    assert new.held() == old.held
+
+
+def test_what_is_no_image_is_told_and_passed_over(old, new, tmp_path):
+    source = copy_of(old, tmp_path)
+    schema1 = content.compact({"schemaVersion": 1, "name": "app", "tag": "one", "fsLayers": []})
+    value = content.digest(schema1)
+    file = blob_file(source, value)
+    link = source / V2 / f"repositories/app/_manifests/revisions/sha256/{value[7:]}/link"
+    broken = source / V2 / "repositories/app/_manifests/tags/broken/current/link"
+    upper = source / V2 / "repositories/Upper/_manifests/revisions"
+    for path, data in ((file, schema1), (link, value.encode()), (broken, b"sha256:../../../etc/passwd")):
+        path.parent.mkdir(parents=True)
+        path.write_bytes(data)
+    upper.mkdir(parents=True)
+    done = new.imported(source, status=1)
+    assert done["problem_count"] == 3
+    assert {("app", value), ("Upper", "")} < places(done)
+    assert new.held() == old.held
+
+
+def test_what_was_changed_here_since_is_left_alone(old, new):
+    new.imported(old.root)
+    with new.serve() as client:
+        pushed = content.push_image(client, "app", "1")[0]
+        assert client.delete("/v2/app/manifests/2").status == 202
+        done = new.imported(old.root, "--repo", "app", status=1)  # as a job of the server
+        assert places(done) == {("app", "1"), ("app", "2")}
+        tags = held(client)[0]["app"]
+        assert tags["1"] == pushed and "2" not in tags
+        assert new.imported(old.root, "--repo", "app", "--overwrite")["tags"] == 2
+        assert held(client) == old.held
+
+
+def test_an_import_needs_a_folder_of_a_registry(new, tmp_path):
+    assert "docker/registry/v2" in new.run("import", "distribution", tmp_path, status=1).stderr
+    assert new.run("import", "oci-layout", tmp_path, "app", status=1).stderr
+    assert new.run("import", "distribution", tmp_path, "--link", "--copy", status=2).stderr
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full/file").write_text("")
+    assert "no image layout" in new.run("export", "oci-layout", tmp_path / "full", "app:1", status=1).stderr
+    assert os.listdir(tmp_path / "full") == ["file"]
 
 
 # --- layouts ---
@@ -249,39 +215,3 @@ def test_a_layout_comes_in_and_goes_out_unchanged(new, tmp_path, old):
 
 def index_digest(layout):
     return json.loads((layout / "index.json").read_text())["manifests"][0]["digest"]
-
-
-# --- over HTTP ---
-
-@pytest.fixture(scope="module")
-def guarded(old, tmp_path_factory):
-    """The same content behind a password."""
-    folder = tmp_path_factory.mktemp("guarded")
-    hashed = subprocess.run(["htpasswd", "-nbB", "ana", "a password"], capture_output=True, text=True, check=True)
-    (folder / "htpasswd").write_text(hashed.stdout)
-    (folder / "password").write_text("a password\n")
-    shutil.copytree(old.root, folder / "store")
-    registry = Old(folder, f"auth: {{htpasswd: {{realm: old, path: {folder}/htpasswd}}}}\n")
-    yield registry
-    registry.end()
-
-
-def test_another_registry_is_copied(old, new):
-    done = new.job("import", "remote", old.address, "--plain-http")
-    assert done["problems"] == []
-    tags, found = new.held()
-    assert (tags, found) == old.held
-    again = new.job("import", "remote", f"http://{old.address}", "--repo", "app", "--tags", "1")
-    assert "manifests" not in again and "blobs_copied" not in again and again["tags_present"] >= 1
-
-
-def test_another_registry_behind_a_password(guarded, old, new):
-    words = "import", "remote", guarded.address, "--plain-http", "--repo", "app", "--tags", "1"
-    refused = new.run(*words, status=1)
-    assert "does not allow it" in refused.stdout + refused.stderr
-    done = new.job(*words, "--source-user", "ana", "--source-password-file", guarded.folder / "password")
-    assert done["problems"] == []
-    tags, found = new.held()
-    assert tags == {"app": {tag: value for tag, value in old.held[0]["app"].items()
-                            if tag == "1" or tag.startswith("sha256-")}}
-    assert ("app", old.referrer) in found
