@@ -298,19 +298,29 @@ static struct slice text_of(sqlite3_stmt *statement, int column)
     return slice_of((const char *)sqlite3_column_text(statement, column));
 }
 
+/* One fault a table: where one row is wrong, thousands may be. */
 static int verify_structure(struct db_tx *tx, const char *table, bool deep, db_fault *fault,
                             void *arg, struct error *err)
 {
     OWNED(statement_drop) sqlite3_stmt *statement = NULL;
+    OWNED(buffer_drop) struct buffer first = BUFFER_NONE;
+    unsigned more = 0;
     int row;
 
     if (verify_begin(connection_of(tx),
                      deep ? "PRAGMA integrity_check(%Q)" : "PRAGMA quick_check(%Q)", table,
                      &statement, err) < 0)
         return -1;
-    while ((row = sqlite_step(tx, statement, err)) == 1)
-        if (!slice_equal_text(text_of(statement, 0), "ok"))
-            fault(arg, slice_of(table), SLICE_NONE, text_of(statement, 0));
+    while ((row = sqlite_step(tx, statement, err)) == 1) {
+        if (first.size > 0)
+            more++;
+        else if (!slice_equal_text(text_of(statement, 0), "ok"))
+            buffer_append_slice(&first, text_of(statement, 0));
+    }
+    if (more > 0)
+        buffer_print(&first, ", and %u more", more);
+    if (row == 0 && first.size > 0)
+        fault(arg, slice_of(table), SLICE_NONE, buffer_slice(&first));
     return row;
 }
 

@@ -157,9 +157,11 @@ int fs_mark(void *self, const char *locator, const struct digest *digest, struct
 static void quarantine_path(const struct fs *fs, const char *name, unsigned attempt,
                             struct buffer *out)
 {
-    buffer_print(out, "%s/", fs->quarantine);
-    for (const char *at = name; *at != 0; at++)
-        buffer_append(out, *at == '/' ? "_" : at, 1);
+    OWNED(memory_drop) char *flat = memory_text(slice_of(name));
+
+    for (char *at = flat; *at != 0; at++)
+        *at = *at == '/' ? '_' : *at;
+    buffer_print(out, "%s/%s", fs->quarantine, flat);
     if (attempt > 0)
         buffer_print(out, ".%u", attempt);
 }

@@ -9,7 +9,13 @@
 #include "registry/core/document.h"
 #include "storage/meta_internal.h"
 
-enum { PAGE_ROWS = 200, PAGE_US = 100 * 1000, DESCRIPTORS_MAX = 1 << 20 };
+enum {
+    PAGE_ROWS = 200,
+    PAGE_US = 100 * 1000,
+    DESCRIPTORS_MAX = 1 << 20,
+    RECOUNT_MANIFESTS = 2000,
+    RECOUNT_DEPTH = 8
+};
 
 /* Column 7: set aside, and no review is due, meta (6); a tag that dangles is a finding of its own.
  * Column 8: half gone, meta_manifest_erase: its rows go before it. */
@@ -237,13 +243,108 @@ static int check_child(struct manifest_row *row, const struct document_link *lin
     return 0;
 }
 
-/* What came after the push may have been counted by what its descriptor said. */
-static void check_total(const struct manifest_row *row)
+/* --- the size of an image with all that it names --- */
+
+static const char SQL_NAMED_PAYLOAD[] = "SELECT id, media_type, payload"
+                                        "  FROM manifests"
+                                        " WHERE repo_id = $1 AND digest = $2";
+
+/* Counted from the documents, since a child's own record may be the one that is wrong. */
+struct recount {
+    const struct manifest_row *row;
+    int budget; /* manifests that may still be read: indexes of indexes of indexes grow fast */
+    int64_t total;
+};
+
+static int recount_document(struct recount *recount, const struct document *document, int depth,
+                            struct error *err);
+
+static void recount_add(struct recount *recount, int64_t size)
 {
-    if (!row->complete || (row->total_size >= row->least && row->total_size <= row->total))
-        return;
-    fault_of(row, CHECK_MANIFEST_TOTAL, "the size of the image is recorded wrong")->number =
-        row->total;
+    if (__builtin_add_overflow(recount->total, size, &recount->total))
+        recount->total = INT64_MAX;
+}
+
+/* *found is false when it is none, or none that can be read. */
+static int recount_read(struct recount *recount, const struct digest *digest,
+                        struct document *document, bool *found, struct error *err)
+{
+    const struct meta_key key = meta_key(digest);
+    OWNED(db_query_end) struct db_query query = db_query(recount->row->tx, SQL_NAMED_PAYLOAD);
+    struct error ignored = {0};
+
+    *found = false;
+    db_bind_i64(&query, recount->row->repository);
+    db_bind_bytes(&query, meta_key_slice(&key));
+    int row = db_step(&query, err);
+    if (row <= 0)
+        return row;
+    struct slice payload = db_column_slice(&query, 2);
+    *found = document_parse(payload, db_column_slice(&query, 1), DESCRIPTORS_MAX, document,
+                            &ignored) == 0;
+    recount_add(recount, (int64_t)payload.size);
+    return 0;
+}
+
+static int recount_blob(struct recount *recount, const struct digest *digest, struct error *err)
+{
+    struct named_blob blob;
+
+    if (named_blob(recount->row, digest, &blob, err) < 0)
+        return -1;
+    recount_add(recount, blob.size);
+    return 0;
+}
+
+static int recount_child(struct recount *recount, const struct digest *digest, int depth,
+                         struct error *err)
+{
+    OWNED(document_drop) struct document document = {.media_type = NULL};
+    bool found = false;
+
+    if (depth == 0 || recount->budget-- <= 0) {
+        recount->budget = -1;
+        return 0;
+    }
+    int64_t before = recount->total;
+    if (recount_read(recount, digest, &document, &found, err) < 0)
+        return -1;
+    if (found)
+        return recount_document(recount, &document, depth - 1, err);
+    return recount->total == before ? recount_blob(recount, digest, err) : 0;
+}
+
+static int recount_document(struct recount *recount, const struct document *document, int depth,
+                            struct error *err)
+{
+    for (size_t i = 0; i < document->blob_count; i++)
+        if (recount_blob(recount, &document->blobs[i].digest, err) < 0)
+            return -1;
+    for (size_t i = 0; i < document->child_count; i++)
+        if (recount_child(recount, &document->children[i].digest, depth, err) < 0)
+            return -1;
+    return 0;
+}
+
+static bool total_fits(const struct manifest_row *row, int64_t most)
+{
+    return row->total_size >= row->least && row->total_size <= most;
+}
+
+/* What came after the push may have been counted by what its descriptor said. */
+static int check_total(const struct manifest_row *row, const struct document *document,
+                       struct error *err)
+{
+    struct recount recount = {row, RECOUNT_MANIFESTS, (int64_t)row->payload.size};
+
+    if (!row->complete || total_fits(row, row->total))
+        return 0;
+    if (recount_document(&recount, document, RECOUNT_DEPTH, err) < 0)
+        return -1;
+    if (recount.budget >= 0 && !total_fits(row, recount.total))
+        fault_of(row, CHECK_MANIFEST_TOTAL, "the size of the image is recorded wrong")->number =
+            recount.total;
+    return 0;
 }
 
 static int check_named(struct manifest_row *row, struct slice media_type, struct error *err)
@@ -264,8 +365,7 @@ static int check_named(struct manifest_row *row, struct slice media_type, struct
     for (size_t i = 0; i < document.child_count; i++)
         if (check_child(row, &document.children[i], err) < 0)
             return -1;
-    check_total(row);
-    return 0;
+    return check_total(row, &document, err);
 }
 
 static int check_manifest(struct manifest_row *row, const struct db_query *query, struct error *err)
