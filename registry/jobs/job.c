@@ -92,13 +92,24 @@ static void add(void *arg, const char *counter, uint64_t amount)
     pthread_mutex_unlock(&job->lock);
 }
 
+/* Work that counts nothing for a while still asks: a chance to tell what came in a rush before. */
+static void ask_alone(struct job *job)
+{
+    const struct job_alone *alone = job->alone;
+
+    pthread_mutex_lock(&job->lock);
+    tell(job);
+    pthread_mutex_unlock(&job->lock);
+    if (alone->cancelled != NULL && alone->cancelled(alone->arg))
+        atomic_store(&job->stop, JOB_STOP_ASKED);
+}
+
 static bool cancelled(void *arg)
 {
     struct job *job = arg;
-    const struct job_alone *alone = job->alone;
 
-    if (alone != NULL && alone->cancelled != NULL && alone->cancelled(alone->arg))
-        atomic_store(&job->stop, JOB_STOP_ASKED);
+    if (job->alone != NULL)
+        ask_alone(job);
     if (atomic_load(&job->stop) == JOB_GOES_ON)
         return false;
     atomic_store(&job->stopped, true);
