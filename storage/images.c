@@ -36,8 +36,8 @@ static void forget(void *arg)
 }
 
 int images_retire(struct storage *store, struct slice repository, const struct images *images,
-                  const size_t *chosen, size_t count, const struct actor *actor, bool *retired,
-                  struct error *err)
+                  const size_t *chosen, size_t count, const struct actor *actor,
+                  const struct audit_event *event, bool *retired, struct error *err)
 {
     struct forget with = {store->cache, repository};
     const struct meta_after after = {forget, &with};
@@ -45,6 +45,6 @@ int images_retire(struct storage *store, struct slice repository, const struct i
     assert_worker_thread();
     if (pulls_flush(store->pulls, err) < 0)
         return -1;
-    return meta_images_retire(store->meta, repository, images, chosen, count, actor, &after,
+    return meta_images_retire(store->meta, repository, images, chosen, count, actor, event, &after,
                               retired, err);
 }

@@ -15,6 +15,7 @@
 
 struct storage;
 struct actor;
+struct audit_event;
 
 struct image_tag {
     char *name;
@@ -77,10 +78,11 @@ int images_freed(struct storage *store, const struct images *images, const size_
     ON(worker_thread);
 
 /* (2), in one transaction, of at most IMAGES_RETIRE_MAX. retired has an element for each: set aside
- * with its tags, or false: it had changed. */
+ * with its tags, or false: it had changed. event: told when any went, how many is added. */
 enum { IMAGES_RETIRE_MAX = 16 };
 int images_retire(struct storage *store, struct slice repository, const struct images *images,
-                  const size_t *chosen, size_t count, const struct actor *actor, bool *retired,
-                  struct error *err) MUST_CHECK ON(worker_thread);
+                  const size_t *chosen, size_t count, const struct actor *actor,
+                  const struct audit_event *event, bool *retired, struct error *err) MUST_CHECK
+    ON(worker_thread);
 
 #endif

@@ -454,6 +454,7 @@ struct retire {
     const size_t *chosen;
     size_t count;
     const struct actor *actor;
+    const struct audit_event *event;
     bool *retired;
 };
 
@@ -528,10 +529,25 @@ static int retire_one(struct db_tx *tx, const struct retire *retire, const struc
     return 0;
 }
 
+static int tell(struct db_tx *tx, const struct retire *retire, uint64_t count, struct error *err)
+{
+    OWNED(buffer_drop) struct buffer detail = BUFFER_NONE;
+
+    if (count == 0 || retire->event == NULL)
+        return 0;
+    struct audit_event event = *retire->event;
+    buffer_append_text(&detail, "{\"expired\":");
+    buffer_append_u64(&detail, count);
+    buffer_append_text(&detail, "}");
+    event.detail = buffer_slice(&detail);
+    return meta_audit_add(tx, &event, err);
+}
+
 static int retire(struct db_tx *tx, void *arg, struct error *err)
 {
     struct retire *retire = arg;
     int64_t repository = 0;
+    uint64_t count = 0;
 
     memset(retire->retired, 0, retire->count * sizeof(*retire->retired));
     retire->told.changed = false;
@@ -541,16 +557,19 @@ static int retire(struct db_tx *tx, void *arg, struct error *err)
         const struct image *image = &retire->images->items[retire->chosen[i]];
         if (retire_one(tx, retire, image, &retire->retired[i], err) < 0)
             return -1;
-        retire->told.changed = retire->told.changed || retire->retired[i];
+        count += retire->retired[i];
     }
-    return 0;
+    retire->told.changed = count > 0;
+    return tell(tx, retire, count, err);
 }
 
 int meta_images_retire(struct meta *meta, struct slice repository, const struct images *images,
                        const size_t *chosen, size_t count, const struct actor *actor,
-                       const struct meta_after *after, bool *retired, struct error *err)
+                       const struct audit_event *event, const struct meta_after *after,
+                       bool *retired, struct error *err)
 {
-    struct retire with = {{after, false}, meta, repository, images, chosen, count, actor, retired};
+    struct retire with = {{after, false}, meta,  repository, images, chosen,
+                          count,          actor, event,      retired};
     const struct db_work work = {
         .run = retire, .after_commit = meta_tell, .arg = &with, .priority = DB_BACKGROUND};
 

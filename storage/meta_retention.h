@@ -17,7 +17,8 @@ int meta_images_freed(struct meta *meta, const struct images *images, const size
 /* Background. */
 int meta_images_retire(struct meta *meta, struct slice repository, const struct images *images,
                        const size_t *chosen, size_t count, const struct actor *actor,
-                       const struct meta_after *after, bool *retired, struct error *err) MUST_CHECK;
+                       const struct audit_event *event, const struct meta_after *after,
+                       bool *retired, struct error *err) MUST_CHECK;
 
 /* --- meta_policy.c; as the functions of policy.h --- */
 

@@ -7,10 +7,13 @@
 int retention_check(struct slice text, struct buffer *canonical, struct error *err)
 {
     OWNED(rules_drop) struct rules rules = {.items = NULL};
+    size_t start = canonical->size;
 
     if (rules_parse(text, &rules, err) < 0)
         return -1;
-    rules_print(&rules, canonical);
+    rules_print(&rules, canonical); /* what was left out stands in it: it must be readable, too */
+    if (canonical->size - start > RULES_TEXT_MAX)
+        return error_set_field(err, "rules", "rules must have at most %d bytes", RULES_TEXT_MAX);
     return 0;
 }
 

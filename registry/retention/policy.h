@@ -22,7 +22,7 @@
 #include "registry/core/error.h"
 
 enum {
-    RULES_TEXT_MAX = 60 * 1024, /* bytes; what is printed of it may be longer by a little */
+    RULES_TEXT_MAX = 60 * 1024, /* bytes, as it came and as it is printed */
     RULES_MAX = 100,
     RULE_PRIORITY_MAX = 999999,
     RULE_PATTERNS_MAX = 50,

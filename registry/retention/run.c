@@ -33,12 +33,20 @@ static int remove_batch(const struct run *run, struct slice repository, struct r
                         const size_t *chosen, size_t count, uint64_t *removed, struct error *err)
 {
     OWNED(buffer_drop) struct buffer name = BUFFER_NONE;
+    OWNED(buffer_drop) struct buffer target = BUFFER_NONE;
     bool retired[IMAGES_RETIRE_MAX];
 
     buffer_print(&name, "policy/%s", retention_deciding(retention)->pattern);
+    buffer_print(&target, "repository/%.*s", SLICE_ARG(repository));
     const struct actor actor = {.name = buffer_slice(&name)};
-    if (images_retire(run->store, repository, &retention->images, chosen, count, &actor, retired,
-                      err) < 0)
+    const struct audit_event event = {.actor = buffer_slice(&name),
+                                      .action = SLICE("policy.enforce"),
+                                      .target = buffer_slice(&target),
+                                      .outcome = SLICE("done"),
+                                      .remote = SLICE(""),
+                                      .request_id = SLICE("")};
+    if (images_retire(run->store, repository, &retention->images, chosen, count, &actor, &event,
+                      retired, err) < 0)
         return -1;
     for (size_t i = 0; i < count; i++) {
         *removed += retired[i];
@@ -69,41 +77,15 @@ static int remove_kind(const struct run *run, struct slice repository, struct re
     return 0;
 }
 
-static void tell(const struct run *run, struct slice repository, const char *pattern,
-                 uint64_t removed)
-{
-    OWNED(buffer_drop) struct buffer actor = BUFFER_NONE;
-    OWNED(buffer_drop) struct buffer target = BUFFER_NONE;
-    OWNED(buffer_drop) struct buffer detail = BUFFER_NONE;
-
-    buffer_print(&actor, "policy/%s", pattern);
-    buffer_print(&target, "repository/%.*s", SLICE_ARG(repository));
-    buffer_append_text(&detail, "{\"expired\":");
-    buffer_append_u64(&detail, removed);
-    buffer_append_text(&detail, "}");
-    const struct audit_event event = {.actor = buffer_slice(&actor),
-                                      .action = SLICE("policy.enforce"),
-                                      .target = buffer_slice(&target),
-                                      .outcome = SLICE("done"),
-                                      .remote = SLICE(""),
-                                      .request_id = SLICE(""),
-                                      .detail = buffer_slice(&detail)};
-    audit_note(run->store, &event);
-}
-
 static int enforce(const struct run *run, struct slice repository, struct retention *retention,
                    uint64_t *removed, struct error *err) ON(worker_thread);
 static int enforce(const struct run *run, struct slice repository, struct retention *retention,
                    uint64_t *removed, struct error *err)
 {
-    int result = remove_kind(run, repository, retention, false, removed, err);
-
+    if (remove_kind(run, repository, retention, false, removed, err) < 0)
+        return -1;
     retention_decide(retention);
-    if (result == 0)
-        result = remove_kind(run, repository, retention, true, removed, err);
-    if (*removed > 0)
-        tell(run, repository, retention_deciding(retention)->pattern, *removed);
-    return result;
+    return remove_kind(run, repository, retention, true, removed, err);
 }
 
 /* The row of a policy in the result. */

@@ -187,7 +187,7 @@ static void test_retention_leaves_what_changed(void **state)
         fill_one(fixture);
         OK(images_load(fixture->store, SLICE("a"), &images, &fixture->err));
         script(fixture, changes[i].sql);
-        OK(images_retire(fixture->store, SLICE("a"), &images, &first, 1, &actor, &retired,
+        OK(images_retire(fixture->store, SLICE("a"), &images, &first, 1, &actor, NULL, &retired,
                          &fixture->err));
         if (retired != changes[i].goes)
             fail_msg("%s: %s", changes[i].what, retired ? "it went" : "it stayed");
@@ -217,6 +217,10 @@ static void test_retention_removes_as_a_deletion_does(void **state)
     assert_int_equal(number(fixture, "SELECT count(*) FROM tag_history WHERE cause = 4"
                                      " AND actor = 'policy/*' AND new_digest IS NULL"),
                      2);
+    assert_int_equal(number(fixture, "SELECT count(*) FROM audit WHERE action = 'policy.enforce'"
+                                     " AND actor = 'policy/*' AND target = 'repository/a'"
+                                     " AND detail = '{\"expired\":1}'"),
+                     1);
     assert_int_equal(number(fixture, "SELECT count(*) FROM deleted_tags"), 2);
     assert_int_equal(number(fixture, "SELECT count(*) FROM gc_queue WHERE kind = 1 AND ref_id = 1"),
                      1);
@@ -361,6 +365,47 @@ static void test_retention_stops_when_it_is_asked_to(void **state)
     int64_t removed = number(fixture, "SELECT count(*) FROM manifests WHERE deleted_at > 0");
     assert_int_equal(member(result, "expired"), removed);
     assert_in_range(removed, 1, 99);
+}
+
+struct meddler {
+    struct fixture *fixture;
+    int left; /* looks until it acts */
+};
+
+/* Moves a tag while the run is under way: after the third look the repository was read. */
+static bool meddle(void *arg)
+{
+    struct meddler *meddler = arg;
+
+    if (meddler->left-- == 0)
+        script(meddler->fixture, "UPDATE tags SET updated_at = 9 WHERE name = 'old'");
+    return false;
+}
+
+static void test_retention_leaves_what_follows_what_stayed(void **state)
+{
+    struct fixture *fixture = *state;
+    struct meddler meddler = {fixture, 2};
+    const struct progress progress = {.cancelled = meddle, .arg = &meddler};
+    OWNED(json_drop) json_t *result = json_object();
+    struct buffer sql = BUFFER_NONE;
+    const struct digest subject = digest_number(1);
+
+    fill_one(fixture);
+    add_manifest(&sql, 1, 4, 20 * DAY_US, 20 * DAY_US);
+    add_tag(&sql, 1, 4, "sbom");
+    buffer_append_text(&sql, "UPDATE manifests SET subject = ");
+    add_digest(&sql, &subject);
+    buffer_append_text(&sql, " WHERE id = 4;");
+    run_sql(fixture, &sql);
+    policy(fixture, "*", POLICY_ENFORCE, RULES_OLD);
+    OK(retention_run_all(fixture->store, SLICE_NONE, false, &progress, result, &fixture->err));
+    assert_true(meddler.left < 0);
+    assert_int_equal(member(result, "expired"), 0);
+    assert_int_equal(member(result, "skipped"), 2);
+    OWNED(json_drop) json_t *second = run(fixture, NULL, false);
+    assert_int_equal(member(second, "expired"), 2);
+    assert_int_equal(number(fixture, "SELECT count(*) FROM manifests WHERE deleted_at > 0"), 2);
 }
 
 /* --- repositories made at random --- */
@@ -928,6 +973,7 @@ int main(void)
         RUN_TEST(test_retention_finds_the_policies_that_count),
         RUN_TEST(test_retention_tries_rules_in_the_place_of_the_own),
         RUN_TEST(test_retention_stops_when_it_is_asked_to),
+        RUN_TEST(test_retention_leaves_what_follows_what_stayed),
         RUN_TEST(test_retention_preview_run_and_reference_agree),
     };
 
