@@ -76,6 +76,13 @@ $(REPLAY): $(BUILD)/tests/fuzz/replay_%: $(BUILD)/tests/fuzz/fuzz_%.o $(BUILD)/t
 $(FUZZERS): $(BUILD)/%: $(BUILD)/%.o $(LIBRARY)
 	$(CC) $(ALL_LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(ALL_LDLIBS)
 
+# Sources below BROKEN, laid out as here, come before those of the archive: tests/crash/test_broken.py.
+ifdef BROKEN
+$(BROKEN)/slipway: $(BUILD)/registry/main.o $(LIBRARY)
+	$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $< $(shell find $(BROKEN) -name '*.c') \
+		$(LIBRARY) $(ALL_LDLIBS)
+endif
+
 # Preloaded by the crash tests, never linked.
 $(INTERPOSER): $(wildcard tests/crash/*.[ch])
 	@mkdir -p $(@D)

@@ -101,7 +101,7 @@ const struct setting config_settings[] = {
            "memory for manifests and for which blobs are present"),
     NUMBER(SHARE, "storage.min_free", storage_min_free, "5%", 0, ANY,
            "free space below which the server is not ready: a size or a part of the file system"),
-    NUMBER(DURATION, "storage.upload_ttl", storage_upload_ttl, "7d", 1000, ANY,
+    NUMBER(DURATION, "storage.upload_ttl", storage_upload_ttl, "7d", 10, ANY,
            "idle upload sessions older than this are removed"),
     NUMBER(DURATION, "gc.grace", gc_grace, "24h", 1, ANY,
            "how long an object a client was told about stays without a manifest naming it"),

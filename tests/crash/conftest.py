@@ -21,6 +21,8 @@ SAID = []
 def pytest_addoption(parser):
     parser.addoption("--kills", type=int, default=int(os.environ.get("CRASH_KILLS", 0)),
                      help="kills by SIGKILL (default: enough for make test)")
+    parser.addoption("--hours", type=float, default=0,
+                     help="of kills under collectors, instead of a number of them")
     parser.addoption("--cuts", type=int, default=int(os.environ.get("CRASH_CUTS", 0)),
                      help="power cuts (default: enough for make test)")
     parser.addoption("--seed", type=int, default=int(os.environ.get("CRASH_SEED", 0)),
@@ -37,6 +39,20 @@ def scratch():
         SAID.append(f"kept {path}")
     else:
         shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture
+def on(scratch):
+    """Makes a stage; everything on it must be in order at the end."""
+    from crash import stage  # pylint: disable=import-outside-toplevel
+    stages = []
+
+    def make(**settings):
+        stages.append(stage.Stage(scratch / f"stage{len(stages)}", **settings))
+        return stages[-1]
+    yield make
+    for one in stages:
+        one.close()
 
 
 @pytest.fixture

@@ -140,6 +140,20 @@ void die(void)
         pause();
 }
 
+static void sleep_ms(long ms)
+{
+    struct timespec pause_for = {ms / 1000, ms % 1000 * 1000000L};
+    nanosleep(&pause_for, NULL);
+}
+
+static void hold(struct rule *rule)
+{
+    __atomic_add_fetch(&rule->held, 1, __ATOMIC_SEQ_CST);
+    while (__atomic_load_n(&rule->calls, __ATOMIC_ACQUIRE) != 0)
+        sleep_ms(1);
+    __atomic_sub_fetch(&rule->held, 1, __ATOMIC_SEQ_CST);
+}
+
 struct verdict rules_ask(enum call call, const char *path)
 {
     for (int i = 0; control != NULL && i < RULE_COUNT; i++) {
@@ -150,11 +164,12 @@ struct verdict rules_ask(enum call call, const char *path)
         uint32_t hit = __atomic_add_fetch(&rule->hits, 1, __ATOMIC_RELAXED);
         if (hit < rule->from || (rule->times > 0 && hit - rule->from >= rule->times))
             continue;
-        if (rule->action == DELAY) {
-            struct timespec pause_for = {rule->error / 1000, rule->error % 1000 * 1000000L};
-            nanosleep(&pause_for, NULL);
+        if (rule->action == DELAY)
+            sleep_ms(rule->error);
+        if (rule->action == HOLD)
+            hold(rule);
+        if (rule->action == DELAY || rule->action == HOLD)
             continue;
-        }
         return (struct verdict){(enum action)rule->action, rule->error};
     }
     return (struct verdict){0, 0};

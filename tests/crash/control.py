@@ -17,10 +17,10 @@ OPEN, CREATE, WRITE, SYNC, DATASYNC, TRUNCATE, ALLOCATE, UNLINK, MKDIR, RMDIR, R
     READ, MALLOC, SYNC_END = (1 << bit for bit in range(16))
 ANY_SYNC = SYNC | DATASYNC
 # enum action
-KILL_BEFORE, KILL_MID, KILL_AFTER, FAIL, SHORT, SKIP, DELAY = range(1, 8)
+KILL_BEFORE, KILL_MID, KILL_AFTER, FAIL, SHORT, SKIP, DELAY, HOLD = range(1, 9)
 
-HEAD = struct.Struct("<Q40sII")
-RULE = struct.Struct("<IIIIiI104s")
+HEAD = struct.Struct("<Q40sIIq")
+RULE = struct.Struct("<IIIIiII100s")
 RULES = 8
 
 
@@ -65,7 +65,7 @@ class Control:
         pattern: fnmatch of the path below the watched folder; empty matches all."""
         at = HEAD.size + number * RULE.size
         struct.pack_into("<I", self.map, at, 0)
-        self.map[at + 4:at + RULE.size] = RULE.pack(0, action, first, times, error, 0,
+        self.map[at + 4:at + RULE.size] = RULE.pack(0, action, first, times, error, 0, 0,
                                                     pattern.encode())[4:]
         struct.pack_into("<I", self.map, at, calls)
 
@@ -76,6 +76,14 @@ class Control:
     def hits(self, number=0):
         """Matching calls since the rule was armed."""
         return struct.unpack_from("<I", self.map, HEAD.size + number * RULE.size + 20)[0]
+
+    def held(self, number=0):
+        """Threads that stand before a call, by a rule HOLD, until it is disarmed."""
+        return struct.unpack_from("<I", self.map, HEAD.size + number * RULE.size + 24)[0]
+
+    def ahead(self, seconds):
+        """The server's time of day runs so far ahead of the machine's from now on."""
+        struct.pack_into("<q", self.map, 56, int(seconds * 1000000))
 
     def close(self):
         self.map.close()

@@ -4,7 +4,7 @@
  *
  * The library stands between the server and the kernel for everything below one folder, CRASH_ROOT.
  *   CRASH_CONTROL  file of struct control, mapped by the library and by the test that drives it:
- *                  the sequence counter, the boot id to pretend, the rules
+ *                  the sequence counter, the boot id and the time to pretend, the rules
  *   CRASH_TRACE    when set, every effect and every sync is appended to this file
  *
  * (1) In the trace, the order of records is the order of effects: the number is taken and the call
@@ -41,7 +41,7 @@ enum call {
     CALL_MAP = 1 << 16       /* records only: a shared, writable mapping, which nobody can trace */
 };
 
-enum action { KILL_BEFORE = 1, KILL_MID, KILL_AFTER, FAIL, SHORT, SKIP, DELAY };
+enum action { KILL_BEFORE = 1, KILL_MID, KILL_AFTER, FAIL, SHORT, SKIP, DELAY, HOLD };
 
 /* Applies to matching calls number `from` (counted from 1) to `from + times - 1`; times 0: to all
  * from there on. The driver writes `calls` last when arming, and zeroes it to disarm. */
@@ -52,7 +52,8 @@ struct rule {
     uint32_t times;
     int32_t error;     /* FAIL: errno; DELAY: milliseconds */
     uint32_t hits;     /* matching calls so far */
-    char pattern[104]; /* fnmatch(3), of the path below CRASH_ROOT, "." itself; empty: any */
+    uint32_t held;     /* HOLD: threads that stand before their call until the rule is disarmed */
+    char pattern[100]; /* fnmatch(3), of the path below CRASH_ROOT, "." itself; empty: any */
 };
 
 #define RULE_COUNT 8
@@ -62,6 +63,7 @@ struct control {
     char boot_id[40];  /* empty: the machine's own */
     uint32_t handles;  /* the last handle given to an open file */
     uint32_t misuse;   /* calls below the root that the trace cannot describe */
+    int64_t ahead_us;  /* the time of day runs so far ahead */
     struct rule rules[RULE_COUNT];
 };
 
