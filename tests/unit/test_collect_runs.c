@@ -362,7 +362,7 @@ static void test_run_trash_that_stays_is_postponed(void **state)
                     "        ('00000000000000000000000000000002', 1)");
     snprintf(path, sizeof(path), "%s/blobs/00", fixture->root);
     assert_true(mkdir(path, 0700) == 0 || errno == EEXIST);
-    strcat(path, "/00000000000000000000000000000001");
+    snprintf(path, sizeof(path), "%s/blobs/00/%032d", fixture->root, 1);
     assert_int_equal(mkdir(path, 0700), 0); /* nothing can unlink a folder */
     assert_int_equal(collect(fixture).trash_removed, 1);
     assert_int_equal(number(fixture, "SELECT attempts FROM trash"), 1);
