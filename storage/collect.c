@@ -20,7 +20,8 @@ enum {
     THREADS_DEFAULT = 2,
     THREADS_MAX = 16,
     INTERVAL_DEFAULT_MS = 60000,
-    FAILED_MS = 1000, /* rest after a failure */
+    REST_MS = 1000,   /* the shortest rest: what comes due meanwhile shares transactions */
+    FAILED_MS = 5000, /* rest after a failure */
 };
 
 static const char STATE_PAUSED[] = "gc.paused"; /* in server_state: "1" or "" */
@@ -158,14 +159,14 @@ static void rest(struct collect *collect, uint64_t ms)
     pthread_mutex_unlock(&collect->lock);
 }
 
-/* Until the next task is due, at least a millisecond and at most the interval. */
+/* Until the next task is due, about a second at least, and at most the interval. */
 static uint64_t rest_ms(const struct collect *collect, int64_t next_due)
 {
     int64_t now = clock_now_us();
+    uint64_t ms = next_due > now ? (uint64_t)(next_due - now) / 1000 + 1 : 0;
 
-    if (next_due <= now)
-        return 1;
-    uint64_t ms = (uint64_t)(next_due - now) / 1000 + 1;
+    if (ms < REST_MS)
+        ms = REST_MS;
     return ms < collect->interval_ms ? ms : collect->interval_ms;
 }
 

@@ -322,15 +322,19 @@ static int patch_open(struct request *request, struct reply *reply, void **strea
     return session_open(request, reply, NULL, stream, err);
 }
 
-/* The same PUT came before and its answer was lost. Spec: UPL-23. */
+/* The same PUT came before and its answer was lost. Spec: UPL-23. This answer is a lease as well,
+ * so the blob is still here. */
 static bool finished_before(const struct request *request, const struct digest *claimed)
     ON(worker_thread)
 {
     struct upload_status status;
     struct error gone = {0};
+    struct blob blob;
 
     return session_status(request, &status, &gone) == 0 && status.committed &&
-           digest_equal(&status.digest, claimed);
+           digest_equal(&status.digest, claimed) &&
+           storage_blob_stat(request->services->storage, request->name, claimed, true, &blob,
+                             &gone) == 0;
 }
 
 static int put_open(struct request *request, struct reply *reply, void **stream, struct error *err)

@@ -122,6 +122,20 @@ static void test_collect_child_pushed_again_stands_for_itself(void **state)
     assert_true(has_manifest(fixture, "child"));
 }
 
+/* Whatever brings the review early. */
+static void test_collect_deleted_manifest_can_be_taken_back_until_then(void **state)
+{
+    struct fixture *fixture = *state;
+
+    PUSH("one", NULL);
+    delete_manifest(fixture, "one");
+    script(fixture, "UPDATE gc_queue SET due = 1; UPDATE manifests SET touched_at = 1");
+    assert_int_equal(collect(fixture).postponed, 1);
+    assert_int_equal(ROWS("manifests"), 1);
+    assert_true(number(fixture, "SELECT due FROM gc_queue") ==
+                number(fixture, "SELECT deleted_at FROM manifests") + fixture->meta->undo_us);
+}
+
 /* A child that was deleted by hand leaves the index's name for it, and comes back by a push. */
 static void test_collect_deleted_child_leaves_a_sparse_index(void **state)
 {
@@ -326,6 +340,7 @@ int main(void)
         FIXTURE_TEST(test_collect_deleted_manifest_goes_with_all_it_held),
         FIXTURE_TEST(test_collect_child_stays_where_something_else_holds_it),
         FIXTURE_TEST(test_collect_child_pushed_again_stands_for_itself),
+        FIXTURE_TEST(test_collect_deleted_manifest_can_be_taken_back_until_then),
         FIXTURE_TEST(test_collect_deleted_child_leaves_a_sparse_index),
         FIXTURE_TEST(test_collect_untagged_goes_at_its_age),
         FIXTURE_TEST(test_collect_untagged_of_before_the_setting_goes_too),
