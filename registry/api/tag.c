@@ -261,7 +261,7 @@ enum { DELETE_TAGS, DELETE_FILTER, DELETE_EXPECT, DELETE_COUNT };
 static const struct json_member delete_members[] = {
     [DELETE_TAGS] = {"tags", JSON_LIST, .least = 1, .most = CONTENT_TAGS_MAX},
     [DELETE_FILTER] = {"filter", JSON_TEXT, .least = 1, .most = OCI_TAG_MAX},
-    [DELETE_EXPECT] = {"expect", JSON_NUMBER, .required = true, .most = CONTENT_TAGS_MAX},
+    [DELETE_EXPECT] = {"expect", JSON_NUMBER, .most = CONTENT_TAGS_MAX},
 };
 
 /* Tags that are named twice are named once. */
@@ -284,12 +284,17 @@ static int tags_read(struct json_list list, struct slice *out, size_t *count, st
     return 0;
 }
 
-static int delete_read(const struct json_value *values, struct slice *tags,
+/* Who deletes says how many; who looks what would go need not. */
+static int delete_read(const struct json_value *values, bool dry_run, struct slice *tags,
                        struct content_tags_delete *out, struct error *err)
 {
+    if (!values[DELETE_EXPECT].given && !dry_run)
+        return error_set_field(err, "expect", "expect must be given: how many tags go");
     if (values[DELETE_TAGS].given == values[DELETE_FILTER].given)
         return error_set_field(err, "tags", "one of tags and filter must be given");
-    *out = (struct content_tags_delete){.tags = tags, .expect = values[DELETE_EXPECT].number};
+    *out = (struct content_tags_delete){.tags = tags, .expect = -1};
+    if (values[DELETE_EXPECT].given)
+        out->expect = values[DELETE_EXPECT].number;
     if (values[DELETE_FILTER].given) {
         out->glob = values[DELETE_FILTER].text;
         return 0;
@@ -339,7 +344,7 @@ int api_tags_delete(struct request *request, struct reply *reply, struct error *
     assert_worker_thread();
     if (answer_dry_run(request, &dry_run, err) < 0 ||
         json_read(&body, request, JSON_MEMBERS(delete_members), values, err) < 0 ||
-        delete_read(values, tags, &what, err) < 0)
+        delete_read(values, dry_run, tags, &what, err) < 0)
         return -1;
     delete_event(&event, request, &what);
     struct content_change change = api_change(request, &actor, event_done(&event));

@@ -37,6 +37,19 @@ void verb_path_parameter(struct buffer *path, const char *name, const char *valu
     percent_encode(path, slice_of(value));
 }
 
+void verb_content_path(const struct cli_call *call, struct buffer *path, const char *part,
+                       size_t words)
+{
+    buffer_append_text(path, "/repos/");
+    verb_path_word(path, call->words[0], true);
+    buffer_append_text(path, "/-");
+    buffer_append_text(path, part);
+    if (words < 2)
+        return;
+    buffer_append_text(path, "/");
+    verb_path_word(path, call->words[1], false);
+}
+
 /* --- requests --- */
 
 int verb_list(const struct cli_call *call, struct buffer *path, const struct show_column *columns)

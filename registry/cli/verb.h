@@ -13,6 +13,11 @@ void verb_path_word(struct buffer *path, const char *word, bool keep_slashes);
 /* "?name=value" or "&name=value"; nothing when value is NULL. */
 void verb_path_parameter(struct buffer *path, const char *name, const char *value);
 
+/* "/repos/NAME/-" and part, of the command's first word; of two words: and a slash and the second.
+ */
+void verb_content_path(const struct cli_call *call, struct buffer *path, const char *part,
+                       size_t words);
+
 /* Each opens a client, and returns an exit status; path as in client.h, not terminated. */
 int verb_list(const struct cli_call *call, struct buffer *path, const struct show_column *columns);
 int verb_show(const struct cli_call *call, struct buffer *path, const struct show_column *columns);
