@@ -233,8 +233,8 @@ static int show_preview(const struct cli_call *call, json_t *answer)
         fprintf(stderr, "no rule expires anything here\n");
     else
         fprintf(stderr,
-                "%s (%s): %lld of %lld manifests expire with %lld tags, %lld follow; "
-                "%lld blobs, %lld bytes would be freed\n",
+                "%s (%s): %lld of %lld manifests expire, tags %lld, following %lld; "
+                "freed then: blobs %lld, bytes %lld\n",
                 deciding, json_string_value(json_object_get(answer, "mode")),
                 member(answer, "expires"), member(answer, "manifests"), member(answer, "tags"),
                 member(answer, "follows"), member(answer, "blobs"), member(answer, "bytes"));

@@ -107,16 +107,17 @@ static json_t *row_of(const struct run *run, const struct policy *policy)
     return row;
 }
 
+static const char *const totals[] = {"repositories", "expired", "would_expire", "skipped",
+                                     "follows",      "blobs",   "bytes"};
+
 static void count(json_t *object, const struct retention_sums *sums, bool enforced,
                   uint64_t removed, uint64_t skipped)
 {
-    add(object, "repositories", 1);
-    add(object, "expired", removed);
-    add(object, "would_expire", enforced ? 0 : sums->expires);
-    add(object, "skipped", skipped);
-    add(object, "follows", sums->follows);
-    add(object, "blobs", sums->blobs);
-    add(object, "bytes", sums->bytes);
+    const uint64_t values[] = {
+        1, removed, enforced ? 0 : sums->expires, skipped, sums->follows, sums->blobs, sums->bytes};
+
+    for (size_t i = 0; i < sizeof(totals) / sizeof(totals[0]); i++)
+        add(object, totals[i], values[i]);
 }
 
 static int run_one(struct run *run, struct slice repository, struct error *err) ON(worker_thread);
@@ -194,6 +195,8 @@ int retention_run_all(struct storage *store, struct slice pattern, bool dry_run,
     struct slice patterns[POLICIES_MAX];
 
     assert_worker_thread();
+    for (size_t i = 0; i < sizeof(totals) / sizeof(totals[0]); i++)
+        add(result, totals[i], 0);
     json_object_set_new(result, "policies", run.policies);
     progress_phase(progress, "policies");
     if (policy_list(store, 0, POLICIES_MAX, &policies, err) < 0)
