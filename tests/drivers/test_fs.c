@@ -91,6 +91,44 @@ static void commit(struct bench *bench, struct blob_writer *writer, const char *
     assert_int_equal(bench->store.driver->writer_commit(writer, &digest, &err), 0);
 }
 
+/* fs (3) */
+static void test_fs_a_second_name_is_never_cut_or_marked(void **state)
+{
+    struct bench *bench = *state;
+    struct blob_writer *writer = NULL;
+    struct digest digest;
+    struct error err = {0};
+    char path[FOLDER_MAX + 16];
+
+    snprintf(path, sizeof(path), "%s/theirs", bench->root);
+    int fd = open(path, O_RDWR | O_CREAT, 0600);
+    assert_int_equal(write(fd, "theirs", 6), 6);
+    assert_int_equal(
+        bench->store.driver->adopt(bench->store.self, bench->locator, fd, true, &writer, &err), 0);
+    digest_of(DIGEST_SHA256, SLICE("theirs"), &digest);
+    struct blob_writer *const writers[] = {writer};
+    const struct digest *const digests[] = {&digest};
+    assert_int_equal(bench->store.driver->writers_commit(writers, digests, 1, &err), 0);
+    bench->store.driver->writer_close(writer);
+    content_is(bench, "theirs");
+    assert_true(fgetxattr(fd, "user.slipway.digest", NULL, 0) < 0);
+    assert_int_equal(
+        bench->store.driver->writer_open(bench->store.self, bench->locator, 0, &writer, &err), -1);
+    content_is(bench, "theirs");
+    close(fd);
+}
+
+static void test_fs_locators_beside_each_other(void **state)
+{
+    const struct bench *bench = *state;
+    char other[LOCATOR_SIZE + 1];
+
+    locator_new_beside(bench->locator, other);
+    assert_true(locator_valid(other));
+    assert_memory_equal(other, bench->locator, 2);
+    assert_string_not_equal(other, bench->locator);
+}
+
 static void test_fs_locators_are_random_hex(void **state)
 {
     char other[LOCATOR_SIZE + 1];
@@ -314,6 +352,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_fs_locators_are_random_hex),
+        TEST(test_fs_locators_beside_each_other),
+        TEST(test_fs_a_second_name_is_never_cut_or_marked),
         TEST(test_fs_writes_into_the_final_file),
         TEST(test_fs_commits_an_object_without_bytes),
         TEST(test_fs_goes_on_where_it_stood_and_cuts_the_rest),
