@@ -20,7 +20,8 @@ enum {
     THREADS_DEFAULT = 2,
     THREADS_MAX = 16,
     INTERVAL_DEFAULT_MS = 60000,
-    REST_MS = 1000,   /* the shortest rest: what comes due meanwhile shares transactions */
+    REST_MS = 1000, /* the shortest rest: what comes due meanwhile shares transactions */
+    ROOM_MAX_US = 10000,
     FAILED_MS = 5000, /* rest after a failure */
 };
 
@@ -116,6 +117,16 @@ static int step_failed(struct meta_batch *batch, struct error *err)
     return meta_collect_postpone(batch->meta, &task, err);
 }
 
+/* After a batch the writer is left alone for as long as it took, so that who pushes meets a batch
+ * half of the time at most. */
+static void make_room(uint64_t begun_us)
+{
+    uint64_t took_us = clock_monotonic_us() - begun_us;
+    const struct timespec pause = {0, (long)(took_us < ROOM_MAX_US ? took_us : ROOM_MAX_US) * 1000};
+
+    nanosleep(&pause, NULL);
+}
+
 /* *next_due: 0 when there may be more due now, INT64_MAX when nothing waits. */
 static int step(struct collect *collect, uint64_t limit, struct collect_report *report,
                 int64_t *next_due, struct error *err) ON(worker_thread)
@@ -124,6 +135,8 @@ static int step(struct collect *collect, uint64_t limit, struct collect_report *
     struct meta_batch batch = {
         .meta = store->meta, .limit = limit, .after = forget, .arg = store->cache};
 
+    uint64_t begun_us = clock_monotonic_us();
+
     *report = (struct collect_report){.reviewed = 0};
     *next_due = 0;
     if (meta_collect(&batch, err) < 0)
@@ -131,6 +144,8 @@ static int step(struct collect *collect, uint64_t limit, struct collect_report *
     *report = batch.report;
     *next_due = batch.next_due;
     collect_count(collect, report);
+    if (report->reviewed > 0)
+        make_room(begun_us);
     return 0;
 }
 

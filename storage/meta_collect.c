@@ -12,7 +12,7 @@
 #include <string.h>
 
 enum {
-    BATCH_US = 3000,  /* a transaction; foreground writes wait for it */
+    BATCH_US = 2000,  /* a transaction; foreground writes wait for it */
     REFS_MAX = 256,   /* references of a manifest that one review takes */
     POSTPONE_MAX = 12 /* doublings of a second: an hour and a bit */
 };

@@ -59,7 +59,7 @@ struct meta_forget {
 
 enum { META_BATCH_MAX = 128 };
 
-/* One transaction of some reviews: at most `limit`, and about 3 ms. */
+/* One transaction of some reviews: at most `limit`, and about 2 ms. */
 struct meta_batch {
     struct meta *meta;
     uint64_t limit; /* at most META_BATCH_MAX */

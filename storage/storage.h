@@ -52,9 +52,9 @@ struct storage_options {
     const char *boot_id_path;   /* changes with every boot; NULL: the kernel's */
     bool accept_missing;        /* MPUT-17: manifests may name what is not here */
     bool protect_referenced;    /* DEL-06: a blob a manifest uses answers 405 */
-    bool resting;               /* no thread of storage's own: commands without a server */
+    bool resting;               /* nothing is swept or collected by itself: commands */
     int collectors;             /* threads of the collector; 0: 2 */
-    uint64_t collect_rate;      /* reviews a second; 0: no limit */
+    uint64_t collect_rate;      /* reviews a second of each thread; 0: no limit */
     uint64_t untagged_ms;       /* manifests nothing refers to go at this age; 0: they stay */
     uint64_t scrub_rate;        /* bytes a second read by the scrub; 0: it does not run */
     uint64_t scrub_interval_ms; /* each blob is read again after so long */
