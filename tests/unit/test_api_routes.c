@@ -31,6 +31,16 @@ static void test_api_routes_find_their_rows(void **state)
         {METHOD_GET, "/api/v1/repos/a", "api.repo", "a", NULL},
         {METHOD_PATCH, "/api/v1/repos/team/app/x", "api.repo", "team/app/x", NULL},
         {METHOD_GET, "/api/v1/repos/users/ana", "api.repo", "users/ana", NULL},
+        {METHOD_POST, "/api/v1/repos/a/b:restore", "api.repo.restore", "a/b", NULL},
+        {METHOD_GET, "/api/v1/repos/a/tags/-/tags", "api.repo.tags", "a/tags", NULL},
+        {METHOD_POST, "/api/v1/repos/a/-/tags:delete", "api.repo.tags.delete", "a", NULL},
+        {METHOD_PUT, "/api/v1/repos/a/b/-/tags/v1", "api.repo.tag", "a/b", "v1"},
+        {METHOD_POST, "/api/v1/repos/a/-/tags/v1:restore", "api.repo.tag.restore", "a", "v1"},
+        {METHOD_DELETE, "/api/v1/repos/a/-/manifests/sha256:1", "api.repo.manifest", "a",
+         "sha256:1"},
+        {METHOD_POST, "/api/v1/repos/a/-/manifests/sha256:1:restore", "api.repo.manifest.restore",
+         "a", "sha256:1"},
+        {METHOD_GET, "/api/v1/repos/a/-/manifests/x/referrers", "api.repo.referrers", "a", "x"},
         {METHOD_POST, "/api/v1/system/keys:rotate", "api.system.keys", NULL, NULL},
     };
 

@@ -19,6 +19,7 @@ static const struct route routes[] = {
     {.pattern = "/api/users/<account>:disable", .endpoint = "disable", .methods = METHOD_POST},
     {.pattern = "/api/users/<account>", .endpoint = "user", .methods = METHOD_GET},
     {.pattern = "/api/users/<account>/tokens", .endpoint = "tokens", .methods = METHOD_GET},
+    {.pattern = "/api/repos/<name>:restore", .endpoint = "restore", .methods = METHOD_POST},
     {.pattern = "/api/repos/<name>", .endpoint = "repo", .methods = METHOD_GET},
 };
 static const struct route_table table = {routes, LENGTH(routes)};
@@ -51,6 +52,8 @@ static void test_route_find_matches_from_the_right(void **state)
         {METHOD_GET, "/api/users/ana:disable/tokens", "tokens", NULL, "ana:disable"},
         {METHOD_GET, "/api/repos/a", "repo", "a", NULL},
         {METHOD_GET, "/api/repos/a/b/c", "repo", "a/b/c", NULL},
+        {METHOD_POST, "/api/repos/a/b:restore", "restore", "a/b", NULL},
+        {METHOD_GET, "/api/repos/:restore", "repo", ":restore", NULL}, /* no name before it */
     };
 
     (void)state;
