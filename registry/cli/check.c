@@ -49,8 +49,9 @@ static void show(const json_t *result)
     size_t i;
     json_t *finding;
 
-    json_array_foreach(findings, i, finding)
+    json_array_foreach(findings, i, finding) {
         show_line(finding, finding_columns);
+    }
     fflush(stdout);
     if (left_out > 0)
         fprintf(stderr, "%" PRId64 " more are not shown\n", left_out);
