@@ -94,7 +94,7 @@ enum { PUT_SCHEDULE, PUT_TIME_ZONE, PUT_PAUSED, PUT_COUNT };
 static const struct json_member put_members[] = {
     [PUT_SCHEDULE] = {"schedule", JSON_TEXT, .nullable = true, .most = CRON_TEXT_MAX},
     [PUT_TIME_ZONE] = {"time_zone", JSON_TEXT, .nullable = true, .most = ZONE_NAME_MAX},
-    [PUT_PAUSED] = {"paused", JSON_FLAG},
+    [PUT_PAUSED] = {.name = "paused", .kind = JSON_FLAG},
 };
 
 /* Null is the setting's, like "". */

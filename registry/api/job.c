@@ -133,7 +133,7 @@ int api_job_start(const struct request *request, struct reply *reply, const char
 enum { POST_KIND, POST_SPEC, POST_COUNT };
 static const struct json_member post_members[] = {
     [POST_KIND] = {"kind", JSON_TEXT, .required = true, .least = 1, .most = KIND_MAX},
-    [POST_SPEC] = {"spec", JSON_GROUP},
+    [POST_SPEC] = {.name = "spec", .kind = JSON_GROUP},
 };
 
 int api_jobs_post(struct request *request, struct reply *reply, struct error *err)
