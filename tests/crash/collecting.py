@@ -18,7 +18,7 @@ import time
 import traceback
 
 from crash import control, ground, keeper, promises, rig, workload
-from support import content, process, wire
+from support import content, wire
 
 ROUNDS_A_ROOT = 25
 KEEPERS = 4
@@ -54,6 +54,9 @@ class Windows:
                 "gc.late": f"{self.late}ms", "gc.untagged": f"{self.untagged}ms",
                 "gc.interval": "20ms", "storage.upload_ttl": f"{self.ttl}ms",
                 "gc.schedule": ""}
+
+    def ledger(self):
+        return promises.Ledger(self.grace / 1000, self.undo / 1000, self.ttl / 1000)
 
     def all(self):
         """Seconds after which none holds any more."""
@@ -122,8 +125,7 @@ class Session:
             return
         self.roots, self.age = self.roots + 1, 0
         windows = self.windows = Windows(self.random)
-        ledger = self.ledger = promises.Ledger(windows.grace / 1000, windows.undo / 1000,
-                                               windows.ttl / 1000)
+        ledger = self.ledger = windows.ledger()
         self.rig = rig.Rig(self.folder / f"root{self.roots}", windows.settings(), workers=KEEPERS,
                            seed=self.random.randrange(10**6),
                            client=lambda *args: keeper.Keeper(*args, ledger=ledger))
@@ -171,7 +173,7 @@ class Session:
     def look(self):
         """At the disk as the kill left it."""
         wrong = self.rig.check_disk()
-        if not (self.rig.server.root / "meta.db").exists():
+        if not ground.ready(self.rig.server.root, self.rig.folder / "copy"):
             return wrong
         wrong += ground.rows(self.rig.server.root, self.rig.folder / "copy")
         held = ground.tags(self.rig.server.root, self.rig.folder / "copy")

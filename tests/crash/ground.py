@@ -53,12 +53,18 @@ def opened(root, copy=None):
         database.close()
 
 
+def ready(root, copy=None):
+    """Whether there is a database, with a schema."""
+    if not (pathlib.Path(root) / "meta.db").exists():
+        return False
+    with opened(root, copy) as database:
+        return database.execute("SELECT 1 FROM sqlite_schema WHERE name = 'jobs'").fetchone()
+
+
 def rows(root, copy=None):
     """What is wrong in the rows, and manifests whose bytes are not those of their digests."""
     wrong = []
     with opened(root, copy) as database:
-        if not database.execute("SELECT 1 FROM sqlite_schema WHERE name = 'jobs'").fetchone():
-            return wrong
         for what, query in WRONG.items():
             found = database.execute(query).fetchall()
             wrong += [f"{what}: {found[:5]}"] if found else []
@@ -78,6 +84,21 @@ def leftovers(root):
     files = [name for folder in os.scandir(pathlib.Path(root) / "blobs") if folder.is_dir()
              for name in os.listdir(folder.path)]
     return left + ([f"{len(files)} files"] if files else [])
+
+
+PRESENT = {
+    "blob": "SELECT r.name, b.digest FROM repository_blobs l JOIN repositories r ON r.id = l.repo_id"
+            " JOIN blobs b ON b.id = l.blob_id WHERE l.deleted_at IS NULL AND b.damaged = 0",
+    "manifest": "SELECT r.name, m.digest FROM manifests m JOIN repositories r ON r.id = m.repo_id"
+                " WHERE m.deleted_at IS NULL",
+}
+
+
+def present(root, copy):
+    """Keys of promises.py that any client can see."""
+    with opened(root, copy) as database:
+        return {(kind, name, checks.text_of(digest)) for kind, query in PRESENT.items()
+                for name, digest in database.execute(query)}
 
 
 def tags(root, copy):

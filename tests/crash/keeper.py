@@ -72,6 +72,9 @@ class Keeper(workload.Worker):
             self.look(changes)
         return answer, sent, came
 
+    def grant(self, key, sent):
+        self.ledger.grant(key, sent, self.control.sequence)
+
     def judge(self, promised, kept, text):
         """Holds a promise, if it was one, against what came of it."""
         if promised:
@@ -121,10 +124,10 @@ class Keeper(workload.Worker):
     def push(self, name, data):
         digest = content.digest(data)
         path = f"/v2/{name}/blobs/uploads/?digest={digest}"
-        answer, sent, _ = self.timed("POST", path, data)
+        answer, sent, came = self.timed("POST", path, data)
         if answer.status == 201:
-            self.ledger.grant(("blob", name, digest), sent)
-        else:
+            self.grant(("blob", name, digest), sent)
+        elif answer.status != 404 or came < sent + self.ledger.ttl:  # else its session ended
             self.surprises.append(f"POST {path}: {answer!r}")
         return digest
 
@@ -135,7 +138,7 @@ class Keeper(workload.Worker):
         self.judge(self.ledger.leased(key, came), answer.status == 200,
                    f"HEAD {key}: {answer.status} within its lease")
         if answer.status == 200:
-            self.ledger.grant(key, sent)
+            self.grant(key, sent)
         return answer.status == 200
 
     def pause(self, most=0.9):
@@ -165,7 +168,7 @@ class Keeper(workload.Worker):
                    f"{name}: a manifest was refused within its leases: {answer!r}")
         if answer.status != 201:
             return None
-        self.ledger.grant(key, sent)
+        self.grant(key, sent)
         return digest
 
     def leave(self, name, tag):
@@ -282,7 +285,7 @@ class Keeper(workload.Worker):
         self.judge(all(self.ledger.stays(one) for one in self.parts[digest]), answer.status == 201,
                    f"{name}:{tag} could not be put again: {answer!r}")
         if answer.status == 201:
-            self.ledger.grant(key, sent)
+            self.grant(key, sent)
 
     def mount(self, name):
         source = self.random.choice([one for one in SHARED if one != name])
@@ -298,7 +301,7 @@ class Keeper(workload.Worker):
         self.judge(self.ledger.leased(("blob", source, digest), came), answer.status == 201,
                    f"{source}: {digest} could not be mounted within its lease")
         if answer.status == 201:
-            self.ledger.grant(("blob", name, digest), sent)
+            self.grant(("blob", name, digest), sent)
             self.pause()
             self.put_image(name, [digest])
         elif answer.status != 202:
@@ -322,7 +325,7 @@ class Keeper(workload.Worker):
         self.judge(came < begun + self.ledger.ttl, answer.status == 201,
                    f"a session ended before its time: {answer!r}")
         if answer.status == 201:
-            self.ledger.grant(("blob", name, digest), sent)
+            self.grant(("blob", name, digest), sent)
             self.pause()
             self.put_image(name, [digest])
         elif answer.status != 404:
@@ -383,7 +386,8 @@ class Keeper(workload.Worker):
         """The manifest comes back with it, if that was deleted as well."""
         digest, deleted, notes = self.gone.pop((name, tag))
         answer, _, came = self.change(
-            {("tag", name, tag): digest}, (), "POST", f"/api/v1/repos/{name}/-/tags/{tag}:restore",
+            {("tag", name, tag): digest}, [("manifest", name, digest)], "POST",
+            f"/api/v1/repos/{name}/-/tags/{tag}:restore",
             content.compact({"digest": digest}), [("Content-Type", "application/json")],
             good=(200,), refused=(404, 409))
         intime = came < deleted + self.ledger.undo
@@ -391,7 +395,6 @@ class Keeper(workload.Worker):
                    answer.status == 200, f"{name}:{tag} could not be restored in time: {answer!r}")
         if answer.status == 200:
             self.tally("tags restored")
-            self.ledger.revive([("manifest", name, digest)])
             self.notes.setdefault((name, digest), []).extend(notes if notes and intime else ())
 
     def undamaged(self, key):
@@ -429,7 +432,7 @@ class Keeper(workload.Worker):
                    f"{name} could not be restored in time: {answer!r}")
         if answer.status == 200:
             self.tally("repositories restored")
-            self.ledger.revive(ending.keys)
+            self.ledger.withdraw(ending)
             self.notes.update(notes if intime else {})
 
     # --- looking ---
@@ -475,7 +478,7 @@ class Keeper(workload.Worker):
                    f"{key} is held and answers {answer.status}")
         if answer.status == 200:
             self.judge(True, answer.body == self.ledger.contents[key[2]], f"{key}: other bytes")
-            self.ledger.grant(key, sent)
+            self.grant(key, sent)
         return answer.status == 200
 
     def verify_all(self):

@@ -27,9 +27,10 @@ class Ledger:
     def __init__(self, grace, undo, ttl):
         self.half, self.undo, self.ttl = grace / 2, undo, ttl  # seconds
         self.lock = threading.Lock()
-        self.granted, self.seen, self.endings = {}, {}, {}
+        self.granted, self.seen, self.endings, self.withdrawn = {}, {}, {}, {}
         self.contents, self.pools = {}, {}  # digest -> bytes; repository -> digests of blobs
         self.pushed = set()                 # digests of blobs, once acknowledged
+        self.grants = []                    # (key, sent, came, number of the last effect by then)
 
     # --- what was said ---
 
@@ -38,10 +39,12 @@ class Ledger:
         with self.lock:
             self.seen[key] = max(sent, self.seen.get(key, 0))
 
-    def grant(self, key, sent):
+    def grant(self, key, sent, sequence=0):
         """A positive answer to somebody who may push."""
         self.prove(key, sent)
         with self.lock:
+            if sequence:
+                self.grants.append((key, sent, time.monotonic(), sequence))
             self.granted[key] = max(sent, self.granted.get(key, 0))
             if key[0] == "blob":
                 self.pushed.add(key[2])
@@ -54,11 +57,12 @@ class Ledger:
                 self.endings.setdefault(key, []).append(ending)
         return ending
 
-    def revive(self, keys):
-        """They were brought back, by whoever deleted them. Leases are not counted on across it."""
+    def withdraw(self, ending):
+        """It was taken back. Leases are not counted on across it."""
         with self.lock:
-            for key in keys:
-                self.endings.pop(key, None)
+            for key in ending.keys:
+                self.endings[key].remove(ending)
+                self.withdrawn.setdefault(key, []).append(ending)
                 self.granted.pop(key, None)
 
     def died(self):
@@ -72,6 +76,11 @@ class Ledger:
 
     def ended_since(self, key, moment):
         return any(ending.end >= moment for ending in self.endings.get(key, ()))
+
+    def disturbed_since(self, key, moment):
+        """Also by what was taken back afterwards."""
+        return self.ended_since(key, moment) or \
+            any(ending.end >= moment for ending in self.withdrawn.get(key, ()))
 
     def leased(self, key, at):
         """(1), for an answer that came at this moment."""

@@ -12,8 +12,8 @@ import contextlib
 import sqlite3
 import time
 
-from crash import collecting, control, ground, rig
-from support import content, process, wire
+from crash import control, ground, rig
+from support import content, process
 
 LEASE = 20 * 60  # seconds; all durations below are in leases
 SETTINGS = {"gc.grace": "20m", "gc.undo": "40m", "gc.late": "0s", "gc.interval": "10ms",

@@ -5,16 +5,19 @@ Never    the tree, nor the program that is installed: what is broken exists in i
 """
 import os
 import pathlib
+import random
 import re
 import subprocess
 import sys
 
 import pytest
 
-from crash import collecting, control
+from crash import collecting, control, trace
+from crash.test_collect_cuts import Collecting, Rows
+from crash.test_powercut import run_cuts
 from support import process
 
-KILLS = 240  # at most, until it is noticed
+KILLS, RECORDINGS, CUTS = 240, 4, 120  # at most, until it is noticed
 TOP = control.TOP
 pytestmark = pytest.mark.skipif(process.sanitized(), reason="is built for release alone")
 
@@ -61,8 +64,12 @@ def read_list():
 
 @pytest.mark.parametrize("broken", read_list(), ids=lambda broken: broken.name)
 @pytest.mark.spec("CONC-02", "CONC-04")
-def test_a_broken_protocol_is_noticed(scratch, seed, say, broken):
+def test_a_broken_protocol_is_noticed(scratch, seed, say, broken, monkeypatch):
     binary = broken.build(scratch / "broken")
+    if broken.tests == ["power cuts"]:
+        monkeypatch.setenv("SLIPWAY_BIN", str(binary))
+        say(f"{broken.name}: {cut_off(scratch, seed)}")
+        return
     if broken.tests:
         status, text = ordered(broken.tests, binary)
         assert status == 1, f"not noticed: {broken.name}\n{text}"
@@ -70,6 +77,19 @@ def test_a_broken_protocol_is_noticed(scratch, seed, say, broken):
     outcome = collecting.sessions(scratch, seed, KILLS, binary=binary)
     assert outcome.wrong, f"{outcome.kills} kills did not notice: {broken.name}"
     say(f"{broken.name}: noticed after {outcome.kills} kills: {outcome.wrong[1][:150]}")
+
+
+def cut_off(scratch, seed):
+    """What the first power cut that is noticed has lost."""
+    die = random.Random(seed)
+    for number in range(RECORDINGS):
+        recording = Collecting(scratch / f"recording{number}", die.randrange(10**6), kill=False)
+        found, _ = run_cuts(recording, recording.folder, recording.cuts(die, CUTS), die,
+                            lambda _: trace.Lost(), Rows)
+        recording.rig.close()
+        if found:
+            return f"noticed at cut {found[0]} of recording {number}: {found[2][0][:150]}"
+    raise AssertionError(f"{RECORDINGS} recordings with {CUTS} cuts each lost nothing")
 
 
 def ordered(tests, binary):

@@ -28,12 +28,12 @@ class Recording:
     """Clients worked for a while, were killed and restarted in the middle, and the server ended."""
 
     def __init__(self, folder, seed, steps=60, rules=(), kill=True, late_rules=(),
-                 forgiving=False):
+                 forgiving=False, **more):
         """rules: what control.rule takes, from the start; late_rules: after the kill.
         forgiving: clients meet faults, look what became of their requests, and may lose
-        sessions."""
-        self.folder, self.forgiving = folder, forgiving
-        self.rig = rig.Rig(folder, trace=True, seed=seed)
+        sessions. more: of the rig."""
+        self.folder, self.forgiving, self.killed_at = folder, forgiving, 0
+        self.rig = rig.Rig(folder, trace=True, seed=seed, **more)
         die = random.Random(seed)
         self.arm(rules)
         self.rig.start()
@@ -58,6 +58,7 @@ class Recording:
         assert self.rig.server.wait_dead(20), "the rule did not kill the server"
         wrong = self.rig.join()
         self.rig.kill()
+        self.killed_at = self.rig.control.sequence
         self.rig.control.disarm(0)
         self.rig.start()
         wrong += checks.online(self.rig.workers, self.rig.server.target)
