@@ -15,11 +15,12 @@ import statistics
 import sys
 import time
 
+import collect
 import identity
 import rows
 from servers import Registry, Slipway
 
-ROWS = {**rows.ROWS, **identity.ROWS}
+ROWS = {**rows.ROWS, **identity.ROWS, **collect.ROWS}
 
 
 def parse():
@@ -29,6 +30,8 @@ def parse():
     parser.add_argument("--rows", default="", help="comma-separated: " + ",".join(ROWS))
     parser.add_argument("--repetitions", type=int, default=0, help="default 5; quick: 2")
     parser.add_argument("--quick", action="store_true", help="smaller and shorter, for a glance")
+    parser.add_argument("--live", type=int, default=0, help="blobs that live, of collect; 100,000; quick: 20,000")
+    parser.add_argument("--dead", type=int, default=0, help="blobs that are dead beside them; 10,000")
     parser.add_argument("--root", default="/tmp", help="folder of the stores, e.g. on a tmpfs")
     parser.add_argument("--json", default="build/bench.json", help="where the figures go")
     options = parser.parse_args()

@@ -20,6 +20,7 @@
 struct options {
     const char *address;
     const char *path;
+    const char *paths; /* a file with one a line, taken in turn */
     const char *repository;
     const char *tag;
     const char *authorization;  /* of every GET or HEAD */
@@ -39,6 +40,7 @@ static const struct {
 } OPTIONS[] = {
     {"--address", offsetof(struct options, address) + 1, 0},
     {"--path", offsetof(struct options, path) + 1, 0},
+    {"--paths", offsetof(struct options, paths) + 1, 0},
     {"--repository", offsetof(struct options, repository) + 1, 0},
     {"--tag", offsetof(struct options, tag) + 1, 0},
     {"--authorization", offsetof(struct options, authorization) + 1, 0},
@@ -162,35 +164,32 @@ static void make_items(struct work *work, const struct options *options)
     content_digest("{}", 2, work->config.digest);
 }
 
-static void add_authorization(struct work *work, const char *value)
+static void add_value(struct values *values, const char *value)
 {
-    size_t size = (work->authorization_count + 1) * sizeof *work->authorizations;
-
-    work->authorizations = realloc(work->authorizations, size);
-    if (work->authorizations == NULL || value == NULL)
+    values->items = realloc(values->items, (values->count + 1) * sizeof *values->items);
+    if (values->items == NULL || value == NULL)
         abort();
-    work->authorizations[work->authorization_count++] = value;
+    values->items[values->count++] = value;
 }
 
-/* Lives as long as the program. */
-static int make_authorizations(struct work *work, const struct options *options)
+/* The one value, or the lines of a file. Lives as long as the program. */
+static int make_values(struct values *values, const char *one, const char *path)
 {
     FILE *file = NULL;
     char *line = NULL;
     size_t capacity = 0;
     ssize_t length;
 
-    if (options->authorization != NULL) {
-        add_authorization(work, options->authorization);
+    if (path == NULL) {
+        if (one != NULL)
+            add_value(values, one);
         return 0;
     }
-    if (options->authorizations == NULL)
-        return 0;
-    file = fopen(options->authorizations, "re");
+    file = fopen(path, "re");
     if (file == NULL)
-        return fail(strerror(errno), options->authorizations);
+        return fail(strerror(errno), path);
     while ((length = getline(&line, &capacity, file)) > 1)
-        add_authorization(work, strndup(line, (size_t)length - 1));
+        add_value(values, strndup(line, (size_t)length - 1));
     free(line);
     fclose(file);
     return 0;
@@ -231,7 +230,6 @@ static double cpu_seconds(void)
 static void describe(struct run *run, struct work *work, const struct options *options)
 {
     work->host = options->address;
-    work->path = options->path;
     work->repository = options->repository;
     work->tag = options->tag;
     work->seed = (uint64_t)options->seed;
@@ -278,7 +276,8 @@ int main(int argc, char **argv)
         return 2;
     run.script = (enum script)script;
     describe(&run, &work, &options);
-    if (make_authorizations(&work, &options) < 0)
+    if (make_values(&work.authorizations, options.authorization, options.authorizations) < 0 ||
+        make_values(&work.paths, options.path, options.paths) < 0)
         return 1;
     content_prepare();
     make_items(&work, &options);

@@ -64,6 +64,8 @@ class Bench:
         self.quick = options.quick
         self.root = options.root
         self.repetitions = options.repetitions or (2 if options.quick else 5)
+        self.live = options.live or (20_000 if options.quick else 100_000)
+        self.dead = options.dead or 10_000
         self.program = os.path.abspath(options.load)
         self.seed = int(time.time()) << 20
 

@@ -42,16 +42,21 @@ static void send_content(const struct work *work, const struct operation *operat
     client->pace_bytes_s = work->pace_bytes_s;
 }
 
+static const char *value_of(const struct values *values, uint64_t index)
+{
+    return values->count > 0 ? values->items[index % values->count] : NULL;
+}
+
 static void fixed(const struct work *work, struct operation *operation, struct client *client)
 {
-    uint64_t count = work->authorization_count;
-    const char *given = count > 0 ? work->authorizations[operation->index % count] : "";
+    const char *given = value_of(&work->authorizations, operation->index);
+    const char *path = value_of(&work->paths, operation->index);
 
     request(operation, client, work->status,
             "%s %s HTTP/1.1\r\nHost: %s\r\nAccept: %s\r\n%s%s%s%s\r\n",
-            operation->script == SCRIPT_HEAD ? "HEAD" : "GET", work->path, work->host,
-            MANIFEST_TYPE, count > 0 ? "Authorization: " : "", given, count > 0 ? "\r\n" : "",
-            work->fresh ? "Connection: close\r\n" : "");
+            operation->script == SCRIPT_HEAD ? "HEAD" : "GET", path, work->host, MANIFEST_TYPE,
+            given != NULL ? "Authorization: " : "", given != NULL ? given : "",
+            given != NULL ? "\r\n" : "", work->fresh ? "Connection: close\r\n" : "");
 }
 
 /* The fixed request is written once; afterwards only its answer counts. */
@@ -59,7 +64,7 @@ static bool next_fixed(const struct work *work, struct operation *operation, str
 {
     if (operation->step > 0)
         return false;
-    if (client->head != operation->head || work->authorization_count > 1)
+    if (client->head != operation->head || work->authorizations.count > 1 || work->paths.count > 1)
         fixed(work, operation, client);
     return true;
 }

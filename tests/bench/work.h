@@ -20,15 +20,19 @@ enum script {
     SCRIPT_PULL,  /* a manifest by tag, then its blob */
 };
 
+/* One for each operation in turn. */
+struct values {
+    const char **items;
+    uint64_t count;
+};
+
 /* What all operations of a run share; read-only while it runs. */
 struct work {
-    const char *host; /* value of the Host header */
-    const char *path; /* GET, HEAD */
-    /* GET, HEAD: values of Authorization, one for each operation in turn */
-    const char **authorizations;
-    uint64_t authorization_count;
-    bool fresh; /* every request on a connection of its own */
-    int status; /* expected of GET, HEAD; 0: any */
+    const char *host;             /* value of the Host header */
+    struct values paths;          /* GET, HEAD */
+    struct values authorizations; /* GET, HEAD: of the header, or none */
+    bool fresh;                   /* every request on a connection of its own */
+    int status;                   /* expected of GET, HEAD; 0: any */
     const char *repository;
     const char *tag;       /* tags are <tag>-<index> */
     struct content config; /* the config blob every manifest names; in place before the run */
