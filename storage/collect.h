@@ -30,7 +30,8 @@ struct collect_report {
 };
 
 /* One run: reviews what is due until nothing is, expires uploads, empties the trash that is due.
- * dry_run: changes nothing; counts what a run would remove now, what that would set free included.
+ * dry_run: changes nothing; counts what a run would remove now, what that would set free included,
+ * as far as nobody pushes or deletes meanwhile.
  * A cancelled run ends early with what it did in out. UNAVAILABLE */
 int storage_collect(struct storage *store, bool dry_run, const struct progress *progress,
                     struct collect_report *out, struct error *err) MUST_CHECK ON(worker_thread);
@@ -38,7 +39,7 @@ int storage_collect(struct storage *store, bool dry_run, const struct progress *
 struct collect_state {
     uint64_t candidates, due; /* tasks that wait, and those whose time has come */
     int64_t oldest_due_at;    /* us; 0: none */
-    uint64_t leases;          /* tasks that wait for a lease or an undo window to end */
+    uint64_t leases;          /* tasks that wait: for a lease, an undo window, a pin to end */
     uint64_t trash, trash_due;
     int64_t oldest_trash_at; /* us: when its time came; 0: none is due */
     bool paused;             /* storage_collect_pause */
@@ -54,7 +55,8 @@ int storage_collect_pause(struct storage *store, bool paused, struct error *err)
     ON(worker_thread);
 
 /* While any hold stands no blob's bytes are removed (rows still go): for backups. A hold ends by
- * itself after for_ms unless it is renewed. 0: none is free (64). Any thread. */
+ * itself after for_ms unless it is renewed. 0: none is free (64). Any thread that may wait for a
+ * batch of files that is being removed: when it returns none is. */
 uint64_t storage_bytes_hold(struct storage *store, uint64_t for_ms);
 bool storage_bytes_renew(struct storage *store, uint64_t hold, uint64_t for_ms); /* false: ended */
 void storage_bytes_release(struct storage *store, uint64_t hold);

@@ -98,6 +98,10 @@ static const char SQL_LINK_NEXT[] = "SELECT blob_id"
                                     " WHERE repo_id = $1"
                                     " ORDER BY blob_id"
                                     " LIMIT 1";
+/* From the first step on it cannot be brought back, whatever gc.undo says later. */
+static const char SQL_REPOSITORY_BEGIN[] = "UPDATE repositories"
+                                           "   SET deleted_at = 1"
+                                           " WHERE id = $1 AND deleted_at > 1";
 static const char SQL_REPOSITORY_DELETE[] = "DELETE FROM repositories"
                                             "      WHERE id = $1";
 
@@ -165,9 +169,10 @@ static int links_delete(struct db_tx *tx, int64_t repository, int64_t *deleted, 
     return 0;
 }
 
-static int repository_delete(struct db_tx *tx, int64_t repository, struct error *err)
+static int repository_change(struct db_tx *tx, const char *sql, int64_t repository,
+                             struct error *err)
 {
-    OWNED(db_query_end) struct db_query query = db_query(tx, SQL_REPOSITORY_DELETE);
+    OWNED(db_query_end) struct db_query query = db_query(tx, sql);
 
     db_bind_i64(&query, repository);
     return db_finish(&query, err);
@@ -179,7 +184,8 @@ int meta_repository_remove(struct db_tx *tx, const struct meta *meta, int64_t re
     int64_t deleted = 0;
 
     *done = false;
-    if (uploads_delete(tx, meta, repository, &deleted, err) < 0)
+    if (repository_change(tx, SQL_REPOSITORY_BEGIN, repository, err) < 0 ||
+        uploads_delete(tx, meta, repository, &deleted, err) < 0)
         return -1;
     report->uploads += (uint64_t)deleted;
     for (size_t i = 0; i < sizeof(TABLES) / sizeof(TABLES[0]) && deleted == 0; i++) {
@@ -197,5 +203,5 @@ int meta_repository_remove(struct db_tx *tx, const struct meta *meta, int64_t re
         return 0;
     *done = true;
     report->repositories++;
-    return repository_delete(tx, repository, err);
+    return repository_change(tx, SQL_REPOSITORY_DELETE, repository, err);
 }
