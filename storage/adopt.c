@@ -5,7 +5,8 @@
  *   look -> P1: rows of sessions -> link, clone or copy, and hash, two at a time
  *        -> P2: files and their one folder synced -> P3: blobs and links, one transaction
  *
- * (1) A batch shares one shelf, so one folder is synced for all of it; its locators stay random.
+ * (1) A batch shares one shelf, so one folder is synced for all of it, by each thread that syncs;
+ *     its locators stay random.
  * (2) What does not match its digest goes to trash before the batch ends. */
 #include "storage/adopt.h"
 
@@ -25,6 +26,7 @@ enum {
     BATCH_COUNT = 64,
     BATCH_BYTES = 256 << 20, /* what waits for one sync, unless a single file is larger */
     HASH_THREADS = 2,
+    SYNC_THREADS = 8, /* they only wait */
     PIECE_SIZE = 1 << 18,
     TOUCH_MS = 60000,
 };
@@ -331,12 +333,56 @@ static int discard(struct batch *batch, size_t at, struct error *err) ON(worker_
     return id[0] == 0 ? 0 : meta_upload_discard(batch->store->meta, id, err);
 }
 
+/* Some of the writers of a batch, for one thread that waits for the disk. */
+struct share {
+    const struct blob_driver *driver;
+    struct blob_writer *writers[BATCH_COUNT];
+    const struct digest *digests[BATCH_COUNT];
+    size_t count;
+    pthread_t thread;
+    bool started;
+    int status;
+    struct error err;
+};
+
+static void *share_commit(void *arg)
+{
+    struct share *share = arg;
+
+    thread_role_current = ROLE_WORKER; /* it may block */
+    if (share->count > 0)
+        share->status = share->driver->writers_commit(share->writers, share->digests, share->count,
+                                                      &share->err);
+    return NULL;
+}
+
+/* Syncs that wait beside each other are one journal's commit, and one flush of the disk. */
+static int shares_commit(struct share *shares, struct error *err)
+{
+    int status = 0;
+
+    for (size_t i = 1; i < SYNC_THREADS; i++)
+        shares[i].started = shares[i].count > 0 &&
+                            pthread_create(&shares[i].thread, NULL, share_commit, &shares[i]) == 0;
+    for (size_t i = 0; i < SYNC_THREADS; i++)
+        if (!shares[i].started)
+            share_commit(&shares[i]);
+    for (size_t i = 0; i < SYNC_THREADS; i++) {
+        if (shares[i].started)
+            pthread_join(shares[i].thread, NULL);
+        if (shares[i].status < 0 && status == 0) {
+            *err = shares[i].err;
+            status = -1;
+        }
+    }
+    return status;
+}
+
 /* P2's end. */
 static int settle(struct batch *batch, struct error *err) ON(worker_thread)
 {
-    struct blob_writer *writers[BATCH_COUNT];
-    const struct digest *digests[BATCH_COUNT];
-    size_t count = 0;
+    OWNED(memory_drop) struct share *shares = memory_new(SYNC_THREADS * sizeof(*shares));
+    size_t next = 0;
 
     for (size_t i = 0; i < batch->count; i++) {
         if (batch->items[i].id[0] == 0)
@@ -346,11 +392,12 @@ static int settle(struct batch *batch, struct error *err) ON(worker_thread)
                 return -1;
             continue;
         }
-        writers[count] = batch->writers[i];
-        digests[count++] = &batch->items[i].blob.digest;
+        struct share *share = &shares[next++ % SYNC_THREADS];
+        share->driver = batch->store->blobs.driver;
+        share->writers[share->count] = batch->writers[i];
+        share->digests[share->count++] = &batch->items[i].blob.digest;
     }
-    return count == 0 ? 0
-                      : batch->store->blobs.driver->writers_commit(writers, digests, count, err);
+    return shares_commit(shares, err);
 }
 
 static int finish_from(struct batch *batch, size_t at, size_t count, struct error *err)

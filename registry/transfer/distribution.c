@@ -17,6 +17,7 @@
 
 #include "registry/core/glob.h"
 #include "registry/core/oci.h"
+#include "registry/transfer/names.h"
 #include "registry/transfer/transfer_internal.h"
 
 enum { LINK_MAX_SIZE = 256, LEVELS_MAX = 128 };
@@ -66,32 +67,6 @@ static int revision_read(struct source *source, struct slice repository, struct 
 
 /* --- folders --- */
 
-struct names {
-    char **items;
-    size_t count, capacity;
-};
-
-static void names_drop(struct names *names)
-{
-    for (size_t i = 0; i < names->count; i++)
-        free(names->items[i]);
-    free(names->items);
-}
-
-static void names_add(struct names *names, const char *name)
-{
-    if (names->count == names->capacity) {
-        names->capacity = names->capacity == 0 ? 16 : 2 * names->capacity;
-        names->items = memory_resize(names->items, names->capacity * sizeof(char *));
-    }
-    names->items[names->count++] = memory_text(slice_of(name));
-}
-
-static int name_compare(const void *a, const void *b)
-{
-    return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
 static void folder_close(DIR **folder)
 {
     if (*folder != NULL)
@@ -113,8 +88,7 @@ static int names_read(const char *path, struct names *out, struct error *err)
             names_add(out, entry->d_name);
     if (errno != 0)
         return error_set_errno(err, ERROR_UNAVAILABLE, errno, "folder %s cannot be read", path);
-    if (out->count > 1)
-        qsort(out->items, out->count, sizeof(char *), name_compare);
+    names_sort(out);
     return 0;
 }
 

@@ -11,26 +11,14 @@
 #include "registry/core/glob.h"
 #include "registry/core/oci.h"
 #include "registry/transfer/challenge.h"
-#include "registry/transfer/remote_http.h"
-#include "registry/transfer/transfer_internal.h"
+#include "registry/transfer/names.h"
+#include "registry/transfer/remote.h"
 
 enum {
     PAGE_SIZE = 500,
     PAGE_BYTES_MAX = 8 << 20,
-    PAGES_MAX = 100000, /* of one list: a registry whose pages never end */
-    SCOPE_MAX = OCI_NAME_MAX + 32,
-};
-
-static const char ACCEPT_MANIFEST[] =
-    OCI_TYPE_MANIFEST ", " OCI_TYPE_INDEX ", " DOCKER_TYPE_MANIFEST ", " DOCKER_TYPE_LIST;
-
-struct pull {
-    struct source source;
-    struct transfer *transfer;
-    struct remote *http;
-    const struct import_remote *what;
-    char scope[SCOPE_MAX]; /* of the repository at hand */
-    bool no_referrers;     /* it does not know that API */
+    PAGES_MAX = 10000, /* of one list: a registry whose pages never end */
+    NAMES_MAX = 1000000,
 };
 
 static void set_scope(struct pull *pull, struct slice repository)
@@ -43,38 +31,7 @@ static void set_scope(struct pull *pull, struct slice repository)
     (void)fits;
 }
 
-/* What an answer that is not 200 means. */
-static int unexpected(const struct remote_answer *answer, struct error *err)
-{
-    if (answer->status == 404)
-        return error_set(err, ERROR_MANIFEST_UNKNOWN, "the registry does not have it");
-    if (answer->status == 401 || answer->status == 403)
-        return error_set(err, ERROR_DENIED, "the registry does not allow it (%ld)", answer->status);
-    return error_set(err, ERROR_UNAVAILABLE, "the registry answers %ld", answer->status);
-}
-
 /* --- lists --- */
-
-struct names {
-    char **items;
-    size_t count, capacity;
-};
-
-static void names_drop(struct names *names)
-{
-    for (size_t i = 0; i < names->count; i++)
-        free(names->items[i]);
-    free(names->items);
-}
-
-static void names_add(struct names *names, const char *name)
-{
-    if (names->count == names->capacity) {
-        names->capacity = names->capacity == 0 ? 16 : 2 * names->capacity;
-        names->items = memory_resize(names->items, names->capacity * sizeof(char *));
-    }
-    names->items[names->count++] = memory_text(slice_of(name));
-}
 
 static void json_drop(json_t **value)
 {
@@ -112,9 +69,11 @@ static int list_read(struct pull *pull, const char *first, const char *scope, co
         if (remote_get(pull->http, &request, &answer, err) < 0)
             return -1;
         if (answer.status != 200)
-            return unexpected(&answer, err);
+            return pull_unexpected(&answer, err);
         if (page_read(&answer, member, out, err) < 0)
             return -1;
+        if (out->count > NAMES_MAX)
+            return error_set(err, ERROR_UNAVAILABLE, "the registry lists too many %s", member);
         struct slice next = link_next(slice_of(answer.link));
         free(path);
         path = next.size == 0 ? NULL : memory_text(next);
@@ -122,56 +81,7 @@ static int list_read(struct pull *pull, const char *first, const char *scope, co
     return 0;
 }
 
-/* --- manifests --- */
-
-static void manifest_path(struct buffer *path, struct slice repository, const char *what,
-                          const char *reference)
-{
-    buffer_print(path, "/v2/%.*s/%s/%s", SLICE_ARG(repository), what, reference);
-}
-
-/* (1) */
-static bool manifest_of_ours(const struct pull *pull, struct slice repository, struct image *image)
-    ON(worker_thread)
-{
-    const struct manifest_reference reference = {.digest = image->digest};
-    const struct manifest *manifest = NULL;
-    struct error ignored = {0};
-
-    if (storage_manifest_get(pull->transfer->storage, repository, &reference, false, &manifest,
-                             &ignored) < 0)
-        return false;
-    buffer_append_slice(&image->payload, manifest->payload);
-    image->media_type = memory_text(manifest->media_type);
-    storage_manifest_release(manifest);
-    return true;
-}
-
-static int remote_manifest(struct source *source, struct slice repository, struct image *image,
-                           size_t limit, struct error *err)
-{
-    struct pull *pull = (struct pull *)source;
-    OWNED(remote_answer_drop) struct remote_answer answer = {.status = 0};
-    OWNED(buffer_drop) struct buffer path = BUFFER_NONE;
-    char digest[DIGEST_TEXT_MAX];
-
-    assert_worker_thread();
-    if (image->digest.algorithm == DIGEST_OTHER)
-        return error_set(err, ERROR_UNSUPPORTED, "unsupported digest algorithm");
-    if (manifest_of_ours(pull, repository, image))
-        return 0;
-    manifest_path(&path, repository, "manifests", digest_text(&image->digest, digest));
-    const struct remote_request request = {
-        .path = path.at, .scope = pull->scope, .accept = ACCEPT_MANIFEST, .body_max = limit};
-    if (remote_get(pull->http, &request, &answer, err) < 0)
-        return -1;
-    if (answer.status != 200)
-        return unexpected(&answer, err);
-    image->payload = answer.body;
-    answer.body = BUFFER_NONE;
-    image->media_type = TAKE(answer.content_type);
-    return 0;
-}
+/* --- tags --- */
 
 /* Where a tag stands; by its bytes when the registry does not say. MANIFEST_UNKNOWN */
 static int tag_digest(struct pull *pull, struct slice repository, const char *tag,
@@ -180,20 +90,20 @@ static int tag_digest(struct pull *pull, struct slice repository, const char *ta
     OWNED(buffer_drop) struct buffer path = BUFFER_NONE;
     struct error ignored = {0};
 
-    manifest_path(&path, repository, "manifests", tag);
+    pull_path(&path, repository, "manifests", tag);
     for (int head = 1; head >= 0; head--) {
         OWNED(remote_answer_drop) struct remote_answer answer = {.status = 0};
         const struct remote_request request = {
             .path = path.at,
             .scope = pull->scope,
-            .accept = ACCEPT_MANIFEST,
+            .accept = PULL_ACCEPT,
             .head = head == 1,
             .body_max = pull->transfer->config->server_limits_manifest,
         };
         if (remote_get(pull->http, &request, &answer, err) < 0)
             return -1;
         if (answer.status != 200)
-            return unexpected(&answer, err);
+            return pull_unexpected(&answer, err);
         if (head == 0) {
             digest_of(DIGEST_SHA256, buffer_slice(&answer.body), out);
             return 0;
@@ -202,131 +112,6 @@ static int tag_digest(struct pull *pull, struct slice repository, const char *ta
             return 0;
     }
     return error_set(err, ERROR_INTERNAL, "internal error");
-}
-
-/* --- blobs --- */
-
-struct download {
-    struct upload *upload;
-};
-
-static int download_receive(void *arg, struct slice bytes, struct error *err)
-{
-    const struct download *download = arg;
-
-    assert_worker_thread();
-    return storage_upload_append(download->upload, bytes, err);
-}
-
-/* A session that did not become a blob is of no use to anybody. */
-static void give_up(struct pull *pull, struct slice repository, const char *id,
-                    struct upload *upload) ON(worker_thread)
-{
-    struct error ignored = {0};
-
-    storage_upload_release(upload);
-    if (storage_upload_cancel(pull->transfer->storage, repository, slice_of(id), &ignored) < 0)
-        error_clear(&ignored);
-}
-
-static int download(struct pull *pull, struct slice repository, const struct digest *digest,
-                    struct download *into, struct error *err)
-{
-    OWNED(remote_answer_drop) struct remote_answer answer = {.status = 0};
-    OWNED(buffer_drop) struct buffer path = BUFFER_NONE;
-    char text[DIGEST_TEXT_MAX];
-
-    manifest_path(&path, repository, "blobs", digest_text(digest, text));
-    const struct remote_request request = {
-        .path = path.at, .scope = pull->scope, .receive = download_receive, .arg = into};
-    if (remote_get(pull->http, &request, &answer, err) < 0)
-        return -1;
-    return answer.status == 200 || answer.status == 206 ? 0 : unexpected(&answer, err);
-}
-
-static int blob_fetch(struct pull *pull, struct slice repository, const struct digest *digest,
-                      uint64_t *size, struct error *err) ON(worker_thread)
-{
-    struct storage *storage = pull->transfer->storage;
-    char id[OCI_UPLOAD_ID_SIZE + 1];
-    struct download into = {.upload = NULL};
-    struct descriptor stored;
-
-    if (storage_upload_start(storage, repository, digest->algorithm, &pull->transfer->actor, id,
-                             err) < 0 ||
-        storage_upload_claim(storage, repository, slice_of(id), &into.upload, err) < 0)
-        return -1;
-    if (download(pull, repository, digest, &into, err) < 0) {
-        give_up(pull, repository, id, into.upload);
-        return -1;
-    }
-    if (storage_upload_finish(into.upload, digest, &stored, err) < 0)
-        return -1;
-    *size = stored.size;
-    return 0;
-}
-
-/* Of another repository of ours that has it, and whose bytes are sound. */
-static bool blob_mount(struct pull *pull, struct slice repository, const struct digest *digest)
-    ON(worker_thread)
-{
-    struct storage *storage = pull->transfer->storage;
-    OWNED(page_drop) struct page sources = {.names = NULL};
-    OWNED(storage_blob_close) struct blob blob = {.fd = -1};
-    struct error ignored = {0};
-    bool mounted = false;
-
-    if (storage_blob_sources(storage, digest, 1, &sources, &ignored) < 0 || sources.count == 0 ||
-        storage_blob_open(storage, slice_of(sources.names[0]), digest, true, &blob, &ignored) < 0)
-        return false;
-    if (pull->transfer->dry_run)
-        return true;
-    return storage_blob_mount(storage, repository, slice_of(sources.names[0]), digest,
-                              &pull->transfer->actor, &mounted, &ignored) == 0 &&
-           mounted;
-}
-
-/* False: not here, and told why. */
-static bool blob_bring(struct pull *pull, struct slice repository, const struct wanted *wanted)
-    ON(worker_thread)
-{
-    struct transfer *transfer = pull->transfer;
-    OWNED(storage_blob_close) struct blob blob = {.fd = -1};
-    struct error err = {0};
-    uint64_t size = wanted->size;
-
-    if (storage_blob_open(transfer->storage, repository, &wanted->digest, !transfer->dry_run, &blob,
-                          &err) == 0) {
-        transfer_count(transfer, "blobs_present", 1);
-        return true;
-    }
-    error_clear(&err);
-    if (blob_mount(pull, repository, &wanted->digest)) {
-        transfer_count(transfer, "blobs_mounted", 1);
-        return true;
-    }
-    if (!transfer->dry_run && blob_fetch(pull, repository, &wanted->digest, &size, &err) < 0) {
-        bool excused = wanted->dispensable && err.code == ERROR_MANIFEST_UNKNOWN;
-        if (!excused && !transfer_stopped(transfer))
-            transfer_problem_digest(transfer, repository, &wanted->digest, err.message);
-        return false;
-    }
-    transfer_count(transfer, transfer->dry_run ? "blobs_to_bring" : "blobs_copied", 1);
-    transfer_count(transfer, "bytes", size);
-    return true;
-}
-
-static int remote_blobs(struct source *source, struct transfer *transfer, struct slice repository,
-                        struct wanted *wanted, size_t count, struct error *err)
-{
-    struct pull *pull = (struct pull *)source;
-
-    (void)err; /* each blob's own */
-    assert_worker_thread();
-    for (size_t i = 0; i < count; i++)
-        wanted[i].lost = transfer_stopped(transfer) || wanted[i].digest.algorithm == DIGEST_OTHER ||
-                         !blob_bring(pull, repository, &wanted[i]);
-    return 0;
 }
 
 /* --- referrers (2) --- */
@@ -366,7 +151,7 @@ static void referrers_read(struct pull *pull, struct slice repository, const cha
     OWNED(buffer_drop) struct buffer first = BUFFER_NONE;
     long status = 0;
 
-    manifest_path(&first, repository, "referrers", subject);
+    pull_path(&first, repository, "referrers", subject);
     OWNED(memory_drop) char *path = TAKE(first.at);
     for (int page = 0; path != NULL && page < PAGES_MAX; page++) {
         char *next = NULL;
@@ -375,14 +160,6 @@ static void referrers_read(struct pull *pull, struct slice repository, const cha
         free(path);
         path = next;
     }
-}
-
-static bool has_name(const struct names *names, const char *name)
-{
-    for (size_t i = 0; i < names->count; i++)
-        if (strcmp(names->items[i], name) == 0)
-            return true;
-    return false;
 }
 
 /* "sha256-<digits>": the tag of those who know no API of referrers. */
@@ -394,9 +171,9 @@ static void referrers_by_tag(struct pull *pull, struct slice repository, char *s
     long status;
 
     *strchr(subject, ':') = '-';
-    if (!has_name(tags, subject))
+    if (!names_has(tags, subject))
         return;
-    manifest_path(&path, repository, "manifests", subject);
+    pull_path(&path, repository, "manifests", subject);
     if (!index_read(pull, path.at, out, &next, &status))
         return;
 }
@@ -521,6 +298,7 @@ static int repository_import(struct pull *pull, struct slice name, struct error 
         transfer_problem(pull->transfer, name, "", "%s", why.message);
         return 0;
     }
+    names_sort(&tags);
     if (tags_import(pull, &intake, &tags, false, err) < 0 ||
         referrers_import(pull, &intake, &tags, err) < 0 ||
         tags_import(pull, &intake, &tags, true, err) < 0)
@@ -580,13 +358,13 @@ int import_remote(struct transfer *transfer, const struct import_remote *what, s
                                            .ca_file = what->ca_file,
                                            .plain_http = what->plain_http,
                                            .progress = transfer->progress};
-    struct pull pull = {
-        .source = {remote_manifest, remote_blobs}, .transfer = transfer, .what = what};
+    struct pull pull = {.transfer = transfer, .what = what};
 
     progress_phase(transfer->progress, "import");
     if (remote_open(&http, &options, err) < 0)
         return -1;
     pull.http = http;
+    pull_source(&pull);
     if (repositories_list(&pull, &repositories, err) < 0)
         return -1;
     for (size_t i = 0; i < repositories.count && !transfer_stopped(transfer); i++)

@@ -13,10 +13,10 @@
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <time.h>
 
 #include "registry/transfer/challenge.h"
+#include "registry/transfer/remote_url.h"
 #include "registry/transfer/transfer_internal.h"
 
 enum {
@@ -88,90 +88,6 @@ void remote_answer_drop(struct remote_answer *answer)
     *answer = (struct remote_answer){.status = 0};
 }
 
-/* --- addresses --- */
-
-static void url_drop(CURLU **url)
-{
-    curl_url_cleanup(*url);
-}
-
-static void text_drop(char **text)
-{
-    curl_free(*text);
-}
-
-/* "scheme://host:port" of a URL; NULL when it is none. */
-static char *origin_of(CURLU *url)
-{
-    OWNED(text_drop) char *scheme = NULL;
-    OWNED(text_drop) char *host = NULL;
-    OWNED(text_drop) char *port = NULL;
-    OWNED(buffer_drop) struct buffer origin = BUFFER_NONE;
-
-    if (curl_url_get(url, CURLUPART_SCHEME, &scheme, 0) != CURLUE_OK ||
-        curl_url_get(url, CURLUPART_HOST, &host, 0) != CURLUE_OK ||
-        curl_url_get(url, CURLUPART_PORT, &port, CURLU_DEFAULT_PORT) != CURLUE_OK ||
-        (strcasecmp(scheme, "https") != 0 && strcasecmp(scheme, "http") != 0))
-        return NULL;
-    buffer_print(&origin, "%s://%s:%s", scheme, host, port);
-    for (size_t i = 0; i < origin.size; i++)
-        if (origin.at[i] >= 'A' && origin.at[i] <= 'Z')
-            origin.at[i] = (char)(origin.at[i] - 'A' + 'a');
-    return TAKE(origin.at);
-}
-
-static bool is_near(const char *origin)
-{
-    const char *host = strstr(origin, "://") + 3;
-
-    return strncmp(host, "127.", 4) == 0 || strncmp(host, "[::1]:", 6) == 0 ||
-           strncmp(host, "localhost:", 10) == 0;
-}
-
-static int read_url(struct remote *remote, const struct remote_options *options, struct error *err)
-{
-    OWNED(url_drop) CURLU *url = curl_url();
-    OWNED(buffer_drop) struct buffer text = BUFFER_NONE;
-    OWNED(text_drop) char *path = NULL;
-    OWNED(text_drop) char *user = NULL;
-    bool whole = strstr(options->url, "://") != NULL;
-
-    buffer_print(&text, "%s%s",
-                 whole                 ? ""
-                 : options->plain_http ? "http://"
-                                       : "https://",
-                 options->url);
-    if (url == NULL || curl_url_set(url, CURLUPART_URL, text.at, 0) != CURLUE_OK ||
-        (remote->origin = origin_of(url)) == NULL)
-        return error_set_field(err, "url", "the address of the registry is no URL");
-    if (curl_url_get(url, CURLUPART_USER, &user, 0) == CURLUE_OK)
-        return error_set_field(err, "url", "the URL must not hold a user");
-    if (curl_url_get(url, CURLUPART_PATH, &path, 0) == CURLUE_OK && strcmp(path, "/") != 0)
-        return error_set_field(err, "url", "the URL must end after host and port");
-    remote->secure = slice_starts(slice_of(remote->origin), "https:");
-    if (!remote->secure && !options->plain_http && !is_near(remote->origin))
-        return error_set_field(err, "url", "http must be asked for: plain_http");
-    return 0;
-}
-
-/* What a reply leads to, as a whole URL. (2) */
-static int resolve(const struct remote *remote, const char *base, const char *target, char **out,
-                   char **origin, struct error *err)
-{
-    OWNED(url_drop) CURLU *url = curl_url();
-    OWNED(text_drop) char *text = NULL;
-
-    if (url == NULL || curl_url_set(url, CURLUPART_URL, base, 0) != CURLUE_OK ||
-        curl_url_set(url, CURLUPART_URL, target, 0) != CURLUE_OK ||
-        curl_url_get(url, CURLUPART_URL, &text, 0) != CURLUE_OK ||
-        (*origin = origin_of(url)) == NULL)
-        return error_set(err, ERROR_UNAVAILABLE, "the registry leads to what is no URL");
-    if (remote->secure && !slice_starts(slice_of(*origin), "https:"))
-        return error_set(err, ERROR_UNAVAILABLE, "the registry leads from https to http");
-    *out = memory_text(slice_of(text));
-    return 0;
-}
-
 /* --- opening --- */
 
 static int read_password(struct remote *remote, const char *path, struct error *err)
@@ -196,8 +112,9 @@ int remote_open(struct remote **out, const struct remote_options *options, struc
     OWNED(remote_close) struct remote *remote = memory_new(sizeof(*remote));
 
     remote->progress = options->progress;
-    if (read_url(remote, options, err) < 0)
+    if (remote_url_read(options->url, options->plain_http, &remote->origin, err) < 0)
         return -1;
+    remote->secure = slice_starts(slice_of(remote->origin), "https:");
     if ((options->user == NULL) != (options->password_file == NULL))
         return error_set_field(err, "user", "a user goes with the file of a password");
     if (options->user != NULL) {
@@ -464,7 +381,7 @@ static int token_get(struct remote *remote, const struct challenge *challenge,
     struct exchange exchange = {.remote = remote, .request = &request, .answer = &answer};
 
     if (challenge->realm == NULL ||
-        resolve(remote, remote->origin, challenge->realm, &realm, &origin, err) < 0)
+        remote_url_resolve(remote->origin, challenge->realm, &realm, &origin, err) < 0)
         return error_set(err, ERROR_UNAVAILABLE, "the registry does not say where tokens are");
     buffer_append_text(&url, realm);
     buffer_append(&url, "", 1);
@@ -519,7 +436,7 @@ static int follow(struct exchange *exchange, struct error *err)
     OWNED(memory_drop) char *url = NULL;
     OWNED(memory_drop) char *origin = NULL;
 
-    if (resolve(remote, remote->origin, exchange->request->path, &url, &origin, err) < 0)
+    if (remote_url_resolve(remote->origin, exchange->request->path, &url, &origin, err) < 0)
         return -1;
     for (int i = 0; i <= REDIRECTS_MAX; i++) {
         exchange->ours = strcmp(origin, remote->origin) == 0; /* (1) */
@@ -531,7 +448,7 @@ static int follow(struct exchange *exchange, struct error *err)
             return status;
         OWNED(memory_drop) char *before = TAKE(url);
         free(TAKE(origin));
-        if (resolve(remote, before, exchange->answer->location, &url, &origin, err) < 0)
+        if (remote_url_resolve(before, exchange->answer->location, &url, &origin, err) < 0)
             return -1;
     }
     return error_set(err, ERROR_UNAVAILABLE, "the registry redirects too often");

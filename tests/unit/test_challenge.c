@@ -1,6 +1,7 @@
-/* test_challenge.c - WWW-Authenticate and Link of other registries. */
+/* test_challenge.c - WWW-Authenticate and Link of other registries, and their addresses. */
 #include "registry/transfer/challenge.h"
 
+#include "registry/transfer/remote_url.h"
 #include "tests/support/unit.h"
 
 static void is_text(const char *found, const char *expected)
@@ -67,11 +68,71 @@ static void test_link_next(void **state)
     assert_null(link_next(SLICE_NONE).at);
 }
 
+/* http, which everybody on the way can read, is for this machine unless it is asked for. */
+static void test_remote_url_read(void **state)
+{
+    static const struct {
+        const char *text;
+        bool plain_http;
+        const char *origin;
+    } cases[] = {
+        {"registry.example", false, "https://registry.example:443"},
+        {"registry.example:5000", true, "http://registry.example:5000"},
+        {"https://Registry.Example/", true, "https://registry.example:443"},
+        {"http://127.0.0.1:5000", false, "http://127.0.0.1:5000"},
+        {"http://localhost", false, "http://localhost:80"},
+        {"http://registry.example", false, NULL},
+        {"http://127.0.0.1.example", false, NULL},
+        {"http://localhost.example", false, NULL},
+        {"https://ana@registry.example", false, NULL},
+        {"https://registry.example/v2", false, NULL},
+        {"file:///etc/passwd", true, NULL},
+        {"", false, NULL},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < LENGTH(cases); i++) {
+        OWNED(memory_drop) char *origin = NULL;
+        struct error err = {0};
+        int status = remote_url_read(cases[i].text, cases[i].plain_http, &origin, &err);
+        if ((status == 0) != (cases[i].origin != NULL))
+            fail_msg("%s: %s", cases[i].text, err.message);
+        is_text(origin, cases[i].origin);
+    }
+}
+
+static void test_remote_url_resolve(void **state)
+{
+    static const struct {
+        const char *base, *target, *url, *origin;
+    } cases[] = {
+        {"https://a:443", "/v2/", "https://a:443/v2/", "https://a:443"},
+        {"https://a:443/v2/x", "?n=1", "https://a:443/v2/x?n=1", "https://a:443"},
+        {"https://a:443", "https://B/x", "https://B/x", "https://b:443"},
+        {"https://a:443", "//b:1/x", "https://b:1/x", "https://b:1"},
+        {"https://a:443", "http://a:443/x", NULL, NULL},
+        {"http://a:80", "ftp://a/x", NULL, NULL},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < LENGTH(cases); i++) {
+        OWNED(memory_drop) char *url = NULL;
+        OWNED(memory_drop) char *origin = NULL;
+        struct error err = {0};
+        int status = remote_url_resolve(cases[i].base, cases[i].target, &url, &origin, &err);
+        assert_int_equal(status, cases[i].url == NULL ? -1 : 0);
+        is_text(url, cases[i].url);
+        is_text(origin, cases[i].origin);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_challenge_parse),
         cmocka_unit_test(test_link_next),
+        cmocka_unit_test(test_remote_url_read),
+        cmocka_unit_test(test_remote_url_resolve),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
