@@ -140,7 +140,7 @@ static const struct show_column state_columns[] = {
     {0},
 };
 
-static int status(const struct cli_call *call)
+static int show_status(const struct cli_call *call)
 {
     OWNED(buffer_drop) struct buffer path = BUFFER_NONE;
 
@@ -201,7 +201,11 @@ const struct cli_command cli_gc_commands[] = {
     {"gc ls", NULL, "lists the runs of the collector", list, {cli_remote, cli_settings}},
     {"gc show", "ID", "shows what a run did", show, {cli_remote, cli_settings}},
     {"gc cancel", NULL, "stops the run", cancel, {cli_remote, cli_settings}},
-    {"gc status", NULL, "shows what waits for the collector", status, {cli_remote, cli_settings}},
+    {"gc status",
+     NULL,
+     "shows what waits for the collector",
+     show_status,
+     {cli_remote, cli_settings}},
     {"gc schedule",
      "[CRON]",
      "shows or sets when it runs by itself: \"30 3 * * *\", off, \"\" as the settings say",

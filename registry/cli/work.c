@@ -38,8 +38,9 @@ static void draw(struct screen *screen, const char *phase, const json_t *counter
     if (!screen->terminal)
         return;
     buffer_append_text(&line, phase);
-    json_object_foreach((json_t *)(uintptr_t)counters, name, value)
+    json_object_foreach((json_t *)(uintptr_t)counters, name, value) {
         buffer_print(&line, "  %s %" JSON_INTEGER_FORMAT, name, json_integer_value(value));
+    }
     for (size_t i = 0; i < line.size; i++)
         if (line.at[i] == '_' || line.at[i] < ' ')
             line.at[i] = ' ';

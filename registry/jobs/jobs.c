@@ -7,7 +7,8 @@
  *   FREE --start--> TAKEN --row made--> RUNNING --run() returned--> FREE, its thread still to join
  *
  * (1) A slot is free before the row says so: who sees the end of a job may start the next one.
- * (2) Whoever took a slot joins the thread that it last had before it begins another. */
+ * (2) Whoever took a slot joins the thread that it last had before it begins another.
+ * (3) An end that cannot be recorded (the disk is full) is tried again until it is. */
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,6 +20,13 @@
 
 enum { KEEP_MS = 3000, JOB_NICE = 10 };
 
+/* (3) */
+struct unrecorded {
+    struct job *job; /* NULL: none */
+    enum job_state state;
+    struct error failed;
+};
+
 struct slot {
     const struct job_kind *kind;
     struct jobs *jobs;
@@ -26,7 +34,8 @@ struct slot {
     struct job *job; /* under the lock; NULL: none runs */
     bool has_thread; /* of who took the slot, and jobs_close: (2) */
     pthread_t thread;
-    struct job *given; /* to the thread */
+    struct job *given;      /* to the thread */
+    struct unrecorded last; /* under the lock */
 };
 
 struct jobs {
@@ -117,22 +126,44 @@ static int conclude(struct job *job, enum job_state state, const char *failed, s
     return job_row_progress(job->storage, job->id, slice_of(phase), slice_of(progress), err);
 }
 
+/* Of two that could not be recorded the later one is remembered. */
+static void remember(struct slot *slot, const struct unrecorded *end)
+{
+    pthread_mutex_lock(&slot->jobs->lock);
+    struct job *forgotten = slot->last.job;
+    slot->last = *end;
+    pthread_cond_broadcast(&slot->jobs->wake);
+    pthread_mutex_unlock(&slot->jobs->lock);
+    job_drop(&forgotten);
+}
+
+/* Consumes end->job. */
+static void record_end(struct slot *slot, struct unrecorded *end) ON(worker_thread)
+{
+    struct error err = {0};
+
+    if (conclude(end->job, end->state, end->failed.message, &err) < 0) {
+        log_event(LOG_ERROR, "job.unrecorded", F_I64("id", end->job->id),
+                  F_TEXT("reason", err.message), F_TEXT("cause", err.cause));
+        remember(slot, end);
+        return;
+    }
+    log_end(end->job, end->state, &end->failed);
+    job_drop(&end->job);
+}
+
 static void *run(void *arg)
 {
     struct slot *slot = arg;
-    OWNED(job_drop) struct job *job = slot->given;
-    struct error failed = {0}, err = {0};
+    struct unrecorded end = {.job = slot->given};
 
     thread_role_current = ROLE_WORKER; /* it may block */
     assert_worker_thread();
     pthread_setname_np(pthread_self(), "job");
     setpriority(PRIO_PROCESS, 0, JOB_NICE); /* of this thread: requests come first */
-    enum job_state state = job_perform(job, &failed);
+    end.state = job_perform(end.job, &end.failed);
     slot_release(slot); /* (1) */
-    if (conclude(job, state, failed.message, &err) < 0)
-        log_event(LOG_ERROR, "job.unrecorded", F_I64("id", job->id), F_TEXT("reason", err.message),
-                  F_TEXT("cause", err.cause));
-    log_end(job, state, &failed);
+    record_end(slot, &end);
     return NULL;
 }
 
@@ -287,10 +318,21 @@ static void keep(struct slot *slot) ON(worker_thread)
                   F_TEXT("cause", err.cause));
 }
 
-static bool any_runs(const struct jobs *jobs)
+/* (3) */
+static void record_again(struct slot *slot) ON(worker_thread)
+{
+    pthread_mutex_lock(&slot->jobs->lock);
+    struct unrecorded end = slot->last;
+    slot->last = (struct unrecorded){.job = NULL};
+    pthread_mutex_unlock(&slot->jobs->lock);
+    if (end.job != NULL)
+        record_end(slot, &end);
+}
+
+static bool has_work(const struct jobs *jobs)
 {
     for (size_t i = 0; i < jobs->count; i++)
-        if (jobs->slots[i].job != NULL)
+        if (jobs->slots[i].job != NULL || jobs->slots[i].last.job != NULL)
             return true;
     return false;
 }
@@ -302,7 +344,7 @@ static bool rest(struct jobs *jobs)
     int waited = 0;
 
     pthread_mutex_lock(&jobs->lock);
-    while (!jobs->ending && !any_runs(jobs))
+    while (!jobs->ending && !has_work(jobs))
         pthread_cond_wait(&jobs->wake, &jobs->lock);
     while (!jobs->ending && waited == 0)
         waited = pthread_cond_timedwait(&jobs->wake, &jobs->lock, &until);
@@ -319,8 +361,10 @@ static void *keep_all(void *arg)
     assert_worker_thread();
     pthread_setname_np(pthread_self(), "jobs");
     while (rest(jobs))
-        for (size_t i = 0; i < jobs->count; i++)
+        for (size_t i = 0; i < jobs->count; i++) {
             keep(&jobs->slots[i]);
+            record_again(&jobs->slots[i]);
+        }
     return NULL;
 }
 
@@ -390,10 +434,8 @@ int jobs_open(struct jobs **out, const struct jobs_options *options, struct erro
     return status;
 }
 
-void jobs_close(struct jobs *jobs)
+static void stop_all(struct jobs *jobs)
 {
-    if (jobs == NULL)
-        return;
     pthread_mutex_lock(&jobs->lock);
     jobs->ending = true;
     for (size_t i = 0; i < jobs->count; i++) {
@@ -403,11 +445,24 @@ void jobs_close(struct jobs *jobs)
     }
     pthread_cond_broadcast(&jobs->wake);
     pthread_mutex_unlock(&jobs->lock);
+}
+
+void jobs_close(struct jobs *jobs)
+{
+    if (jobs == NULL)
+        return;
+    enum thread_role_kind role = become_worker();
+    stop_all(jobs);
     for (size_t i = 0; i < jobs->count; i++)
         join_last(&jobs->slots[i]);
     pthread_join(jobs->keeper, NULL);
+    for (size_t i = 0; i < jobs->count; i++) {
+        record_again(&jobs->slots[i]);
+        job_drop(&jobs->slots[i].last.job);
+    }
     pthread_cond_destroy(&jobs->wake);
     pthread_mutex_destroy(&jobs->lock);
     free(jobs->slots);
     free(jobs);
+    thread_role_current = role;
 }

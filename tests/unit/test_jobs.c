@@ -249,6 +249,27 @@ static void test_jobs_that_cannot_be_recorded_do_not_run(void **state)
     jobs_close(jobs);
 }
 
+/* jobs.c (3) */
+static void test_jobs_whose_end_cannot_be_recorded_at_once(void **state)
+{
+    struct fixture *fixture = *state;
+    struct jobs *jobs = jobs_new(fixture);
+    int64_t id;
+
+    begin(fixture, jobs, "deaf", &ana);
+    await(&stage.begun);
+    script(fixture, "ALTER TABLE jobs RENAME TO gone");
+    sem_post(&stage.go_on);
+    do { /* joins the thread that could not record */
+        fixture->err = (struct error){0};
+        assert_int_equal(jobs_start(jobs, SLICE("deaf"), NULL, &ana, &id, &fixture->err), -1);
+    } while (fixture->err.code == ERROR_CONFLICT);
+    script(fixture, "ALTER TABLE gone RENAME TO jobs");
+    assert_int_equal(number(fixture, "SELECT state FROM jobs"), JOB_RUNNING);
+    jobs_close(jobs);
+    assert_int_equal(number(fixture, "SELECT state FROM jobs"), JOB_DONE);
+}
+
 /* --- stopping --- */
 
 static void test_jobs_cancel(void **state)
@@ -490,6 +511,7 @@ int main(void)
         JOBS_TEST(test_jobs_of_a_kind_run_one_at_a_time),
         JOBS_TEST(test_jobs_start_refuses),
         JOBS_TEST(test_jobs_that_cannot_be_recorded_do_not_run),
+        JOBS_TEST(test_jobs_whose_end_cannot_be_recorded_at_once),
         JOBS_TEST(test_jobs_cancel),
         JOBS_TEST(test_jobs_close_stops_what_runs),
         JOBS_TEST(test_jobs_that_end_before_they_are_told),
