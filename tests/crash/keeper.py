@@ -135,7 +135,7 @@ class Keeper(workload.Worker):
         """Renews the lease; True when it is there."""
         key = (kind, name, digest)
         answer, sent, came = self.timed("HEAD", f"/v2/{name}/{kind}s/{digest}")
-        self.judge(self.ledger.leased(key, came), answer.status == 200,
+        self.judge(self.ledger.leased(key, sent, came), answer.status == 200,
                    f"HEAD {key}: {answer.status} within its lease")
         if answer.status == 200:
             self.grant(key, sent)
@@ -164,7 +164,7 @@ class Keeper(workload.Worker):
         answer, sent, came = self.change(
             changes, [key, *below], "PUT", f"/v2/{name}/manifests/{tag or digest}", data,
             [("Content-Type", media_type)], refused=(400, 404))
-        self.judge(all(self.ledger.leased(one, came) for one in below), answer.status == 201,
+        self.judge(all(self.ledger.leased(one, sent, came) for one in below), answer.status == 201,
                    f"{name}: a manifest was refused within its leases: {answer!r}")
         if answer.status != 201:
             return None
@@ -282,7 +282,7 @@ class Keeper(workload.Worker):
             {("tag", name, tag): digest}, [key, *self.parts[digest]], "PUT",
             f"/v2/{name}/manifests/{tag}", self.ledger.contents[digest],
             [("Content-Type", self.types[digest])], refused=(400,))
-        self.judge(all(self.ledger.stays(one) for one in self.parts[digest]), answer.status == 201,
+        self.judge(all(self.ledger.stays(one, sent) for one in self.parts[digest]), answer.status == 201,
                    f"{name}:{tag} could not be put again: {answer!r}")
         if answer.status == 201:
             self.grant(key, sent)
@@ -298,7 +298,7 @@ class Keeper(workload.Worker):
         self.pause()
         path = f"/v2/{name}/blobs/uploads/?mount={digest}&from={source}"
         answer, sent, came = self.timed("POST", path, b"")
-        self.judge(self.ledger.leased(("blob", source, digest), came), answer.status == 201,
+        self.judge(self.ledger.leased(("blob", source, digest), sent, came), answer.status == 201,
                    f"{source}: {digest} could not be mounted within its lease")
         if answer.status == 201:
             self.grant(("blob", name, digest), sent)
@@ -385,33 +385,32 @@ class Keeper(workload.Worker):
     def restore_tag(self, name, tag):
         """The manifest comes back with it, if that was deleted as well."""
         digest, deleted, notes = self.gone.pop((name, tag))
-        answer, _, came = self.change(
+        answer, sent, came = self.change(
             {("tag", name, tag): digest}, [("manifest", name, digest)], "POST",
             f"/api/v1/repos/{name}/-/tags/{tag}:restore",
             content.compact({"digest": digest}), [("Content-Type", "application/json")],
             good=(200,), refused=(404, 409))
         intime = came < deleted + self.ledger.undo
-        self.judge(intime and all(self.undamaged(part) for part in self.parts[digest]),
+        self.judge(intime and all(self.undamaged(part, sent) for part in self.parts[digest]),
                    answer.status == 200, f"{name}:{tag} could not be restored in time: {answer!r}")
         if answer.status == 200:
             self.tally("tags restored")
             self.notes.setdefault((name, digest), []).extend(notes if notes and intime else ())
 
-    def undamaged(self, key):
+    def undamaged(self, key, asked):
         """Nobody has asked for the end of it, or of anything below."""
-        return self.ledger.stays(key) and (
-            key[0] == "blob" or all(self.undamaged(part) for part in self.parts[key[2]]))
+        return self.ledger.stays(key, asked) and (
+            key[0] == "blob" or all(self.undamaged(part, asked) for part in self.parts[key[2]]))
 
     def delete_repository(self, _):
         """All of it, and perhaps back again."""
         name = self.own
-        keys = [key for key in [*self.ledger.seen, *self.ledger.granted] if key[1] == name]
         tags = {key: None for key in list(self.history.keys) if key[1] == name}
         before = dict(self.tagged(name))
         notes = {key: self.notes.pop(key) for key in list(self.notes) if key[0] == name}
         for key in [key for key in self.gone if key[0] == name]:
             del self.gone[key]
-        ending = self.ledger.begin_end(set(keys))
+        ending = self.ledger.begin_end(self.ledger.keys(name))
         answer, sent, _ = self.change(tags, (), "DELETE", f"/api/v1/repos/{name}",
                                       good=(200, 202, 204), refused=(404,))
         ending.answered()
@@ -474,7 +473,7 @@ class Keeper(workload.Worker):
 
     def verify_bytes(self, key, answer, sent):
         """Of what a tag holds. True when it is there."""
-        self.judge(self.ledger.stays(key), answer.status == 200,
+        self.judge(self.ledger.stays(key, sent), answer.status == 200,
                    f"{key} is held and answers {answer.status}")
         if answer.status == 200:
             self.judge(True, answer.body == self.ledger.contents[key[2]], f"{key}: other bytes")

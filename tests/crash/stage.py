@@ -12,8 +12,8 @@ import contextlib
 import sqlite3
 import time
 
-from crash import control, ground, rig
-from support import content, process
+from crash import control, ground, identity, rig
+from support import content, process, wire
 
 LEASE = 20 * 60  # seconds; all durations below are in leases
 SETTINGS = {"gc.grace": "20m", "gc.undo": "40m", "gc.late": "0s", "gc.interval": "10ms",
@@ -24,11 +24,21 @@ APART = 0.01  # between two requests, so that their windows end one after the ot
 QUEUED = 0.08  # seconds for a request to come as far as it can
 
 
+class Administrator(wire.Client):
+    def request(self, method, path, body=None, headers=(), **more):
+        return super().request(method, path, body, [*headers, identity.basic(*identity.ROOT)], **more)
+
+
 class Stage:
-    def __init__(self, folder, **settings):
-        self.rig = rig.Rig(folder, {**SETTINGS, **{name.replace("_", ".", 1): value
-                                                   for name, value in settings.items()}}, workers=0)
+    def __init__(self, folder, guarded=False, **settings):
+        """guarded: the client is the administrator, and others may read public repositories."""
+        settings = {**SETTINGS, **(identity.SETTINGS | {"auth.anonymous": "pull"} if guarded else {}),
+                    **{name.replace("_", ".", 1): value for name, value in settings.items()}}
+        self.rig = rig.Rig(folder, settings, workers=0)
         self.control, self.server = self.rig.control, self.rig.server
+        self.kind = Administrator if guarded else wire.Client
+        if guarded:
+            assert identity.init(self.server).returncode == 0
         self.threads = concurrent.futures.ThreadPoolExecutor(8)
         self.passed = 0
         self.contents = {}
@@ -37,7 +47,7 @@ class Stage:
     def start(self):
         self.control.disarm()
         self.rig.start()
-        self.client = self.server.client()
+        self.client = self.kind(self.server.target)
 
     def restart(self):
         """After a rule has killed it."""
@@ -113,7 +123,7 @@ class Stage:
     def later(self, request):
         """On a connection of its own."""
         def run():
-            with contextlib.closing(self.server.client()) as client:
+            with contextlib.closing(self.kind(self.server.target)) as client:
                 return request(client)
         return self.threads.submit(run)
 

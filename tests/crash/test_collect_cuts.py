@@ -12,7 +12,7 @@ import shutil
 
 import pytest
 
-from crash import checks, collecting, control, ground, keeper, promises, rig, trace
+from crash import checks, collecting, control, ground, keeper, rig, trace
 from crash.test_powercut import Images, Recording, explain, run_cuts
 from support import process
 
