@@ -1,6 +1,6 @@
 /* meta_history.c - what tags stood for, and who moved them: rows of tag_history.
  * Touches  tag_history.
- * Never    forgets: what was deleted keeps its history while its repository stands. */
+ * Never    forgets: the collector forgets what is old. */
 #include "storage/meta_content.h"
 
 #include <stdlib.h>

@@ -188,6 +188,8 @@ int api_repo_policy_preview(struct request *request, struct reply *reply, struct
 /* --- what repositories hold --- */
 
 const char *api_cause_name(enum tag_cause cause);
+/* Names of accounts are for who works on the repository, not for everybody who may pull it. */
+bool api_sees_actors(const struct request *request) ON(worker_thread);
 void api_digest_write(struct buffer *out, const char *name, const struct digest *digest);
 /* INVALID */
 int api_digest_read(struct slice text, const char *field, struct digest *out,

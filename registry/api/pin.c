@@ -15,14 +15,14 @@ static int name_at(const struct request *request, struct error *err)
     return oci_tag_valid(request->reference) ? 0 : answer_missing(err);
 }
 
-static void pin_write(struct buffer *out, const struct content_pin *pin)
+static void pin_write(struct buffer *out, const struct content_pin *pin, bool actors)
 {
     write_open(out, NULL, '{');
     write_text(out, "name", slice_of(pin->name));
     api_digest_write(out, "digest", &pin->digest);
     write_time(out, "until", pin->until);
     write_time(out, "created_at", pin->created_at);
-    write_text_or_null(out, "actor", pin->actor[0] == 0 ? NULL : pin->actor);
+    write_text_or_null(out, "actor", actors && pin->actor[0] != 0 ? pin->actor : NULL);
     write_close(out, '}');
 }
 
@@ -37,9 +37,10 @@ int api_pins_get(struct request *request, struct reply *reply, struct error *err
         content_pin_list(request->services->storage, request->name, query.after, query.limit, &page,
                          err) < 0)
         return -1;
+    bool actors = api_sees_actors(request);
     list_open(&body);
     for (size_t i = 0; i < page.count; i++)
-        pin_write(&body, &page.items[i]);
+        pin_write(&body, &page.items[i], actors);
     list_answer(
         request, reply, &body,
         page.more && page.count > 0 ? slice_of(page.items[page.count - 1].name) : SLICE_NONE, -1);
@@ -57,7 +58,7 @@ static int answer_pin(const struct request *request, struct reply *reply, bool c
     if (content_pin_find(request->services->storage, request->name, request->reference, &pin, err) <
         0)
         return -1;
-    pin_write(&body, &pin);
+    pin_write(&body, &pin, api_sees_actors(request));
     answer_json(reply, &body);
     if (created)
         reply->status = 201;

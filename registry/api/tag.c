@@ -35,6 +35,12 @@ const char *api_cause_name(enum tag_cause cause)
     return "push";
 }
 
+bool api_sees_actors(const struct request *request)
+{
+    return request->caller->role == ACCOUNT_ROLE_AUDITOR ||
+           auth_may(request->services->auth, request->caller, request->name, RIGHT_PUSH);
+}
+
 void api_digest_write(struct buffer *out, const char *name, const struct digest *digest)
 {
     char text[DIGEST_TEXT_MAX];
@@ -428,13 +434,13 @@ int api_tag_restore(struct request *request, struct reply *reply, struct error *
 
 /* --- history --- */
 
-static void move_write(struct buffer *out, const struct content_move *move)
+static void move_write(struct buffer *out, const struct content_move *move, bool actors)
 {
     write_open(out, NULL, '{');
     write_i64(out, "id", move->id);
     write_time(out, "at", move->at);
     write_text(out, "tag", slice_of(move->tag));
-    write_text_or_null(out, "actor", move->actor);
+    write_text_or_null(out, "actor", actors ? move->actor : NULL);
     api_digest_write(out, "from", &move->from);
     api_digest_write(out, "to", &move->to);
     write_text(out, "cause", slice_of(api_cause_name(move->cause)));
@@ -455,9 +461,10 @@ int api_history_get(struct request *request, struct reply *reply, struct error *
         content_history_list(request->services->storage, request->name, tag, query.after_id,
                              query.limit, &page, err) < 0)
         return -1;
+    bool actors = api_sees_actors(request);
     list_open(&body);
     for (size_t i = 0; i < page.count; i++)
-        move_write(&body, &page.items[i]);
+        move_write(&body, &page.items[i], actors);
     list_answer_id(request, reply, &body,
                    page.more && page.count > 0 ? page.items[page.count - 1].id : 0, -1);
     return 0;

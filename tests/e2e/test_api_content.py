@@ -73,7 +73,7 @@ def test_a_tag_is_set(root, v2, name):
     assert root.put(f"/repos/{name}/-/tags/.no", {"digest": one}).status == 404
 
 
-def test_history_tells_who_when_and_why(root, v2, name):
+def test_history_tells_who_when_and_why(root, call, v2, name):
     one, two = push(v2, name, "v1", "one"), push(v2, name, "v1", "two")
     root.put(f"/repos/{name}/-/tags/v1", {"digest": one})
     root.delete(f"/repos/{name}/-/tags/v1")
@@ -85,6 +85,9 @@ def test_history_tells_who_when_and_why(root, v2, name):
                     ("push", one, two), ("push", None, one)]
     assert {move["actor"] for move in moves} == {"root"} and {move["tag"] for move in moves} == {"v1"}
     assert moves == sorted(moves, key=lambda move: -move["id"])
+    root.patch(f"/repos/{name}", {"visibility": "public"})
+    for who, seen in (("bob", {None}), (None, {None}), ("aud", {"root"})):  # names are not for everybody
+        assert {move["actor"] for move in call(who).items(f"/repos/{name}/-/history")} == seen
     push(v2, name, "other", "three")
     assert root.items(f"/repos/{name}/-/history?tag=v1") == moves
     assert len(root.items(f"/repos/{name}/-/history")) == 7
