@@ -336,6 +336,8 @@ static void test_content_guards_look_upwards(void **state)
          false, false, false, false},
         {"INSERT INTO pins VALUES (1, 'p', 2, 9000000000000000, 1, '')", true, true, true, true},
         {"INSERT INTO pins VALUES (1, 'p', 2, 1, 1, '')", false, false, false, false},
+        {"INSERT INTO pins VALUES (1, 'p', 2, 1, 1, ''), (1, 'q', 3, 9000000000000000, 1, '')",
+         false, false, false, true},
         {"INSERT INTO pins VALUES (1, 'p', 1, 9000000000000000, 1, '')", false, true, true, true},
         {"UPDATE tags SET protection = 2; UPDATE manifests SET deleted_at = 1 WHERE id = 2", true,
          false, false, true},
@@ -344,6 +346,7 @@ static void test_content_guards_look_upwards(void **state)
     const struct digest top = digest_text_of("top"), child = digest_text_of("child");
 
     push_family(fixture);
+    push_text(fixture, "another", NULL);
     for (size_t i = 0; i < LENGTH(cases); i++) {
         struct content_repository_size size;
         struct error err = {0};
