@@ -192,16 +192,30 @@ static uint64_t batch_limit(const struct collect *collect)
     return collect->rate == 0 || tenth > META_BATCH_MAX ? META_BATCH_MAX : tenth;
 }
 
-static void work(struct collect *collect) ON(worker_thread)
+/* One line for all that went since the last rest. */
+static void tell_log(struct collect_report *since)
 {
-    struct collect_report done;
+    if (since->repositories + since->manifests + since->links + since->blobs > 0)
+        log_event(LOG_INFO, "collect.removed", F_U64("repositories", since->repositories),
+                  F_U64("manifests", since->manifests), F_U64("links", since->links),
+                  F_U64("blobs", since->blobs), F_U64("bytes", since->bytes));
+    *since = (struct collect_report){.reviewed = 0};
+}
+
+/* since: what the thread removed since its last rest. */
+static void work(struct collect *collect, struct collect_report *since) ON(worker_thread)
+{
+    struct collect_report done = {.reviewed = 0};
     struct error err = {0};
     int64_t next_due = 0;
 
-    if (step(collect, batch_limit(collect), &done, &next_due, &err) < 0) {
+    int result = step(collect, batch_limit(collect), &done, &next_due, &err);
+    report_add(since, &done);
+    if (result < 0) {
         report_failure("review", &err);
         rest(collect, FAILED_MS);
     } else if (next_due > clock_now_us()) {
+        tell_log(since);
         rest(collect, rest_ms(collect, next_due));
     } else if (collect->rate > 0) {
         rest(collect, done.reviewed * 1000 / collect->rate + 1);
@@ -211,12 +225,13 @@ static void work(struct collect *collect) ON(worker_thread)
 static void *run(void *arg)
 {
     struct collect *collect = arg;
+    struct collect_report since = {.reviewed = 0};
 
     thread_role_current = ROLE_WORKER; /* it may block */
     assert_worker_thread();
     pthread_setname_np(pthread_self(), "collect");
     while (may_work(collect))
-        work(collect);
+        work(collect, &since);
     return NULL;
 }
 
