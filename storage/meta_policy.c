@@ -47,7 +47,7 @@ static struct policy policy_row(const struct db_query *query)
     };
 }
 
-/* By pattern, or by id when that is SLICE_NONE. 1 found, 0 not, -1 failed. */
+/* By pattern, or by id when that is SLICE_NONE. 1 found, 0 not, -1 failed. out is empty before. */
 static int policy_read(struct db_tx *tx, int64_t id, struct slice pattern, struct policy *out,
                        struct error *err)
 {
@@ -55,7 +55,6 @@ static int policy_read(struct db_tx *tx, int64_t id, struct slice pattern, struc
     struct db_query query =
         db_query(tx, pattern.at == NULL ? SQL_POLICY_FIND : SQL_POLICY_OF_PATTERN);
 
-    policy_drop(out);
     if (pattern.at == NULL)
         db_bind_i64(&query, id);
     else
@@ -81,6 +80,7 @@ static int find(struct db_tx *tx, void *arg, struct error *err)
 {
     const struct find *find = arg;
 
+    policy_drop(find->out);
     int row = policy_read(tx, find->id, find->pattern, find->out, err);
     return row == 0 ? unknown(err) : row < 0 ? -1 : 0;
 }
@@ -233,16 +233,18 @@ static int policy_update(struct db_tx *tx, int64_t id, const struct policy_put *
 static int put(struct db_tx *tx, void *arg, struct error *err)
 {
     struct put *with = arg;
+    OWNED(policy_drop) struct policy old = {.id = 0};
 
-    int row = policy_read(tx, 0, with->put->pattern, with->out, err);
-    if (row < 0 || meta_version_check(with->out->version, with->put->if_version, err) < 0)
+    policy_drop(with->out);
+    int row = policy_read(tx, 0, with->put->pattern, &old, err);
+    if (row < 0 || meta_version_check(old.version, with->put->if_version, err) < 0)
         return -1;
     if (row == 1 && with->put->must_be_new)
         return error_set(err, ERROR_CONFLICT, "there is a policy for %.*s already",
                          SLICE_ARG(with->put->pattern));
     with->created = row == 0;
-    int result = with->created ? policy_add(tx, with->put, err)
-                               : policy_update(tx, with->out->id, with->put, err);
+    int result =
+        with->created ? policy_add(tx, with->put, err) : policy_update(tx, old.id, with->put, err);
     if (result < 0 || policy_read(tx, 0, with->put->pattern, with->out, err) < 0)
         return -1;
     return meta_audit_add(tx, with->event, err);
