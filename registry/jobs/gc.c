@@ -74,16 +74,19 @@ static int run(struct job *job, struct error *err)
     bool dry_run = is_dry(job_spec(job));
     uint64_t begun_ms = clock_monotonic_ms();
     struct collect_report report = {0};
+    struct error collecting = {0};
 
     assert_worker_thread();
     json_object_set_new(job_result(job), "dry_run", json_boolean(dry_run));
-    progress_phase(job_progress(job), "policies");
-    if (retention_run_all(job_storage(job), SLICE_NONE, dry_run, job_progress(job),
-                          group(job_result(job), "retention"), err) < 0)
-        return -1;
-    int status = storage_collect(job_storage(job), dry_run, job_progress(job), &report, err);
+    int rules = retention_run_all(job_storage(job), SLICE_NONE, dry_run, job_progress(job),
+                                  group(job_result(job), "retention"), err);
+    /* what is garbage goes also when a rule cannot be applied */
+    int status =
+        storage_collect(job_storage(job), dry_run, job_progress(job), &report, &collecting);
     report_write(&report, clock_monotonic_ms() - begun_ms, job_result(job));
-    return status;
+    if (rules == 0 && status < 0)
+        *err = collecting;
+    return rules < 0 || status < 0 ? -1 : 0;
 }
 
 const struct job_kind gc_job = {.name = "gc", .run = run, .check = check};

@@ -16,8 +16,9 @@
 enum { LOOK_MS = 30 * 1000, NUMBER_MAX = 24 }; /* clocks are set, machines sleep: never for long */
 
 static const char OFF[] = "off";
-static const char STATE_CRON[] = "gc_schedule", STATE_ZONE[] = "gc_time_zone",
-                  STATE_SETTLED[] = "gc_settled_at";
+/* What was said at run time, "cron|zone", in one row: it changes as one. */
+static const char STATE_SAID[] = "gc_schedule", STATE_SETTLED[] = "gc_settled_at";
+enum { SAID_MAX = CRON_TEXT_MAX + 1 + ZONE_NAME_MAX + 1 };
 
 /* When. */
 struct plan {
@@ -210,7 +211,7 @@ static int choose(const struct slice *given, const char *field, const char *own,
                   size_t capacity, struct error *err)
 {
     snprintf(out, capacity, "%s", own);
-    if (given == NULL || slice_to_text(given->at == NULL ? SLICE("") : *given, out, capacity))
+    if (given == NULL || slice_to_text(*given, out, capacity))
         return 0;
     return error_set_field(err, field, "%s is too long", field);
 }
@@ -218,11 +219,10 @@ static int choose(const struct slice *given, const char *field, const char *own,
 static int remember(const struct schedule *schedule, const char *cron, const char *zone,
                     struct error *err) ON(worker_thread)
 {
-    struct storage *store = schedule->options.storage;
+    char said[SAID_MAX];
 
-    if (job_state_put(store, STATE_CRON, cron, err) < 0)
-        return -1;
-    return job_state_put(store, STATE_ZONE, zone, err);
+    snprintf(said, sizeof(said), "%s|%s", cron, zone);
+    return job_state_put(schedule->options.storage, STATE_SAID, said, err);
 }
 
 /* Times that passed under the old plan are none of the new one's. */
@@ -287,23 +287,35 @@ static int recall_settled(struct schedule *schedule, struct error *err) ON(worke
     return settle(schedule, schedule->settled_at, err);
 }
 
+static int recall_said(struct schedule *schedule, struct error *err) ON(worker_thread)
+{
+    char said[SAID_MAX];
+    struct slice cron, zone;
+    bool found;
+
+    if (job_state_get(schedule->options.storage, STATE_SAID, said, sizeof(said), &found, err) < 0)
+        return -1;
+    slice_split(slice_of(said), '|', &cron, &zone);
+    if (slice_to_text(cron, schedule->own_cron, sizeof(schedule->own_cron)) &&
+        slice_to_text(zone, schedule->own_zone, sizeof(schedule->own_zone)))
+        return 0;
+    schedule->own_cron[0] = schedule->own_zone[0] = 0;
+    return 0;
+}
+
 /* What somebody said once may be no schedule any more: a zone that the machine has lost. */
 static int recall_plan(struct schedule *schedule, struct error *err) ON(worker_thread)
 {
-    struct storage *store = schedule->options.storage;
     struct error lost = {0};
-    bool found;
 
-    if (job_state_get(store, STATE_CRON, schedule->own_cron, sizeof(schedule->own_cron), &found,
-                      err) < 0 ||
-        job_state_get(store, STATE_ZONE, schedule->own_zone, sizeof(schedule->own_zone), &found,
-                      err) < 0)
+    if (recall_said(schedule, err) < 0)
         return -1;
     if (plan_read(schedule, schedule->own_cron, schedule->own_zone, &schedule->plan, &lost) == 0)
         return 0;
     log_event(LOG_WARNING, "schedule.lost", F_TEXT("schedule", schedule->own_cron),
               F_TEXT("time_zone", schedule->own_zone), F_TEXT("reason", lost.message));
     schedule->own_cron[0] = schedule->own_zone[0] = 0;
+    plan_drop(&schedule->plan);
     return plan_read(schedule, "", "", &schedule->plan, err);
 }
 

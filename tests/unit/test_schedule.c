@@ -289,7 +289,7 @@ static void test_schedule_that_is_none_any_more(void **state)
     char text[TIMESTAMP_MAX];
 
     script(bench.fixture, "INSERT INTO server_state(name, value)"
-                          " VALUES ('gc_time_zone', 'Europe/Nowhere')");
+                          " VALUES ('gc_schedule', '@hourly|Europe/Nowhere')");
     set_clock("2026-03-01T08:00:00Z");
     bench_open(&bench);
     assert_string_equal(next_of(&bench, text), "2026-03-02T03:30:00Z");
