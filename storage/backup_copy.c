@@ -315,9 +315,7 @@ static int take_copy(struct copier *copier, const struct meta_backup_blob *blob,
         return result;
     }
     mark(fd, &blob->digest);
-    int kept = fd;
-    fd = -1;
-    return wait_for_sync(copier, blob, kept, err);
+    return wait_for_sync(copier, blob, fd_take(&fd), err);
 }
 
 static int take_by_link(struct copier *copier, const struct meta_backup_blob *blob, int from,

@@ -21,6 +21,14 @@ static const char FORMAT_NEW[] = "format.new";
 static const char FORMAT_TEXT[] = "slipway-backup 1\n";
 static const char SNAPSHOTS[] = "snapshots";
 
+int fd_take(int *fd)
+{
+    int taken = *fd;
+
+    *fd = -1;
+    return taken;
+}
+
 void fd_drop(int *fd)
 {
     if (*fd >= 0)
@@ -75,13 +83,10 @@ int folder_below(int at, const char *name, mode_t mode, const struct owner *owne
         owner_give(owner, fd);
     if (fd_sync(at, err) < 0)
         return -1;
-    int kept = fd;
-    fd = -1;
-    return kept;
+    return fd_take(&fd);
 }
 
-/* A folder that is read through a descriptor of its own. */
-static DIR *entries_open(int at, const char *name)
+DIR *entries_open(int at, const char *name)
 {
     int fd = openat(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     DIR *entries = fd < 0 ? NULL : fdopendir(fd);
@@ -203,8 +208,7 @@ static int lock_take(const struct backup_folder *folder, const char *name, int h
             return 0;
         return error_set_errno(err, ERROR_UNAVAILABLE, errno, "%s cannot be locked", folder->path);
     }
-    *out = fd;
-    fd = -1;
+    *out = fd_take(&fd);
     return 0;
 }
 

@@ -92,8 +92,11 @@ int tree_remove(int at, const char *name, struct error *err) MUST_CHECK;
 int folder_below(int at, const char *name, mode_t mode, const struct owner *owner,
                  struct error *err) MUST_CHECK;
 int fd_sync(int fd, struct error *err) MUST_CHECK;
+int fd_take(int *fd);  /* as TAKE */
 void fd_drop(int *fd); /* for OWNED, as the next */
 void entries_drop(DIR **entries);
+/* A folder to be read, through a descriptor of its own; NULL with errno. */
+DIR *entries_open(int at, const char *name);
 
 #define BACKUP_NEW ".new-"
 #define BACKUP_GONE ".gone-"

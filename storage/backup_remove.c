@@ -16,14 +16,16 @@
 
 /* The snapshots that stay. */
 struct metas {
-    struct meta **items;
+    struct staying {
+        struct meta *meta;
+    } * items;
     size_t count;
 };
 
 static void metas_drop(struct metas *metas)
 {
     for (size_t i = 0; i < metas->count; i++)
-        meta_close(metas->items[i]);
+        meta_close(metas->items[i].meta);
     free(metas->items);
 }
 
@@ -69,7 +71,7 @@ static int keep_open(struct removing *removing, const char *name, struct error *
         return -1;
     backup_path(&removing->folder, name, BACKUP_META, &path);
     stay->items = memory_resize(stay->items, (stay->count + 1) * sizeof(*stay->items));
-    if (meta_open_sealed(&stay->items[stay->count], path.at, err) < 0)
+    if (meta_open_sealed(&stay->items[stay->count].meta, path.at, err) < 0)
         return -1;
     stay->count++;
     return 0;
@@ -105,7 +107,7 @@ static int is_named(const struct removing *removing, const char *locator, bool *
 {
     *named = false;
     for (size_t i = 0; i < removing->stay.count && !*named; i++)
-        if (meta_backup_names(removing->stay.items[i], locator, named, err) < 0)
+        if (meta_backup_names(removing->stay.items[i].meta, locator, named, err) < 0)
             return -1;
     return 0;
 }
@@ -138,17 +140,13 @@ static int sweep_shelf(struct removing *removing, unsigned number, struct error 
     char name[16];
 
     snprintf(name, sizeof(name), "blobs/%02x", number & 0xff);
-    OWNED(fd_drop)
-    int fd = openat(removing->folder.fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (fd < 0 && errno == ENOENT)
+    OWNED(entries_drop) DIR *entries = entries_open(removing->folder.fd, name);
+    if (entries == NULL && errno == ENOENT)
         return 0;
-    OWNED(entries_drop) DIR *entries = fd < 0 ? NULL : fdopendir(fd);
     if (entries == NULL)
         return error_set_errno(err, ERROR_UNAVAILABLE, errno, "%s cannot be read", name);
-    int shelf = fd;
-    fd = -1; /* the entries' */
     while (errno = 0, (entry = readdir(entries)) != NULL)
-        if (judge(removing, shelf, entry->d_name, err) < 0)
+        if (judge(removing, dirfd(entries), entry->d_name, err) < 0)
             return -1;
     if (errno != 0)
         return error_set_errno(err, ERROR_UNAVAILABLE, errno, "%s cannot be read", name);
