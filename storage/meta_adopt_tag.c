@@ -82,6 +82,12 @@ static int manifest_here(struct db_tx *tx, int64_t repository, const struct dige
     return row < 0 ? -1 : 0;
 }
 
+/* What other clocks say may be to come. */
+static int64_t time_of(const struct adoption *with, const struct adopt_past *past)
+{
+    return past->at > 0 && past->at < with->now ? past->at : with->now;
+}
+
 /* The moves that its history lacks: all, or those after where it stands now. */
 static int history_write(struct db_tx *tx, const struct adoption *with, const struct adopt_tag *tag,
                          const struct standing *standing, struct error *err)
@@ -100,7 +106,7 @@ static int history_write(struct db_tx *tx, const struct adoption *with, const st
         const struct adopt_past *past = &tag->past[i];
         const struct meta_move move = {with->repository, tag->name,   old,
                                        &past->digest,    with->actor, TAG_IMPORTED};
-        if (meta_history_at(tx, &move, past->at == 0 ? with->now : past->at, err) < 0)
+        if (meta_history_at(tx, &move, time_of(with, past), err) < 0)
             return -1;
         old = &tag->past[i].digest;
     }
@@ -110,13 +116,12 @@ static int history_write(struct db_tx *tx, const struct adoption *with, const st
 static int tag_write(struct db_tx *tx, const struct adoption *with, const struct adopt_tag *tag,
                      int64_t manifest, struct error *err)
 {
-    int64_t at = tag->past[tag->past_count - 1].at;
     OWNED(db_query_end) struct db_query query = db_query(tx, SQL_TAG_ADOPT);
 
     db_bind_i64(&query, with->repository);
     db_bind_text(&query, tag->name);
     db_bind_i64(&query, manifest);
-    db_bind_i64(&query, at == 0 ? with->now : at);
+    db_bind_i64(&query, time_of(with, &tag->past[tag->past_count - 1]));
     return db_finish(&query, err);
 }
 

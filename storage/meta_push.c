@@ -244,7 +244,8 @@ static int manifest_write(struct db_tx *tx, struct push *push, struct error *err
     db_bind_text(&query, put->annotations);
     db_bind_i64(&query, (int64_t)put->payload.size);
     db_bind_i64(&query, push->total_size);
-    db_bind_i64(&query, put->created_at == 0 ? push->now : put->created_at);
+    db_bind_i64(&query,
+                put->created_at > 0 && put->created_at < push->now ? put->created_at : push->now);
     db_bind_i64(&query, push->now);
     db_bind_bytes(&query, put->payload);
     if (db_step(&query, err) != 1)

@@ -215,7 +215,7 @@ struct manifest_put {
     const struct actor *actor; /* NULL: the server itself */
     bool if_absent;            /* CACHE-03: If-None-Match: *, first tag must not exist */
     struct digest if_digest;   /* CACHE-03: If-Match, first tag must have it; or not set */
-    int64_t created_at;        /* when it was pushed, if that was elsewhere; 0: now */
+    int64_t created_at;        /* when it was pushed elsewhere; 0, or to come: now */
 };
 
 /* Digests a manifest names that the repository lacks. Freed with missing_drop. */

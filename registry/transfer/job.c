@@ -99,6 +99,15 @@ static int check_path(const json_t *spec, const char *member, struct error *err)
     return 0;
 }
 
+/* Members that are texts where they are there. */
+static int check_texts(const json_t *spec, const char *const *members, struct error *err)
+{
+    for (; *members != NULL; members++)
+        if (json_object_get(spec, *members) != NULL && text_of(spec, *members).size == 0)
+            return error_set_field(err, *members, "%s is no text, or empty", *members);
+    return 0;
+}
+
 /* Where images come from: what its spec must have, and how it runs. */
 struct origin {
     const char *name;
@@ -108,7 +117,9 @@ struct origin {
 
 static int check_distribution(const json_t *spec, struct error *err)
 {
-    return check_path(spec, "path", err);
+    static const char *const texts[] = {"repository", NULL};
+
+    return check_texts(spec, texts, err) < 0 ? -1 : check_path(spec, "path", err);
 }
 
 static int run_distribution(struct transfer *transfer, const json_t *spec, struct error *err)
@@ -134,15 +145,6 @@ static int run_oci_layout(struct transfer *transfer, const json_t *spec, struct 
     assert_worker_thread();
     return import_oci_layout(transfer, text_of(spec, "path").at, text_of(spec, "repository"),
                              text_of(spec, "tag"), err);
-}
-
-/* Member, and whether it must be text where it is there. */
-static int check_texts(const json_t *spec, const char *const *members, struct error *err)
-{
-    for (; *members != NULL; members++)
-        if (json_object_get(spec, *members) != NULL && text_of(spec, *members).size == 0)
-            return error_set_field(err, *members, "%s is no text, or empty", *members);
-    return 0;
 }
 
 static int check_remote(const json_t *spec, struct error *err)

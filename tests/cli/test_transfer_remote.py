@@ -14,7 +14,7 @@ import time
 import pytest
 
 from support import content
-from support.moving import New, Old, held
+from support.moving import New, Old, wait_for
 
 
 @pytest.fixture(scope="module")
@@ -206,6 +206,56 @@ def test_a_redirect_cannot_ask_for_credentials(hosts, new, tmp_path):
                    "--source-password-file", tmp_path / "password", status=1)
     assert done["problem_count"] > 0
     assert not [seen for seen in registry.store.seen if seen[1] == "/steal" or seen[2]]
+
+
+class Stalled(Registry):
+    """Says how large the layer is, and then nothing until it is let go."""
+
+    def __init__(self, hosts):
+        super().__init__(hosts)
+        self.busy = self.breaks = 0
+        self.asked, self.go = threading.Event(), threading.Event()
+        plain = self.store.answer
+
+        def blob(request):
+            if request.path == f"/{content.digest(LAYER)}":
+                self.asked.set()
+                self.go.wait(20)
+            return plain(request)
+        self.store.answer = blob
+
+
+def jobs(new):
+    return json.loads(new.run("job", "ls", "--json").stdout)["items"]
+
+
+def test_a_job_of_a_killed_server_goes_on(hosts, new):
+    registry = Stalled(hosts)
+    serving = new.serve()
+    serving.__enter__()
+    command = new.start("import", "remote", registry.registry.url, "--repo", "app")
+    assert registry.asked.wait(20)
+    serving.child.kill()
+    serving.child.wait()
+    assert command.wait(20) != 0
+    new.check_locators()
+    registry.go.set()
+    with new.serve() as client:
+        wait_for(lambda: [job["state"] for job in jobs(new) if job["kind"] == "import"][0] == "done", what="the job")
+        assert content.verify(client, "app", "one") == 3
+
+
+def test_a_cancelled_import_ends_soon(hosts, new):
+    registry = Stalled(hosts)
+    with new.serve():
+        command = new.start("import", "remote", registry.registry.url, "--repo", "app")
+        assert registry.asked.wait(20)
+        job = jobs(new)[0]
+        new.run("job", "cancel", str(job["id"]))
+        wait_for(lambda: jobs(new)[0]["state"] == "cancelled", seconds=8, what="the end")
+        registry.go.set()
+        assert command.wait(20) != 0
+    assert not new.rows("SELECT 1 FROM uploads") and not new.rows("SELECT 1 FROM manifests")
 
 
 @pytest.mark.parametrize("url", ["http://registry.invalid", "https://ana:secret@registry.invalid",

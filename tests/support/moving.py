@@ -164,7 +164,7 @@ class New:
         self.password = self.run("init", "--generate-password").stdout.strip()
 
     def words(self, *words):
-        count = 2 if words[0] in ("import", "export", "tag") else 1
+        count = 2 if words[0] in ("import", "export", "job") else 1
         return [PROGRAM, *words[:count], *self.settings, *map(str, words[count:])]
 
     def run(self, *words, status=0):
