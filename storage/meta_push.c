@@ -205,6 +205,7 @@ static const char SQL_MANIFEST_PUT[] =
     "   DO UPDATE SET media_type = excluded.media_type, artifact_type = excluded.artifact_type,"
     "                 subject = excluded.subject, annotations = excluded.annotations,"
     "                 total_size = excluded.total_size, touched_at = excluded.touched_at,"
+    "                 size = excluded.size, payload = excluded.payload,"
     "                 created_at = CASE WHEN manifests.deleted_at IS NULL"
     "                                   THEN manifests.created_at ELSE excluded.created_at END,"
     "                 deleted_at = NULL"

@@ -110,16 +110,34 @@ static bool is_running(const struct scrub *scrub)
     return scrub->started_at > scrub->finished_at;
 }
 
+/* False when the text is none of ours. */
+static bool state_parse(const char *text, int64_t out[3])
+{
+    struct slice rest = slice_of(text), word;
+    uint64_t value;
+
+    for (int i = 0; i < 3; i++) {
+        slice_split(rest, ' ', &word, &rest);
+        if (!slice_to_u64(word, &value))
+            return false;
+        out[i] = (int64_t)value;
+    }
+    return rest.at == NULL;
+}
+
 static int state_read(struct scrub *scrub, struct error *err) ON(worker_thread)
 {
     char text[80];
+    int64_t state[3];
     bool there = false;
 
     if (meta_state_get(scrub->store->meta, STATE_SCRUB, text, sizeof(text), &there, err) < 0)
         return -1;
-    if (there && sscanf(text, "%" SCNd64 " %" SCNd64 " %" SCNd64, &scrub->cursor,
-                        &scrub->started_at, &scrub->finished_at) != 3)
-        scrub->cursor = scrub->started_at = scrub->finished_at = 0;
+    if (there && state_parse(text, state)) {
+        scrub->cursor = state[0];
+        scrub->started_at = state[1];
+        scrub->finished_at = state[2];
+    }
     return 0;
 }
 

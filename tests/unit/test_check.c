@@ -720,6 +720,18 @@ static void test_check_heals_what_is_pushed_again(void **state)
     assert_true(is_quarantined(fixture, locator, 45));
 }
 
+static void test_check_heals_a_manifest_that_is_pushed_again(void **state)
+{
+    struct fixture *fixture = *state;
+    OWNED(memory_drop) char *image = image_text("first", LAYER, NULL);
+
+    fill(fixture);
+    manifest_altered(fixture);
+    assert_int_equal(check_with(fixture, (struct check_options){.repair = true}).report.left, 1);
+    push_image(fixture, REPOSITORY, image, LAYER, NULL, "v1");
+    assert_int_equal(check_with(fixture, (struct check_options){.deep = true}).count, 0);
+}
+
 /* Between the mark of damage and the move of the bytes. */
 static void test_check_ends_a_repair_that_was_cut_off(void **state)
 {
@@ -886,19 +898,25 @@ static void test_scrub_marks_what_is_damaged(void **state)
 static void test_scrub_goes_on_where_it_stood(void **state)
 {
     struct fixture *fixture = *state;
+    int64_t began = clock_now_us() - 60 * INT64_C(1000000);
+    char sql[128];
+    struct scrub_status status;
 
     push_blob(fixture, REPOSITORY, LAYER);
     push_blob(fixture, REPOSITORY, CONFIG);
     /* A pass that began, and passed the first blob, before the process ended. */
-    edit(fixture, "UPDATE blobs SET created_at = 1, verified_at = NULL;"
-                  "INSERT INTO server_state(name, value) VALUES('scrub', '1 5 2')");
+    edit(fixture, "UPDATE blobs SET created_at = 1, verified_at = NULL");
+    snprintf(sql, sizeof(sql), "INSERT INTO server_state(name, value) VALUES('scrub', '1 %lld 2')",
+             (long long)began);
+    edit(fixture, sql);
     scrub_on(fixture);
-    struct scrub_status status;
     do {
         usleep(2000);
         OK(storage_scrub_status(fixture->store, &status, &fixture->err));
-    } while (status.finished_at <= 5);
-    assert_int_equal(status.started_at, 5);
+    } while (status.running);
+    assert_int_equal(status.started_at, began);
+    assert_true(status.finished_at > began);
+    assert_true(status.next_at == began + 3600 * INT64_C(1000000));
     assert_int_equal(number(fixture, "SELECT count(*) FROM blobs WHERE verified_at IS NULL"), 1);
     assert_int_equal(number(fixture, "SELECT id FROM blobs WHERE verified_at IS NULL"), 1);
 }
@@ -921,6 +939,7 @@ int main(void)
         cmocka_unit_test(test_check_finds_and_names_each_damage_once),
         FIXTURE_TEST(test_check_mends_a_wrong_mark),
         FIXTURE_TEST(test_check_heals_what_is_pushed_again),
+        FIXTURE_TEST(test_check_heals_a_manifest_that_is_pushed_again),
         FIXTURE_TEST(test_check_ends_a_repair_that_was_cut_off),
         FIXTURE_TEST(test_check_marks_what_cannot_be_read),
         FIXTURE_TEST(test_check_keeps_every_quarantined_byte),
