@@ -248,19 +248,35 @@ int meta_repository_create(struct db_tx *tx, struct slice name, int64_t *id, str
 static const char SQL_QUEUE_PUT[] = "INSERT INTO gc_queue(kind, repo_id, ref_id, due)"
                                     "     VALUES ($1, $2, $3, $4)"
                                     " ON CONFLICT (kind, repo_id, ref_id)"
+                                    "   DO UPDATE SET due = excluded.due, attempts = 0";
+static const char SQL_QUEUE_OWN[] = "INSERT INTO gc_queue(kind, repo_id, ref_id, due)"
+                                    "     VALUES ($1, $2, $3, $4)"
+                                    " ON CONFLICT (kind, repo_id, ref_id)"
                                     "   DO UPDATE SET due = excluded.due, attempts = 0,"
                                     "                 follows = 0";
 
-int meta_queue(struct db_tx *tx, enum meta_queue_kind kind, int64_t repository, int64_t ref,
-               int64_t due, struct error *err)
+static int queue_put(struct db_tx *tx, const char *sql, enum meta_queue_kind kind,
+                     int64_t repository, int64_t ref, int64_t due, struct error *err)
 {
-    OWNED(db_query_end) struct db_query query = db_query(tx, SQL_QUEUE_PUT);
+    OWNED(db_query_end) struct db_query query = db_query(tx, sql);
 
     db_bind_i64(&query, kind);
     db_bind_i64(&query, repository);
     db_bind_i64(&query, ref);
     db_bind_i64(&query, due);
     return db_finish(&query, err);
+}
+
+int meta_queue(struct db_tx *tx, enum meta_queue_kind kind, int64_t repository, int64_t ref,
+               int64_t due, struct error *err)
+{
+    return queue_put(tx, SQL_QUEUE_PUT, kind, repository, ref, due, err);
+}
+
+int meta_queue_own(struct db_tx *tx, int64_t repository, int64_t manifest, int64_t due,
+                   struct error *err)
+{
+    return queue_put(tx, SQL_QUEUE_OWN, META_QUEUE_MANIFEST, repository, manifest, due, err);
 }
 
 static const char SQL_MANIFEST_LEFT[] = "UPDATE manifests"
@@ -276,7 +292,7 @@ int meta_queue_left(struct db_tx *tx, int64_t repository, int64_t manifest, int6
     db_bind_i64(&query, manifest);
     if (db_finish(&query, err) < 0)
         return -1;
-    return meta_queue(tx, META_QUEUE_MANIFEST, repository, manifest, due, err);
+    return meta_queue_own(tx, repository, manifest, due, err);
 }
 
 /* --- leases --- */

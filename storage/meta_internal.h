@@ -88,10 +88,13 @@ enum meta_queue_kind {
     META_QUEUE_REPOSITORY = 4
 };
 /* The collector looks at it when due; a row that is there is moved, never skipped: a collector that
- * holds it would otherwise drop the newer wish. What hung on something that went stands for itself
- * from then on: it was pushed, or had a tag, since. */
+ * holds it would otherwise drop the newer wish. */
 int meta_queue(struct db_tx *tx, enum meta_queue_kind kind, int64_t repository, int64_t ref,
                int64_t due, struct error *err);
+/* The same of a manifest that was pushed or had a tag: should it have hung on something that went,
+ * it stands for itself from now on. */
+int meta_queue_own(struct db_tx *tx, int64_t repository, int64_t manifest, int64_t due,
+                   struct error *err);
 /* A tag left the manifest, which is looked at when due; its age for gc.untagged counts from now. */
 int meta_queue_left(struct db_tx *tx, int64_t repository, int64_t manifest, int64_t due,
                     struct error *err);

@@ -388,8 +388,7 @@ static int store(struct db_tx *tx, struct push *push, struct error *err)
     for (size_t i = 0; i < push->put->tag_count; i++)
         if (tag_put(tx, push, push->put->tags[i], err) < 0)
             return -1;
-    return meta_queue(tx, META_QUEUE_MANIFEST, push->repository, push->id,
-                      push->now + push->meta->grace_us, err);
+    return meta_queue_own(tx, push->repository, push->id, push->now + push->meta->grace_us, err);
 }
 
 static int put(struct db_tx *tx, void *arg, struct error *err)

@@ -133,8 +133,7 @@ static int revive(struct db_tx *tx, struct revival *revival, int64_t manifest, b
         META_CHANGE(tx, SQL_BACK, err, now, manifest) < 0)
         return -1;
     *back = true;
-    return meta_queue(tx, META_QUEUE_MANIFEST, revival->repository, manifest,
-                      now + revival->meta->grace_us, err);
+    return meta_queue_own(tx, revival->repository, manifest, now + revival->meta->grace_us, err);
 }
 
 int meta_manifest_revive(struct db_tx *tx, const struct meta *meta, int64_t repository,

@@ -1,5 +1,6 @@
 /* test_collect.c - what the collector removes and what it keeps, on a real database and real files.
  * Storage rests in the fixture: reviews happen when a test asks for them. */
+#include "storage/content.h"
 #include "tests/support/collect.h"
 
 /* --- what goes, and what stays --- */
@@ -228,6 +229,26 @@ static void test_collect_pin_holds_until_it_ends(void **state)
     assert_int_equal(ROWS("pins"), 0);
 }
 
+/* What a pin held of an index that is gone goes with the pin, however that ends. */
+static void test_collect_pinned_child_follows_when_the_pin_is_taken_back(void **state)
+{
+    struct fixture *fixture = *state;
+    const struct manifest_reference child = {.digest = digest_text_of("child")};
+    const struct content_change change = {.actor = NULL};
+    bool created = false;
+
+    PUSH("child", NULL);
+    PUSH("index", "v1", .children = {"child"});
+    delete_manifest(fixture, "index");
+    OK(content_pin_put(fixture->store, REPOSITORY, SLICE("cluster"), &child, INT64_MAX, &change,
+                       &created, &fixture->err));
+    assert_int_equal(collect_later(fixture).manifests, 1);
+    assert_true(has_manifest(fixture, "child"));
+    OK(content_pin_delete(fixture->store, REPOSITORY, SLICE("cluster"), &change, &fixture->err));
+    assert_int_equal(collect_later(fixture).manifests, 1);
+    assert_false(has_manifest(fixture, "child"));
+}
+
 /* An ended pin that nobody has swept yet does not keep a deleted manifest. */
 static void test_collect_ended_pin_does_not_stop_a_removal(void **state)
 {
@@ -346,6 +367,7 @@ int main(void)
         FIXTURE_TEST(test_collect_untagged_of_before_the_setting_goes_too),
         FIXTURE_TEST(test_collect_deleted_tag_holds_until_it_ends),
         FIXTURE_TEST(test_collect_pin_holds_until_it_ends),
+        FIXTURE_TEST(test_collect_pinned_child_follows_when_the_pin_is_taken_back),
         FIXTURE_TEST(test_collect_ended_pin_does_not_stop_a_removal),
         FIXTURE_TEST(test_collect_blob_of_two_repositories_goes_with_the_last),
         FIXTURE_TEST(test_collect_deleted_link_stays_while_a_manifest_uses_it),

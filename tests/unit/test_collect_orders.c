@@ -1,5 +1,6 @@
 /* test_collect_orders.c - every row of the protocol's table of interleavings that is an order of
  * transactions: what a client was told stays true, and nothing is left over. */
+#include "storage/content.h"
 #include "tests/support/collect.h"
 
 /* --- orders of transactions: the table of the protocol --- */
@@ -334,6 +335,93 @@ static void test_order_restore_then_review(void **state)
     assert_true(has_blob(fixture, REPOSITORY, "layer"));
 }
 
+/* A bare retag has no push behind it: the same as the row of retagging. */
+static int retag(struct fixture *fixture, const char *tag, const char *text)
+{
+    const struct content_tag_set set = {.tag = slice_of(tag), .digest = digest_text_of(text)};
+    const struct content_change change = {.actor = NULL};
+    bool created = false;
+
+    return content_tag_set(fixture->store, REPOSITORY, &set, &change, &created, &fixture->err);
+}
+
+static void test_order_bare_retag_against_review(void **state)
+{
+    struct fixture *fixture = *state;
+
+    fixture->options.untagged_ms = 1;
+    fixture_reopen(fixture);
+    PUSH("one", NULL);
+    PUSH("two", NULL);
+    hours_pass(fixture, 2);
+    OK(retag(fixture, "v1", "one"));
+    assert_int_equal(collect(fixture).manifests, 1);
+    assert_true(has_manifest(fixture, "one"));
+    assert_int_equal(retag(fixture, "v1", "two"), -1);
+    assert_int_equal(fixture->err.status, 404);
+    assert_true(has_manifest(fixture, "one"));
+}
+
+/* A deletion that is taken back before the collector comes leaves nothing to collect. */
+static void test_order_tag_restored_then_review(void **state)
+{
+    struct fixture *fixture = *state;
+    const struct content_change change = {.actor = NULL};
+
+    blob(fixture, REPOSITORY, "layer");
+    PUSH("one", "v1", .blobs = {"layer"});
+    delete_manifest(fixture, "one");
+    script(fixture,
+           "UPDATE repository_blobs SET touched_at = 1; UPDATE manifests SET touched_at = 1");
+    OK(content_tag_restore(fixture->store, REPOSITORY, SLICE("v1"), &(struct digest){.size = 0},
+                           false, &change, &fixture->err));
+    script(fixture, "UPDATE gc_queue SET due = 1");
+    struct collect_report report = collect(fixture);
+    assert_int_equal(report.manifests + report.links, 0);
+    assert_true(has_manifest(fixture, "one"));
+    assert_true(has_blob(fixture, REPOSITORY, "layer"));
+}
+
+static void test_order_review_then_tag_restored(void **state)
+{
+    struct fixture *fixture = *state;
+    const struct content_change change = {.actor = NULL};
+
+    PUSH("one", "v1");
+    delete_manifest(fixture, "one");
+    hours_pass(fixture, 2);
+    assert_int_equal(review_one(fixture).manifests, 1);
+    FAILS(content_tag_restore(fixture->store, REPOSITORY, SLICE("v1"), &(struct digest){.size = 0},
+                              false, &change, &fixture->err),
+          ERROR_NOT_FOUND);
+}
+
+/* Its name is free at once: what is pushed there is another repository's. */
+static void test_order_repository_deleted_while_pushed_to(void **state)
+{
+    struct fixture *fixture = *state;
+    const struct content_change change = {.actor = NULL};
+    struct content_repository_size size;
+    struct digest digest = digest_text_of("layer");
+    struct upload *upload = NULL;
+    struct descriptor out;
+
+    blob(fixture, REPOSITORY, "config");
+    PUSH("one", "v1", .blobs = {"config"});
+    started(fixture, &upload);
+    OK(content_repository_delete(fixture->store, REPOSITORY, &change, &size, &fixture->err));
+    FAILS(storage_upload_finish(upload, &digest, &out, &fixture->err), ERROR_BLOB_UPLOAD_UNKNOWN);
+    FAILS(image_push(fixture, REPOSITORY, IMAGE("two", "v2", .blobs = {"config"})),
+          ERROR_MANIFEST_BLOB_UNKNOWN);
+    blob(fixture, REPOSITORY, "config");
+    PUSH("two", "v2", .blobs = {"config"});
+    assert_int_equal(collect_later(fixture).repositories, 1);
+    assert_true(has_manifest(fixture, "two"));
+    assert_true(has_blob(fixture, REPOSITORY, "config"));
+    collect_later(fixture);
+    assert_int_equal(files(fixture), 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -358,6 +446,10 @@ int main(void)
         FIXTURE_TEST(test_order_manifest_deleted_then_put),
         FIXTURE_TEST(test_order_pull_then_sweep),
         FIXTURE_TEST(test_order_restore_then_review),
+        FIXTURE_TEST(test_order_bare_retag_against_review),
+        FIXTURE_TEST(test_order_tag_restored_then_review),
+        FIXTURE_TEST(test_order_review_then_tag_restored),
+        FIXTURE_TEST(test_order_repository_deleted_while_pushed_to),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
