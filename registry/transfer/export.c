@@ -92,13 +92,19 @@ static void part_drop(struct part *part)
     free(part->path);
 }
 
-static int part_open(struct part *part, const char *path, struct error *err)
+/* What an export that was cut off left goes. */
+static void part_name(struct part *part, const char *path)
 {
     OWNED(buffer_drop) struct buffer text = BUFFER_NONE;
 
     buffer_print(&text, "%s.part", path);
     part->path = TAKE(text.at);
     unlink(part->path);
+}
+
+static int part_open(struct part *part, const char *path, struct error *err)
+{
+    part_name(part, path);
     part->fd = open(part->path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, FILE_MODE);
     if (part->fd < 0)
         return error_set_errno(err, ERROR_UNAVAILABLE, errno, "%s cannot be made", part->path);
@@ -174,12 +180,16 @@ static int copy(struct transfer *transfer, const struct blob *blob, int to, stru
     return error_set(err, ERROR_BLOB_UNKNOWN, "its bytes are damaged");
 }
 
-static bool link_to(const struct blob *blob, const char *path)
+static int blob_link(const struct blob *blob, const char *path, struct error *err)
 {
+    OWNED(part_drop) struct part part = PART_NONE;
     OWNED(buffer_drop) struct buffer name = BUFFER_NONE;
 
+    part_name(&part, path);
     buffer_print(&name, "/proc/self/fd/%d", blob->fd);
-    return linkat(AT_FDCWD, name.at, AT_FDCWD, path, AT_SYMLINK_FOLLOW) == 0 || errno == EEXIST;
+    if (linkat(AT_FDCWD, name.at, AT_FDCWD, part.path, AT_SYMLINK_FOLLOW) < 0)
+        return error_set_errno(err, ERROR_UNSUPPORTED, errno, "%s cannot be linked", path);
+    return part_keep(&part, path, err);
 }
 
 static int blob_write(struct transfer *transfer, const struct blob *blob, const char *path,
@@ -190,9 +200,7 @@ static int blob_write(struct transfer *transfer, const struct blob *blob, const 
 
     *counter = "blobs_linked";
     if (mode == ADOPT_LINK)
-        return link_to(blob, path)
-                   ? 0
-                   : error_set_errno(err, ERROR_UNSUPPORTED, errno, "%s cannot be linked", path);
+        return blob_link(blob, path, err);
     if (part_open(&part, path, err) < 0)
         return -1;
     *counter = "blobs_cloned";

@@ -146,6 +146,18 @@ def test_damaged_and_missing_blobs_are_told_and_left_out(old, new, tmp_path):
     assert new.held() == old.held
 
 
+@pytest.mark.parametrize("trusting", [[], ["--no-verify"]])
+def test_a_changed_manifest_is_refused(old, new, tmp_path, trusting):
+    """Manifests are read anyway, so they are always hashed."""
+    source = copy_of(old, tmp_path)
+    value = old.held[0]["app"]["docker"]
+    with open(blob_file(source, value), "ab") as file:
+        file.write(b" ")
+    done = new.imported(source, "--repo", "app", *trusting, status=1)
+    assert places(done) == {("app", value), ("app", "docker")}
+    assert not new.rows("SELECT 1 FROM manifests WHERE digest = ?", b"\x01" + bytes.fromhex(value[7:]))
+
+
 def test_what_is_no_image_is_told_and_passed_over(old, new, tmp_path):
     source = copy_of(old, tmp_path)
     schema1 = content.compact({"schemaVersion": 1, "name": "app", "tag": "one", "fsLayers": []})
@@ -215,3 +227,27 @@ def test_a_layout_comes_in_and_goes_out_unchanged(new, tmp_path, old):
 
 def index_digest(layout):
     return json.loads((layout / "index.json").read_text())["manifests"][0]["digest"]
+
+
+@pytest.mark.parametrize("mode", ["auto", "copy", "link"])
+def test_an_export_goes_on_where_it_was(new, tmp_path, mode):
+    """What is whole is not written again; what is not, is."""
+    shelf = images.Shelf(tmp_path / "shelf")
+    new.job("import", "oci-layout", shelf.multi, "app")
+    out, words = tmp_path / "out", [] if mode == "auto" else [f"--{mode}"]
+    first = new.job("export", "oci-layout", out, "app", *words)
+    assert first["problems"] == []
+    files = sorted((out / "blobs/sha256").iterdir())
+    assert [path.name for path in files] == sorted(path.name for path in (shelf.multi / "blobs/sha256").iterdir())
+    inodes = {path: path.stat().st_ino for path in files}
+    torn = next(path for path in files if path.stat().st_size > 100 and b"schemaVersion" not in path.read_bytes())
+    data = torn.read_bytes()
+    torn.unlink()
+    torn.write_bytes(data[:50])
+    (torn.parent / f"{torn.name}.part").write_bytes(b"what a cut left")
+    again = new.job("export", "oci-layout", out, "app:latest", *words)
+    assert again["problems"] == [] and again["blobs_present"] == sum(
+        first.get(f"blobs_{how}", 0) for how in ("copied", "cloned", "linked")) - 1
+    assert torn.read_bytes() == data and sorted((out / "blobs/sha256").iterdir()) == files
+    assert {path for path in files if path.stat().st_ino != inodes[path]} <= {torn}
+    assert len(json.loads((out / "index.json").read_text())["manifests"]) == 1

@@ -187,6 +187,17 @@ def test_credentials_stay_where_they_were_asked_for(hosts, new, tmp_path):
         assert content.verify(client, "app", "two") == 3
 
 
+def test_what_is_here_is_not_fetched_again(hosts, new):
+    registry = Registry(hosts)
+    registry.busy = registry.breaks = 0
+    words = "import", "remote", registry.registry.url, "--repo", "app"
+    new.job(*words)
+    asked = len(registry.registry.seen)
+    assert new.job(*words)["manifests_present"] == 1
+    again = [path for _, path, _, _ in registry.registry.seen[asked:]]
+    assert again and not [path for path in again if "sha256:" in path and "/referrers/" not in path]
+
+
 def test_wrong_bytes_are_refused(hosts, new):
     registry = Registry(hosts, layer=LAYER[:-1] + b"x")
     registry.busy = registry.breaks = 0
