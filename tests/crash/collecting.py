@@ -12,6 +12,7 @@ import math
 import multiprocessing
 import os
 import random
+import re
 import signal
 import threading
 import time
@@ -44,7 +45,7 @@ class Windows:
 
     def __init__(self, die):
         self.grace = die.choice((100, 160, 240))
-        self.undo = die.choice((0, 120, 240))
+        self.undo = die.choice((0, 240, 400))
         self.late = die.choice((0, 0, 40))
         self.ttl = die.choice((120, 300))
         self.untagged = 60
@@ -101,6 +102,7 @@ class Session:
         self.folder, self.random, self.over = folder, random.Random(seed), found
         self.rig = self.ledger = self.windows = None
         self.kills = self.age = self.roots = self.pauses = self.runs = self.collected = 0
+        self.heard = 0  # bytes of the log
         self.reached, self.tallies = collections.Counter(), collections.Counter()
         self.wrong, self.violations, self.leaks = [], 0, 0
 
@@ -123,7 +125,7 @@ class Session:
         self.finish()
         if self.wrong:
             return
-        self.roots, self.age = self.roots + 1, 0
+        self.roots, self.age, self.heard = self.roots + 1, 0, 0
         windows = self.windows = Windows(self.random)
         ledger = self.ledger = windows.ledger()
         self.rig = rig.Rig(self.folder / f"root{self.roots}", windows.settings(), workers=KEEPERS,
@@ -172,7 +174,7 @@ class Session:
 
     def look(self):
         """At the disk as the kill left it."""
-        wrong = self.rig.check_disk()
+        wrong = self.rig.check_disk() + self.complaints()
         if not ground.ready(self.rig.server.root, self.rig.folder / "copy"):
             return wrong
         wrong += ground.rows(self.rig.server.root, self.rig.folder / "copy")
@@ -183,6 +185,15 @@ class Session:
                 if value not in possible:
                     wrong.append(f"{key} is {value} in the database, may be {possible}")
         return wrong
+
+    def complaints(self):
+        """What the server had to say since the last look, save that a kill cut a run off."""
+        with open(self.rig.server.log, "rb") as log:
+            log.seek(self.heard)
+            text = log.read().decode(errors="replace")
+            self.heard = log.tell()
+        return [line for line in text.split("\n") if re.search("level=(warning|error)", line)
+                and "msg=job.interrupted" not in line]
 
     def found(self, point, wrong):
         if wrong:
@@ -239,7 +250,9 @@ class Session:
         if left:
             return left
         self.collected += len(self.ledger.pushed)  # all of them were there once
-        return [] if self.rig.server.stop() == 0 else ["the server did not end with 0"]
+        if self.rig.server.stop() != 0:
+            return ["the server did not end with 0"]
+        return self.complaints()
 
 
 def work(folder, seed, kills, end, binary, found, results):

@@ -32,6 +32,7 @@ WRONG = {
         "SELECT m.id FROM manifests m JOIN repositories r ON r.id = m.repo_id"
         " WHERE m.deleted_at IS NOT NULL AND r.deleted_at IS NULL"
         "   AND NOT EXISTS (SELECT 1 FROM gc_queue q WHERE q.kind = 1 AND q.ref_id = m.id)",
+    "a job that failed": "SELECT kind, error FROM jobs WHERE state = 3",
     "a deleted repository that nobody will look at":
         "SELECT r.id FROM repositories r"
         " WHERE r.deleted_at IS NOT NULL"

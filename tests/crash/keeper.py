@@ -7,6 +7,7 @@ All keepers work in the same repositories on the same blobs. Tags and manifests 
 own, so it knows them for certain; blobs anybody may delete, and the ledger knows. Repositories that
 are deleted whole are one keeper's alone.
 """
+import collections
 import time
 
 from crash import workload
@@ -15,6 +16,8 @@ from support import content
 SHARED = ["shared/one", "shared/two"]
 TAGS = "abcd"
 ARTIFACT = "application/vnd.example.note"
+# What was deleted: the manifest, when that was asked for, its referrers, tags that went with it.
+Gone = collections.namedtuple("Gone", "digest deleted notes tags")
 
 
 class Keeper(workload.Worker):
@@ -287,6 +290,24 @@ class Keeper(workload.Worker):
         if answer.status == 201:
             self.grant(key, sent)
 
+    def set_tag(self, name):
+        """The same by the management API: of a manifest that a tag holds, or a lease."""
+        leases = [key[2] for key in self.ledger.leases("manifest", name) if key[2] in self.parts]
+        digests = [digest for _, digest in self.tagged(name)] + leases
+        if not digests:
+            return
+        digest, tag = self.random.choice(digests), self.tag()
+        held = digest in dict(self.tagged(name)).values()
+        key = ("manifest", name, digest)
+        if self.history.sure(("tag", name, tag)) != digest:
+            self.leave(name, tag)
+        answer, sent, came = self.change(
+            {("tag", name, tag): digest}, [key], "PUT", f"/api/v1/repos/{name}/-/tags/{tag}",
+            content.compact({"digest": digest}), [("Content-Type", "application/json")],
+            good=(200, 201), refused=(404,))
+        self.judge(self.ledger.stays(key, sent) if held else self.ledger.leased(key, sent, came),
+                   answer.status != 404, f"{name}:{tag} could not be set to {digest}: {answer!r}")
+
     def mount(self, name):
         source = self.random.choice([one for one in SHARED if one != name])
         blobs = self.known(source)
@@ -354,7 +375,12 @@ class Keeper(workload.Worker):
         answer, sent, _ = self.change({("tag", name, tag): None}, (), "DELETE",
                                       f"/v2/{name}/manifests/{tag}", good=(202,))
         if answer.status == 202:
-            self.gone[name, tag] = (digest, sent, notes)
+            self.gone[name, tag] = Gone(digest, sent, notes, ())
+            self.regret(name)
+
+    def regret(self, name):
+        if self.random.random() < 0.4:
+            self.restore(name)
 
     def delete_manifest(self, name):
         """By digest: its tags go with it, and what hangs on it follows some time later."""
@@ -371,7 +397,8 @@ class Keeper(workload.Worker):
                                       f"/v2/{name}/manifests/{digest}", good=(202,))
         ending.answered()
         if answer.status == 202:
-            self.gone.update({(name, tag): (digest, sent, notes) for tag in tags})
+            self.gone.update({(name, tag): Gone(digest, sent, notes, tags) for tag in tags})
+            self.regret(name)
 
     def restore(self, name):
         """Within the window it must come back, with all that it held."""
@@ -379,23 +406,38 @@ class Keeper(workload.Worker):
         if found:
             if self.random.random() < 0.5:
                 self.pause()
-            self.restore_tag(*(found[-1] if self.random.random() < 0.7 else
-                               self.random.choice(found)))
+            key = found[-1] if self.random.random() < 0.7 else self.random.choice(found)
+            gone = self.gone[key]
+            whole = gone.tags and all(self.gone.get((name, tag)) == gone for tag in gone.tags)
+            (self.restore_manifest if whole and self.random.random() < 0.5 else
+             self.restore_tag)(*key)
 
     def restore_tag(self, name, tag):
         """The manifest comes back with it, if that was deleted as well."""
-        digest, deleted, notes = self.gone.pop((name, tag))
+        gone = self.gone.pop((name, tag))
+        self.restored(gone, name, [tag], f"tags/{tag}:restore",
+                      content.compact({"digest": gone.digest}))
+
+    def restore_manifest(self, name, tag):
+        """All its tags come back with it."""
+        gone = self.gone[name, tag]
+        for one in gone.tags:
+            del self.gone[name, one]
+        self.restored(gone, name, gone.tags, f"manifests/{gone.digest}:restore?tags=true", b"")
+
+    def restored(self, gone, name, tags, path, body):
+        digest = gone.digest
         answer, sent, came = self.change(
-            {("tag", name, tag): digest}, [("manifest", name, digest)], "POST",
-            f"/api/v1/repos/{name}/-/tags/{tag}:restore",
-            content.compact({"digest": digest}), [("Content-Type", "application/json")],
+            {("tag", name, tag): digest for tag in tags}, [("manifest", name, digest)], "POST",
+            f"/api/v1/repos/{name}/-/{path}", body, [("Content-Type", "application/json")],
             good=(200,), refused=(404, 409))
-        intime = came < deleted + self.ledger.undo
+        intime = came < gone.deleted + self.ledger.undo
         self.judge(intime and all(self.undamaged(part, sent) for part in self.parts[digest]),
-                   answer.status == 200, f"{name}:{tag} could not be restored in time: {answer!r}")
+                   answer.status == 200, f"{name}:{tags} not restored in time: {answer!r}")
         if answer.status == 200:
-            self.tally("tags restored")
-            self.notes.setdefault((name, digest), []).extend(notes if notes and intime else ())
+            self.tally("tags restored" if "tags/" in path else "manifests restored")
+            self.notes.setdefault((name, digest), []).extend(
+                gone.notes if gone.notes and intime else ())
 
     def undamaged(self, key, asked):
         """Nobody has asked for the end of it, or of anything below."""
@@ -486,7 +528,7 @@ class Keeper(workload.Worker):
                 self.verify_tag(name, tag, digest)
 
     # What is done, and how often.
-    STEPS = [(push_image, 6), (waste, 8), (reuse, 5), (linger, 3), (linger_manifest, 3),
-             (push_index, 3), (push_note, 2), (retag, 3), (mount, 3), (slow_upload, 2),
-             (delete_blob, 3), (delete_tag, 5), (delete_manifest, 4), (restore, 10),
-             (delete_repository, 1.5), (verify, 6)]
+    STEPS = [(push_image, 6), (waste, 11), (reuse, 5), (linger, 3), (linger_manifest, 3),
+             (push_index, 3), (push_note, 2), (retag, 3), (set_tag, 3), (mount, 3), (slow_upload, 2),
+             (delete_blob, 3), (delete_tag, 5), (delete_manifest, 4), (restore, 12),
+             (delete_repository, 2.5), (verify, 6)]

@@ -7,12 +7,13 @@ Untagged manifests go after their lease here, so that only what is held stays.
 """
 import contextlib
 import re
+import time
 import urllib.parse
 
 import pytest
 
 from crash import control
-from crash.stage import BYTES, api
+from crash.stage import BYTES, LEASE, api
 from support import content
 
 
@@ -322,3 +323,31 @@ def test_readers_hold_nothing_and_see_it_go(on):
     at.collected()
     assert [read(at, "a/b", path) for path in paths] == [404, 404]
     assert at.count("blobs") == 0
+
+
+# --- pins ---
+
+def until(at, leases):
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at.now() / 1e6 + leases * LEASE))
+
+
+def test_a_pin_holds_until_its_time(at):
+    """An untagged manifest in use stays with all that hangs on it, and is free afterwards."""
+    child, _ = at.push_image("a/b", None)
+    index = push_index(at, "a/b", "v1", child)
+
+    def pin(leases):
+        return api("PUT", "repos/a/b/-/pins/production", {"reference": index,
+                                                          "until": until(at, leases)})
+    assert pin(6)(at.client).status == 201
+    assert at.client.delete("/v2/a/b/manifests/v1").status == 202
+    refused = at.client.delete(f"/v2/a/b/manifests/{index}")
+    assert refused.status in (403, 409), refused
+    age(at, 5.5)
+    at.whole("a/b", index)
+    assert at.collected_second(0.8, pin(3)).status in (200, 201)
+    at.whole("a/b", index)
+    age(at, 6)
+    assert pin(3)(at.client).status == 404
+    assert at.count("manifests") == at.count("blobs") == 0
+    at.nothing_left()

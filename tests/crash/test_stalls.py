@@ -12,7 +12,7 @@ import pytest
 
 from crash import control, workload
 from crash.stage import BYTES, COMMIT, api
-from support import content, wire
+from support import content, process, wire
 
 FOLDER, LOG = "root/blobs/??", "root/meta.db-wal"
 
@@ -174,6 +174,22 @@ def test_a_removal_that_fails_is_tried_again(on):
     at.jump(2)
     at.collected()
     assert at.files() == [] and at.count("trash") == 0
+
+
+@pytest.mark.parametrize("calls, error", [(control.ANY_SYNC, errno.EIO),
+                                          (control.WRITE, errno.ENOSPC)])
+def test_the_commit_of_the_collector_fails(on, calls, error):
+    """What was forgotten in memory and what the recovery brings back are one."""
+    at = on()
+    blob, _ = wasted(at)
+    digest, _ = at.push_image("a/b")
+    at.control.rule(0, calls, control.FAIL, LOG, error=error)
+    at.jump(1.01)
+    process.wait_for(lambda: at.control.hits(), 10, "the collector to commit", 0.005)
+    at.collected()
+    assert at.status("blobs", "a/b", blob) == 404 and len(at.files()) == 1
+    at.whole("a/b", digest)
+    at.nothing_left()
 
 
 # --- uploads ---
