@@ -247,6 +247,7 @@ struct seed {
     int pushed, pulled;
     char parent, subject;
     unsigned flags;
+    char second; /* parent */
 };
 #define M(names, days, ...)                                                                        \
     {                                                                                              \
@@ -343,6 +344,12 @@ static const struct {
      "B",
      "",
      {M("", 9, .parent = 'C'), M("v1", 9), M("v2", 8)}},
+    {"a child of two indexes goes with the last of them",
+     "[" RULE(1, TAGGED("\"v*\"") MANY) "]",
+     "CD",
+     "B",
+     {M("", 9, .parent = 'C', .second = 'E'), M("", 9, .parent = 'C', .second = 'D'), M("v1", 9),
+      M("v2", 8), M("v3", 7)}},
     {"a child with a tag stays while an index lists it",
      "[" RULE(1, TAGGED("\"v*\"") OLD) "]",
      "B",
@@ -520,11 +527,11 @@ static void world_new(struct world *world, const struct seed *seeds, size_t coun
 {
     struct images *images = &world->images;
 
-    *world =
-        (struct world){.images = {.now = 1000 * DAY,
-                                  .items = memory_new((count + 1) * sizeof(struct image)),
-                                  .tags = memory_new(64 * sizeof(struct image_tag)),
-                                  .links = memory_new((count + 1) * sizeof(struct image_link))}};
+    *world = (struct world){
+        .images = {.now = 1000 * DAY,
+                   .items = memory_new((count + 1) * sizeof(struct image)),
+                   .tags = memory_new(64 * sizeof(struct image_tag)),
+                   .links = memory_new(2 * (count + 1) * sizeof(struct image_link))}};
     for (char letter = 'A'; letter <= 'Z'; letter++)
         digest_of(DIGEST_SHA256, (struct slice){&letter, 1}, &world->digests[letter - 'A']);
     for (size_t i = 0; i < count; i++) {
@@ -536,6 +543,9 @@ static void world_new(struct world *world, const struct seed *seeds, size_t coun
         if (seeds[i].parent != 0)
             images->links[images->link_count++] =
                 (struct image_link){(size_t)(seeds[i].parent - 'A'), i};
+        if (seeds[i].second != 0)
+            images->links[images->link_count++] =
+                (struct image_link){(size_t)(seeds[i].second - 'A'), i};
     }
     qsort(images->links, images->link_count, sizeof(*images->links), compare_links);
 }

@@ -212,6 +212,7 @@ static void test_retention_removes_as_a_deletion_does(void **state)
     assert_int_equal(member(result, "expired"), 1);
     assert_int_equal(member(result, "follows"), 1);
     assert_int_equal(member(result, "repositories"), 1);
+    assert_false(storage_peek_manifest(fixture->store, SLICE("a"), &tag, false, &manifest));
     FAILS(storage_manifest_get(fixture->store, SLICE("a"), &tag, false, &manifest, &fixture->err),
           ERROR_MANIFEST_UNKNOWN);
     assert_int_equal(number(fixture, "SELECT count(*) FROM tag_history WHERE cause = 4"
@@ -244,6 +245,7 @@ static void test_retention_counts_pulls_of_this_moment(void **state)
     storage_manifest_release(manifest);
     OWNED(json_drop) json_t *result = run(fixture, NULL, false);
     assert_int_equal(member(result, "expired"), 0);
+    assert_int_equal(member(result, "skipped"), 0); /* seen when it was decided, not only later */
 }
 
 /* --- which policies count --- */
@@ -406,6 +408,60 @@ static void test_retention_leaves_what_follows_what_stayed(void **state)
     OWNED(json_drop) json_t *second = run(fixture, NULL, false);
     assert_int_equal(member(second, "expired"), 2);
     assert_int_equal(number(fixture, "SELECT count(*) FROM manifests WHERE deleted_at > 0"), 2);
+}
+
+/* --- rows of policies --- */
+
+static int put_row(struct fixture *fixture, const struct policy_put *put, struct policy *out)
+{
+    bool created;
+
+    fixture->err = (struct error){0};
+    return policy_put(fixture->store, put, NULL, out, &created, &fixture->err);
+}
+
+static void test_retention_policies_have_versions(void **state)
+{
+    struct fixture *fixture = *state;
+    OWNED(policy_drop) struct policy first = {.id = 0};
+    OWNED(policy_drop) struct policy second = {.id = 0};
+    struct policy_put put = {.pattern = SLICE("a/*"), .rules = SLICE("[]"), .must_be_new = true};
+
+    assert_int_equal(put_row(fixture, &put, &first), 0);
+    assert_int_equal(first.version, 1);
+    FAILS(put_row(fixture, &put, &second), ERROR_CONFLICT);
+    put.must_be_new = false;
+    put.if_version = 1;
+    put.mode = POLICY_ENFORCE;
+    assert_int_equal(put_row(fixture, &put, &second), 0);
+    assert_true(second.version == 2 && second.mode == POLICY_ENFORCE && second.id == first.id);
+    policy_drop(&second);
+    FAILS(put_row(fixture, &put, &second), ERROR_PRECONDITION);
+    FAILS(policy_delete(fixture->store, first.id, 1, NULL, &fixture->err), ERROR_PRECONDITION);
+    OK(policy_delete(fixture->store, first.id, 2, NULL, &fixture->err));
+    FAILS(policy_delete(fixture->store, first.id, 0, NULL, &fixture->err), ERROR_NOT_FOUND);
+    FAILS(policy_find(fixture->store, first.id, &second, &fixture->err), ERROR_NOT_FOUND);
+}
+
+static void test_retention_policies_are_no_more_than_can_be_read(void **state)
+{
+    struct fixture *fixture = *state;
+    struct buffer sql = BUFFER_NONE;
+    OWNED(policies_drop) struct policies page = {.items = NULL};
+    OWNED(policy_drop) struct policy made = {.id = 0};
+    struct policy_put put = {.pattern = SLICE("one-more"), .rules = SLICE("[]")};
+
+    for (int i = 0; i < POLICIES_MAX; i++)
+        buffer_print(&sql,
+                     "INSERT INTO policies(pattern, mode, rules, created_at, updated_at)"
+                     " VALUES ('p%d', 0, '[]', 1, 1);",
+                     i);
+    run_sql(fixture, &sql);
+    FAILS(put_row(fixture, &put, &made), ERROR_CONFLICT);
+    put.pattern = SLICE("p7");
+    assert_int_equal(put_row(fixture, &put, &made), 0);
+    OK(policy_list(fixture->store, 0, POLICIES_MAX - 1, &page, &fixture->err));
+    assert_true(page.more && page.count == POLICIES_MAX - 1);
 }
 
 /* --- repositories made at random --- */
@@ -974,6 +1030,8 @@ int main(void)
         RUN_TEST(test_retention_tries_rules_in_the_place_of_the_own),
         RUN_TEST(test_retention_stops_when_it_is_asked_to),
         RUN_TEST(test_retention_leaves_what_follows_what_stayed),
+        RUN_TEST(test_retention_policies_have_versions),
+        RUN_TEST(test_retention_policies_are_no_more_than_can_be_read),
         RUN_TEST(test_retention_preview_run_and_reference_agree),
     };
 
