@@ -39,11 +39,19 @@ static unsigned shelf_of(const char *locator)
     return (unsigned)(hex_value(locator[0]) << 4 | hex_value(locator[1]));
 }
 
-void copier_drop(struct copier *copier)
+static void close_waiting(struct copier *copier)
 {
     for (size_t i = 0; i < copier->waiting_count; i++)
         close(copier->waiting[i].fd);
     copier->waiting_count = 0;
+    copier->waiting_bytes = 0;
+}
+
+void copier_drop(struct copier *copier)
+{
+    close_waiting(copier);
+    free(copier->piece);
+    copier->piece = NULL;
 }
 
 /* --- reading --- */
@@ -102,24 +110,26 @@ struct stream {
 
 static int stream_run(struct copier *copier, struct stream *stream, struct error *err)
 {
-    OWNED(memory_drop) char *piece = memory_new(COPY_PIECE);
     ssize_t got;
 
+    if (copier->piece == NULL)
+        copier->piece = memory_new(COPY_PIECE);
     while (true) {
         if (pace(copier, err) < 0)
             return -1;
         do
-            got = pread(stream->from, piece, COPY_PIECE, (off_t)stream->size);
+            got = pread(stream->from, copier->piece, COPY_PIECE, (off_t)stream->size);
         while (got < 0 && errno == EINTR);
         if (got <= 0) {
             stream->failed = got < 0 ? errno : 0;
             return 0;
         }
-        hasher_update(&stream->hasher, piece, (size_t)got);
+        struct slice bytes = {copier->piece, (size_t)got};
+        hasher_update(&stream->hasher, bytes.at, bytes.size);
         stream->size += (uint64_t)got;
         copier->paced += (uint64_t)got;
         progress_add(copier->progress, "bytes_done", (uint64_t)got);
-        if (stream->to >= 0 && write_all(stream->to, (struct slice){piece, (size_t)got}, err) < 0)
+        if (stream->to >= 0 && write_all(stream->to, bytes, err) < 0)
             return -1;
     }
 }
@@ -235,8 +245,7 @@ static int name_waiting(struct copier *copier, struct error *err)
             return error_set_errno(err, ERROR_UNAVAILABLE, errno, "a copy cannot be named");
         copier->changed[shelf_of(locator)] = true;
     }
-    copier_drop(copier);
-    copier->waiting_bytes = 0;
+    close_waiting(copier);
     return 0;
 }
 

@@ -119,6 +119,7 @@ struct copier {
     void *tick_arg;
     const struct progress *progress; /* bytes_done */
 
+    char *piece; /* COPY_PIECE bytes */
     uint64_t copied, copied_bytes;
     uint64_t started_us, paced; /* bytes since then */
     bool made[LOCATOR_SHELVES], changed[LOCATOR_SHELVES];

@@ -64,7 +64,7 @@ static int keep_open(struct removing *removing, const char *name, struct error *
     OWNED(buffer_drop) struct buffer path = BUFFER_NONE;
     OWNED(summary_drop) struct summary summary = {0};
     struct metas *stay = &removing->stay;
-    struct copier reader = {.to = -1};
+    OWNED(copier_drop) struct copier reader = {.to = -1};
 
     if (backup_summary_read(&removing->folder, name, &summary, err) < 0 ||
         backup_file_check(&removing->folder, &reader, name, &summary.files[0], err) < 0)

@@ -21,6 +21,7 @@ struct verifying {
 
 static void verifying_drop(struct verifying *verifying)
 {
+    copier_drop(&verifying->copier);
     summary_drop(&verifying->summary);
     backup_folder_close(&verifying->folder);
 }
