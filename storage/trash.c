@@ -14,7 +14,11 @@
 #include "storage/meta.h"
 #include "storage/storage_internal.h"
 
-enum { BATCH = 64, HOLDS_MAX = 64 };
+enum {
+    BATCH = 2048,   /* files: removing them syncs each of 256 folders once at most */
+    DONE_MAX = 256, /* rows: a commit of the background is short */
+    HOLDS_MAX = 64,
+};
 
 struct hold {
     uint64_t id; /* 0: free */
@@ -130,10 +134,12 @@ static int remove_some(struct storage *store, const char (*locators)[LOCATOR_SIZ
 
     int result = store->blobs.driver->remove(store->blobs.self, locators, count, &bytes, err);
     report->trash_bytes += bytes;
-    if (result < 0 || meta_trash_done(store->meta, locators, count, err) < 0)
-        return -1;
-    report->trash_removed += count;
-    return 0;
+    for (size_t at = 0; at < count && result == 0; at += DONE_MAX) {
+        size_t some = count - at < DONE_MAX ? count - at : DONE_MAX;
+        result = meta_trash_done(store->meta, locators + at, some, err);
+        report->trash_removed += result == 0 ? some : 0;
+    }
+    return result;
 }
 
 /* A batch whose removal failed is tried one by one, and what cannot be removed waits: one file does
@@ -157,7 +163,7 @@ static int remove_each(struct storage *store, const char (*locators)[LOCATOR_SIZ
 static int batch_remove(struct storage *store, struct collect_report *report, size_t *count,
                         struct error *err) ON(worker_thread)
 {
-    char found[BATCH][LOCATOR_SIZE + 1];
+    OWNED(memory_drop) char(*found)[LOCATOR_SIZE + 1] = memory_new(BATCH * sizeof(*found));
     const char(*due)[LOCATOR_SIZE + 1] = (const char(*)[LOCATOR_SIZE + 1]) found;
     struct error why = {0};
 
