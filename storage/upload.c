@@ -302,7 +302,7 @@ static int reserve(struct session *session, uint64_t bytes, struct error *err) O
                          session->account, bytes, &session->hold, err);
 }
 
-static int append(struct session *session, struct slice bytes, struct error *err)
+static int append(struct session *session, struct slice bytes, struct error *err) ON(worker_thread)
 {
     const struct storage *store = session->table->store;
     uint64_t size_max = store->options.blob_size_max;

@@ -134,8 +134,8 @@ enum { POST_PATTERN, POST_TAGS, POST_IMMUTABLE, POST_PROTECTED, POST_COUNT };
 static const struct json_member post_members[] = {
     [POST_PATTERN] = {"pattern", JSON_TEXT, .required = true, .least = 1, .most = PATTERN_MAX},
     [POST_TAGS] = {"tags", JSON_TEXT, .least = 1, .most = OCI_TAG_MAX},
-    [POST_IMMUTABLE] = {"immutable", JSON_FLAG},
-    [POST_PROTECTED] = {"protected", JSON_FLAG},
+    [POST_IMMUTABLE] = {.name = "immutable", .kind = JSON_FLAG},
+    [POST_PROTECTED] = {.name = "protected", .kind = JSON_FLAG},
 };
 
 int api_rules_post(struct request *request, struct reply *reply, struct error *err)
@@ -174,8 +174,8 @@ int api_rules_post(struct request *request, struct reply *reply, struct error *e
 
 enum { PATCH_IMMUTABLE, PATCH_PROTECTED, PATCH_COUNT };
 static const struct json_member patch_members[] = {
-    [PATCH_IMMUTABLE] = {"immutable", JSON_FLAG},
-    [PATCH_PROTECTED] = {"protected", JSON_FLAG},
+    [PATCH_IMMUTABLE] = {.name = "immutable", .kind = JSON_FLAG},
+    [PATCH_PROTECTED] = {.name = "protected", .kind = JSON_FLAG},
 };
 
 int api_rule_patch(struct request *request, struct reply *reply, struct error *err)

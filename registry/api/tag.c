@@ -200,8 +200,8 @@ int api_tag_put(struct request *request, struct reply *reply, struct error *err)
 
 enum { PATCH_IMMUTABLE, PATCH_PROTECTED, PATCH_COUNT };
 static const struct json_member patch_members[] = {
-    [PATCH_IMMUTABLE] = {"immutable", JSON_FLAG},
-    [PATCH_PROTECTED] = {"protected", JSON_FLAG},
+    [PATCH_IMMUTABLE] = {.name = "immutable", .kind = JSON_FLAG},
+    [PATCH_PROTECTED] = {.name = "protected", .kind = JSON_FLAG},
 };
 
 int api_tag_patch(struct request *request, struct reply *reply, struct error *err)
@@ -404,7 +404,7 @@ int api_deleted_tags_get(struct request *request, struct reply *reply, struct er
 enum { RESTORE_DIGEST, RESTORE_FORCE, RESTORE_COUNT };
 static const struct json_member restore_members[] = {
     [RESTORE_DIGEST] = {"digest", JSON_TEXT, .most = DIGEST_TEXT_MAX},
-    [RESTORE_FORCE] = {"force", JSON_FLAG},
+    [RESTORE_FORCE] = {.name = "force", .kind = JSON_FLAG},
 };
 
 int api_tag_restore(struct request *request, struct reply *reply, struct error *err)
