@@ -8,10 +8,8 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
-#include <sqlite3.h>
-
 #include "storage/check.h"
-#include "tests/support/store.h"
+#include "tests/support/plans.h"
 
 /* --- a disk that cannot be read: reads of blobs fail while this is set --- */
 
@@ -932,6 +930,12 @@ static void test_scrub_is_off_without_a_rate(void **state)
     FAILS(storage_scrub_run(fixture->store, &fixture->err), ERROR_CONFLICT);
 }
 
+/* After all the others: every statement goes by a key, so a page costs what its rows cost. */
+static void test_check_statements_scan_nothing(void **state)
+{
+    assert_true(plans_check(*state, NULL) > 30);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -950,6 +954,7 @@ int main(void)
         FIXTURE_TEST(test_scrub_marks_what_is_damaged),
         FIXTURE_TEST(test_scrub_goes_on_where_it_stood),
         FIXTURE_TEST(test_scrub_is_off_without_a_rate),
+        FIXTURE_TEST(test_check_statements_scan_nothing),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
