@@ -87,6 +87,12 @@ class Host:
             protocol_version = "HTTP/1.1"
 
             def do_GET(self):
+                try:
+                    self.respond()
+                except (BrokenPipeError, ConnectionResetError):
+                    self.close_connection = True  # who asked has gone
+
+            def respond(self):
                 host.seen.append((self.command, self.path, self.headers.get("Authorization"),
                                   self.headers.get("Range")))
                 status, headers, body = host.answer(self)
