@@ -10,10 +10,10 @@
 
 #include "registry/api/api.h"
 #include "registry/jobs/backup.h"
-#include "registry/jobs/gc.h"
-#include "registry/transfer/transfer.h"
-#include "registry/retention/retention.h"
 #include "registry/jobs/check_job.h"
+#include "registry/jobs/gc.h"
+#include "registry/retention/retention.h"
+#include "registry/transfer/transfer.h"
 #include "registry/v2/v2.h"
 
 enum { PULL_FLUSH_MS = 10 * 1000 };
