@@ -1,6 +1,6 @@
 /* adopt.c - takes files and tags of other registries into the store; see adopt.h.
- * Touches  blob bytes under fresh locators, uploads, blobs, links, tags; reads the files it is
- * given. Never    writes to such a file; a blob already committed.
+ * Touches  blob bytes under fresh locators, uploads, blobs, links; reads the files it is given.
+ * Never    writes to such a file; a blob already committed.
  *
  *   look -> P1: rows of sessions -> link, clone or copy, and hash, two at a time
  *        -> P2: files and their one folder synced -> P3: blobs and links, one transaction
@@ -523,51 +523,6 @@ int storage_adopt_look(struct storage *store, struct slice repository, struct ad
         blobs[i].outcome = absent ? ADOPT_FAILED : items[i].linked ? ADOPT_PRESENT : ADOPT_MOUNTED;
         if (!absent)
             blobs[i].size = items[i].blob.size;
-    }
-    return 0;
-}
-
-/* --- tags --- */
-
-struct forget {
-    struct cache *cache;
-    struct slice repository;
-    const struct adopt_tag *tags;
-    size_t count;
-};
-
-static void forget_tags(void *arg)
-{
-    const struct forget *forget = arg;
-
-    for (size_t i = 0; i < forget->count; i++) {
-        const struct cache_key key = cache_key_tag(forget->repository, forget->tags[i].name);
-        cache_invalidate(forget->cache, &key);
-    }
-}
-
-/* As many as have few moves together: one of them may have thousands. */
-static size_t tags_size(const struct adopt_tag *tags, size_t count)
-{
-    size_t moves = 0, taken = 0;
-
-    while (taken < count && (taken == 0 || moves + tags[taken].past_count <= BATCH_COUNT))
-        moves += tags[taken++].past_count;
-    return taken;
-}
-
-int storage_adopt_tags(struct storage *store, struct slice repository, struct adopt_tag *tags,
-                       size_t count, bool overwrite, const struct actor *actor, struct error *err)
-{
-    assert_worker_thread();
-    for (size_t at = 0; at < count;) {
-        size_t taken = tags_size(tags + at, count - at);
-        struct forget forget = {store->cache, repository, tags + at, taken};
-        const struct meta_after after = {forget_tags, &forget};
-        if (meta_adopt_tags(store->meta, repository, tags + at, taken, overwrite, actor, &after,
-                            err) < 0)
-            return -1;
-        at += taken;
     }
     return 0;
 }
