@@ -8,6 +8,7 @@ life of uploads, all fractions of a second. At the end of a root everything is d
 passes, and nothing may be left.
 """
 import collections
+import contextlib
 import math
 import multiprocessing
 import os
@@ -137,6 +138,8 @@ class Session:
         self.rig.control.disarm()
         self.rig.server.settings["gc.untagged"] = self.random.choice(("0s", "60ms", "60ms"))
         self.rig.start()
+        if self.age == 1:
+            self.count_all()
         self.arm(point)
         self.rig.work()
         runner = Runner(self.rig.server.target, self.random.random())
@@ -148,6 +151,15 @@ class Session:
         runner.join(30)
         self.runs += runner.runs
         self.found(point, [*self.rig.join(), *runner.wrong, *self.look()])
+
+    def count_all(self):
+        """Quotas so large that they refuse nothing count every link."""
+        with contextlib.closing(self.rig.server.client()) as client:
+            for subject in ("*", "shared/*"):
+                made = client.post("/api/v1/quotas", content.compact(
+                    {"kind": "repositories", "subject": subject, "bytes": 10**12}),
+                    headers=[("Content-Type", "application/json")])
+                assert made.status == 201, made
 
     def arm(self, point):
         if point:

@@ -11,8 +11,20 @@ import sqlite3
 from crash import checks
 from support import content
 
+# What every quota must have counted: blobs of repositories by their links, deleted ones too.
+COUNTED = ("SELECT q.id, l.blob_id, count(*) AS links FROM quotas q JOIN repositories r"
+           " ON q.subject = '*' OR coalesce(r.deleted_name, r.name) GLOB q.subject"
+           " JOIN repository_blobs l ON l.repo_id = r.id WHERE q.kind = 1 GROUP BY q.id, l.blob_id")
 # Each finds rows that must not be.
 WRONG = {
+    "links that a quota did not count":
+        f"SELECT * FROM ({COUNTED}) EXCEPT SELECT quota_id, blob_id, links FROM quota_blobs",
+    "links that a quota counts and that are gone":
+        f"SELECT quota_id, blob_id, links FROM quota_blobs EXCEPT SELECT * FROM ({COUNTED})",
+    "bytes that a quota did not count, or counts for nothing":
+        "SELECT q.id, (SELECT coalesce(sum(bytes), 0) FROM quota_usage WHERE quota_id = q.id) AS used,"
+        " (SELECT coalesce(sum(b.size), 0) FROM quota_blobs c JOIN blobs b ON b.id = c.blob_id"
+        "   WHERE c.quota_id = q.id) AS held FROM quotas q WHERE used <> held",
     "a tag of a manifest that is deleted":
         "SELECT t.name FROM tags t JOIN manifests m ON m.id = t.manifest_id"
         " WHERE m.deleted_at IS NOT NULL",
@@ -39,7 +51,7 @@ WRONG = {
         "   AND NOT EXISTS (SELECT 1 FROM gc_queue q WHERE q.kind = 4 AND q.repo_id = r.id)",
 }
 # Of these no row may be left once everything is deleted and every window is over.
-EMPTY = ["blobs", "repository_blobs", "manifests", "manifest_blobs", "manifest_refs",
+EMPTY = ["blobs", "repository_blobs", "quota_blobs", "manifests", "manifest_blobs", "manifest_refs",
          "missing_refs", "tags", "deleted_tags", "uploads", "trash", "gc_queue"]
 
 
