@@ -57,7 +57,11 @@ class Old:
         with open(folder / "log", "wb") as log:
             self.child = subprocess.Popen(["docker-registry", "serve", str(config)], stdin=subprocess.DEVNULL,
                                           stdout=log, stderr=log, env=clean_environment())
-        wait_for(self.answers, what="docker-registry")
+        try:
+            wait_for(self.answers, what="docker-registry")
+        except BaseException:
+            self.end()
+            raise
 
     def answers(self):
         try:
