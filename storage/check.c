@@ -41,6 +41,7 @@ static const struct {
     [CHECK_MANIFEST_FORGOTTEN] = {"manifest-forgotten", CHECK_ERROR},
     [CHECK_REPOSITORY_FORGOTTEN] = {"repository-forgotten", CHECK_ERROR},
     [CHECK_TAG_DANGLING] = {"tag-dangling", CHECK_ERROR},
+    [CHECK_QUOTA] = {"quota", CHECK_ERROR},
 };
 
 const char *check_kind_name(enum check_kind kind)
@@ -164,7 +165,8 @@ static int check_store(struct check *check, struct error *err) ON(worker_thread)
     if (check_database(check, err) < 0 ||
         walk(check, meta_check_locators_of_uploads, &ignored, err) < 0 ||
         walk(check, meta_check_locators_of_trash, &ignored, err) < 0 ||
-        walk(check, meta_check_blobs_leaked, &ignored, err) < 0)
+        walk(check, meta_check_blobs_leaked, &ignored, err) < 0 ||
+        walk(check, meta_check_quotas, &ignored, err) < 0)
         return -1;
     return 0;
 }

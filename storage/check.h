@@ -46,6 +46,7 @@ enum check_kind {
     CHECK_MANIFEST_FORGOTTEN, /* set aside, and the collector does not know */
     CHECK_REPOSITORY_FORGOTTEN,
     CHECK_TAG_DANGLING,
+    CHECK_QUOTA, /* what is counted as used is not what is linked */
     CHECK_KINDS
 };
 

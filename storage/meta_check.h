@@ -1,8 +1,7 @@
 /* meta_check.h - the check's view of the database: pages of rows with what is wrong among them, and
- * repairs. meta_check.c has the pages, meta_check_manifest.c those of manifests,
- * meta_check_repair.c the repairs.
- * Touches  repairs: rows that follow from others, marks of damage.
- * Never    files.
+ * repairs. meta_check.c has the pages, meta_check_manifest.c those of manifests, meta_quota_count.c
+ * that of quotas, meta_check_repair.c the repairs. Touches  repairs: rows that follow from others,
+ * marks of damage. Never    files.
  *
  * A page is one snapshot, so what is wrong in it is wrong: every transaction of ours leaves
  * references, sizes and the queue right. */
@@ -40,10 +39,12 @@ struct check_fault *check_fault_add(struct check_page *page, enum check_kind kin
 /* Shortened when it does not fit. */
 void check_text(char *out, size_t capacity, struct slice text);
 
-/* The next page: at most some hundred rows and a fraction of a second. */
+/* The next page: at most some hundred rows and a fraction of a second; of quotas, one with all that
+ * it counts. */
 typedef int meta_check_page(struct meta *meta, struct check_page *page, struct error *err);
 meta_check_page meta_check_locators_of_uploads, meta_check_locators_of_trash, meta_check_links,
-    meta_check_manifests, meta_check_tags, meta_check_repositories, meta_check_blobs_leaked;
+    meta_check_manifests, meta_check_tags, meta_check_repositories, meta_check_blobs_leaked,
+    meta_check_quotas;
 /* All at once. */
 int meta_check_database(struct meta *meta, bool deep, struct check_page *page,
                         struct error *err) MUST_CHECK;

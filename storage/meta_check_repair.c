@@ -7,6 +7,7 @@
 #include "storage/meta_check.h"
 
 #include "storage/meta_internal.h"
+#include "storage/meta_quota.h"
 
 struct repair {
     const struct meta *meta;
@@ -246,6 +247,11 @@ static int drop_tag(struct db_tx *tx, struct repair *repair, struct error *err)
 
 /* --- all of them --- */
 
+static int recount_quota(struct db_tx *tx, struct repair *repair, struct error *err)
+{
+    return meta_quota_recount(tx, repair->fault->id, err);
+}
+
 static repair_run *const repairs[CHECK_KINDS] = {
     [CHECK_LOCATOR_TWICE] = settle_locator,
     [CHECK_BLOB_LEAKED] = requeue_blob,
@@ -258,6 +264,7 @@ static repair_run *const repairs[CHECK_KINDS] = {
     [CHECK_MANIFEST_FORGOTTEN] = requeue_manifest,
     [CHECK_REPOSITORY_FORGOTTEN] = requeue_repository,
     [CHECK_TAG_DANGLING] = drop_tag,
+    [CHECK_QUOTA] = recount_quota,
 };
 
 static int run(struct db_tx *tx, void *arg, struct error *err)

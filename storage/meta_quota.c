@@ -176,24 +176,6 @@ static const char SQL_QUOTA_ADD[] =
     "INSERT INTO quotas(kind, subject, account_id, bytes, created_at)"
     "     VALUES ($1, $2, $3, $4, $5)"
     "  RETURNING id";
-static const char SQL_COUNT_LINKS[] =
-    "INSERT INTO quota_blobs(quota_id, blob_id, links)"
-    "     SELECT $1, l.blob_id, count(*)"
-    "       FROM repositories r"
-    "       JOIN repository_blobs l ON l.repo_id = r.id"
-    "      WHERE (r.deleted_name IS NULL AND r.name >= $2 AND r.name < $3)"
-    "         OR (r.deleted_name IS NOT NULL AND r.deleted_name >= $2 AND r.deleted_name < $3)"
-    "      GROUP BY l.blob_id";
-static const char SQL_COUNT_PATTERN[] = "INSERT INTO quota_usage(quota_id, part, bytes)"
-                                        "     SELECT $1, 0, coalesce(sum(b.size), 0)"
-                                        "       FROM quota_blobs q"
-                                        "       JOIN blobs b ON b.id = q.blob_id"
-                                        "      WHERE q.quota_id = $1";
-static const char SQL_COUNT_ACCOUNT[] = "INSERT INTO quota_usage(quota_id, part, bytes)"
-                                        "     SELECT $1, 0, coalesce(sum(b.size), 0)"
-                                        "       FROM repository_blobs l"
-                                        "       JOIN blobs b ON b.id = l.blob_id"
-                                        "      WHERE l.account_id = $2";
 static const char SQL_QUOTA_UPDATE[] = "UPDATE quotas"
                                        "   SET bytes = $1, version = version + 1"
                                        " WHERE id = $2";
@@ -240,29 +222,6 @@ static int quota_add(struct db_tx *tx, const struct change *change, int64_t acco
     return meta_number(&query, id, err);
 }
 
-static int count_links(struct db_tx *tx, int64_t id, struct slice pattern, struct error *err)
-{
-    OWNED(buffer_drop) struct buffer from = BUFFER_NONE, to = BUFFER_NONE;
-    OWNED(db_query_end) struct db_query query = db_query(tx, SQL_COUNT_LINKS);
-
-    pattern_range(pattern, &from, &to);
-    db_bind_i64(&query, id);
-    db_bind_text(&query, meta_or_empty(buffer_slice(&from)));
-    db_bind_text(&query, buffer_slice(&to));
-    return db_finish(&query, err);
-}
-
-static int count_now(struct db_tx *tx, const char *sql, int64_t id, int64_t account,
-                     struct error *err)
-{
-    OWNED(db_query_end) struct db_query query = db_query(tx, sql);
-
-    db_bind_i64(&query, id);
-    if (account != 0)
-        db_bind_i64(&query, account);
-    return db_finish(&query, err);
-}
-
 static int create(struct db_tx *tx, void *arg, struct error *err)
 {
     const struct change *change = arg;
@@ -274,11 +233,7 @@ static int create(struct db_tx *tx, void *arg, struct error *err)
         return -1;
     if (room_check(tx, change, err) < 0 || quota_add(tx, change, account.id, &id, err) < 0)
         return -1;
-    if (!of_account && count_links(tx, id, change->subject, err) < 0)
-        return -1;
-    if (count_now(tx, of_account ? SQL_COUNT_ACCOUNT : SQL_COUNT_PATTERN, id, account.id, err) <
-            0 ||
-        quota_read(tx, id, change->out, err) < 0)
+    if (meta_quota_recount(tx, id, err) < 0 || quota_read(tx, id, change->out, err) < 0)
         return -1;
     return meta_audit_add(tx, change->event, err);
 }

@@ -23,6 +23,8 @@ int meta_quota_update(struct meta *meta, int64_t id, uint64_t bytes, int64_t if_
                       struct error *err) MUST_CHECK;
 int meta_quota_delete(struct meta *meta, int64_t id, int64_t if_version,
                       const struct audit_event *event, struct error *err) MUST_CHECK;
+/* Counts a quota anew from the links; absent is success. meta_quota_count.c */
+int meta_quota_recount(struct db_tx *tx, int64_t quota, struct error *err) MUST_CHECK;
 /* The sum of a quota's parts, inside a transaction. meta_usage.c */
 int meta_quota_used(struct db_tx *tx, int64_t quota, int64_t *out, struct error *err);
 
