@@ -428,23 +428,23 @@ static const char SQL_IMAGE_NOW[] = "SELECT m.touched_at,"
                                     "  FROM manifests m"
                                     " WHERE m.repo_id = $1 AND m.id = $2"
                                     "   AND m.deleted_at IS NULL";
-/* With what it lists, as pulls_lift does. */
-static const char SQL_IMAGE_PULLED[] =
-    "WITH RECURSIVE listed(id) AS ("
-    "     SELECT CAST($1 AS BIGINT)"
-    "      UNION"
-    "     SELECT r.child_id"
-    "       FROM listed l"
-    "       JOIN manifest_refs r ON r.repo_id = $2 AND r.parent_id = l.id"
-    "       JOIN manifests c ON c.id = r.child_id"
-    "      WHERE c.deleted_at IS NULL)"
-    "SELECT coalesce(max(m.pulled_at), 0)"
-    "  FROM listed l"
-    "  JOIN manifests m ON m.id = l.id";
+/* With what it lists, as pulls_lift does. CROSS: in this order, from the image downwards. */
+static const char SQL_IMAGE_PULLED[] = "WITH RECURSIVE listed(id) AS ("
+                                       "     SELECT CAST($1 AS BIGINT)"
+                                       "      UNION"
+                                       "     SELECT r.child_id"
+                                       "       FROM listed l"
+                                       "      CROSS JOIN manifest_refs r"
+                                       "      CROSS JOIN manifests c"
+                                       "      WHERE r.repo_id = $2 AND r.parent_id = l.id"
+                                       "        AND c.id = r.child_id AND c.deleted_at IS NULL)"
+                                       "SELECT coalesce(max(m.pulled_at), 0)"
+                                       "  FROM listed l"
+                                       "  JOIN manifests m ON m.id = l.id";
+/* In no order: sorted ones would be looked for among all tags of the repository. */
 static const char SQL_IMAGE_TAGS_NOW[] = "SELECT name, updated_at"
                                          "  FROM tags"
-                                         " WHERE repo_id = $1 AND manifest_id = $2"
-                                         " ORDER BY name";
+                                         " WHERE repo_id = $1 AND manifest_id = $2";
 
 struct retire {
     struct meta_told told;
@@ -485,6 +485,18 @@ static int same_pulls(struct db_tx *tx, const struct retire *retire, const struc
     return pulled_at == image->pulled_at ? 1 : 0;
 }
 
+static int compare_tags(const void *name, const void *tag)
+{
+    return slice_compare(*(const struct slice *)name,
+                         slice_of(((const struct image_tag *)tag)->name));
+}
+
+static const struct image_tag *tag_of(const struct image *image, struct slice name)
+{
+    return bsearch(&name, image->tags, image->tag_count, sizeof(*image->tags), compare_tags);
+}
+
+/* Names are unique: as many, each of which was there, are the same. */
 static int same_tags(struct db_tx *tx, const struct retire *retire, const struct image *image,
                      struct error *err)
 {
@@ -495,9 +507,9 @@ static int same_tags(struct db_tx *tx, const struct retire *retire, const struct
     db_bind_i64(&query, retire->images->repository);
     db_bind_i64(&query, image->id);
     while ((row = db_step(&query, err)) == 1) {
-        if (seen == image->tag_count ||
-            !slice_equal_text(db_column_slice(&query, 0), image->tags[seen].name) ||
-            db_column_i64(&query, 1) != image->tags[seen].updated_at)
+        const struct image_tag *tag =
+            image->tag_count == 0 ? NULL : tag_of(image, db_column_slice(&query, 0));
+        if (tag == NULL || tag->updated_at != db_column_i64(&query, 1))
             return 0;
         seen++;
     }
