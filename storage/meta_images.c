@@ -441,13 +441,9 @@ static const char SQL_IMAGE_PULLED[] = "WITH RECURSIVE listed(id) AS ("
                                        "SELECT coalesce(max(m.pulled_at), 0)"
                                        "  FROM listed l"
                                        "  JOIN manifests m ON m.id = l.id";
-/* Twice: once by the index of manifests, which has the names; alone, the key's first half would be
- * taken, which is all tags of the repository. */
-static const char SQL_IMAGE_TAGS_NOW[] =
-    "SELECT t.name, t.updated_at"
-    "  FROM tags o"
-    "  JOIN tags t ON t.repo_id = o.repo_id AND t.name = o.name"
-    " WHERE o.repo_id = $1 AND o.manifest_id = $2";
+static const char SQL_IMAGE_TAGS_NOW[] = "SELECT name, updated_at"
+                                         "  FROM tags"
+                                         " WHERE repo_id = $1 AND manifest_id = $2";
 
 struct retire {
     struct meta_told told;

@@ -173,14 +173,11 @@ static int remove_tag(struct db_tx *tx, const struct removal *removal, struct er
     return meta_tag_end(tx, &point, err);
 }
 
-/* Twice: by the index of manifests, which has the names, then by the key; alone, the key's first
- * half would be taken, which is all tags of the repository. */
 static const char SQL_TAGS_SET_ASIDE[] =
     "INSERT INTO deleted_tags(repo_id, name, manifest_id, until, deleted_at, protection)"
-    "     SELECT t.repo_id, t.name, t.manifest_id, $1, $2, t.protection"
-    "       FROM tags o"
-    "       JOIN tags t ON t.repo_id = o.repo_id AND t.name = o.name"
-    "      WHERE o.repo_id = $3 AND o.manifest_id = $4"
+    "     SELECT repo_id, name, manifest_id, $1, $2, protection"
+    "       FROM tags"
+    "      WHERE repo_id = $3 AND manifest_id = $4"
     " ON CONFLICT (repo_id, name, manifest_id)"
     "   DO UPDATE SET until = excluded.until, deleted_at = excluded.deleted_at,"
     "                 protection = excluded.protection";

@@ -7,7 +7,11 @@ ALTER TABLE tag_history ADD COLUMN cause BIGINT NOT NULL DEFAULT 0;
 
 -- Bits of this tag alone: 1 immutable, 2 protected. Rules by pattern stand in protections.
 ALTER TABLE tags ADD COLUMN protection BIGINT NOT NULL DEFAULT 0;
-CREATE INDEX tags_protected ON tags(repo_id, name) WHERE protection > 0;
+-- With all that is asked about the tags of one manifest: for a column that the index lacks, SQLite
+-- would rather take the first half of the key, every tag of the repository.
+DROP INDEX tags_manifest;
+CREATE INDEX tags_manifest ON tags(repo_id, manifest_id, name, updated_at, protection);
+CREATE INDEX tags_protected ON tags(repo_id, protection) WHERE protection > 0;
 
 -- When the tag was deleted: with its manifest when both times are the same; and the marks it had.
 ALTER TABLE deleted_tags ADD COLUMN deleted_at BIGINT NOT NULL DEFAULT 0;

@@ -618,6 +618,8 @@ static void test_accounts_come_to_a_database_of_the_first_schema(void **state)
                     "ALTER TABLE tag_history DROP COLUMN actor;"
                     "ALTER TABLE tag_history DROP COLUMN cause;"
                     "DROP INDEX tags_protected; DROP INDEX manifests_deleted;"
+                    "DROP INDEX tags_manifest;"
+                    "CREATE INDEX tags_manifest ON tags(repo_id, manifest_id);"
                     "DROP INDEX tag_history_repository;"
                     "ALTER TABLE deleted_tags DROP COLUMN deleted_at;"
                     "ALTER TABLE deleted_tags DROP COLUMN protection;"

@@ -4,7 +4,7 @@
  *
  * SLIPWAY_RETENTION_CASES=n and SLIPWAY_RETENTION_SEED=n choose how many of these and which. */
 #include "registry/retention/retention.h"
-#include "tests/support/store.h"
+#include "tests/support/plans.h"
 
 #define DAY_US INT64_C(86400000000)
 
@@ -408,6 +408,44 @@ static void test_retention_leaves_what_follows_what_stayed(void **state)
     OWNED(json_drop) json_t *second = run(fixture, NULL, false);
     assert_int_equal(member(second, "expired"), 2);
     assert_int_equal(number(fixture, "SELECT count(*) FROM manifests WHERE deleted_at > 0"), 2);
+}
+
+/* --- what it costs --- */
+
+/* Of one image beside so many others, each with a tag and listed by an index. */
+static uint64_t steps_to_retire(struct fixture *fixture, int others)
+{
+    OWNED(images_drop) struct images images = {.items = NULL};
+    const struct actor actor = {.name = SLICE("policy/a")};
+    const size_t first = 0;
+    bool retired = false;
+    struct buffer sql = BUFFER_NONE;
+
+    script(fixture, "DELETE FROM manifest_refs; DELETE FROM deleted_tags; DELETE FROM tags;"
+                    "DELETE FROM manifests; DELETE FROM repositories");
+    fill_one(fixture);
+    for (int i = 10; i < 10 + others; i++) {
+        char name[16];
+        snprintf(name, sizeof(name), "t%d", i);
+        add_manifest(&sql, 1, i, 20 * DAY_US, 20 * DAY_US);
+        add_tag(&sql, 1, i, name);
+        add_child(&sql, 1, 2, i);
+    }
+    run_sql(fixture, &sql);
+    OK(images_load(fixture->store, SLICE("a"), &images, &fixture->err));
+    uint64_t before = atomic_load(&machine_steps);
+    OK(images_retire(fixture->store, SLICE("a"), &images, &first, 1, &actor, NULL, &retired,
+                     &fixture->err));
+    assert_true(retired);
+    return atomic_load(&machine_steps) - before;
+}
+
+static void test_retention_costs_what_it_removes(void **state)
+{
+    struct fixture *fixture = *state;
+    uint64_t few = steps_to_retire(fixture, 5), many = steps_to_retire(fixture, 2000);
+
+    assert_in_range(many, 1, few + few / 2);
 }
 
 /* --- rows of policies --- */
@@ -1030,6 +1068,7 @@ int main(void)
         RUN_TEST(test_retention_tries_rules_in_the_place_of_the_own),
         RUN_TEST(test_retention_stops_when_it_is_asked_to),
         RUN_TEST(test_retention_leaves_what_follows_what_stayed),
+        RUN_TEST(test_retention_costs_what_it_removes),
         RUN_TEST(test_retention_policies_have_versions),
         RUN_TEST(test_retention_policies_are_no_more_than_can_be_read),
         RUN_TEST(test_retention_preview_run_and_reference_agree),
