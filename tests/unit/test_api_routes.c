@@ -1,4 +1,4 @@
-/* test_api_routes.c - the table of the management API, and that its description tells of each row
+/* test_served.c - the table of the management API, and that its description tells of each row
  * and of nothing else. */
 #include <jansson.h>
 #include <string.h>
@@ -14,6 +14,24 @@ static const struct {
     {METHOD_GET, "get"},     {METHOD_POST, "post"},     {METHOD_PUT, "put"},
     {METHOD_PATCH, "patch"}, {METHOD_DELETE, "delete"},
 };
+
+/* All tables of the API, as the server has them. */
+static struct route rows[256];
+static struct route_table served = {rows, 0};
+
+static int gather(void **state)
+{
+    static const struct route_table *const tables[] = {&api_routes, &api_repos_routes,
+                                                       &api_care_routes};
+
+    (void)state;
+    for (size_t i = 0; i < LENGTH(tables); i++) {
+        assert_true(served.count + tables[i]->count <= LENGTH(rows));
+        memcpy(&rows[served.count], tables[i]->routes, tables[i]->count * sizeof(*rows));
+        served.count += tables[i]->count;
+    }
+    return 0;
+}
 
 static void test_api_routes_find_their_rows(void **state)
 {
@@ -48,7 +66,7 @@ static void test_api_routes_find_their_rows(void **state)
     for (size_t i = 0; i < LENGTH(cases); i++) {
         struct request request = {.method = cases[i].method, .path = slice_of(cases[i].path)};
         int allowed;
-        assert_int_equal(route_find(&api_routes, &request, &allowed), ROUTE_FOUND);
+        assert_int_equal(route_find(&served, &request, &allowed), ROUTE_FOUND);
         assert_string_equal(request.route->endpoint, cases[i].endpoint);
         assert_true(slice_equal(request.name, slice_of(cases[i].name)));
         assert_true(slice_equal(request.reference, slice_of(cases[i].reference)));
@@ -59,8 +77,8 @@ static void test_api_routes_find_their_rows(void **state)
 static void test_api_routes_are_complete(void **state)
 {
     (void)state;
-    for (size_t i = 0; i < api_routes.count; i++) {
-        const struct route *route = &api_routes.routes[i];
+    for (size_t i = 0; i < served.count; i++) {
+        const struct route *route = &served.routes[i];
         bool hashes = route->handle == api_session_post || route->handle == api_setup_post ||
                       route->handle == api_me_password_put || route->handle == api_users_post ||
                       route->handle == api_user_patch;
@@ -82,8 +100,8 @@ static void test_api_routes_open_to_strangers(void **state)
     };
 
     (void)state;
-    for (size_t i = 0; i < api_routes.count; i++) {
-        const struct route *route = &api_routes.routes[i];
+    for (size_t i = 0; i < served.count; i++) {
+        const struct route *route = &served.routes[i];
         bool listed = false;
         for (size_t n = 0; n < LENGTH(open); n++)
             listed |= route->handle == open[n];
@@ -127,8 +145,8 @@ static void test_api_routes_are_described(void **state)
     char path[200];
 
     (void)state;
-    for (size_t i = 0; i < api_routes.count; i++) {
-        const struct route *route = &api_routes.routes[i];
+    for (size_t i = 0; i < served.count; i++) {
+        const struct route *route = &served.routes[i];
         const json_t *item = json_object_get(paths, described(route->pattern, path, sizeof(path)));
         for (size_t m = 0; m < LENGTH(methods); m++) {
             if ((route->methods & methods[m].method) == 0)
@@ -182,9 +200,8 @@ static void test_api_description_is_tagged(void **state)
 
 static int be_worker(void **state)
 {
-    (void)state;
     thread_role_current = ROLE_WORKER;
-    return 0;
+    return gather(state);
 }
 
 int main(void)
