@@ -200,6 +200,20 @@ bool meta_touched_lately(int64_t at)
     return at <= now && at > now - TOUCH_US;
 }
 
+int meta_change(struct db_tx *tx, const char *sql, const int64_t *values, size_t count,
+                int64_t *changed, struct error *err)
+{
+    OWNED(db_query_end) struct db_query query = db_query(tx, sql);
+
+    for (size_t i = 0; i < count; i++)
+        db_bind_i64(&query, values[i]);
+    if (db_finish(&query, err) < 0)
+        return -1;
+    if (changed != NULL)
+        *changed = db_changes(&query);
+    return 0;
+}
+
 int meta_version_check(int64_t version, int64_t wanted, struct error *err)
 {
     if (wanted == 0 || wanted == version)

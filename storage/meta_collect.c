@@ -17,25 +17,6 @@ enum {
     POSTPONE_MAX = 12 /* doublings of a second: an hour and a bit */
 };
 
-/* A statement whose parameters are numbers. */
-static int change(struct db_tx *tx, const char *sql, const int64_t *values, size_t count,
-                  int64_t *changed, struct error *err)
-{
-    OWNED(db_query_end) struct db_query query = db_query(tx, sql);
-
-    for (size_t i = 0; i < count; i++)
-        db_bind_i64(&query, values[i]);
-    if (db_finish(&query, err) < 0)
-        return -1;
-    if (changed != NULL)
-        *changed = db_changes(&query);
-    return 0;
-}
-
-#define CHANGE(tx, sql, changed, err, ...)                                                         \
-    change((tx), (sql), (const int64_t[]){__VA_ARGS__},                                            \
-           sizeof((const int64_t[]){__VA_ARGS__}) / sizeof(int64_t), (changed), (err))
-
 /* --- G0 --- */
 
 static const char SQL_TASK[] = "SELECT kind, repo_id, ref_id, attempts, follows"
@@ -72,14 +53,14 @@ static int task_take(struct db_tx *tx, int64_t now, struct meta_task *out, struc
 
 static int task_drop(struct db_tx *tx, const struct meta_task *task, struct error *err)
 {
-    return CHANGE(tx, SQL_TASK_DROP, NULL, err, task->kind, task->repository, task->ref);
+    return META_CHANGE(tx, SQL_TASK_DROP, err, task->kind, task->repository, task->ref);
 }
 
 static int task_move(struct db_tx *tx, const struct meta_task *task, int64_t due, int64_t attempts,
                      struct error *err)
 {
-    return CHANGE(tx, SQL_TASK_MOVE, NULL, err, due, attempts, task->kind, task->repository,
-                  task->ref);
+    return META_CHANGE(tx, SQL_TASK_MOVE, err, due, attempts, task->kind, task->repository,
+                       task->ref);
 }
 
 /* --- manifests that go for good --- */
@@ -157,10 +138,10 @@ static int refs_forget(struct db_tx *tx, int64_t repository, int64_t manifest, i
 {
     int64_t now = clock_now_us(), blobs = 0, children = 0;
 
-    if (CHANGE(tx, SQL_BLOBS_QUEUE, NULL, err, now, repository, manifest, limit) < 0 ||
-        CHANGE(tx, SQL_BLOBS_FORGET, &blobs, err, repository, manifest, limit) < 0 ||
-        CHANGE(tx, SQL_CHILDREN_QUEUE, NULL, err, now, repository, manifest, limit) < 0 ||
-        CHANGE(tx, SQL_CHILDREN_FORGET, &children, err, repository, manifest, limit) < 0)
+    if (META_CHANGE(tx, SQL_BLOBS_QUEUE, err, now, repository, manifest, limit) < 0 ||
+        META_CHANGED(tx, SQL_BLOBS_FORGET, &blobs, err, repository, manifest, limit) < 0 ||
+        META_CHANGE(tx, SQL_CHILDREN_QUEUE, err, now, repository, manifest, limit) < 0 ||
+        META_CHANGED(tx, SQL_CHILDREN_FORGET, &children, err, repository, manifest, limit) < 0)
         return -1;
     *all = blobs < limit && children < limit;
     return 0;
@@ -172,14 +153,14 @@ int meta_manifest_erase(struct db_tx *tx, int64_t repository, int64_t manifest,
     const int64_t long_ago = 1;
 
     if (refs_forget(tx, repository, manifest, limit, done, err) < 0 ||
-        CHANGE(tx, SQL_CHILD_RELEASE, NULL, err, repository, manifest) < 0)
+        META_CHANGE(tx, SQL_CHILD_RELEASE, err, repository, manifest) < 0)
         return -1;
     if (!*done) /* what is half gone nobody sees or brings back; a push makes it whole */
-        return CHANGE(tx, SQL_MANIFEST_SET_ASIDE, NULL, err, long_ago, manifest);
+        return META_CHANGE(tx, SQL_MANIFEST_SET_ASIDE, err, long_ago, manifest);
     if (referrers_queue(tx, repository, digest, clock_now_us(), err) < 0 ||
-        CHANGE(tx, SQL_PINS_DELETE, NULL, err, repository, manifest) < 0)
+        META_CHANGE(tx, SQL_PINS_DELETE, err, repository, manifest) < 0)
         return -1;
-    return CHANGE(tx, SQL_MANIFEST_DELETE, NULL, err, manifest);
+    return META_CHANGE(tx, SQL_MANIFEST_DELETE, err, manifest);
 }
 
 /* --- G3 --- */
@@ -229,7 +210,7 @@ static int blob_remove(struct db_tx *tx, struct meta_batch *batch, const struct 
                        struct error *err)
 {
     if (meta_trash(tx, slice_of(review->locator), clock_now_us() + batch->meta->late_us, err) < 0 ||
-        CHANGE(tx, SQL_BLOB_DELETE, NULL, err, review->task.ref) < 0)
+        META_CHANGE(tx, SQL_BLOB_DELETE, err, review->task.ref) < 0)
         return -1;
     batch->report.blobs++;
     batch->report.bytes += review->size;

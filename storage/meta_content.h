@@ -17,12 +17,6 @@ int meta_tag_unknown(struct slice tag, struct error *err); /* NOT_FOUND */
 /* The manifest of that digest, if it is here; else as the error says. */
 int meta_manifest_at(struct db_tx *tx, int64_t repository, const struct digest *digest, int64_t *id,
                      struct error *err);
-/* A statement whose parameters are numbers. */
-int meta_change(struct db_tx *tx, const char *sql, const int64_t *values, size_t count,
-                struct error *err);
-#define META_CHANGE(tx, sql, err, ...)                                                             \
-    meta_change((tx), (sql), (const int64_t[]){__VA_ARGS__},                                       \
-                sizeof((const int64_t[]){__VA_ARGS__}) / sizeof(int64_t), (err))
 /* Makes whole again what hangs on a manifest: it and its children, as far as they were set aside
  * within gc.undo, their blobs, and referrers that went with them or later.
  * NOT_FOUND  it went too long ago.  CONFLICT  a blob is damaged */

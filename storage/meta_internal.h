@@ -53,6 +53,14 @@ void meta_search(struct buffer *out, struct slice search);
 int meta_number(struct db_query *query, int64_t *out, struct error *err);
 /* The same of a count. */
 int meta_total(struct db_query *query, uint64_t *out, struct error *err);
+/* Runs a statement whose parameters are numbers, all of them in order; META_CHANGED also tells how
+ * many rows it changed. meta.c */
+int meta_change(struct db_tx *tx, const char *sql, const int64_t *values, size_t count,
+                int64_t *changed, struct error *err) MUST_CHECK;
+#define META_CHANGED(tx, sql, changed, err, ...)                                                   \
+    meta_change((tx), (sql), (const int64_t[]){__VA_ARGS__},                                       \
+                sizeof((const int64_t[]){__VA_ARGS__}) / sizeof(int64_t), (changed), (err))
+#define META_CHANGE(tx, sql, err, ...) META_CHANGED(tx, sql, NULL, err, __VA_ARGS__)
 /* PRECONDITION  the row has another version. wanted 0: any. */
 int meta_version_check(int64_t version, int64_t wanted, struct error *err);
 

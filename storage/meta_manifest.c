@@ -111,21 +111,6 @@ struct removal {
     int64_t now;
 };
 
-/* A statement whose parameters are numbers. */
-static int change(struct db_tx *tx, const char *sql, const int64_t *values, size_t count,
-                  struct error *err)
-{
-    OWNED(db_query_end) struct db_query query = db_query(tx, sql);
-
-    for (size_t i = 0; i < count; i++)
-        db_bind_i64(&query, values[i]);
-    return db_finish(&query, err);
-}
-
-#define CHANGE(tx, sql, err, ...)                                                                  \
-    change((tx), (sql), (const int64_t[]){__VA_ARGS__},                                            \
-           sizeof((const int64_t[]){__VA_ARGS__}) / sizeof(int64_t), (err))
-
 static const char SQL_TAG_TARGET[] =
     "SELECT m.id, m.digest"
     "  FROM tags t"
@@ -211,9 +196,9 @@ static const char SQL_CHILDREN_QUEUE[] =
 int meta_queue_held(struct db_tx *tx, int64_t repository, int64_t manifest, int64_t due,
                     struct error *err)
 {
-    if (CHANGE(tx, SQL_BLOBS_QUEUE, err, due, repository, manifest) < 0)
+    if (META_CHANGE(tx, SQL_BLOBS_QUEUE, err, due, repository, manifest) < 0)
         return -1;
-    return CHANGE(tx, SQL_CHILDREN_QUEUE, err, due, repository, manifest);
+    return META_CHANGE(tx, SQL_CHILDREN_QUEUE, err, due, repository, manifest);
 }
 
 static int tags_history(struct db_tx *tx, const struct removal *removal, struct error *err)
@@ -232,12 +217,12 @@ static int remove_tags(struct db_tx *tx, const struct removal *removal, struct e
 {
     int64_t until = removal->now + removal->meta->undo_us;
 
-    if (removal->meta->undo_us > 0 && CHANGE(tx, SQL_TAGS_SET_ASIDE, err, until, removal->now,
-                                             removal->repository_id, removal->id) < 0)
+    if (removal->meta->undo_us > 0 && META_CHANGE(tx, SQL_TAGS_SET_ASIDE, err, until, removal->now,
+                                                  removal->repository_id, removal->id) < 0)
         return -1;
     if (tags_history(tx, removal, err) < 0)
         return -1;
-    return CHANGE(tx, SQL_TAGS_DELETE, err, removal->repository_id, removal->id);
+    return META_CHANGE(tx, SQL_TAGS_DELETE, err, removal->repository_id, removal->id);
 }
 
 /* All its tags go too (DEL-02); an index that names it keeps the name (DEL-06). What is set aside
@@ -252,7 +237,7 @@ static int remove_manifest(struct db_tx *tx, const struct removal *removal, stru
     if (removal->meta->undo_us == 0)
         return meta_manifest_erase(tx, removal->repository_id, removal->id, &removal->digest,
                                    INT64_MAX, &done, err);
-    if (CHANGE(tx, SQL_MANIFEST_SET_ASIDE, err, removal->now, removal->id) < 0)
+    if (META_CHANGE(tx, SQL_MANIFEST_SET_ASIDE, err, removal->now, removal->id) < 0)
         return -1;
     return meta_queue(tx, META_QUEUE_MANIFEST, removal->repository_id, removal->id,
                       removal->now + removal->meta->undo_us, err);

@@ -38,16 +38,6 @@ int meta_manifest_at(struct db_tx *tx, int64_t repository, const struct digest *
     return 0;
 }
 
-int meta_change(struct db_tx *tx, const char *sql, const int64_t *values, size_t count,
-                struct error *err)
-{
-    OWNED(db_query_end) struct db_query query = db_query(tx, sql);
-
-    for (size_t i = 0; i < count; i++)
-        db_bind_i64(&query, values[i]);
-    return db_finish(&query, err);
-}
-
 /* --- moving, for pushes too --- */
 
 static const char SQL_TAG_FIND[] = "SELECT m.id, m.digest"
