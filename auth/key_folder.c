@@ -13,6 +13,8 @@
 
 #include <openssl/crypto.h>
 
+#include "registry/core/fd.h"
+
 enum {
     FOLDER_MODE = 0700,
     FILE_MODE = 0600,
@@ -20,12 +22,6 @@ enum {
 };
 
 static const int64_t CREATED_MAX = 253402300799; /* the end of the year 9999 */
-
-static void drop_fd(int *fd)
-{
-    if (*fd >= 0)
-        close(*fd);
-}
 
 static void drop_folder(DIR **folder)
 {
@@ -156,7 +152,7 @@ int key_file_read(const char *path, struct key_file *out, struct error *err)
 {
     const char *slash = strrchr(path, '/');
     const char *name = slash == NULL ? path : slash + 1;
-    OWNED(drop_fd) int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    OWNED(fd_drop) int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
 
     if (fd < 0)
         return fail(err, errno, name, "cannot be opened");
@@ -193,12 +189,12 @@ static int check_mode(int fd, const char *name, struct error *err)
 
 int key_folder_read(const char *folder, const char *name, struct key_file *out, struct error *err)
 {
-    OWNED(drop_fd) int directory = folder_open(folder, err);
+    OWNED(fd_drop) int directory = folder_open(folder, err);
     OWNED(key_file_drop) struct key_file file = {0};
 
     if (directory < 0)
         return -1;
-    OWNED(drop_fd) int fd = openat(directory, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    OWNED(fd_drop) int fd = openat(directory, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
     if (fd < 0)
         return fail(err, errno, name, "cannot be opened");
     if (check_mode(fd, name, err) < 0 || read_key(fd, name, &file.key, err) < 0 ||
@@ -267,7 +263,7 @@ static int sync_parent(const char *folder, struct error *err)
     slash = strrchr(parent, '/');
     if (slash != NULL)
         slash[slash == parent] = 0;
-    OWNED(drop_fd) int fd = folder_open(slash == NULL ? "." : parent, err);
+    OWNED(fd_drop) int fd = folder_open(slash == NULL ? "." : parent, err);
     if (fd < 0)
         return -1;
     if (fsync(fd) < 0)
@@ -285,28 +281,15 @@ int key_folder_make(const char *folder, struct error *err)
 
 /* --- writing --- */
 
-static int write_whole(int fd, struct slice bytes)
-{
-    while (bytes.size > 0) {
-        ssize_t put = write(fd, bytes.at, bytes.size);
-        if (put < 0 && errno == EINTR)
-            continue;
-        if (put < 0)
-            return -1;
-        bytes = slice_from(bytes, (size_t)put);
-    }
-    return fsync(fd);
-}
-
 static int write_temporary(int directory, const char *name, struct slice pem, struct error *err)
 {
-    OWNED(drop_fd)
+    OWNED(fd_drop)
     int fd =
         openat(directory, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, FILE_MODE);
 
     if (fd < 0)
         return fail(err, errno, name, "cannot be made");
-    if (write_whole(fd, pem) < 0)
+    if (fd_write(fd, pem) < 0 || fsync(fd) < 0)
         return fail(err, errno, name, "cannot be written");
     return 0;
 }
@@ -336,7 +319,7 @@ static int write_file(int directory, const char *name, struct slice pem, struct 
 
 int key_folder_create(const char *folder, int64_t now_s, struct key_file *out, struct error *err)
 {
-    OWNED(drop_fd) int directory = folder_open(folder, err);
+    OWNED(fd_drop) int directory = folder_open(folder, err);
     OWNED(drop_secret) struct buffer pem = BUFFER_NONE;
     OWNED(key_file_drop) struct key_file file = {.created_s = now_s};
 
@@ -357,7 +340,7 @@ int key_folder_create(const char *folder, int64_t now_s, struct key_file *out, s
 
 int key_folder_remove(const char *folder, const char *name, struct error *err)
 {
-    OWNED(drop_fd) int directory = folder_open(folder, err);
+    OWNED(fd_drop) int directory = folder_open(folder, err);
 
     if (directory < 0)
         return -1;

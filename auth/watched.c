@@ -6,13 +6,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { SETTLED_S = 2, PIECE_SIZE = 64 * 1024 };
+#include "registry/core/fd.h"
 
-static void fd_close(const int *fd)
-{
-    if (*fd >= 0)
-        close(*fd);
-}
+enum { SETTLED_S = 2, PIECE_SIZE = 64 * 1024 };
 
 static int unreadable(struct error *err, int number, const char *what)
 {
@@ -68,7 +64,7 @@ static int read_all(int fd, const char *what, struct buffer *out, struct error *
 int watched_read(const char *path, const char *what, const struct watched_stamp *old,
                  struct watched_stamp *now, struct buffer *out, struct error *err)
 {
-    OWNED(fd_close) int fd = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    OWNED(fd_drop) int fd = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
     struct stat about;
 
     if (fd < 0 || fstat(fd, &about) < 0)

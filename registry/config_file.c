@@ -12,6 +12,7 @@
 #include <yaml.h>
 
 #include "registry/config_internal.h"
+#include "registry/core/fd.h"
 
 enum { FILE_MAX = 1 << 20 };
 
@@ -272,26 +273,12 @@ static void walk_document(const struct walk *outer, struct slice text)
 
 /* --- the file --- */
 
-static void fd_drop(int *fd)
-{
-    if (*fd >= 0)
-        close(*fd);
-}
-
 /* False with errno set. */
 static bool read_whole(const char *path, struct buffer *out)
 {
     OWNED(fd_drop) int fd = open(path, O_RDONLY | O_CLOEXEC);
-    ssize_t got = fd < 0 ? -1 : 1;
 
-    while (got > 0 && out->size <= FILE_MAX) {
-        buffer_reserve(out, 16384);
-        got = read(fd, out->at + out->size, 16384);
-        out->size += got > 0 ? (size_t)got : 0;
-    }
-    if (got > 0)
-        errno = EFBIG;
-    return got == 0;
+    return fd >= 0 && fd_read(fd, FILE_MAX, out) == 0;
 }
 
 void config_file_read(struct config *config, const char *path, struct config_report *report)

@@ -258,7 +258,7 @@ static int write_summary(struct making *making, struct error *err)
 
     making->summary.copied_bytes = making->copier.copied_bytes;
     summary_print(&making->summary, &text);
-    if (fd < 0 || write(fd, text.at, text.size) != (ssize_t)text.size)
+    if (fd < 0 || fd_write(fd, buffer_slice(&text)) < 0)
         return error_set_errno(err, ERROR_UNAVAILABLE, errno, "the summary cannot be written");
     owner_give(&making->folder.owner, fd);
     return fd_sync(fd, err) < 0 ? -1 : fd_sync(making->fd, err);

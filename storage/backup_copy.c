@@ -88,19 +88,6 @@ static int pace(struct copier *copier, struct error *err)
     return 0;
 }
 
-static int write_all(int fd, struct slice bytes, struct error *err)
-{
-    while (bytes.size > 0) {
-        ssize_t put = write(fd, bytes.at, bytes.size);
-        if (put < 0 && errno == EINTR)
-            continue;
-        if (put < 0)
-            return error_set_errno(err, ERROR_UNAVAILABLE, errno, "a copy cannot be written");
-        bytes = slice_from(bytes, (size_t)put);
-    }
-    return 0;
-}
-
 struct stream {
     int from, to; /* to: -1 nowhere */
     struct hasher hasher;
@@ -129,8 +116,8 @@ static int stream_run(struct copier *copier, struct stream *stream, struct error
         stream->size += (uint64_t)got;
         copier->paced += (uint64_t)got;
         progress_add(copier->progress, "bytes_done", (uint64_t)got);
-        if (stream->to >= 0 && write_all(stream->to, bytes, err) < 0)
-            return -1;
+        if (stream->to >= 0 && fd_write(stream->to, bytes) < 0)
+            return error_set_errno(err, ERROR_UNAVAILABLE, errno, "a copy cannot be written");
     }
 }
 

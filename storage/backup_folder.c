@@ -21,21 +21,6 @@ static const char FORMAT_NEW[] = "format.new";
 static const char FORMAT_TEXT[] = "slipway-backup 1\n";
 static const char SNAPSHOTS[] = "snapshots";
 
-int fd_take(int *fd)
-{
-    int taken = *fd;
-
-    *fd = -1;
-    return taken;
-}
-
-void fd_drop(int *fd)
-{
-    if (*fd >= 0)
-        close(*fd);
-    *fd = -1;
-}
-
 void entries_drop(DIR **entries)
 {
     if (*entries != NULL)
@@ -148,8 +133,7 @@ static int format_write(const struct backup_folder *folder, struct error *err)
     int fd = openat(folder->fd, FORMAT_NEW, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC,
                     FILE_MODE);
 
-    if (fd < 0 || write(fd, FORMAT_TEXT, strlen(FORMAT_TEXT)) != (ssize_t)strlen(FORMAT_TEXT) ||
-        fsync(fd) < 0)
+    if (fd < 0 || fd_write(fd, slice_of(FORMAT_TEXT)) < 0 || fsync(fd) < 0)
         return error_set_errno(err, ERROR_UNAVAILABLE, errno, "%s cannot be written to",
                                folder->path);
     owner_give(&folder->owner, fd);

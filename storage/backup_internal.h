@@ -9,6 +9,7 @@
 #include <dirent.h>
 #include <sys/types.h>
 
+#include "registry/core/fd.h"
 #include "storage/backup.h"
 #include "storage/meta_internal.h"
 
@@ -92,9 +93,7 @@ int tree_remove(int at, const char *name, struct error *err) MUST_CHECK;
 int folder_below(int at, const char *name, mode_t mode, const struct owner *owner,
                  struct error *err) MUST_CHECK;
 int fd_sync(int fd, struct error *err) MUST_CHECK;
-int fd_take(int *fd);  /* as TAKE */
-void fd_drop(int *fd); /* for OWNED, as the next */
-void entries_drop(DIR **entries);
+void entries_drop(DIR **entries); /* for OWNED */
 /* A folder to be read, through a descriptor of its own; NULL with errno. */
 DIR *entries_open(int at, const char *name);
 

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "registry/core/clock.h"
+#include "registry/core/fd.h"
 #include "storage/check_internal.h"
 
 enum { STEP_MAX = 256 * 1024, STEP_MIN = 4096, STEPS_PER_S = 20, NAP_US = 100 * 1000 };
@@ -53,12 +54,6 @@ static bool pace_wait(struct pace *pace, size_t size)
 
 /* --- reading --- */
 
-static void close_file(int *fd)
-{
-    if (*fd >= 0)
-        close(*fd);
-}
-
 /* As pread; a step that was not in memory leaves it again. */
 static ssize_t read_step(int fd, void *out, size_t size, off_t offset)
 {
@@ -73,8 +68,8 @@ static ssize_t read_step(int fd, void *out, size_t size, off_t offset)
     return got;
 }
 
-static int read_all(int fd, const struct check_row *row, struct pace *pace, uint64_t *bytes,
-                    enum blob_state *state)
+static enum blob_state read_all(int fd, const struct check_row *row, struct pace *pace,
+                                uint64_t *bytes)
 {
     size_t step = step_size(pace);
     OWNED(memory_drop) char *buffer = memory_new(step);
@@ -88,31 +83,28 @@ static int read_all(int fd, const struct check_row *row, struct pace *pace, uint
         ssize_t got = read_step(fd, buffer, size, (off_t)offset);
         if (got < 0 && errno == EINTR)
             continue;
-        if (got <= 0) {
-            *state = got < 0 ? BLOB_UNREADABLE : BLOB_RESIZED;
-            return 0;
-        }
+        if (got <= 0)
+            return got < 0 ? BLOB_UNREADABLE : BLOB_RESIZED;
         hasher_update(&hasher, buffer, (size_t)got);
         offset += (uint64_t)got;
         *bytes += (uint64_t)got;
-        if (!pace_wait(pace, (size_t)got)) {
-            *state = BLOB_STOPPED;
-            return 0;
-        }
+        if (!pace_wait(pace, (size_t)got))
+            return BLOB_STOPPED;
     }
     hasher_digest(&hasher, &actual);
-    *state = digest_equal(&actual, &row->digest) ? BLOB_RIGHT : BLOB_WRONG;
-    return 0;
+    return digest_equal(&actual, &row->digest) ? BLOB_RIGHT : BLOB_WRONG;
 }
 
 int blob_read(const struct blob_store *blobs, const struct check_row *row, struct pace *pace,
               enum blob_state *state, uint64_t *bytes, struct error *err)
 {
-    OWNED(close_file) int fd = -1;
+    OWNED(fd_drop) int fd = -1;
     struct blob_object object;
 
-    if (blobs->driver->open(blobs->self, row->locator, row->size, &fd, err) == 0)
-        return read_all(fd, row, pace, bytes, state);
+    if (blobs->driver->open(blobs->self, row->locator, row->size, &fd, err) == 0) {
+        *state = read_all(fd, row, pace, bytes);
+        return 0;
+    }
     if (err->code != ERROR_BLOB_UNKNOWN)
         return -1;
     error_clear(err);

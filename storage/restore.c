@@ -133,7 +133,7 @@ static int mark_write(struct restoring *restoring, struct error *err)
     OWNED(fd_drop)
     int fd = openat(restoring->root, MARK_NEW,
                     O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, FILE_MODE);
-    if (fd < 0 || write(fd, text, strlen(text)) != (ssize_t)strlen(text) || fsync(fd) < 0 ||
+    if (fd < 0 || fd_write(fd, slice_of(text)) < 0 || fsync(fd) < 0 ||
         renameat(restoring->root, MARK_NEW, restoring->root, BACKUP_RESTORING) < 0)
         return error_set_errno(err, ERROR_UNAVAILABLE, errno, "%s cannot be written to",
                                restoring->options->root);

@@ -12,6 +12,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "registry/core/fd.h"
+
 #define ZONE_FOLDER "/usr/share/zoneinfo/"
 #define ZONE_MACHINE "/etc/localtime"
 
@@ -374,15 +376,9 @@ static bool name_valid(struct slice name)
 
 static bool file_read(const char *path, struct buffer *out)
 {
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    char piece[4096];
-    ssize_t got = -1;
+    OWNED(fd_drop) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 
-    while (fd >= 0 && out->size <= FILE_MAX && (got = read(fd, piece, sizeof(piece))) > 0)
-        buffer_append(out, piece, (size_t)got);
-    if (fd >= 0)
-        close(fd);
-    return got == 0;
+    return fd >= 0 && fd_read(fd, FILE_MAX, out) == 0;
 }
 
 int zone_open(struct zone **out, struct slice name, struct error *err)

@@ -15,6 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "registry/core/fd.h"
 #include "registry/transfer/transfer_internal.h"
 
 enum { FOLDER_MODE = 0755, FILE_MODE = 0644, PIECE_SIZE = 1 << 18, PAGE_BYTES = 1 << 20 };
@@ -34,12 +35,6 @@ static void export_drop(struct export *with)
 {
     layout_drop(&with->layout);
     digest_set_drop(&with->seen);
-}
-
-static void close_file(const int *fd)
-{
-    if (*fd >= 0)
-        close(*fd);
 }
 
 /* --- files --- */
@@ -64,17 +59,9 @@ static bool is_empty(const char *path)
     return empty;
 }
 
-static int write_all(int fd, struct slice bytes, struct error *err)
+static int unwritten(struct error *err)
 {
-    while (bytes.size > 0) {
-        ssize_t put = write(fd, bytes.at, bytes.size);
-        if (put < 0 && errno == EINTR)
-            continue;
-        if (put < 0)
-            return error_set_errno(err, ERROR_UNAVAILABLE, errno, "the folder cannot be written");
-        bytes = slice_from(bytes, (size_t)put);
-    }
-    return 0;
+    return error_set_errno(err, ERROR_UNAVAILABLE, errno, "the folder cannot be written");
 }
 
 /* A file beside its name, which it gets when it is complete. Dropped: it goes. */
@@ -86,7 +73,7 @@ struct part {
 
 static void part_drop(struct part *part)
 {
-    close_file(&part->fd);
+    fd_drop(&part->fd);
     if (part->path != NULL)
         unlink(part->path);
     free(part->path);
@@ -123,8 +110,10 @@ static int file_write(const char *path, struct slice bytes, bool sync, struct er
 {
     OWNED(part_drop) struct part part = PART_NONE;
 
-    if (part_open(&part, path, err) < 0 || write_all(part.fd, bytes, err) < 0)
+    if (part_open(&part, path, err) < 0)
         return -1;
+    if (fd_write(part.fd, bytes) < 0)
+        return unwritten(err);
     if (sync && fsync(part.fd) < 0)
         return error_set_errno(err, ERROR_UNAVAILABLE, errno, "%s cannot be synced", path);
     return part_keep(&part, path, err);
@@ -171,8 +160,8 @@ static int copy(struct transfer *transfer, const struct blob *blob, int to, stru
         if (got < 0)
             continue;
         hasher_update(&hasher, piece, (size_t)got);
-        if (write_all(to, (struct slice){piece, (size_t)got}, err) < 0)
-            return -1;
+        if (fd_write(to, (struct slice){piece, (size_t)got}) < 0)
+            return unwritten(err);
     }
     hasher_digest(&hasher, &found);
     if (digest_equal(&found, &blob->digest))
@@ -448,7 +437,7 @@ static int layout_end(struct export *with, struct error *err)
 {
     OWNED(buffer_drop) struct buffer path = BUFFER_NONE;
     OWNED(buffer_drop) struct buffer index = BUFFER_NONE;
-    OWNED(close_file)
+    OWNED(fd_drop)
     int folder = open(with->files.root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
     layout_print(&with->layout, &index);

@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "registry/core/fd.h"
 #include "registry/transfer/transfer_internal.h"
 
 const char *digest_hex(const struct digest *digest, char text[DIGEST_TEXT_MAX],
@@ -20,30 +21,14 @@ const char *digest_hex(const struct digest *digest, char text[DIGEST_TEXT_MAX],
     return hex.at;
 }
 
-static void close_file(const int *fd)
-{
-    if (*fd >= 0)
-        close(*fd);
-}
-
 static int read_all(int fd, size_t limit, struct buffer *out, struct error *err)
 {
-    ssize_t got = 1;
-
-    while (got > 0 && out->size <= limit) {
-        buffer_reserve(out, 8192);
-        got = read(fd, out->at + out->size, 8192);
-        if (got < 0 && errno != EINTR)
-            return error_set_errno(err, ERROR_UNAVAILABLE, errno, "the file cannot be read");
-        if (got > 0)
-            out->size += (size_t)got;
-        else if (got < 0)
-            got = 1;
-    }
-    if (out->size > limit)
+    if (fd_read(fd, limit, out) == 0)
+        return 0;
+    if (errno == EFBIG)
         return error_set(err, ERROR_SIZE_INVALID, "it is larger than the limit of %zu bytes",
                          limit);
-    return 0;
+    return error_set_errno(err, ERROR_UNAVAILABLE, errno, "the file cannot be read");
 }
 
 int64_t file_time(const struct stat *file)
@@ -56,7 +41,7 @@ int64_t file_time(const struct stat *file)
 int file_read(const char *path, size_t limit, struct buffer *out, int64_t *written_at,
               struct error *err)
 {
-    OWNED(close_file) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    OWNED(fd_drop) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     struct stat file;
 
     if (fd < 0 && (errno == ENOENT || errno == ENOTDIR))
