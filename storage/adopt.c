@@ -203,10 +203,11 @@ static int bring_from(struct batch *batch, size_t at, int source, struct error *
     return copy(batch, at, source, err);
 }
 
-static int open_source(const char *path, int *out, struct error *err)
+/* A pipe must not make us wait. What is not hashed must lie where it is said to: a link could lead
+ * to any file that we may read. */
+static int open_source(const char *path, bool trusting, int *out, struct error *err)
 {
-    /* a pipe must not make us wait */
-    *out = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    *out = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | (trusting ? O_NOFOLLOW : 0));
     if (*out >= 0)
         return 0;
     if (errno == ENOENT || errno == ENOTDIR)
@@ -219,7 +220,7 @@ static void bring(struct batch *batch, size_t at) ON(worker_thread)
     struct adopt_blob *blob = &batch->blobs[at];
     int source = -1;
 
-    if (open_source(blob->path, &source, &blob->why) < 0 ||
+    if (open_source(blob->path, batch->options->trusting, &source, &blob->why) < 0 ||
         bring_from(batch, at, source, &blob->why) < 0)
         blob->outcome = ADOPT_FAILED;
     if (source >= 0)

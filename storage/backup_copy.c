@@ -175,12 +175,15 @@ int blob_file_open(int at, const struct meta_backup_blob *blob, const char **dam
 {
     char name[NAME_MAX_];
     struct stat file;
-    int fd = openat(at, name_of(blob->locator, false, name), O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+    int fd = openat(at, name_of(blob->locator, false, name),
+                    O_RDONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC); /* it may be a pipe */
 
     *damage = NULL;
     if (fd < 0)
         *damage = errno == ENOENT ? "missing" : "unreadable";
-    else if (fstat(fd, &file) < 0 || (uint64_t)file.st_size != blob->size)
+    else if (fstat(fd, &file) < 0 || !S_ISREG(file.st_mode))
+        *damage = "unreadable";
+    else if ((uint64_t)file.st_size != blob->size)
         *damage = "of another size";
     if (*damage != NULL)
         fd_drop(&fd);

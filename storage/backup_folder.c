@@ -147,7 +147,8 @@ static int format_write(const struct backup_folder *folder, struct error *err)
 static int format_read(const struct backup_folder *folder, struct error *err)
 {
     char text[sizeof(FORMAT_TEXT) + 1] = "";
-    OWNED(fd_drop) int fd = openat(folder->fd, FORMAT, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+    OWNED(fd_drop)
+    int fd = openat(folder->fd, FORMAT, O_RDONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
 
     if (fd < 0 && errno == ENOENT)
         return 0;
@@ -327,7 +328,8 @@ static int summary_text(const struct backup_folder *folder, const char *name, st
     ssize_t got = 1;
 
     buffer_print(&path, "%s/%s", name, BACKUP_SUMMARY);
-    OWNED(fd_drop) int fd = openat(folder->snapshots, path.at, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+    OWNED(fd_drop)
+    int fd = openat(folder->snapshots, path.at, O_RDONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0)
         return -1;
     while (got > 0 && out->size < SUMMARY_SIZE_MAX) {

@@ -48,7 +48,8 @@ int backup_file_check(const struct backup_folder *folder, struct copier *copier,
     struct summary_file found = {.size = 0};
 
     buffer_print(&path, "%s/%s", name, wanted->name);
-    OWNED(fd_drop) int fd = openat(folder->snapshots, path.at, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+    OWNED(fd_drop)
+    int fd = openat(folder->snapshots, path.at, O_RDONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0)
         return error_set_errno(err, ERROR_INTERNAL, errno, "%s cannot be read", path.at);
     forget_cached(fd);

@@ -205,7 +205,8 @@ static int restore_file(struct restoring *restoring, const struct summary_file *
 
     buffer_print(&path, "%s/%s", restoring->name, wanted->name);
     OWNED(fd_drop)
-    int from = openat(restoring->folder.snapshots, path.at, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+    int from = openat(restoring->folder.snapshots, path.at,
+                      O_RDONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
     if (from < 0)
         return error_set_errno(err, ERROR_UNAVAILABLE, errno, "%s cannot be read", path.at);
     OWNED(fd_drop)

@@ -1,6 +1,7 @@
 /* remote_source.c - manifests and blobs of another registry, fetched when they are not here.
  * Touches  the other registry by way of remote_http.h; storage, as a push does.
- * Never    believes a digest: bytes are hashed as they come.
+ * Never    believes a digest: bytes are hashed as they come; takes more bytes than a manifest
+ * names.
  *
  * (1) What is here is not fetched again. */
 #include <stdlib.h>
@@ -72,13 +73,17 @@ static int remote_manifest(struct source *source, struct slice repository, struc
 
 struct download {
     struct upload *upload;
+    uint64_t left; /* of the size that the manifest says; a body may be endless */
 };
 
 static int download_receive(void *arg, struct slice bytes, struct error *err)
 {
-    const struct download *download = arg;
+    struct download *download = arg;
 
     assert_worker_thread();
+    if (bytes.size > download->left)
+        return error_set(err, ERROR_SIZE_INVALID, "the registry sends more bytes than it should");
+    download->left -= bytes.size;
     return storage_upload_append(download->upload, bytes, err);
 }
 
@@ -108,12 +113,13 @@ static int download(struct pull *pull, struct slice repository, const struct dig
     return answer.status == 200 || answer.status == 206 ? 0 : pull_unexpected(&answer, err);
 }
 
+/* *size: as the manifest says, then as it is. */
 static int blob_fetch(struct pull *pull, struct slice repository, const struct digest *digest,
                       uint64_t *size, struct error *err) ON(worker_thread)
 {
     struct storage *storage = pull->transfer->storage;
     char id[OCI_UPLOAD_ID_SIZE + 1];
-    struct download into = {.upload = NULL};
+    struct download into = {.left = *size};
     struct descriptor stored;
 
     if (storage_upload_start(storage, repository, digest->algorithm, &pull->transfer->actor, id,

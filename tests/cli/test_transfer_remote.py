@@ -213,6 +213,14 @@ def test_wrong_bytes_are_refused(hosts, new):
     assert new.rows("SELECT count(*) FROM blobs") == [(1,)]  # the config alone
 
 
+def test_a_blob_that_does_not_end_is_left(hosts, new):
+    registry = Registry(hosts, layer=LAYER + b"x" * 3000000)
+    registry.busy = registry.breaks = 0
+    done = new.job("import", "remote", registry.registry.url, "--repo", "app", status=1)
+    told, = [problem for problem in done["problems"] if problem["place"] == content.digest(LAYER)]
+    assert "more bytes" in told["problem"] and not new.rows("SELECT 1 FROM uploads")
+
+
 def test_a_redirect_cannot_ask_for_credentials(hosts, new, tmp_path):
     registry = Registry(hosts)
     (tmp_path / "password").write_text("it is secret")

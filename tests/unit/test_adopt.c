@@ -229,6 +229,25 @@ static void test_adopt_trusts_when_told(void **state)
     assert_int_equal(blob.outcome, ADOPT_COPIED);
 }
 
+/* Where nothing is hashed, a link could make a blob of any file. */
+static void test_adopt_trusts_no_links(void **state)
+{
+    struct fixture *fixture = *state;
+    const struct source secret = file_of(fixture, "secret", "a secret");
+    const struct adopt_options options = {.mode = ADOPT_AUTO, .trusting = true};
+    struct source link;
+
+    snprintf(link.path, sizeof(link.path), "%s/link", fixture->root);
+    assert_int_equal(symlink(secret.path, link.path), 0);
+    struct adopt_blob blob = blob_of("named so", link.path);
+    OK(storage_adopt_blobs(fixture->store, REPOSITORY, &blob, 1, &options, &fixture->err));
+    assert_int_equal(blob.outcome, ADOPT_FAILED);
+    assert_int_equal(number(fixture, "SELECT count(*) FROM blobs"), 0);
+    struct adopt_blob hashed = blob_of("a secret", link.path);
+    assert_int_equal(adopt(fixture, REPOSITORY, ADOPT_COPY, &hashed), ADOPT_COPIED);
+    unlink(link.path);
+}
+
 /* More than one batch; each has one folder to sync. */
 static void test_adopt_many_share_folders(void **state)
 {
@@ -384,6 +403,7 @@ int main(void)
         FIXTURE_TEST(test_adopt_heals_damaged_bytes),
         FIXTURE_TEST(test_adopt_refuses),
         FIXTURE_TEST(test_adopt_trusts_when_told),
+        FIXTURE_TEST(test_adopt_trusts_no_links),
         FIXTURE_TEST(test_adopt_many_share_folders),
         FIXTURE_TEST(test_adopt_stops_when_asked),
         FIXTURE_TEST(test_adopt_power_cut_spares_linked_files),

@@ -659,6 +659,20 @@ static void test_verify_finds_what_is_wrong_with_bytes(void **state)
     assert_string_equal(place.told[2].what, "of another size");
 }
 
+static void test_pipes_in_a_backup_make_nobody_wait(void **state)
+{
+    struct fixture *fixture = *state;
+    const char *file;
+
+    push_blob(fixture, "");
+    backup(fixture);
+    file = file_of(fixture, place.backup, "");
+    unlink(file);
+    assert_int_equal(mkfifo(file, 0600), 0);
+    assert_int_equal(verify(fixture).damaged, 1);
+    assert_string_equal(place.told[0].what, "unreadable");
+}
+
 static void test_verify_finds_what_is_wrong_with_metadata(void **state)
 {
     struct fixture *fixture = *state;
@@ -1050,6 +1064,7 @@ int main(void)
         BACKUP_TEST(test_damaged_bytes_are_told_and_not_carried_on),
         BACKUP_TEST(test_good_copy_stays_when_the_source_rots),
         BACKUP_TEST(test_verify_finds_what_is_wrong_with_bytes),
+        BACKUP_TEST(test_pipes_in_a_backup_make_nobody_wait),
         BACKUP_TEST(test_verify_finds_what_is_wrong_with_metadata),
         BACKUP_TEST(test_examination_finds_wrong_manifests_and_rows),
         BACKUP_TEST(test_folders_of_others_are_refused),
