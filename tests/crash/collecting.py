@@ -14,6 +14,7 @@ import multiprocessing
 import os
 import random
 import re
+import shutil
 import signal
 import threading
 import time
@@ -233,6 +234,8 @@ class Session:
         for worker in self.rig.workers:
             self.tallies.update(worker.tallies)
         self.rig.close()
+        if not self.wrong:
+            shutil.rmtree(self.rig.folder)
         self.rig = None
 
     def repositories(self):
