@@ -16,12 +16,13 @@ import random
 import re
 import shutil
 import signal
+import subprocess
 import threading
 import time
 import traceback
 
 from crash import control, ground, keeper, promises, rig, workload
-from support import content, wire
+from support import content, process, wire
 
 ROUNDS_A_ROOT = 25
 KEEPERS = 4
@@ -222,6 +223,7 @@ class Session:
         if self.rig is None or self.wrong:
             return
         self.rig.control.disarm()
+        self.found("the check", self.checked())
         self.rig.start()
         for worker in self.rig.workers:
             last = worker.again(self.rig.server.target, 0)
@@ -237,6 +239,12 @@ class Session:
         if not self.wrong:
             shutil.rmtree(self.rig.folder)
         self.rig = None
+
+    def checked(self):
+        """What the program's own check says of a root as the last kill left it."""
+        words = [process.binary(), "check", "--deep", "--set", f"storage.root={self.rig.server.root}"]
+        done = subprocess.run(words, capture_output=True, text=True, cwd=self.rig.folder)
+        return [done.stdout[-1500:] + done.stderr[-500:]] if done.returncode != 0 else []
 
     def repositories(self):
         """Everything goes with them."""
