@@ -82,11 +82,13 @@ static const char SQL_BLOBS_FORGET[] =
     "                         WHERE repo_id = $1 AND manifest_id = $2"
     "                         ORDER BY blob_id"
     "                         LIMIT $3)";
+/* child_id is asked so that the index of children does not fit: it would go through all of the
+ * repository. */
 static const char SQL_CHILDREN_QUEUE[] =
     "INSERT INTO gc_queue(kind, repo_id, ref_id, due, follows)"
     "     SELECT 1, repo_id, child_id, $1, 1"
     "       FROM manifest_refs"
-    "      WHERE repo_id = $2 AND parent_id = $3 AND child_id IS NOT NULL"
+    "      WHERE repo_id = $2 AND parent_id = $3 AND coalesce(child_id, 0) > 0"
     "        AND digest IN (SELECT digest"
     "                         FROM manifest_refs"
     "                        WHERE repo_id = $2 AND parent_id = $3"

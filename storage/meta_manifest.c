@@ -190,7 +190,7 @@ static const char SQL_CHILDREN_QUEUE[] =
     "INSERT INTO gc_queue(kind, repo_id, ref_id, due)"
     "     SELECT 1, repo_id, child_id, $1"
     "       FROM manifest_refs"
-    "      WHERE repo_id = $2 AND parent_id = $3 AND child_id IS NOT NULL"
+    "      WHERE repo_id = $2 AND parent_id = $3 AND coalesce(child_id, 0) > 0"
     " ON CONFLICT (kind, repo_id, ref_id)"
     "   DO UPDATE SET due = excluded.due, attempts = 0";
 int meta_queue_held(struct db_tx *tx, int64_t repository, int64_t manifest, int64_t due,

@@ -204,7 +204,7 @@ static const char SQL_BLOBS_OF[] = "SELECT 2, repo_id, blob_id"
 static const char SQL_CHILDREN_OF[] = "SELECT 1, repo_id, child_id"
                                       "  FROM manifest_refs"
                                       " WHERE repo_id = $1 AND parent_id = $2"
-                                      "   AND child_id IS NOT NULL";
+                                      "   AND coalesce(child_id, 0) > 0";
 static const char SQL_REFERRERS_OF[] = "SELECT 1, repo_id, id"
                                        "  FROM manifests"
                                        " WHERE repo_id = $1 AND subject = $2"

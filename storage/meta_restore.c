@@ -19,7 +19,7 @@ static const char SQL_BACK[] = "UPDATE manifests"
 static const char SQL_CHILDREN[] =
     "SELECT child_id"
     "  FROM manifest_refs"
-    " WHERE repo_id = $1 AND parent_id = $2 AND child_id IS NOT NULL";
+    " WHERE repo_id = $1 AND parent_id = $2 AND coalesce(child_id, 0) > 0";
 static const char SQL_REFERRERS_ASIDE[] =
     "SELECT id"
     "  FROM manifests"
