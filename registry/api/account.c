@@ -167,9 +167,7 @@ int api_accounts_get(struct request *request, struct reply *reply, struct error 
 /* --- disabling --- */
 
 static int set_disabled(struct request *request, struct reply *reply, bool disabled,
-                        struct error *err) ON(worker_thread);
-static int set_disabled(struct request *request, struct reply *reply, bool disabled,
-                        struct error *err)
+                        struct error *err) ON(worker_thread)
 {
     OWNED(account_drop) struct account account = {0};
     OWNED(event_drop) struct event event = {0};
@@ -200,9 +198,7 @@ int api_account_enable(struct request *request, struct reply *reply, struct erro
 
 /* What goes with the account. */
 static int tell_deletion(const struct request *request, struct reply *reply,
-                         const struct account *account, struct error *err) ON(worker_thread);
-static int tell_deletion(const struct request *request, struct reply *reply,
-                         const struct account *account, struct error *err)
+                         const struct account *account, struct error *err) ON(worker_thread)
 {
     struct storage *store = request->services->storage;
     const struct grant_query query = {.account = slice_of(account->name), .limit = 1};

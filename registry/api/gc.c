@@ -59,8 +59,7 @@ static void schedule_write(const struct request *request, struct buffer *out)
 }
 
 static int answer_gc(const struct request *request, struct reply *reply, struct error *err)
-    ON(worker_thread);
-static int answer_gc(const struct request *request, struct reply *reply, struct error *err)
+    ON(worker_thread)
 {
     const struct services *services = request->services;
     OWNED(job_page_drop) struct job_page last = {.items = NULL};

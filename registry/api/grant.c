@@ -114,23 +114,19 @@ int api_rights_read(const struct json_value *level, const struct json_value *act
 
 /* --- who may --- */
 
-static bool may_manage(const struct request *request, struct slice pattern) ON(worker_thread);
-static bool may_manage(const struct request *request, struct slice pattern)
+static bool may_manage(const struct request *request, struct slice pattern) ON(worker_thread)
 {
     return auth_may_pattern(request->services->auth, request->caller, pattern, RIGHT_ADMIN);
 }
 
-static bool sees_all(const struct request *request) ON(worker_thread);
-static bool sees_all(const struct request *request)
+static bool sees_all(const struct request *request) ON(worker_thread)
 {
     return request->caller->role == ACCOUNT_ROLE_AUDITOR || may_manage(request, SLICE("*"));
 }
 
 /* The grant in the path, if the caller may see it; to change it he must manage its pattern. */
 static int grant_at(const struct request *request, bool changes, struct grant *out,
-                    struct error *err) ON(worker_thread);
-static int grant_at(const struct request *request, bool changes, struct grant *out,
-                    struct error *err)
+                    struct error *err) ON(worker_thread)
 {
     int64_t id;
 
@@ -165,9 +161,7 @@ static int query_read(const struct request *request, struct list_query *list,
 }
 
 static int answer_all(const struct request *request, struct reply *reply,
-                      const struct grant_query *query, struct error *err) ON(worker_thread);
-static int answer_all(const struct request *request, struct reply *reply,
-                      const struct grant_query *query, struct error *err)
+                      const struct grant_query *query, struct error *err) ON(worker_thread)
 {
     OWNED(grant_page_drop) struct grant_page page = {0};
     struct buffer body = BUFFER_NONE;
@@ -187,9 +181,7 @@ static int answer_all(const struct request *request, struct reply *reply,
  * when the page of the answer is full. */
 static bool add_managed(const struct request *request, const struct grant_page *page, size_t limit,
                         struct grant_query *query, size_t *shown, struct buffer *body)
-    ON(worker_thread);
-static bool add_managed(const struct request *request, const struct grant_page *page, size_t limit,
-                        struct grant_query *query, size_t *shown, struct buffer *body)
+    ON(worker_thread)
 {
     for (size_t i = 0; i < page->count; i++) {
         if (*shown == limit)
@@ -205,9 +197,7 @@ static bool add_managed(const struct request *request, const struct grant_page *
 
 /* Looks through at most SCANS_MAX pages: one that shows few, or none, may have a next. */
 static int answer_managed(const struct request *request, struct reply *reply,
-                          struct grant_query *query, struct error *err) ON(worker_thread);
-static int answer_managed(const struct request *request, struct reply *reply,
-                          struct grant_query *query, struct error *err)
+                          struct grant_query *query, struct error *err) ON(worker_thread)
 {
     OWNED(buffer_drop) struct buffer body = BUFFER_NONE;
     size_t limit = query->limit, shown = 0;
@@ -263,10 +253,7 @@ void api_grant_event(struct event *event, const struct request *request, enum ac
 
 static int put(const struct request *request, enum account_kind kind, struct slice account,
                struct slice pattern, unsigned rights, int64_t if_version, struct grant *out,
-               bool *created, struct error *err) ON(worker_thread);
-static int put(const struct request *request, enum account_kind kind, struct slice account,
-               struct slice pattern, unsigned rights, int64_t if_version, struct grant *out,
-               bool *created, struct error *err)
+               bool *created, struct error *err) ON(worker_thread)
 {
     OWNED(event_drop) struct event event = {0};
 
@@ -291,9 +278,7 @@ static const struct json_member post_members[] = {
 /* The account is looked up after the pattern was found to be the caller's: to others it is not
  * told who exists. */
 static int find_account(const struct request *request, const struct json_value *values,
-                        struct account *out, struct error *err) ON(worker_thread);
-static int find_account(const struct request *request, const struct json_value *values,
-                        struct account *out, struct error *err)
+                        struct account *out, struct error *err) ON(worker_thread)
 {
     struct slice name = values[POST_ACCOUNT].text;
 

@@ -104,9 +104,7 @@ int api_manifests_get(struct request *request, struct reply *reply, struct error
 }
 
 static int answer_manifest(const struct request *request, struct reply *reply,
-                           const struct digest *digest, struct error *err) ON(worker_thread);
-static int answer_manifest(const struct request *request, struct reply *reply,
-                           const struct digest *digest, struct error *err)
+                           const struct digest *digest, struct error *err) ON(worker_thread)
 {
     OWNED(content_manifest_drop) struct content_manifest manifest = {0};
     OWNED(content_family_drop) struct content_family family = {0};

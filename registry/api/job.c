@@ -41,9 +41,7 @@ void api_job_write(struct buffer *out, const char *name, const struct job_record
 
 /* The one in the path, if it is of that kind (NULL: any). */
 static int answer_job(const struct request *request, struct reply *reply, const char *kind,
-                      struct error *err) ON(worker_thread);
-static int answer_job(const struct request *request, struct reply *reply, const char *kind,
-                      struct error *err)
+                      struct error *err) ON(worker_thread)
 {
     OWNED(job_record_drop) struct job_record job = {.kind = NULL};
     struct buffer body = BUFFER_NONE;
@@ -73,9 +71,7 @@ int api_gc_run_get(struct request *request, struct reply *reply, struct error *e
 /* --- lists --- */
 
 static int answer_jobs(const struct request *request, struct reply *reply, struct slice kind,
-                       struct error *err) ON(worker_thread);
-static int answer_jobs(const struct request *request, struct reply *reply, struct slice kind,
-                       struct error *err)
+                       struct error *err) ON(worker_thread)
 {
     OWNED(job_page_drop) struct job_page page = {.items = NULL};
     struct buffer body = BUFFER_NONE;

@@ -21,9 +21,7 @@ static void write_session(struct buffer *out, const struct login_session *sessio
 
 /* account 0: of all. */
 static int answer_list(const struct request *request, struct reply *reply, int64_t account,
-                       struct error *err) ON(worker_thread);
-static int answer_list(const struct request *request, struct reply *reply, int64_t account,
-                       struct error *err)
+                       struct error *err) ON(worker_thread)
 {
     OWNED(login_page_drop) struct login_page page = {0};
     struct buffer body = BUFFER_NONE;
@@ -71,8 +69,7 @@ int api_me_sessions_get(struct request *request, struct reply *reply, struct err
 /* --- ending --- */
 
 static int end_one(const struct request *request, int64_t id, int64_t account, struct error *err)
-    ON(worker_thread);
-static int end_one(const struct request *request, int64_t id, int64_t account, struct error *err)
+    ON(worker_thread)
 {
     OWNED(event_drop) struct event event = {0};
 
@@ -82,8 +79,7 @@ static int end_one(const struct request *request, int64_t id, int64_t account, s
 
 /* Sessions are found by their place in the list: the one that follows the id before. */
 static int is_there(const struct request *request, int64_t id, int64_t account, struct error *err)
-    ON(worker_thread);
-static int is_there(const struct request *request, int64_t id, int64_t account, struct error *err)
+    ON(worker_thread)
 {
     OWNED(login_page_drop) struct login_page page = {0};
 
@@ -93,9 +89,7 @@ static int is_there(const struct request *request, int64_t id, int64_t account, 
 }
 
 static int end_by_path(const struct request *request, struct reply *reply, int64_t account,
-                       struct error *err) ON(worker_thread);
-static int end_by_path(const struct request *request, struct reply *reply, int64_t account,
-                       struct error *err)
+                       struct error *err) ON(worker_thread)
 {
     bool dry_run;
     int64_t id;
@@ -130,8 +124,7 @@ int api_me_session_delete(struct request *request, struct reply *reply, struct e
 
 /* One that ended meanwhile by itself is no failure. */
 static int end_page(const struct request *request, const struct login_page *page, struct error *err)
-    ON(worker_thread);
-static int end_page(const struct request *request, const struct login_page *page, struct error *err)
+    ON(worker_thread)
 {
     for (size_t i = 0; i < page->count; i++) {
         if (end_one(request, page->items[i].id, page->items[i].account_id, err) == 0)

@@ -54,9 +54,7 @@ static const struct json_member password_members[] = {
 /* Counts against the guessing budgets like any log-in. That it is wrong is no 401: the caller is
  * signed in. */
 static int check_current(const struct request *request, const struct account *account,
-                         struct slice password, struct error *err) ON(worker_thread);
-static int check_current(const struct request *request, const struct account *account,
-                         struct slice password, struct error *err)
+                         struct slice password, struct error *err) ON(worker_thread)
 {
     OWNED(identity_drop) const struct identity *identity = NULL;
     const struct auth_login login = {

@@ -48,9 +48,7 @@ int api_pins_get(struct request *request, struct reply *reply, struct error *err
 }
 
 static int answer_pin(const struct request *request, struct reply *reply, bool created,
-                      struct error *err) ON(worker_thread);
-static int answer_pin(const struct request *request, struct reply *reply, bool created,
-                      struct error *err)
+                      struct error *err) ON(worker_thread)
 {
     OWNED(content_pin_drop) struct content_pin pin = {0};
     struct buffer body = BUFFER_NONE;
@@ -127,8 +125,7 @@ int api_pin_put(struct request *request, struct reply *reply, struct error *err)
 }
 
 static int answer_would_end(const struct request *request, struct reply *reply, struct error *err)
-    ON(worker_thread);
-static int answer_would_end(const struct request *request, struct reply *reply, struct error *err)
+    ON(worker_thread)
 {
     OWNED(content_pin_drop) struct content_pin pin = {0};
 

@@ -70,9 +70,7 @@ static int rules_read(const struct json_value *value, struct buffer *out, struct
 
 static int put(const struct request *request, const struct policy *old, const char *action,
                const struct policy_put *put, struct policy *out, bool *created, struct error *err)
-    ON(worker_thread);
-static int put(const struct request *request, const struct policy *old, const char *action,
-               const struct policy_put *put, struct policy *out, bool *created, struct error *err)
+    ON(worker_thread)
 {
     OWNED(event_drop) struct event event = {0};
 
@@ -87,8 +85,7 @@ static int put(const struct request *request, const struct policy *old, const ch
 }
 
 static int policy_at(const struct request *request, struct policy *out, struct error *err)
-    ON(worker_thread);
-static int policy_at(const struct request *request, struct policy *out, struct error *err)
+    ON(worker_thread)
 {
     int64_t id;
 
@@ -97,9 +94,7 @@ static int policy_at(const struct request *request, struct policy *out, struct e
 }
 
 static int erase(const struct request *request, struct reply *reply, const struct policy *policy,
-                 struct error *err) ON(worker_thread);
-static int erase(const struct request *request, struct reply *reply, const struct policy *policy,
-                 struct error *err)
+                 struct error *err) ON(worker_thread)
 {
     OWNED(event_drop) struct event event = {0};
     int64_t if_version;
@@ -126,9 +121,7 @@ static int erase(const struct request *request, struct reply *reply, const struc
 
 /* ?pattern=: the one with it, if there is one. */
 static int list(const struct request *request, struct slice pattern, const struct list_query *query,
-                struct policies *out, struct error *err) ON(worker_thread);
-static int list(const struct request *request, struct slice pattern, const struct list_query *query,
-                struct policies *out, struct error *err)
+                struct policies *out, struct error *err) ON(worker_thread)
 {
     struct storage *store = request->services->storage;
 
@@ -221,9 +214,7 @@ static const struct json_member put_members[] = {
 /* What is not given stays. old->pattern NULL: there is none yet, and all is given. */
 static int change(const struct request *request, struct reply *reply, const struct policy *old,
                   struct slice pattern, const struct json_value *values, struct error *err)
-    ON(worker_thread);
-static int change(const struct request *request, struct reply *reply, const struct policy *old,
-                  struct slice pattern, const struct json_value *values, struct error *err)
+    ON(worker_thread)
 {
     OWNED(buffer_drop) struct buffer rules = BUFFER_NONE;
     OWNED(policy_drop) struct policy now = {0};
@@ -246,9 +237,7 @@ static int change(const struct request *request, struct reply *reply, const stru
 }
 
 static int change_at(const struct request *request, struct reply *reply,
-                     const struct json_member *members, struct error *err) ON(worker_thread);
-static int change_at(const struct request *request, struct reply *reply,
-                     const struct json_member *members, struct error *err)
+                     const struct json_member *members, struct error *err) ON(worker_thread)
 {
     OWNED(json_body_drop) struct json_body body = {0};
     OWNED(policy_drop) struct policy policy = {0};
@@ -284,8 +273,7 @@ int api_policy_delete(struct request *request, struct reply *reply, struct error
 
 /* The policy whose pattern is its name; pattern NULL: it has none. NOT_FOUND  no such repository */
 static int own_policy(const struct request *request, struct policy *out, struct error *err)
-    ON(worker_thread);
-static int own_policy(const struct request *request, struct policy *out, struct error *err)
+    ON(worker_thread)
 {
     struct storage *store = request->services->storage;
     OWNED(repository_drop) struct repository repository = {0};

@@ -10,23 +10,19 @@
 
 /* --- who may --- */
 
-static bool may_manage(const struct request *request, struct slice pattern) ON(worker_thread);
-static bool may_manage(const struct request *request, struct slice pattern)
+static bool may_manage(const struct request *request, struct slice pattern) ON(worker_thread)
 {
     return auth_may_pattern(request->services->auth, request->caller, pattern, RIGHT_ADMIN);
 }
 
-static bool may_see(const struct request *request, struct slice pattern) ON(worker_thread);
-static bool may_see(const struct request *request, struct slice pattern)
+static bool may_see(const struct request *request, struct slice pattern) ON(worker_thread)
 {
     return request->caller->role == ACCOUNT_ROLE_AUDITOR || may_manage(request, pattern);
 }
 
 /* The rule in the path, if the caller may see it; to change it he must manage its pattern. */
 static int rule_at(const struct request *request, bool changes, struct content_rule *out,
-                   struct error *err) ON(worker_thread);
-static int rule_at(const struct request *request, bool changes, struct content_rule *out,
-                   struct error *err)
+                   struct error *err) ON(worker_thread)
 {
     struct error missing = {0};
     int64_t id;

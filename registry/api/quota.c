@@ -52,8 +52,7 @@ int api_quotas_get(struct request *request, struct reply *reply, struct error *e
 }
 
 static int quota_at(const struct request *request, struct quota *out, struct error *err)
-    ON(worker_thread);
-static int quota_at(const struct request *request, struct quota *out, struct error *err)
+    ON(worker_thread)
 {
     int64_t id;
 
@@ -100,9 +99,7 @@ static int kind_read(struct slice text, struct slice subject, enum quota_kind *o
 /* Who lacks the account is told so by the member at fault. */
 static int create(const struct request *request, enum quota_kind kind,
                   const struct json_value *values, struct quota *out, struct error *err)
-    ON(worker_thread);
-static int create(const struct request *request, enum quota_kind kind,
-                  const struct json_value *values, struct quota *out, struct error *err)
+    ON(worker_thread)
 {
     OWNED(event_drop) struct event event = {0};
 

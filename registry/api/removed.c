@@ -74,9 +74,7 @@ static void scan_drop(struct scan *scan)
 /* Adds what the caller may bring back of one page; true when the answer is full. */
 static bool scan_page(const struct request *request,
                       const struct content_deleted_repository_page *page, struct scan *scan)
-    ON(worker_thread);
-static bool scan_page(const struct request *request,
-                      const struct content_deleted_repository_page *page, struct scan *scan)
+    ON(worker_thread)
 {
     for (size_t i = 0; i < page->count; i++) {
         const struct content_deleted_repository *item = &page->items[i];
@@ -93,9 +91,7 @@ static bool scan_page(const struct request *request,
 }
 
 static int scan_all(const struct request *request, const struct list_query *query,
-                    struct scan *scan, struct error *err) ON(worker_thread);
-static int scan_all(const struct request *request, const struct list_query *query,
-                    struct scan *scan, struct error *err)
+                    struct scan *scan, struct error *err) ON(worker_thread)
 {
     struct list_query at = *query;
     struct slice name;

@@ -10,9 +10,7 @@
 #include "registry/core/oci.h"
 
 static void repository_write(const struct request *request, struct buffer *out,
-                             const struct repository *repository) ON(worker_thread);
-static void repository_write(const struct request *request, struct buffer *out,
-                             const struct repository *repository)
+                             const struct repository *repository) ON(worker_thread)
 {
     write_open(out, NULL, '{');
     write_text(out, "name", slice_of(repository->name));
@@ -36,9 +34,7 @@ static int visibility_read(struct slice text, bool *public, struct error *err)
 }
 
 static int answer_repository(const struct request *request, struct reply *reply, struct slice name,
-                             bool created, struct error *err) ON(worker_thread);
-static int answer_repository(const struct request *request, struct reply *reply, struct slice name,
-                             bool created, struct error *err)
+                             bool created, struct error *err) ON(worker_thread)
 {
     OWNED(repository_drop) struct repository repository = {0};
     OWNED(buffer_drop) struct buffer location = BUFFER_NONE;
@@ -102,9 +98,7 @@ static const struct json_member post_members[] = {
 
 /* As a push would make it; settings are for who manages it. */
 static int may_make(const struct request *request, const struct json_value *values, bool public,
-                    struct error *err) ON(worker_thread);
-static int may_make(const struct request *request, const struct json_value *values, bool public,
-                    struct error *err)
+                    struct error *err) ON(worker_thread)
 {
     bool settings = public || values[POST_DESCRIPTION].text.size > 0;
 

@@ -41,9 +41,7 @@ static void wishes_drop(struct wishes **wishes)
 
 /* All of them are checked before anything is made. */
 static int wishes_read(const struct request *request, struct json_list list, struct wishes *out,
-                       struct error *err) ON(worker_thread);
-static int wishes_read(const struct request *request, struct json_list list, struct wishes *out,
-                       struct error *err)
+                       struct error *err) ON(worker_thread)
 {
     struct json_value values[GRANT_COUNT];
     unsigned all = 0;
@@ -81,10 +79,7 @@ static void wishes_tell(const struct request *request, struct slice name, struct
 
 static int make(const struct request *request, struct account *account, struct wishes *wishes,
                 int64_t token_expires_at, struct token *token, struct auth_secret *secret,
-                struct error *err) ON(worker_thread);
-static int make(const struct request *request, struct account *account, struct wishes *wishes,
-                int64_t token_expires_at, struct token *token, struct auth_secret *secret,
-                struct error *err)
+                struct error *err) ON(worker_thread)
 {
     const struct token_order first = {account, FIRST_LABEL, SLICE(""), token_expires_at};
     OWNED(event_drop) struct event event = {0};
@@ -192,9 +187,7 @@ int api_robot_patch(struct request *request, struct reply *reply, struct error *
 
 /* The one token that is in use; with more, the caller must say which one he means. */
 static int only_token(const struct request *request, const struct account *account,
-                      struct token *out, struct error *err) ON(worker_thread);
-static int only_token(const struct request *request, const struct account *account,
-                      struct token *out, struct error *err)
+                      struct token *out, struct error *err) ON(worker_thread)
 {
     OWNED(token_page_drop) struct token_page page = {0};
     int64_t now = clock_now_us(), id = 0;

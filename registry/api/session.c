@@ -25,8 +25,7 @@ static const struct json_member login_members[] = {
     [LOGIN_PASSWORD] = {"password", JSON_SECRET, .required = true, .most = PASSWORD_TEXT_MAX},
 };
 
-static int end_session(const struct request *request, struct error *err) ON(worker_thread);
-static int end_session(const struct request *request, struct error *err)
+static int end_session(const struct request *request, struct error *err) ON(worker_thread)
 {
     const struct identity *caller = request->caller;
     OWNED(event_drop) struct event event = {0};
@@ -44,9 +43,7 @@ static int end_session(const struct request *request, struct error *err)
 }
 
 static int sign_in(const struct request *request, const struct json_value *values,
-                   const struct identity **out, struct error *err) ON(worker_thread);
-static int sign_in(const struct request *request, const struct json_value *values,
-                   const struct identity **out, struct error *err)
+                   const struct identity **out, struct error *err) ON(worker_thread)
 {
     struct auth_login login;
 

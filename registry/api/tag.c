@@ -97,9 +97,7 @@ static void tag_write(struct buffer *out, const struct content_tag *tag)
 }
 
 static int answer_tag(const struct request *request, struct reply *reply, bool created,
-                      struct error *err) ON(worker_thread);
-static int answer_tag(const struct request *request, struct reply *reply, bool created,
-                      struct error *err)
+                      struct error *err) ON(worker_thread)
 {
     OWNED(content_tag_drop) struct content_tag tag = {0};
     bool reads = (request->method & (METHOD_GET | METHOD_HEAD)) != 0;

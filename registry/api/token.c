@@ -52,8 +52,7 @@ static bool is_own_route(const struct request *request)
 
 /* The personal token in the path, if the route reaches it. */
 static int token_at(const struct request *request, struct token *out, struct error *err)
-    ON(worker_thread);
-static int token_at(const struct request *request, struct token *out, struct error *err)
+    ON(worker_thread)
 {
     int64_t id;
 
@@ -69,9 +68,7 @@ static int token_at(const struct request *request, struct token *out, struct err
 }
 
 static int answer_list(const struct request *request, struct reply *reply, int64_t account,
-                       struct error *err) ON(worker_thread);
-static int answer_list(const struct request *request, struct reply *reply, int64_t account,
-                       struct error *err)
+                       struct error *err) ON(worker_thread)
 {
     OWNED(token_page_drop) struct token_page page = {0};
     struct buffer body = BUFFER_NONE;
@@ -185,9 +182,7 @@ static const struct json_member post_members[] = {
 };
 
 static int make_by_body(const struct request *request, struct reply *reply,
-                        const struct account *account, struct error *err) ON(worker_thread);
-static int make_by_body(const struct request *request, struct reply *reply,
-                        const struct account *account, struct error *err)
+                        const struct account *account, struct error *err) ON(worker_thread)
 {
     OWNED(json_body_drop) struct json_body body = {0};
     OWNED(buffer_drop) struct buffer scopes = BUFFER_NONE;
@@ -255,8 +250,7 @@ static int64_t same_life(const struct token *token)
 
 /* Whose token it is; a secret of somebody else would let the caller act in his name. */
 static int may_rotate(const struct request *request, const struct token *token, struct error *err)
-    ON(worker_thread);
-static int may_rotate(const struct request *request, const struct token *token, struct error *err)
+    ON(worker_thread)
 {
     OWNED(account_drop) struct account account = {0};
 
@@ -317,9 +311,7 @@ int api_token_rotate(struct request *request, struct reply *reply, struct error 
 /* --- disabling and deleting --- */
 
 static int set_disabled(struct request *request, struct reply *reply, bool disabled,
-                        struct error *err) ON(worker_thread);
-static int set_disabled(struct request *request, struct reply *reply, bool disabled,
-                        struct error *err)
+                        struct error *err) ON(worker_thread)
 {
     OWNED(token_drop) struct token token = {0};
     OWNED(token_drop) struct token now = {0};

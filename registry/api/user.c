@@ -15,9 +15,7 @@ static const struct json_member post_members[] = {
 };
 
 static int post_read(const struct request *request, const struct json_value *values,
-                     struct account *out, struct error *err) ON(worker_thread);
-static int post_read(const struct request *request, const struct json_value *values,
-                     struct account *out, struct error *err)
+                     struct account *out, struct error *err) ON(worker_thread)
 {
     struct slice name = values[POST_NAME].text;
     char hash[AUTH_PASSWORD_HASH_MAX];
@@ -89,9 +87,7 @@ static int require_fresh(const struct request *request, const struct account *ac
 
 static int new_password(const struct request *request, const struct account *account,
                         struct slice password, char hash[AUTH_PASSWORD_HASH_MAX], struct error *err)
-    ON(worker_thread);
-static int new_password(const struct request *request, const struct account *account,
-                        struct slice password, char hash[AUTH_PASSWORD_HASH_MAX], struct error *err)
+    ON(worker_thread)
 {
     if (account->external)
         return error_set(err, ERROR_CONFLICT, "the password of %s stands in the password file",

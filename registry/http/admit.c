@@ -29,8 +29,7 @@ static uint64_t places_of(const struct exchange *exchange, uint64_t limit)
 }
 
 static bool gives_way(const struct conn *conn, uint64_t registered_ms, uint64_t newcomer_places)
-    ON(loop_thread);
-static bool gives_way(const struct conn *conn, uint64_t registered_ms, uint64_t newcomer_places)
+    ON(loop_thread)
 {
     bool under_way = conn->state == CONN_BODY || conn->state == CONN_CONTINUE;
 
@@ -41,8 +40,7 @@ static bool gives_way(const struct conn *conn, uint64_t registered_ms, uint64_t 
 }
 
 /* (1) True when somebody made room: it is free once a worker has put that body away. */
-static bool body_give_way(struct conn *newcomer, uint64_t places) ON(loop_thread);
-static bool body_give_way(struct conn *newcomer, uint64_t places)
+static bool body_give_way(struct conn *newcomer, uint64_t places) ON(loop_thread)
 {
     h2o_linklist_t *entries = &newcomer->loop->timeouts.body._entries;
     uint64_t own =
@@ -85,8 +83,7 @@ void admit_body_ended(struct exchange *exchange)
 }
 
 /* (2) */
-static bool reply_give_way(struct conn *newcomer) ON(loop_thread);
-static bool reply_give_way(struct conn *newcomer)
+static bool reply_give_way(struct conn *newcomer) ON(loop_thread)
 {
     h2o_linklist_t *entries = &newcomer->loop->timeouts.write._entries;
 

@@ -23,8 +23,7 @@ static enum body_progress read_ended(ssize_t got)
 }
 
 static enum body_progress read_sized(struct conn *conn, char *out, size_t room, size_t *got)
-    ON(loop_thread);
-static enum body_progress read_sized(struct conn *conn, char *out, size_t room, size_t *got)
+    ON(loop_thread)
 {
     struct body *body = &conn->exchange->body;
     struct input *input = &conn->input;
@@ -49,8 +48,7 @@ static enum body_progress read_sized(struct conn *conn, char *out, size_t room, 
 }
 
 static enum body_progress read_chunked(struct conn *conn, char *out, size_t room, size_t *got)
-    ON(loop_thread);
-static enum body_progress read_chunked(struct conn *conn, char *out, size_t room, size_t *got)
+    ON(loop_thread)
 {
     struct body *body = &conn->exchange->body;
     struct input *input = &conn->input;
@@ -142,8 +140,7 @@ bool body_skim(struct conn *conn)
 }
 
 /* All that is here; too much, which only chunks can be, counts as malformed. */
-static enum body_progress discard(struct conn *conn) ON(loop_thread);
-static enum body_progress discard(struct conn *conn)
+static enum body_progress discard(struct conn *conn) ON(loop_thread)
 {
     struct body *body = &conn->exchange->body;
     enum body_progress progress = BODY_MOVED;
@@ -231,8 +228,7 @@ void chunk_free(struct loop *loop, struct chunk *chunk)
     loop->free_chunk_count++;
 }
 
-static void filling_drop(struct exchange *exchange) ON(loop_thread);
-static void filling_drop(struct exchange *exchange)
+static void filling_drop(struct exchange *exchange) ON(loop_thread)
 {
     if (exchange->stream.filling == NULL)
         return;
@@ -241,8 +237,7 @@ static void filling_drop(struct exchange *exchange)
 }
 
 /* Hands the piece being filled to the workers. */
-static void filling_push(struct exchange *exchange) ON(loop_thread);
-static void filling_push(struct exchange *exchange)
+static void filling_push(struct exchange *exchange) ON(loop_thread)
 {
     struct stream *stream = &exchange->stream;
     struct chunk *chunk = TAKE(stream->filling);
@@ -267,8 +262,7 @@ static bool worker_idle(struct stream *stream)
 }
 
 /* No more bytes come: finish() runs once the queue is empty. */
-static void stream_end(struct exchange *exchange, enum body_outcome outcome) ON(loop_thread);
-static void stream_end(struct exchange *exchange, enum body_outcome outcome)
+static void stream_end(struct exchange *exchange, enum body_outcome outcome) ON(loop_thread)
 {
     struct stream *stream = &exchange->stream;
 
@@ -294,8 +288,7 @@ void body_abandon(struct exchange *exchange)
 }
 
 /* The stream is over while the client is still there. */
-static void stream_wait(struct conn *conn, enum body_outcome outcome) ON(loop_thread);
-static void stream_wait(struct conn *conn, enum body_outcome outcome)
+static void stream_wait(struct conn *conn, enum body_outcome outcome) ON(loop_thread)
 {
     conn->state = CONN_WAIT;
     conn_timer(conn, NULL);
@@ -326,8 +319,7 @@ static void chunk_arrived(struct message *message)
 }
 
 /* The body ends badly; status is what to tell the client, 0 when it is gone. */
-static void body_break(struct conn *conn, int status) ON(loop_thread);
-static void body_break(struct conn *conn, int status)
+static void body_break(struct conn *conn, int status) ON(loop_thread)
 {
     struct exchange *exchange = conn->exchange;
 
@@ -353,8 +345,7 @@ void body_timed_out(struct conn *conn)
 
 /* After DRY, LEFT or MALFORMED, or when others shall have a turn. */
 static void pause_reading(struct conn *conn, enum body_progress progress, bool moved)
-    ON(loop_thread);
-static void pause_reading(struct conn *conn, enum body_progress progress, bool moved)
+    ON(loop_thread)
 {
     if (progress == BODY_LEFT) {
         body_break(conn, 0);
@@ -379,8 +370,7 @@ static bool filling_full(const struct exchange *exchange)
     return exchange->body.chunked ? room < CHUNK_ROOM_MIN : room == 0;
 }
 
-static void stream_readable(struct conn *conn) ON(loop_thread);
-static void stream_readable(struct conn *conn)
+static void stream_readable(struct conn *conn) ON(loop_thread)
 {
     struct exchange *exchange = conn->exchange;
     struct stream *stream = &exchange->stream;
@@ -436,8 +426,7 @@ static size_t collect_room(const struct exchange *exchange, uint64_t most)
     return room < SCRATCH_SIZE ? (size_t)room : SCRATCH_SIZE;
 }
 
-static void collect_readable(struct conn *conn) ON(loop_thread);
-static void collect_readable(struct conn *conn)
+static void collect_readable(struct conn *conn) ON(loop_thread)
 {
     struct exchange *exchange = conn->exchange;
     struct buffer *collected = &exchange->body.collected;

@@ -52,8 +52,7 @@ void client_of_conn(struct conn *conn, const struct sockaddr *peer)
         conn->standing == PEER_CLIENT && proxies_trust(conn->loop->server->proxies, &conn->peer);
 }
 
-static int forwarded_fill(struct exchange *exchange) ON(loop_thread);
-static int forwarded_fill(struct exchange *exchange)
+static int forwarded_fill(struct exchange *exchange) ON(loop_thread)
 {
     struct request *request = &exchange->request;
     struct conn *conn = exchange->conn;

@@ -22,8 +22,7 @@ static struct conn *conn_of_timer(h2o_timeout_entry_t *entry)
 
 /* --- input --- */
 
-static char *input_new(struct loop *loop) ON(loop_thread);
-static char *input_new(struct loop *loop)
+static char *input_new(struct loop *loop) ON(loop_thread)
 {
     char *at = loop->free_inputs;
 
@@ -34,8 +33,7 @@ static char *input_new(struct loop *loop)
     return at;
 }
 
-static void input_free(struct loop *loop, char *at, size_t capacity) ON(loop_thread);
-static void input_free(struct loop *loop, char *at, size_t capacity)
+static void input_free(struct loop *loop, char *at, size_t capacity) ON(loop_thread)
 {
     if (at == NULL)
         return;
@@ -74,8 +72,7 @@ void conn_unread(struct conn *conn, const void *bytes, size_t size)
 }
 
 /* Makes room behind a partial head; false when the head has the longest size allowed. */
-static bool input_make_room(struct conn *conn) ON(loop_thread);
-static bool input_make_room(struct conn *conn)
+static bool input_make_room(struct conn *conn) ON(loop_thread)
 {
     struct input *input = &conn->input;
     size_t limit = conn->loop->server->options.header_size_max;
@@ -109,8 +106,7 @@ ssize_t conn_read(struct conn *conn, void *out, size_t size)
 }
 
 /* One TLS record from many pieces. */
-static ssize_t write_tls(struct conn *conn, const struct iovec *pieces, int count) ON(loop_thread);
-static ssize_t write_tls(struct conn *conn, const struct iovec *pieces, int count)
+static ssize_t write_tls(struct conn *conn, const struct iovec *pieces, int count) ON(loop_thread)
 {
     enum { RECORD_SIZE = 16 * 1024 };
     char *scratch = conn->loop->scratch;
@@ -195,8 +191,7 @@ void conn_go_on_soon(struct conn *conn)
         h2o_linklist_insert(&conn->loop->soon, &conn->soon);
 }
 
-static void go_on(struct conn *conn) ON(loop_thread);
-static void go_on(struct conn *conn)
+static void go_on(struct conn *conn) ON(loop_thread)
 {
     if (conn->state == CONN_REQUEST && conn->input.size - conn->input.start > conn->head_seen)
         conn_process(conn);
@@ -357,8 +352,7 @@ void conn_linger(struct conn *conn)
     conn_poll_read(conn);
 }
 
-static void linger_readable(struct conn *conn) ON(loop_thread);
-static void linger_readable(struct conn *conn)
+static void linger_readable(struct conn *conn) ON(loop_thread)
 {
     for (int turns = 0; turns < TURN_SIZE / SCRATCH_SIZE; turns++) {
         ssize_t got = recv(conn->fd, conn->loop->scratch, SCRATCH_SIZE, MSG_DONTWAIT);
@@ -390,8 +384,7 @@ void conn_refuse(struct conn *conn, int status, enum error_code code, const char
 /* --- heads --- */
 
 /* False when more bytes are needed, or the connection has come to its end. */
-static bool head_take(struct conn *conn) ON(loop_thread);
-static bool head_take(struct conn *conn)
+static bool head_take(struct conn *conn) ON(loop_thread)
 {
     struct input *input = &conn->input;
     struct exchange *exchange = exchange_new(conn);
@@ -461,8 +454,7 @@ void conn_next(struct conn *conn)
     conn_process(conn);
 }
 
-static void request_readable(struct conn *conn) ON(loop_thread);
-static void request_readable(struct conn *conn)
+static void request_readable(struct conn *conn) ON(loop_thread)
 {
     struct input *input = &conn->input;
 

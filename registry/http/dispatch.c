@@ -9,8 +9,7 @@
 
 /* --- rendering --- */
 
-static void failure_log(const struct exchange *exchange) ON(worker_thread);
-static void failure_log(const struct exchange *exchange)
+static void failure_log(const struct exchange *exchange) ON(worker_thread)
 {
     const struct request *request = &exchange->request;
     const struct error *err = &exchange->err;
@@ -25,8 +24,7 @@ static void failure_log(const struct exchange *exchange)
 }
 
 /* A reply always leaves with a status: a handler that failed has its error rendered. */
-static void render(struct exchange *exchange, int outcome) ON(worker_thread);
-static void render(struct exchange *exchange, int outcome)
+static void render(struct exchange *exchange, int outcome) ON(worker_thread)
 {
     if (outcome < 0) {
         if (exchange->err.code == ERROR_NONE)
@@ -39,8 +37,7 @@ static void render(struct exchange *exchange, int outcome)
 
 /* --- steps --- */
 
-static void step_handle(struct exchange *exchange) ON(worker_thread);
-static void step_handle(struct exchange *exchange)
+static void step_handle(struct exchange *exchange) ON(worker_thread)
 {
     int outcome = caller_authorise(exchange);
 
@@ -51,8 +48,7 @@ static void step_handle(struct exchange *exchange)
 }
 
 /* 1: the stream is open. Otherwise the reply is ready. */
-static int step_open(struct exchange *exchange) ON(worker_thread);
-static int step_open(struct exchange *exchange)
+static int step_open(struct exchange *exchange) ON(worker_thread)
 {
     int opened = caller_authorise(exchange);
 
@@ -65,8 +61,7 @@ static int step_open(struct exchange *exchange)
     return opened;
 }
 
-static void finish(struct exchange *exchange, enum body_outcome outcome) ON(worker_thread);
-static void finish(struct exchange *exchange, enum body_outcome outcome)
+static void finish(struct exchange *exchange, enum body_outcome outcome) ON(worker_thread)
 {
     void *handle = exchange->stream.handle;
 
@@ -79,8 +74,7 @@ static void finish(struct exchange *exchange, enum body_outcome outcome)
         failure_log(exchange);
 }
 
-static void step_whole(struct exchange *exchange) ON(worker_thread);
-static void step_whole(struct exchange *exchange)
+static void step_whole(struct exchange *exchange) ON(worker_thread)
 {
     enum body_outcome outcome = BODY_COMPLETE;
 
@@ -93,8 +87,7 @@ static void step_whole(struct exchange *exchange)
     finish(exchange, outcome);
 }
 
-static void step_finish(struct exchange *exchange) ON(worker_thread);
-static void step_finish(struct exchange *exchange)
+static void step_finish(struct exchange *exchange) ON(worker_thread)
 {
     enum body_outcome outcome = exchange->stream.outcome;
 
@@ -104,8 +97,7 @@ static void step_finish(struct exchange *exchange)
 }
 
 /* Reads a piece of the reply's file into the page cache, so that the loop need not wait for it. */
-static void step_warm(struct exchange *exchange) ON(worker_thread);
-static void step_warm(struct exchange *exchange)
+static void step_warm(struct exchange *exchange) ON(worker_thread)
 {
     const struct sending *out = &exchange->out;
     const struct reply_part *part = &exchange->reply.parts[(out->piece - 2) / 2];
@@ -169,8 +161,7 @@ static struct chunk *chunk_take(struct stream *stream)
 }
 
 /* Writes the next piece and gives it back. True when another one waits. */
-static bool stream_write(struct exchange *exchange) ON(worker_thread);
-static bool stream_write(struct exchange *exchange)
+static bool stream_write(struct exchange *exchange) ON(worker_thread)
 {
     struct stream *stream = &exchange->stream;
     struct server *server = exchange->loop->server;

@@ -16,8 +16,7 @@ enum {
 
 static void exchange_arrived(struct message *message);
 
-static struct exchange *exchange_take(struct loop *loop) ON(loop_thread);
-static struct exchange *exchange_take(struct loop *loop)
+static struct exchange *exchange_take(struct loop *loop) ON(loop_thread)
 {
     struct exchange *exchange = loop->free_exchanges;
 
@@ -49,8 +48,7 @@ struct exchange *exchange_new(struct conn *conn)
 }
 
 /* Everything that the next request must not see. */
-static void exchange_clear(struct exchange *exchange) ON(loop_thread);
-static void exchange_clear(struct exchange *exchange)
+static void exchange_clear(struct exchange *exchange) ON(loop_thread)
 {
     struct stream *stream = &exchange->stream;
 
@@ -152,8 +150,7 @@ void exchange_release(struct exchange *exchange)
 
 /* --- the request --- */
 
-static void request_fill(struct exchange *exchange, const struct head *head) ON(loop_thread);
-static void request_fill(struct exchange *exchange, const struct head *head)
+static void request_fill(struct exchange *exchange, const struct head *head) ON(loop_thread)
 {
     struct request *request = &exchange->request;
 
@@ -193,8 +190,7 @@ static bool has_control(struct slice s)
 }
 
 /* Decodes path and query once (HTTP-10, HTTP-11). */
-static int target_decode(struct exchange *exchange, const struct head *head) ON(loop_thread);
-static int target_decode(struct exchange *exchange, const struct head *head)
+static int target_decode(struct exchange *exchange, const struct head *head) ON(loop_thread)
 {
     struct request *request = &exchange->request;
     size_t needed = head->path.size + head->query.size;
@@ -243,8 +239,7 @@ static void allow_header(struct reply *reply, int allowed)
 }
 
 /* Probes and the admin socket are not counted. Spec: LIM-06. */
-static int rate_judge(struct exchange *exchange) ON(loop_thread);
-static int rate_judge(struct exchange *exchange)
+static int rate_judge(struct exchange *exchange) ON(loop_thread)
 {
     struct limiter *limiter = exchange->loop->server->limiter;
     const struct request *request = &exchange->request;
@@ -269,8 +264,7 @@ static int name_judge(struct exchange *exchange)
 }
 
 /* The route, the request rate and the name's grammar, in this order (ROUTE-02). */
-static int route_judge(struct exchange *exchange) ON(loop_thread);
-static int route_judge(struct exchange *exchange)
+static int route_judge(struct exchange *exchange) ON(loop_thread)
 {
     struct request *request = &exchange->request;
     int allowed;
@@ -309,15 +303,13 @@ static int collect_check(struct exchange *exchange)
     return error_set_status(&exchange->err, 413);
 }
 
-static int collect_admit(struct exchange *exchange) ON(loop_thread);
-static int collect_admit(struct exchange *exchange)
+static int collect_admit(struct exchange *exchange) ON(loop_thread)
 {
     return collect_check(exchange) < 0 ? -1 : admit_body(exchange, collect_limit(exchange));
 }
 
 /* Which step comes first depends on the body, and on whether all of it is here. */
-static int exchange_start(struct exchange *exchange) ON(loop_thread);
-static int exchange_start(struct exchange *exchange)
+static int exchange_start(struct exchange *exchange) ON(loop_thread)
 {
     struct conn *conn = exchange->conn;
 
@@ -354,8 +346,7 @@ static int exchange_start(struct exchange *exchange)
 }
 
 /* The caller is known, or for a worker to find out. */
-static void go_on(struct exchange *exchange) ON(loop_thread);
-static void go_on(struct exchange *exchange)
+static void go_on(struct exchange *exchange) ON(loop_thread)
 {
     const struct route *route = exchange->request.route;
 
@@ -442,8 +433,7 @@ void exchange_detach(struct exchange *exchange)
 }
 
 /* Nobody waits for the answer any more. */
-static void arrived_alone(struct exchange *exchange) ON(loop_thread);
-static void arrived_alone(struct exchange *exchange)
+static void arrived_alone(struct exchange *exchange) ON(loop_thread)
 {
     if (exchange->step == STEP_OPEN && exchange->opened == 1) {
         exchange->stream.open = true;
@@ -453,8 +443,7 @@ static void arrived_alone(struct exchange *exchange)
     exchange_free(exchange);
 }
 
-static void arrived_finished(struct exchange *exchange) ON(loop_thread);
-static void arrived_finished(struct exchange *exchange)
+static void arrived_finished(struct exchange *exchange) ON(loop_thread)
 {
     int status = exchange->broken_status;
 
@@ -471,8 +460,7 @@ static void arrived_finished(struct exchange *exchange)
 }
 
 /* Whether the refusal that just came back is not the last word. */
-static bool ask_later(struct exchange *exchange) ON(loop_thread);
-static bool ask_later(struct exchange *exchange)
+static bool ask_later(struct exchange *exchange) ON(loop_thread)
 {
     bool opening = exchange->step == STEP_OPEN || exchange->step == STEP_WHOLE;
 

@@ -209,8 +209,7 @@ void bound_close(struct bound *bound, size_t loop_count)
 /* --- accepting --- */
 
 static void accepted(struct listener *listener, int fd, const struct sockaddr_storage *peer)
-    ON(loop_thread);
-static void accepted(struct listener *listener, int fd, const struct sockaddr_storage *peer)
+    ON(loop_thread)
 {
     struct loop *loop = listener->loop;
     struct server *server = loop->server;
@@ -235,8 +234,7 @@ static void accepted(struct listener *listener, int fd, const struct sockaddr_st
 
 /* No descriptor is left. One kept in reserve lets us tell one client; then we wait for a close or
  * the timer instead of spinning on a readable listener. */
-static void listener_pause(struct listener *listener) ON(loop_thread);
-static void listener_pause(struct listener *listener)
+static void listener_pause(struct listener *listener) ON(loop_thread)
 {
     static const char answer[] = "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n"
                                  "Retry-After: 1\r\nConnection: close\r\n\r\n";

@@ -50,8 +50,7 @@ static bool status_has_body(int status)
     return status >= 200 && status != 204 && status != 304;
 }
 
-static void prefix_write(struct exchange *exchange) ON(loop_thread);
-static void prefix_write(struct exchange *exchange)
+static void prefix_write(struct exchange *exchange) ON(loop_thread)
 {
     const struct reply *reply = &exchange->reply;
     size_t date_size;
@@ -111,8 +110,7 @@ static bool piece_next(struct exchange *exchange, size_t *piece, uint64_t *offse
 }
 
 /* Moves on by what was just sent. */
-static void sent(struct exchange *exchange, size_t size) ON(loop_thread);
-static void sent(struct exchange *exchange, size_t size)
+static void sent(struct exchange *exchange, size_t size) ON(loop_thread)
 {
     struct sending *out = &exchange->out;
     struct slice bytes;
@@ -130,8 +128,7 @@ static void sent(struct exchange *exchange, size_t size)
 
 /* --- bytes --- */
 
-static ssize_t send_bytes(struct conn *conn) ON(loop_thread);
-static ssize_t send_bytes(struct conn *conn)
+static ssize_t send_bytes(struct conn *conn) ON(loop_thread)
 {
     struct exchange *exchange = conn->exchange;
     struct iovec pieces[PIECES_MAX];
@@ -166,16 +163,14 @@ static bool byte_cached(int fd, uint64_t offset)
 }
 
 /* Asks at both ends: read-ahead fills whole stretches. */
-static bool piece_cached(struct exchange *exchange, uint64_t at, size_t size) ON(loop_thread);
-static bool piece_cached(struct exchange *exchange, uint64_t at, size_t size)
+static bool piece_cached(struct exchange *exchange, uint64_t at, size_t size) ON(loop_thread)
 {
     if (at + size <= exchange->out.warm_until)
         return true;
     return byte_cached(exchange->reply.fd, at) && byte_cached(exchange->reply.fd, at + size - 1);
 }
 
-static ssize_t send_file_plain(struct conn *conn, uint64_t at, size_t size) ON(loop_thread);
-static ssize_t send_file_plain(struct conn *conn, uint64_t at, size_t size)
+static ssize_t send_file_plain(struct conn *conn, uint64_t at, size_t size) ON(loop_thread)
 {
     off_t offset = (off_t)at;
 
@@ -187,8 +182,7 @@ static ssize_t send_file_plain(struct conn *conn, uint64_t at, size_t size)
     return put_size < 0 ? -errno : put_size;
 }
 
-static ssize_t send_file_tls(struct conn *conn, uint64_t at, size_t size) ON(loop_thread);
-static ssize_t send_file_tls(struct conn *conn, uint64_t at, size_t size)
+static ssize_t send_file_tls(struct conn *conn, uint64_t at, size_t size) ON(loop_thread)
 {
     struct exchange *exchange = conn->exchange;
     struct sending *out = &exchange->out;
@@ -209,8 +203,7 @@ static ssize_t send_file_tls(struct conn *conn, uint64_t at, size_t size)
     return put_size;
 }
 
-static ssize_t send_file(struct conn *conn, const struct reply_part *part) ON(loop_thread);
-static ssize_t send_file(struct conn *conn, const struct reply_part *part)
+static ssize_t send_file(struct conn *conn, const struct reply_part *part) ON(loop_thread)
 {
     struct sending *out = &conn->exchange->out;
     uint64_t at = part->file_offset + out->offset;
@@ -229,8 +222,7 @@ static ssize_t send_file(struct conn *conn, const struct reply_part *part)
 /* --- the whole --- */
 
 /* The reply has left; what was not read of the request decides how it goes on. */
-static void send_done(struct conn *conn) ON(loop_thread);
-static void send_done(struct conn *conn)
+static void send_done(struct conn *conn) ON(loop_thread)
 {
     struct exchange *exchange = conn->exchange;
 
@@ -250,16 +242,14 @@ static void send_done(struct conn *conn)
 }
 
 /* (4) */
-static void send_broken(struct conn *conn, bool read_failed) ON(loop_thread);
-static void send_broken(struct conn *conn, bool read_failed)
+static void send_broken(struct conn *conn, bool read_failed) ON(loop_thread)
 {
     conn->exchange->read_failed |= read_failed;
     conn->broken = true;
     conn_close(conn);
 }
 
-static void send_wait(struct conn *conn, bool moved) ON(loop_thread);
-static void send_wait(struct conn *conn, bool moved)
+static void send_wait(struct conn *conn, bool moved) ON(loop_thread)
 {
     struct sending *out = &conn->exchange->out;
 
@@ -311,8 +301,7 @@ void send_some(struct conn *conn)
 }
 
 /* Whole: what is unread of the body can be read through. */
-static void send_now(struct conn *conn, bool whole) ON(loop_thread);
-static void send_now(struct conn *conn, bool whole)
+static void send_now(struct conn *conn, bool whole) ON(loop_thread)
 {
     struct exchange *exchange = conn->exchange;
     struct reply *reply = &exchange->reply;

@@ -66,8 +66,7 @@ void loop_connection_ended(struct loop *loop)
 
 /* --- a loop's life --- */
 
-static void conns_close_idle(struct loop *loop) ON(loop_thread);
-static void conns_close_idle(struct loop *loop)
+static void conns_close_idle(struct loop *loop) ON(loop_thread)
 {
     for (struct conn *conn = loop->conns, *next; conn != NULL; conn = next) {
         next = conn->next;
@@ -103,8 +102,7 @@ static void on_stop(struct message *message)
     }
 }
 
-static void loop_init(struct loop *loop) ON(loop_thread);
-static void loop_init(struct loop *loop)
+static void loop_init(struct loop *loop) ON(loop_thread)
 {
     const struct server_options *options = &loop->server->options;
 
@@ -126,8 +124,7 @@ static void loop_init(struct loop *loop)
     listeners_open(loop);
 }
 
-static void free_lists_drop(struct loop *loop) ON(loop_thread);
-static void free_lists_drop(struct loop *loop)
+static void free_lists_drop(struct loop *loop) ON(loop_thread)
 {
     while (loop->free_exchanges != NULL) {
         struct exchange *exchange = loop->free_exchanges;
@@ -149,8 +146,7 @@ static void free_lists_drop(struct loop *loop)
     }
 }
 
-static void loop_drop(struct loop *loop) ON(loop_thread);
-static void loop_drop(struct loop *loop)
+static void loop_drop(struct loop *loop) ON(loop_thread)
 {
     h2o_timeout_t *timeouts[] = {
         &loop->timeouts.head,   &loop->timeouts.idle,  &loop->timeouts.body, &loop->timeouts.write,

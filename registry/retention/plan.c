@@ -56,9 +56,7 @@ static void policies_first(struct policies *policies, struct slice pattern, stru
 
 static int policies_load(struct retention *retention, struct storage *store,
                          struct slice repository, struct slice tried, struct error *err)
-    ON(worker_thread);
-static int policies_load(struct retention *retention, struct storage *store,
-                         struct slice repository, struct slice tried, struct error *err)
+    ON(worker_thread)
 {
     struct policies *policies = &retention->policies;
 
@@ -145,8 +143,7 @@ void retention_decide(struct retention *retention)
 }
 
 static int freed(struct retention *retention, struct storage *store, struct error *err)
-    ON(worker_thread);
-static int freed(struct retention *retention, struct storage *store, struct error *err)
+    ON(worker_thread)
 {
     OWNED(memory_drop)
     size_t *chosen = memory_new((retention->images.count + 1) * sizeof(*chosen));

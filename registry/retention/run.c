@@ -28,9 +28,7 @@ static void add(json_t *object, const char *name, uint64_t amount)
 /* What was left because it had changed counts as pinned from now on: what follows it stays. */
 static int remove_batch(const struct run *run, struct slice repository, struct retention *retention,
                         const size_t *chosen, size_t count, uint64_t *removed, struct error *err)
-    ON(worker_thread);
-static int remove_batch(const struct run *run, struct slice repository, struct retention *retention,
-                        const size_t *chosen, size_t count, uint64_t *removed, struct error *err)
+    ON(worker_thread)
 {
     OWNED(buffer_drop) struct buffer name = BUFFER_NONE;
     OWNED(buffer_drop) struct buffer target = BUFFER_NONE;
@@ -58,9 +56,7 @@ static int remove_batch(const struct run *run, struct slice repository, struct r
 
 /* The images, or what follows them: these wait until it is known which images went. */
 static int remove_kind(const struct run *run, struct slice repository, struct retention *retention,
-                       bool followers, uint64_t *removed, struct error *err) ON(worker_thread);
-static int remove_kind(const struct run *run, struct slice repository, struct retention *retention,
-                       bool followers, uint64_t *removed, struct error *err)
+                       bool followers, uint64_t *removed, struct error *err) ON(worker_thread)
 {
     size_t chosen[IMAGES_RETIRE_MAX], count = 0;
 
@@ -78,9 +74,7 @@ static int remove_kind(const struct run *run, struct slice repository, struct re
 }
 
 static int enforce(const struct run *run, struct slice repository, struct retention *retention,
-                   uint64_t *removed, struct error *err) ON(worker_thread);
-static int enforce(const struct run *run, struct slice repository, struct retention *retention,
-                   uint64_t *removed, struct error *err)
+                   uint64_t *removed, struct error *err) ON(worker_thread)
 {
     if (remove_kind(run, repository, retention, false, removed, err) < 0)
         return -1;
@@ -120,8 +114,7 @@ static void count(json_t *object, const struct retention_sums *sums, bool enforc
         add(object, totals[i], values[i]);
 }
 
-static int run_one(struct run *run, struct slice repository, struct error *err) ON(worker_thread);
-static int run_one(struct run *run, struct slice repository, struct error *err)
+static int run_one(struct run *run, struct slice repository, struct error *err) ON(worker_thread)
 {
     OWNED(retention_drop) struct retention *retention = NULL;
     uint64_t removed = 0;
@@ -166,8 +159,7 @@ static size_t patterns_of(const struct policies *policies, struct slice within, 
 }
 
 static int run_pages(struct run *run, const struct repository_filter *filter, struct error *err)
-    ON(worker_thread);
-static int run_pages(struct run *run, const struct repository_filter *filter, struct error *err)
+    ON(worker_thread)
 {
     OWNED(page_drop) struct page page = {.more = true};
     OWNED(memory_drop) char *last = NULL;
