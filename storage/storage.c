@@ -176,18 +176,9 @@ static int storage_build(struct storage *store, struct error *err) ON(worker_thr
     return 0;
 }
 
-/* Opening and closing block as workers do; main does both. */
-static enum thread_role_kind become_worker(void) ASSERTS_ROLE_(worker_thread)
-{
-    enum thread_role_kind before = thread_role_current;
-
-    thread_role_current = ROLE_WORKER;
-    return before;
-}
-
 int storage_open(struct storage **out, const struct storage_options *options, struct error *err)
 {
-    enum thread_role_kind role = become_worker();
+    enum thread_role_kind role = become_worker_thread();
     struct storage *store = memory_new(sizeof(*store));
 
     store->lock_fd = -1;
@@ -206,7 +197,7 @@ int storage_open(struct storage **out, const struct storage_options *options, st
 
 void storage_close(struct storage *store)
 {
-    enum thread_role_kind role = become_worker();
+    enum thread_role_kind role = become_worker_thread();
 
     if (store != NULL) {
         scrub_close(store->scrub);

@@ -57,4 +57,14 @@ static inline void assert_worker_thread(void) ASSERTS_ROLE_(worker_thread)
     assert(thread_role_current == ROLE_WORKER);
 }
 
+/* For what main opens and closes itself: it blocks as workers do. Returns the role to go back to.
+ */
+static inline enum thread_role_kind become_worker_thread(void) ASSERTS_ROLE_(worker_thread)
+{
+    enum thread_role_kind before = thread_role_current;
+
+    thread_role_current = ROLE_WORKER;
+    return before;
+}
+
 #endif

@@ -400,18 +400,9 @@ static int resume_all(struct jobs *jobs, struct error *err) ON(worker_thread)
     return 0;
 }
 
-/* Opening blocks as workers do; main does it. */
-static enum thread_role_kind become_worker(void) ASSERTS_ROLE_(worker_thread)
-{
-    enum thread_role_kind before = thread_role_current;
-
-    thread_role_current = ROLE_WORKER;
-    return before;
-}
-
 int jobs_open(struct jobs **out, const struct jobs_options *options, struct error *err)
 {
-    enum thread_role_kind role = become_worker();
+    enum thread_role_kind role = become_worker_thread();
     struct jobs *jobs = memory_new(sizeof(*jobs));
 
     jobs->storage = options->storage;
@@ -451,7 +442,7 @@ void jobs_close(struct jobs *jobs)
 {
     if (jobs == NULL)
         return;
-    enum thread_role_kind role = become_worker();
+    enum thread_role_kind role = become_worker_thread();
     stop_all(jobs);
     for (size_t i = 0; i < jobs->count; i++)
         join_last(&jobs->slots[i]);

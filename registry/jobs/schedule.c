@@ -332,18 +332,9 @@ static int build(struct schedule *schedule, struct error *err) ON(worker_thread)
     return 0;
 }
 
-/* Opening blocks as workers do; main does it. */
-static enum thread_role_kind become_worker(void) ASSERTS_ROLE_(worker_thread)
-{
-    enum thread_role_kind before = thread_role_current;
-
-    thread_role_current = ROLE_WORKER;
-    return before;
-}
-
 int schedule_open(struct schedule **out, const struct schedule_options *options, struct error *err)
 {
-    enum thread_role_kind role = become_worker();
+    enum thread_role_kind role = become_worker_thread();
     struct schedule *schedule = memory_new(sizeof(*schedule));
 
     schedule->options = *options;
