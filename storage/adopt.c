@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "registry/core/clock.h"
+#include "registry/core/fd.h"
 #include "storage/meta_adopt.h"
 #include "storage/storage_internal.h"
 
@@ -218,13 +219,11 @@ static int open_source(const char *path, bool trusting, int *out, struct error *
 static void bring(struct batch *batch, size_t at) ON(worker_thread)
 {
     struct adopt_blob *blob = &batch->blobs[at];
-    int source = -1;
+    OWNED(fd_drop) int source = -1;
 
     if (open_source(blob->path, batch->options->trusting, &source, &blob->why) < 0 ||
         bring_from(batch, at, source, &blob->why) < 0)
         blob->outcome = ADOPT_FAILED;
-    if (source >= 0)
-        close(source);
 }
 
 /* The next one that has a session; count at the end. */
@@ -271,19 +270,16 @@ static int check_here(struct batch *batch, struct meta_adopt *item, struct error
     ON(worker_thread)
 {
     const struct blob_store *blobs = &batch->store->blobs;
-    const struct blob damaged = {.digest = item->blob.digest};
-    int fd = -1;
+    OWNED(fd_drop) int fd = -1;
 
-    if (blobs->driver->open(blobs->self, item->locator, item->blob.size, &fd, err) == 0) {
-        close(fd);
+    if (blobs->driver->open(blobs->self, item->locator, item->blob.size, &fd, err) == 0)
         return 0;
-    }
     if (err->code != ERROR_BLOB_UNKNOWN)
         return -1;
     error_clear(err);
-    struct blob of = damaged;
-    memcpy(of.locator, item->locator, sizeof(of.locator));
-    storage_blob_damaged(batch->store, &of);
+    struct blob damaged = {.digest = item->blob.digest};
+    memcpy(damaged.locator, item->locator, sizeof(damaged.locator));
+    storage_blob_damaged(batch->store, &damaged);
     item->state = META_ADOPT_ABSENT;
     return 0;
 }

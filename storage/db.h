@@ -23,8 +23,9 @@ struct db_tx {
     const struct db_driver *driver;
 };
 
-/* What runs inside a transaction. -1 undoes it. Must be ready to run again from the start, so it
- * sets its results anew each time and changes nothing but the database and what `arg` owns. */
+/* What runs inside a transaction. -1 undoes it. For db_write it must be ready to run again from the
+ * start, so it sets its results anew each time and changes nothing but the database and what `arg`
+ * owns; db_read runs it once. */
 typedef int db_run(struct db_tx *tx, void *arg, struct error *err);
 
 enum db_priority {

@@ -240,7 +240,7 @@ static bool settled_wait(struct quota_table *table, uint64_t settlements, uint64
     return clock_monotonic_ms() < deadline_ms;
 }
 
-/* The quotas of a hold stay those it began with: one that came later asks at the end only. */
+/* False when quotas came or went since the hold began: then it begins anew. */
 static bool same_quotas(const struct quota_hold *hold, const struct quota_page *quotas)
 {
     if (hold->count != quotas->count)
