@@ -37,18 +37,6 @@ static int get_rate(const struct cli_call *call, uint64_t *rate)
     return cli_usage(call, "--rate is bytes a second, such as 50MiB");
 }
 
-/* The server runs elsewhere in the tree. */
-static char *absolute(const char *path)
-{
-    OWNED(memory_drop) char *here = path[0] == '/' ? NULL : getcwd(NULL, 0);
-    OWNED(buffer_drop) struct buffer whole = BUFFER_NONE;
-
-    if (here != NULL)
-        buffer_print(&whole, "%s/", here);
-    buffer_append_text(&whole, path);
-    return memory_text(buffer_slice(&whole));
-}
-
 /* --- progress, on a terminal only --- */
 
 struct screen {
@@ -162,11 +150,13 @@ static int show_report(const struct cli_call *call, const struct backup_report *
 
 static int create(const struct cli_call *call)
 {
-    OWNED(memory_drop) char *directory = absolute(call->words[0]);
+    OWNED(memory_drop) char *directory = work_path(call, call->words[0]);
     OWNED(json_drop) json_t *result = NULL;
     uint64_t rate;
     int status = get_rate(call, &rate);
 
+    if (directory == NULL)
+        return CLI_FAILED;
     if (status != CLI_DONE)
         return status;
     json_t *spec = json_pack("{s:s, s:b, s:I}", "directory", directory, "link",

@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "registry/cli/work.h"
 #include "registry/transfer/transfer.h"
@@ -28,26 +27,10 @@ static const struct show_column import_columns[] = {
 
 /* --- specs --- */
 
-/* The server may stand in another folder. NULL: told. */
-static char *absolute(const struct cli_call *call, const char *path)
-{
-    OWNED(buffer_drop) struct buffer text = BUFFER_NONE;
-    OWNED(memory_drop) char *here = path[0] == '/' ? NULL : getcwd(NULL, 0);
-
-    if (path[0] == '/')
-        return memory_text(slice_of(path));
-    if (here == NULL) {
-        cli_fail(call, CLI_FAILED, "the current folder cannot be told");
-        return NULL;
-    }
-    buffer_print(&text, "%s/%s", here, path);
-    return memory_text(buffer_slice(&text));
-}
-
 static bool set_path(const struct cli_call *call, json_t *spec, const char *member,
                      const char *path)
 {
-    OWNED(memory_drop) char *full = absolute(call, path);
+    OWNED(memory_drop) char *full = work_path(call, path);
 
     return full != NULL && json_object_set_new(spec, member, json_string(full)) == 0;
 }

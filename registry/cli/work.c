@@ -297,6 +297,21 @@ static int run_here(const struct cli_call *call, const struct job_kind *kind, co
     return run_in(call, &config, kind, spec, result);
 }
 
+char *work_path(const struct cli_call *call, const char *path)
+{
+    OWNED(buffer_drop) struct buffer whole = BUFFER_NONE;
+    OWNED(memory_drop) char *here = path[0] == '/' ? NULL : getcwd(NULL, 0);
+
+    if (path[0] == '/')
+        return memory_text(slice_of(path));
+    if (here == NULL) {
+        cli_fail(call, CLI_FAILED, "the current folder cannot be told");
+        return NULL;
+    }
+    buffer_print(&whole, "%s/%s", here, path);
+    return memory_text(buffer_slice(&whole));
+}
+
 /* --- which of the two --- */
 
 static bool answers(const char *path)

@@ -31,6 +31,10 @@ int work_answer(const struct cli_call *call, const char *method, struct buffer *
 /* "a.b" of a document, to a flat object of these columns. */
 json_t *work_flat(const json_t *document, const struct show_column *columns);
 
+/* A path as the server can use it, which may stand in another folder; free(). NULL: why was said.
+ */
+char *work_path(const struct cli_call *call, const char *path) MUST_CHECK;
+
 /* What root makes in somebody's folder, that somebody cannot read: CLI_FAILED with a line. */
 int work_owner_check(const struct cli_call *call, const struct config *config) MUST_CHECK;
 
