@@ -182,20 +182,24 @@ static int link_one(struct db_tx *tx, const struct batch *batch, struct meta_ado
                      account_of(batch), batch->meta->quotas, err);
 }
 
+static int finish_one(struct db_tx *tx, const struct batch *batch, struct meta_adopt *item,
+                      struct error *err)
+{
+    if (item->id[0] != 0)
+        return meta_upload_take(tx, batch->meta, batch->repository, slice_of(item->id), &item->blob,
+                                batch->meta->quotas, err);
+    return item->state == META_ADOPT_HERE ? 0 : link_one(tx, batch, item, err);
+}
+
 static int finish(struct db_tx *tx, void *arg, struct error *err)
 {
     struct batch *batch = arg;
 
     if (meta_repository_create(tx, batch->name, &batch->repository, err) < 0)
         return -1;
-    for (size_t i = 0; i < batch->count; i++) {
-        struct meta_adopt *item = &batch->items[i];
-        if (item->id[0] != 0
-                ? meta_upload_take(tx, batch->meta, batch->repository, slice_of(item->id),
-                                   &item->blob, batch->meta->quotas, err) < 0
-                : item->state != META_ADOPT_HERE && link_one(tx, batch, item, err) < 0)
+    for (size_t i = 0; i < batch->count; i++)
+        if (finish_one(tx, batch, &batch->items[i], err) < 0)
             return -1;
-    }
     return 0;
 }
 

@@ -6,10 +6,6 @@
 #include "storage/meta_adopt.h"
 #include "storage/meta_internal.h"
 
-static const char SQL_TAG_NOW[] = "SELECT m.id, m.digest"
-                                  "  FROM tags t"
-                                  "  JOIN manifests m ON m.id = t.manifest_id"
-                                  " WHERE t.repo_id = $1 AND t.name = $2";
 static const char SQL_LAST_CAUSE[] = "SELECT cause"
                                      "  FROM tag_history"
                                      " WHERE repo_id = $1 AND name = $2"
@@ -43,18 +39,6 @@ struct standing {
     struct digest digest;
     int64_t target; /* the manifest it is to name; 0: it is not here */
 };
-
-static int tag_now(struct db_tx *tx, int64_t repository, struct slice tag, struct standing *out,
-                   struct error *err)
-{
-    OWNED(db_query_end) struct db_query query = db_query(tx, SQL_TAG_NOW);
-
-    db_bind_i64(&query, repository);
-    db_bind_text(&query, tag);
-    int row = db_step(&query, err);
-    out->manifest = row == 1 ? db_column_i64(&query, 0) : 0;
-    return row == 1 ? meta_digest(&query, 1, &out->digest, err) : row;
-}
 
 /* Whether nobody but an import ever changed the tag last. */
 static int is_ours(struct db_tx *tx, int64_t repository, struct slice tag, bool *out,
@@ -157,7 +141,8 @@ static int adopt(struct db_tx *tx, const struct adoption *with, struct adopt_tag
     const struct digest *wanted = &tag->past[tag->past_count - 1].digest;
     struct standing standing = {0};
 
-    if (tag_now(tx, with->repository, tag->name, &standing, err) < 0 ||
+    if (meta_tag_find(tx, with->repository, tag->name, &standing.manifest, &standing.digest, err) <
+            0 ||
         manifest_here(tx, with->repository, wanted, &standing.target, err) < 0)
         return -1;
     if (standing.manifest != 0 && standing.manifest == standing.target) {

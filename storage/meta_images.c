@@ -4,10 +4,8 @@
  * Never    decides what goes.
  *
  * Reading follows the indexes of one repository; nothing is asked once a manifest but by key. */
-#include "registry/core/glob.h"
 #include "storage/meta_internal.h"
 #include "storage/meta_retention.h"
-#include "storage/pattern.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -51,52 +49,11 @@ static const char SQL_IMAGE_SUBJECTS[] =
     "  FROM manifests m"
     "  LEFT JOIN manifests s ON s.repo_id = m.repo_id AND s.digest = m.subject"
     " WHERE m.repo_id = $1 AND m.subject IS NOT NULL AND m.deleted_at IS NULL";
-static const char SQL_PROTECTED_TAGS[] = "SELECT pattern, tags, bits"
-                                         "  FROM protections"
-                                         " ORDER BY id";
 
 struct load {
     struct slice name;
     struct images *images;
 };
-
-/* The rules of protection that reach one repository. */
-struct guards {
-    char **globs;
-    size_t count, capacity;
-};
-
-static void guards_drop(struct guards *guards)
-{
-    for (size_t i = 0; i < guards->count; i++)
-        free(guards->globs[i]);
-    free(guards->globs);
-}
-
-static int guards_read(struct db_tx *tx, struct slice repository, struct guards *guards,
-                       struct error *err)
-{
-    OWNED(db_query_end) struct db_query query = db_query(tx, SQL_PROTECTED_TAGS);
-    int row;
-
-    while ((row = db_step(&query, err)) == 1) {
-        if ((db_column_i64(&query, 2) & TAG_PROTECTED) == 0 ||
-            !pattern_covers(db_column_slice(&query, 0), repository))
-            continue;
-        guards->globs =
-            meta_grow(guards->globs, guards->count, &guards->capacity, sizeof(*guards->globs));
-        guards->globs[guards->count++] = meta_text(&query, 1);
-    }
-    return row;
-}
-
-static bool guarded(const struct guards *guards, struct slice tag)
-{
-    for (size_t i = 0; i < guards->count; i++)
-        if (glob_matches(slice_of(guards->globs[i]), tag))
-            return true;
-    return false;
-}
 
 static struct image item_row(const struct db_query *query, const struct digest *digest)
 {
@@ -153,7 +110,7 @@ static struct image *item_of(const struct images *images, int64_t id)
     return NULL;
 }
 
-static int tags_read(struct db_tx *tx, struct images *images, const struct guards *guards,
+static int tags_read(struct db_tx *tx, struct images *images, const struct meta_rules *rules,
                      struct error *err)
 {
     OWNED(db_query_end) struct db_query query = db_query(tx, SQL_IMAGE_TAGS);
@@ -165,12 +122,13 @@ static int tags_read(struct db_tx *tx, struct images *images, const struct guard
         struct image *item = item_of(images, db_column_i64(&query, 0));
         if (item == NULL)
             continue;
+        unsigned bits =
+            (unsigned)db_column_i64(&query, 3) | meta_rules_bits(rules, db_column_slice(&query, 1));
         images->tags = meta_grow(images->tags, images->tag_count, &capacity, sizeof(*images->tags));
         images->tags[images->tag_count++] = (struct image_tag){
             .name = meta_text(&query, 1),
             .updated_at = db_column_i64(&query, 2),
-            .protected = (db_column_i64(&query, 3) & TAG_PROTECTED) != 0 ||
-                         guarded(guards, db_column_slice(&query, 1)),
+            .protected = (bits & TAG_PROTECTED) != 0,
         };
         item->tag_count++;
     }
@@ -261,7 +219,7 @@ static int load(struct db_tx *tx, void *arg, struct error *err)
 {
     const struct load *load = arg;
     struct images *images = load->images;
-    OWNED(guards_drop) struct guards guards = {.globs = NULL};
+    OWNED(meta_rules_drop) struct meta_rules rules = {.items = NULL};
     int64_t grace_us = images->grace_us, repository = 0;
 
     images_drop(images);
@@ -271,8 +229,8 @@ static int load(struct db_tx *tx, void *arg, struct error *err)
         return error_set(err, ERROR_NAME_UNKNOWN, "repository unknown");
     *images =
         (struct images){.repository = repository, .now = clock_now_us(), .grace_us = grace_us};
-    if (guards_read(tx, load->name, &guards, err) < 0 || items_read(tx, images, err) < 0 ||
-        tags_read(tx, images, &guards, err) < 0 || pins_read(tx, images, err) < 0 ||
+    if (meta_rules_read(tx, repository, &rules, err) < 0 || items_read(tx, images, err) < 0 ||
+        tags_read(tx, images, &rules, err) < 0 || pins_read(tx, images, err) < 0 ||
         links_read(tx, images, err) < 0 || subjects_read(tx, images, err) < 0)
         return -1;
     pulls_lift(images);
