@@ -213,6 +213,8 @@ static int pass_begin(struct scrub *scrub, struct error *err) ON(worker_thread)
     scrub->wanted = false;
     scrub->cursor = 0;
     scrub->started_at = clock_now_us();
+    if (scrub->finished_at >= scrub->started_at) /* the clock was set back */
+        scrub->finished_at = scrub->started_at - 1;
     scrub->pass_blobs = scrub->blobs;
     scrub->pass_bytes = scrub->report.bytes;
     pthread_mutex_unlock(&scrub->lock);
