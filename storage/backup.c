@@ -210,7 +210,7 @@ static int copy_bytes(struct making *making, const struct meta_backup_blob *blob
                       const char **damage, struct error *err)
 {
     const struct blob_store *blobs = &making->store->blobs;
-    int fd = -1;
+    OWNED(fd_drop) int fd = -1;
 
     *damage = NULL;
     if (blobs->driver->open(blobs->self, blob->locator, blob->size, &fd, err) < 0) {
@@ -220,9 +220,7 @@ static int copy_bytes(struct making *making, const struct meta_backup_blob *blob
         *damage = "missing or of another size";
         return 0;
     }
-    int result = copier_take(&making->copier, blob, fd, damage, err);
-    close(fd);
-    return result;
+    return copier_take(&making->copier, blob, fd, damage, err);
 }
 
 static int copy_blob(void *arg, const struct meta_backup_blob *blob, struct error *err)

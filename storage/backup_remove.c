@@ -122,11 +122,13 @@ static int judge(struct removing *removing, int shelf, const char *name, struct 
         return 0;
     if (progress_cancelled(removing->progress))
         return error_set(err, ERROR_UNAVAILABLE, "it was cancelled");
-    if ((!unfinished && is_named(removing, name, &named, err) < 0) ||
-        (!named && fstatat(shelf, name, &status, AT_SYMLINK_NOFOLLOW) == 0 &&
-         unlinkat(shelf, name, 0) < 0))
+    if (!unfinished && is_named(removing, name, &named, err) < 0)
+        return -1;
+    if (named)
+        return 0;
+    if (fstatat(shelf, name, &status, AT_SYMLINK_NOFOLLOW) < 0 || unlinkat(shelf, name, 0) < 0)
         return error_set_errno(err, ERROR_UNAVAILABLE, errno, "file %s cannot be removed", name);
-    if (named || unfinished)
+    if (unfinished)
         return 0;
     removing->out->blobs++;
     removing->out->bytes += (uint64_t)status.st_size;
