@@ -99,9 +99,9 @@ static const struct show_column made_columns[] = {
     {"repositories", "repositories"},
     {"manifests", "manifests"},
     {"blobs", "blobs"},
-    {"bytes", "bytes"},
+    {"bytes", SHOW_SIZE "bytes"},
     {"blobs copied", "copied"},
-    {"bytes copied", "copied_bytes"},
+    {"bytes copied", SHOW_SIZE "copied_bytes"},
     {"blobs damaged", "damaged"},
     {0},
 };
@@ -111,7 +111,7 @@ static const struct show_column verified_columns[] = {
     {"repositories", "repositories"},
     {"manifests", "manifests"},
     {"blobs", "blobs"},
-    {"bytes", "bytes"},
+    {"bytes", SHOW_SIZE "bytes"},
     {"blobs damaged", "damaged"},
     {0},
 };
@@ -172,10 +172,14 @@ static int create(const struct cli_call *call)
 /* --- ls, verify, rm, prune --- */
 
 static const struct show_column list_columns[] = {
-    {"SNAPSHOT", "snapshot"}, {"COMPLETE", "complete"},
-    {"BLOBS", "blobs"},       {"BYTES", "bytes"},
-    {"NEW", "copied_bytes"},  {"MANIFESTS", "manifests"},
-    {"DAMAGED", "damaged"},   {0},
+    {"SNAPSHOT", "snapshot"},
+    {"COMPLETE", "complete"},
+    {"BLOBS", "blobs"},
+    {"BYTES", SHOW_SIZE "bytes"},
+    {"NEW", SHOW_SIZE "copied_bytes"},
+    {"MANIFESTS", "manifests"},
+    {"DAMAGED", "damaged"},
+    {0},
 };
 
 static json_t *snapshot_json(const struct backup_snapshot *snapshot)
@@ -234,7 +238,7 @@ static int verify(const struct cli_call *call)
 }
 
 static const struct show_column removed_columns[] = {
-    {"snapshots", "snapshots"}, {"blobs", "blobs"}, {"bytes", "bytes"}, {0}};
+    {"snapshots", "snapshots"}, {"blobs", "blobs"}, {"bytes", SHOW_SIZE "bytes"}, {0}};
 
 static int remove_from(const struct cli_call *call, const char *snapshot, size_t keep)
 {

@@ -85,8 +85,8 @@ static int check(const struct cli_call *call)
 
 static const struct show_column scrub_columns[] = {
     {"state", "state"},
-    {"bytes a second, at most", "rate"},
-    {"bytes a second, lately", "bytes_per_second"},
+    {"bytes a second, at most", SHOW_SIZE "rate"},
+    {"bytes a second, lately", SHOW_SIZE "bytes_per_second"},
     {"position", "position"},
     {"last blob", "last"},
     {"damaged blobs", "damaged"},
@@ -94,7 +94,7 @@ static const struct show_column scrub_columns[] = {
     {"last full pass", "finished_at"},
     {"next pass", "next_at"},
     {"blobs read", "blobs"},
-    {"bytes read", "bytes"},
+    {"bytes read", SHOW_SIZE "bytes"},
     {"found", "found"},
     {0},
 };

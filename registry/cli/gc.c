@@ -18,11 +18,11 @@ static const struct show_column report[] = {
     {"links removed", "removed.links"},
     {"blobs removed", "removed.blobs"},
     {"uploads removed", "removed.uploads"},
-    {"bytes freed", "bytes_freed"},
+    {"bytes freed", SHOW_SIZE "bytes_freed"},
     {"files deleted", "trash.files"},
-    {"bytes deleted", "trash.bytes"},
-    {"free before", "file_system.free_before"},
-    {"free after", "file_system.free_after"},
+    {"bytes deleted", SHOW_SIZE "trash.bytes"},
+    {"free before", SHOW_SIZE "file_system.free_before"},
+    {"free after", SHOW_SIZE "file_system.free_after"},
     {"milliseconds", "duration_ms"},
     {0},
 };
@@ -65,9 +65,9 @@ static const struct show_column details[] = {
     {"links removed", "result.removed.links"},
     {"blobs removed", "result.removed.blobs"},
     {"uploads removed", "result.removed.uploads"},
-    {"bytes freed", "result.bytes_freed"},
+    {"bytes freed", SHOW_SIZE "result.bytes_freed"},
     {"files deleted", "result.trash.files"},
-    {"bytes deleted", "result.trash.bytes"},
+    {"bytes deleted", SHOW_SIZE "result.trash.bytes"},
     {0},
 };
 
@@ -127,16 +127,16 @@ static const struct show_column state_columns[] = {
     {"held by a backup", "held"},
     {"to review", "candidates.waiting"},
     {"to review, due", "candidates.due"},
-    {"oldest of these", "candidates.oldest_due_at"},
+    {"to review, oldest", "candidates.oldest_due_at"},
     {"leased or undoable", "candidates.leased"},
     {"files to delete", "trash.files"},
     {"files to delete, due", "trash.due"},
-    {"oldest of these", "trash.oldest_due_at"},
+    {"to delete, oldest", "trash.oldest_due_at"},
     {"blobs removed", "totals.removed.blobs"},
-    {"bytes freed", "totals.bytes_freed"},
+    {"bytes freed", SHOW_SIZE "totals.bytes_freed"},
     {"last run", "last_run.id"},
-    {"which", "last_run.state"},
-    {"began", "last_run.started_at"},
+    {"last run, state", "last_run.state"},
+    {"last run, began", "last_run.started_at"},
     {0},
 };
 
@@ -155,6 +155,8 @@ static int schedule(const struct cli_call *call)
 
     if (call->word_count > 0)
         json_object_set_new(body, "schedule", json_string(call->words[0]));
+    if (call->word_count > 0 && call->words[0][0] == 0)
+        json_object_set_new(body, "time_zone", json_null()); /* with the zone it was meant in */
     verb_set_text(call, body, "--time-zone", "time_zone");
     bool changes = json_object_size(body) > 0;
     buffer_append_text(&path, "/gc");

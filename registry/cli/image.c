@@ -2,24 +2,25 @@
  * Touches  the server by way of client.h.
  * Never    pushes or pulls. */
 #include <stdio.h>
+#include <string.h>
 
 #include "registry/cli/verb.h"
 
 static const struct show_column columns[] = {
-    {"DIGEST", "digest"},    {"SIZE", "total_size"},       {"PUSHED", "pushed_at"},
-    {"PULLED", "pulled_at"}, {"MEDIA TYPE", "media_type"}, {0},
+    {"DIGEST", "digest"},    {"SIZE", SHOW_SIZE "total_size"}, {"PUSHED", "pushed_at"},
+    {"PULLED", "pulled_at"}, {"MEDIA TYPE", "media_type"},     {0},
 };
 static const struct show_column deleted[] = {
-    {"DIGEST", "digest"}, {"SIZE", "total_size"},       {"DELETED", "deleted_at"},
-    {"UNTIL", "until"},   {"MEDIA TYPE", "media_type"}, {0},
+    {"DIGEST", "digest"}, {"SIZE", SHOW_SIZE "total_size"}, {"DELETED", "deleted_at"},
+    {"UNTIL", "until"},   {"MEDIA TYPE", "media_type"},     {0},
 };
 static const struct show_column details[] = {
     {"digest", "digest"},
     {"media type", "media_type"},
     {"artifact type", "artifact_type"},
     {"refers to", "subject"},
-    {"size", "size"},
-    {"with all it names", "total_size"},
+    {"size", SHOW_SIZE "size"},
+    {"with all it names", SHOW_SIZE "total_size"},
     {"pushed", "pushed_at"},
     {"pulled", "pulled_at"},
     {"deleted", "deleted_at"},
@@ -40,10 +41,21 @@ static int list(const struct cli_call *call)
     return verb_list(call, &path, gone ? deleted : columns);
 }
 
+/* A tag in its place would be looked for among digests, and "image rm" is no way to remove one. */
+static int need_digest(const struct cli_call *call)
+{
+    if (strchr(call->words[1], ':') != NULL)
+        return CLI_DONE;
+    return cli_usage(call, "%s is no digest; slipway tag show %s %s tells that of a tag",
+                     call->words[1], call->words[0], call->words[1]);
+}
+
 static int show(const struct cli_call *call)
 {
     OWNED(buffer_drop) struct buffer path = BUFFER_NONE;
 
+    if (need_digest(call) != CLI_DONE)
+        return CLI_USAGE;
     verb_content_path(call, &path, "/manifests", 2);
     return verb_show(call, &path, details);
 }
@@ -52,6 +64,8 @@ static int delete (const struct cli_call *call)
 {
     OWNED(buffer_drop) struct buffer path = BUFFER_NONE;
 
+    if (need_digest(call) != CLI_DONE)
+        return CLI_USAGE;
     if (!prompt_agreed(call, "delete %s of %s, with all its tags?", call->words[1], call->words[0]))
         return CLI_USAGE;
     verb_content_path(call, &path, "/manifests", 2);
@@ -62,6 +76,8 @@ static int restore(const struct cli_call *call)
 {
     OWNED(buffer_drop) struct buffer path = BUFFER_NONE;
 
+    if (need_digest(call) != CLI_DONE)
+        return CLI_USAGE;
     verb_content_path(call, &path, "/manifests", 2);
     buffer_append_text(&path, ":restore");
     verb_path_parameter(&path, "tags", cli_flag(call, "--tags") ? "true" : NULL);

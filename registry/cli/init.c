@@ -57,7 +57,7 @@ static int open_root(const struct cli_call *call, const struct config *config,
     struct error err = {0};
     bool exists = false;
 
-    if (wiring_open_storage(config, storage, &err) < 0) {
+    if (wiring_open_root(config, storage, &err) < 0) {
         fail_error(call, &err);
         return cli_fail(call, CLI_FAILED,
                         "if a server is running, stop it first; or use the setup token that "

@@ -12,14 +12,20 @@ static const struct show_column columns[] = {
     {"ID", "id"}, {"PATTERN", "pattern"}, {"MODE", "mode"}, {"CHANGED", "updated_at"}, {0},
 };
 static const struct show_column decisions[] = {
-    {"DIGEST", "short"}, {"TAGS", "tags"},       {"PUSHED", "pushed_at"}, {"PULLED", "pulled_at"},
-    {"SIZE", "size"},    {"VERDICT", "verdict"}, {"REASON", "reason"},    {0},
+    {"DIGEST", "short"},        {"TAGS", "tags"},
+    {"PUSHED", "pushed_at"},    {"PULLED", "pulled_at"},
+    {"SIZE", SHOW_SIZE "size"}, {"VERDICT", "verdict"},
+    {"REASON", "reason"},       {0},
 };
 static const struct show_column runs[] = {
-    {"repositories", "repositories"}, {"expired", "expired"},
-    {"would expire", "would_expire"}, {"changed meanwhile", "skipped"},
-    {"follow later", "follows"},      {"blobs freed then", "blobs"},
-    {"bytes freed then", "bytes"},    {0},
+    {"repositories", "repositories"},
+    {"expired", "expired"},
+    {"would expire", "would_expire"},
+    {"changed meanwhile", "skipped"},
+    {"follow later", "follows"},
+    {"blobs freed then", "blobs"},
+    {"bytes freed then", SHOW_SIZE "bytes"},
+    {0},
 };
 
 static int list(const struct cli_call *call)
@@ -238,6 +244,9 @@ static int show_preview(const struct cli_call *call, json_t *answer)
                 deciding, json_string_value(json_object_get(answer, "mode")),
                 member(answer, "expires"), member(answer, "manifests"), member(answer, "tags"),
                 member(answer, "follows"), member(answer, "blobs"), member(answer, "bytes"));
+    if (deciding != NULL && !cli_flag(call, "--all") &&
+        member(answer, "expires") < member(answer, "manifests"))
+        fprintf(stderr, "--all tells why the others stay\n");
     return CLI_DONE;
 }
 

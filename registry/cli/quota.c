@@ -7,9 +7,9 @@ static const struct show_column columns[] = {
     {"ID", "id"},
     {"KIND", "kind"},
     {"SUBJECT", "subject"},
-    {"BYTES", "bytes"},
-    {"USED", "used"},
-    {"RESERVED", "reserved"},
+    {"BYTES", SHOW_SIZE "bytes"},
+    {"USED", SHOW_SIZE "used"},
+    {"RESERVED", SHOW_SIZE "reserved"},
     {0},
 };
 static const struct show_column totals[] = {
@@ -17,10 +17,10 @@ static const struct show_column totals[] = {
     {"manifests", "manifests"},
     {"tags", "tags"},
     {"blobs", "blobs"},
-    {"bytes", "bytes"},
-    {"if nothing were shared", "linked_bytes"},
-    {"disk", "disk_size"},
-    {"disk free", "disk_free"},
+    {"bytes", SHOW_SIZE "bytes"},
+    {"if nothing were shared", SHOW_SIZE "linked_bytes"},
+    {"disk", SHOW_SIZE "disk_size"},
+    {"disk free", SHOW_SIZE "disk_free"},
     {"counted", "counted_at"},
     {0},
 };
@@ -28,9 +28,9 @@ static const struct show_column details[] = {
     {"manifests", "manifests"},
     {"tags", "tags"},
     {"blobs", "blobs"},
-    {"bytes", "bytes"},
-    {"not shared with others", "own_bytes"},
-    {"waiting for undo", "set_aside_bytes"},
+    {"bytes", SHOW_SIZE "bytes"},
+    {"not shared with others", SHOW_SIZE "own_bytes"},
+    {"waiting for undo", SHOW_SIZE "set_aside_bytes"},
     {0},
 };
 

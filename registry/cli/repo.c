@@ -65,7 +65,7 @@ static int change(const struct cli_call *call)
 static const struct show_column counts[] = {
     {"tags", "tags"},
     {"manifests", "manifests"},
-    {"bytes", "bytes"},
+    {"bytes", SHOW_SIZE "bytes"},
     {0},
 };
 

@@ -1,9 +1,10 @@
 /* show.c - answers of the server as people read them. */
 #include "registry/cli/show.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 
-enum { COLUMNS_MAX = 12, WIDTH_MAX = 60 };
+enum { COLUMNS_MAX = 12, WIDTH_MAX = 71 /* a digest */ };
 
 /* Control characters would be taken as orders by a terminal. */
 static void append_safely(struct buffer *out, const char *text)
@@ -55,12 +56,38 @@ static void append_value(struct buffer *out, const json_t *value)
     }
 }
 
-/* Never empty, so that columns can be cut by other programs. */
-static void cell(struct buffer *out, const json_t *thing, const char *member)
+/* As settings spell it, where that is exact. */
+static void append_size(struct buffer *out, uint64_t bytes)
 {
+    static const char *const units[] = {"", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
+    uint64_t unit = 1;
+    size_t i = 0;
+
+    for (; i < 6 && bytes / unit >= 1024; i++)
+        unit *= 1024;
+    uint64_t rest = bytes % unit;
+    if (rest == 0)
+        buffer_print(out, "%" PRIu64 "%s", bytes / unit, units[i]);
+    else
+        buffer_print(out, "%.1f%s", (double)bytes / (double)unit, units[i]);
+}
+
+const char *show_member(const struct show_column *column)
+{
+    return column->member[0] == SHOW_SIZE[0] ? column->member + 1 : column->member;
+}
+
+/* Never empty, so that columns can be cut by other programs. */
+static void cell(struct buffer *out, const json_t *thing, const struct show_column *column)
+{
+    const json_t *value = json_object_get(thing, show_member(column));
     size_t start = out->size;
 
-    append_value(out, json_object_get(thing, member));
+    if (column->member[0] == SHOW_SIZE[0] && json_is_integer(value) &&
+        json_integer_value(value) > 0)
+        append_size(out, (uint64_t)json_integer_value(value));
+    else
+        append_value(out, value);
     if (out->size == start)
         buffer_append_text(out, "-");
     drop_c1(out);
@@ -95,7 +122,7 @@ static void measure(const json_t *items, const struct show_column *columns,
         widths[c] = width_of(slice_of(columns[c].title));
         json_array_foreach(items, i, item) {
             OWNED(buffer_drop) struct buffer text = BUFFER_NONE;
-            cell(&text, item, columns[c].member);
+            cell(&text, item, &columns[c]);
             size_t width = width_of(buffer_slice(&text));
             if (width > widths[c])
                 widths[c] = width > WIDTH_MAX ? WIDTH_MAX : width;
@@ -125,7 +152,7 @@ int show_list(const struct cli_call *call, const json_t *list, const struct show
     json_array_foreach(items, i, item) {
         for (size_t c = 0; columns[c].title != NULL; c++) {
             OWNED(buffer_drop) struct buffer text = BUFFER_NONE;
-            cell(&text, item, columns[c].member);
+            cell(&text, item, &columns[c]);
             print_cell(buffer_slice(&text), widths[c], columns[c + 1].title == NULL);
         }
         putchar('\n');
@@ -145,7 +172,7 @@ int show_one(const struct cli_call *call, const json_t *thing, const struct show
     }
     for (size_t c = 0; columns[c].title != NULL; c++) {
         OWNED(buffer_drop) struct buffer text = BUFFER_NONE;
-        cell(&text, thing, columns[c].member);
+        cell(&text, thing, &columns[c]);
         print_cell(slice_of(columns[c].title), widest, false);
         print_cell(buffer_slice(&text), 0, true);
         putchar('\n');
@@ -157,7 +184,7 @@ void show_line(const json_t *thing, const struct show_column *columns)
 {
     for (size_t c = 0; columns[c].title != NULL; c++) {
         OWNED(buffer_drop) struct buffer text = BUFFER_NONE;
-        cell(&text, thing, columns[c].member);
+        cell(&text, thing, &columns[c]);
         print_cell(buffer_slice(&text), 0, columns[c + 1].title == NULL);
     }
     putchar('\n');

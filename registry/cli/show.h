@@ -8,12 +8,17 @@
 
 #include "registry/cli/cli.h"
 
+/* Before a member that counts bytes: people read 8MiB, 295.9KiB. */
+#define SHOW_SIZE "#"
+
 /* A row of a table that ends with an empty one. */
 struct show_column {
     const char *title;  /* "LAST USED" */
     const char *member; /* "last_used_at" */
 };
 
+/* The member without what says how it is shown. */
+const char *show_member(const struct show_column *column);
 /* The items of a list; with --json the answer as it is. Returns CLI_DONE. */
 int show_list(const struct cli_call *call, const json_t *list, const struct show_column *columns);
 /* One thing, a line a member. */

@@ -9,7 +9,7 @@
 static const struct show_column columns[] = {
     {"TAG", "name"},
     {"DIGEST", "digest"},
-    {"SIZE", "size"},
+    {"SIZE", SHOW_SIZE "size"},
     {"UPDATED", "updated_at"},
     {"PULLED", "pulled_at"},
     {"IMMUTABLE", "immutable"},
@@ -25,7 +25,7 @@ static const struct show_column details[] = {
     {"digest", "digest"},
     {"media type", "media_type"},
     {"artifact type", "artifact_type"},
-    {"size", "size"},
+    {"size", SHOW_SIZE "size"},
     {"pushed", "pushed_at"},
     {"updated", "updated_at"},
     {"pulled", "pulled_at"},

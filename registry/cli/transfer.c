@@ -20,7 +20,7 @@ static const struct show_column import_columns[] = {
     {"blobs linked", "blobs_linked"},
     {"blobs of other repositories", "blobs_mounted"},
     {"blobs that were here", "blobs_present"},
-    {"bytes", "bytes"},
+    {"bytes", SHOW_SIZE "bytes"},
     {"problems", "problem_count"},
     {0},
 };
@@ -94,7 +94,7 @@ static int show_result(const struct cli_call *call, const json_t *result,
     if (cli_flag(call, "--json"))
         return show_json(result);
     for (; columns->title != NULL && count + 1 < sizeof(shown) / sizeof(shown[0]); columns++)
-        if (json_object_get(result, columns->member) != NULL)
+        if (json_object_get(result, show_member(columns)) != NULL)
             shown[count++] = *columns;
     shown[count] = (struct show_column){0};
     show_one(call, result, shown);
@@ -212,7 +212,7 @@ static const struct show_column export_columns[] = {
     {"blobs cloned", "blobs_cloned"},
     {"blobs linked", "blobs_linked"},
     {"blobs that were there", "blobs_present"},
-    {"bytes", "bytes"},
+    {"bytes", SHOW_SIZE "bytes"},
     {"problems", "problem_count"},
     {0},
 };

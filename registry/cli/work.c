@@ -219,7 +219,8 @@ static int check_root(const struct cli_call *call, const struct config *config)
     if (errno != ENOENT && errno != ENOTDIR)
         return cli_fail(call, CLI_FAILED, "%s cannot be read: %s", config->storage_root,
                         strerror(errno));
-    return cli_fail(call, CLI_NOT_FOUND, "there is no registry in %s", config->storage_root);
+    return cli_fail(call, CLI_NOT_FOUND, "there is no registry in %s; slipway init makes one",
+                    config->storage_root);
 }
 
 static int fail_error(const struct cli_call *call, const struct error *err)
@@ -361,7 +362,7 @@ json_t *work_flat(const json_t *document, const struct show_column *columns)
     json_t *flat = json_object();
 
     for (; columns->title != NULL; columns++) {
-        struct slice rest = slice_of(columns->member), name;
+        struct slice rest = slice_of(show_member(columns)), name;
         const json_t *value = document;
         bool more = true;
         while (more) {
@@ -370,7 +371,7 @@ json_t *work_flat(const json_t *document, const struct show_column *columns)
             value = slice_to_text(name, text, sizeof(text)) ? json_object_get(value, text) : NULL;
         }
         if (value != NULL)
-            json_object_set(flat, columns->member, (json_t *)(uintptr_t)value);
+            json_object_set(flat, show_member(columns), (json_t *)(uintptr_t)value);
     }
     return flat;
 }

@@ -48,6 +48,8 @@ def test_tags_are_set_deleted_and_brought_back(run, well, image):
     one, two = image("v1", "one"), image("v2", "two")
     assert [line.split()[:2] for line in well("tag", "ls", NAME).splitlines()[1:]] == [["v1", one], ["v2", two]]
     assert one in well("tag", "show", NAME, "v1")
+    titles, row = well("tag", "ls", NAME).splitlines()[:2]
+    assert row[titles.index("UPDATED"):].startswith("20"), "columns stand below their titles"
     well("tag", "set", NAME, "stable", one)
     assert run("tag", "set", NAME, "stable", "sha256:12").returncode == 1  # the server refuses it
     refused = run("tag", "rm", NAME, "v1")
@@ -90,6 +92,9 @@ def test_protection(run, well, image):
 def test_images_and_pins(run, well, image):
     one = image("v1", "one")
     assert one in well("image", "ls", NAME) and "v1" in well("image", "show", NAME, one)
+    for verb in ("show", "rm", "restore"):  # a tag is not what is meant
+        said = run("image", verb, NAME, "v1")
+        assert said.returncode == USAGE and "slipway tag show" in said.stderr
     assert run("pin", "add", NAME, "shop", "v1").returncode == USAGE
     assert run("pin", "add", NAME, "shop", "v1", "--until", "never").returncode == USAGE
     well("pin", "add", NAME, "shop", "v1", "--until", "30d")

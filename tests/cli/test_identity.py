@@ -136,7 +136,7 @@ def test_quotas_and_usage(server, run, well):
     assert made["bytes"] == 10 << 20 and made["kind"] == "repositories"
     well("quota", "create", "ana", "1GiB", "--account")
     assert [(row["SUBJECT"], row["BYTES"], row["USED"]) for row in rows(well("quota", "ls"))] == \
-        [("team/*", str(10 << 20), "0"), ("ana", str(1 << 30), "0")]
+        [("team/*", "10MiB", "0"), ("ana", "1GiB", "0")]
     assert well("quota", "set", made["id"], "0", "--json")["bytes"] == 0
     assert run("quota", "create", "team/*", "1MiB").returncode == CONFLICT
     assert run("quota", "create", "team/x", "much").returncode == USAGE

@@ -85,7 +85,7 @@ def test_work_alone_is_recorded(serve, server, run, tmp_path):
 
 def test_a_root_that_is_not_there_is_not_made(run, root):
     done = run("gc", "run")
-    assert done.returncode == NOT_FOUND and "there is no registry in" in done.stderr
+    assert done.returncode == NOT_FOUND and "; slipway init makes one" in done.stderr
     assert not root.exists()
 
 
@@ -224,4 +224,5 @@ def test_gc_schedule_pause_and_status(server, run):
     assert run("gc", "pause").stderr == "paused\n" and "paused                yes\n" in run("gc", "status").stdout
     assert run("gc", "resume").returncode == 0 and json.loads(run("gc", "status", "--json").stdout)["paused"] is False
     assert "next run             -\n" in run("gc", "schedule", "off").stdout
-    assert json.loads(run("gc", "schedule", "", "--time-zone", "", "--json").stdout)["from_settings"] is True
+    run("gc", "schedule", "0 4 * * mon", "--time-zone", "Asia/Tokyo")
+    assert json.loads(run("gc", "schedule", "", "--json").stdout)["from_settings"] is True
