@@ -5,6 +5,8 @@
 #ifndef SLIPWAY_SERVICES_H
 #define SLIPWAY_SERVICES_H
 
+#include <stdatomic.h>
+
 struct auth;
 struct config;
 struct jobs;
@@ -19,6 +21,7 @@ struct services {
     struct jobs *jobs;
     struct schedule *schedule; /* of the collector */
     struct probes *probes;     /* NULL: always ready */
+    atomic_uint *previews;     /* of policies, under way */
 };
 
 #endif

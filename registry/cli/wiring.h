@@ -24,6 +24,7 @@ struct wiring {
     char *admin_address;
     struct server_options options;
     struct probes probes;
+    atomic_uint previews;
     struct services services;
     struct route *routes;
     struct route_table table;

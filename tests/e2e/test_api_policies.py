@@ -1,5 +1,6 @@
 """test_api_policies.py - rules of retention by the management API: who sets them, what they would do and why, and
 runs that do just that. Time passes in the database: rows of images become older, nobody waits."""
+import concurrent.futures
 import itertools
 import json
 
@@ -317,3 +318,20 @@ def test_pulls_of_scanners_are_no_use(make_registry):
         kinds = rows.execute("SELECT reference, kind FROM pull_counts ORDER BY reference").fetchall()
     assert pulled == [("used",)]
     assert kinds == [("looked-at", 3), ("scanned", 3), ("used", 1)]
+
+
+def test_a_crowd_of_previews_is_told_to_come_again(managed, root, call, push, prefix):
+    name = f"{prefix}/crowd"
+    push_image(push, name, "v1")
+    with managed.accounts.rows() as rows:
+        rows.execute("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 30000)"
+                     " INSERT INTO manifests(repo_id, digest, media_type, size, total_size, created_at, touched_at,"
+                     " payload) SELECT repo_id, CAST(x'01' || randomblob(32) AS BLOB), media_type, size, total_size,"
+                     " created_at, touched_at, payload FROM manifests, n WHERE repo_id = (SELECT id FROM repositories WHERE name = ?)", [name])
+    callers = [call("root") for _ in range(12)]
+    with concurrent.futures.ThreadPoolExecutor(len(callers)) as pool:
+        answers = list(pool.map(lambda caller: caller.post(f"/repos/{name}/-/policy:preview?limit=1", {}), callers))
+    refused = [answer for answer in answers if answer.status == 429]
+    assert refused and all(answer["Retry-After"] == "1" for answer in refused)
+    assert {answer.status for answer in answers} == {200, 429}
+    assert preview(root, name, OLD)["manifests"] == 30001
