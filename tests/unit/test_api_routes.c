@@ -1,4 +1,4 @@
-/* test_served.c - the table of the management API, and that its description tells of each row
+/* test_api_routes.c - the table of the management API, and that its description tells of each row
  * and of nothing else. */
 #include <jansson.h>
 #include <string.h>
