@@ -148,8 +148,10 @@ static int covering(struct db_tx *tx, void *arg, struct error *err)
 
     quota_page_drop(look->page);
     OWNED(db_query_end) struct db_query any = db_query(tx, SQL_QUOTAS_EXIST);
-    if (meta_number(&any, &exist, err) < 0 || exist == 0)
-        return exist == 0 ? 0 : -1;
+    if (meta_number(&any, &exist, err) < 0)
+        return -1;
+    if (exist == 0)
+        return 0;
     size_t count = pattern_covering(look->repository, &texts, patterns);
     for (size_t i = 0; i < count; i++)
         if (covering_pattern(tx, patterns[i], look->page, err) < 0)
