@@ -1,6 +1,6 @@
-/* accounts.h - accounts, their tokens, sessions and grants, settings of repositories, the audit:
- * all that auth/ and the management API keep. Touches  the database. Never    decides who may do
- * what, hashes a password, sees a secret: only its SHA-256.
+/* accounts.h - accounts, tokens, sessions, grants, settings of repositories, the audit.
+ * Touches  the database.
+ * Never    decides who may do what, hashes a password, sees a secret: only its SHA-256.
  *
  * Every function blocks and runs on a worker, unless it says otherwise. Names, patterns and texts
  * are validated by the caller. Times are microseconds since 1970; 0 stands for "never" or "none".

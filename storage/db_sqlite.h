@@ -1,6 +1,9 @@
-/* db_sqlite.h - shared by db_sqlite.c (one connection, the table of functions), db_readers.c (those
- * that read, the WAL), db_commit.c (the one that writes, recovery) and db_snapshot.c (whole
- * copies). Touches  nothing by itself. Never    included by others. */
+/* db_sqlite.h - what the files of the SQLite engine share.
+ * Touches  nothing by itself.
+ * Never    included by others.
+ *
+ * db_sqlite.c is one connection and the table of functions, db_readers.c the connections that read
+ * and the WAL, db_commit.c the one that writes and recovery, db_snapshot.c whole copies. */
 #ifndef SLIPWAY_STORAGE_DB_SQLITE_H
 #define SLIPWAY_STORAGE_DB_SQLITE_H
 

@@ -1,8 +1,8 @@
 /* meta_backup.c - what a snapshot of the metadata names, whether it is whole, and what makes a
- * database to serve from of one.
- * Touches  blobs, repository_blobs, manifests, uploads, trash, gc_queue, server_state: of a
- * restored database; of a sealed one it only reads, what every schema has. Never    bytes of blobs.
- */
+ *                 database to serve from of one.
+ * Touches  of a restored database: blobs, repository_blobs, manifests, uploads, trash, gc_queue,
+ *          server_state; of a sealed one it only reads, what every schema has.
+ * Never    bytes of blobs. */
 #include <stdlib.h>
 #include <string.h>
 

@@ -1,7 +1,10 @@
 /* meta_check.h - the check's view of the database: pages of rows with what is wrong among them, and
- * repairs. meta_check.c has the pages, meta_check_manifest.c those of manifests, meta_quota_count.c
- * that of quotas, meta_check_repair.c the repairs. Touches  repairs: rows that follow from others,
- * marks of damage. Never    files.
+ * repairs.
+ * Touches  rows that follow from others, marks of damage.
+ * Never    files.
+ *
+ * meta_check.c has the pages, meta_check_manifest.c those of manifests, meta_check_file.c those
+ * with files, meta_quota_count.c that of quotas, meta_check_repair.c the repairs.
  *
  * A page is one snapshot, so what is wrong in it is wrong: every transaction of ours leaves
  * references, sizes and the queue right. */

@@ -1,6 +1,6 @@
-/* meta_robot.c - a robot is made whole: the account, its grants, its first token, in one
- * transaction. Touches  the tables accounts, grants, tokens, audit. Never    leaves a robot without
- * a secret, or a secret without its event: accounts (1). */
+/* meta_robot.c - a robot is made whole, in one transaction: its account, grants, first token.
+ * Touches  the tables accounts, grants, tokens, audit.
+ * Never    leaves a robot without a secret, or a secret without its event: accounts (1). */
 #include "storage/meta_token.h"
 
 struct make {

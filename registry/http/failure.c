@@ -1,5 +1,6 @@
-/* failure.c - how a failure looks: to registry clients, at the token endpoint, in the management
- * API. Touches  a reply. Never    shows a cause: that is for the log. */
+/* failure.c - how a failure looks, to registry clients, at the token endpoint, in the API.
+ * Touches  a reply.
+ * Never    shows a cause: that is for the log. */
 #include "registry/http/message.h"
 
 const char *reply_status_text(int status)
