@@ -42,7 +42,7 @@ static int64_t count_of(const json_t *result, const char *name)
 }
 
 /* Findings go to standard output, what they come to, to standard error. */
-static void show(const json_t *result)
+static void show(const struct cli_call *call, const json_t *result)
 {
     const json_t *findings = json_object_get(result, "findings");
     int64_t left_out = count_of(result, "findings_left_out");
@@ -60,6 +60,8 @@ static void show(const json_t *result)
             " found, %" PRId64 " repaired, %" PRId64 " errors left\n",
             count_of(result, "blobs"), count_of(result, "manifests"), count_of(result, "tags"),
             count_of(result, "found"), count_of(result, "repaired"), count_of(result, "left"));
+    if (count_of(result, "left") > 0 && !cli_flag(call, "--repair"))
+        fprintf(stderr, "--repair makes right what can be\n");
 }
 
 static int check(const struct cli_call *call)
@@ -73,7 +75,7 @@ static int check(const struct cli_call *call)
     if (json_is_object(result) && cli_flag(call, "--json"))
         show_json(result);
     else if (json_is_object(result))
-        show(result);
+        show(call, result);
     if (status != CLI_DONE)
         return status;
     return count_of(result, "left") > 0       ? CHECK_LEFT

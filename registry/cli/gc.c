@@ -10,6 +10,7 @@
 static const struct show_column report[] = {
     {"dry run", "dry_run"},
     {"images expired", "retention.expired"},
+    {"would expire", "retention.would_expire"},
     {"reviewed", "reviewed"},
     {"kept", "kept"},
     {"postponed", "postponed"},
@@ -57,6 +58,7 @@ static const struct show_column details[] = {
     {"ended", "finished_at"},
     {"dry run", "spec.dry_run"},
     {"images expired", "result.retention.expired"},
+    {"would expire", "result.retention.would_expire"},
     {"reviewed", "result.reviewed"},
     {"kept", "result.kept"},
     {"postponed", "result.postponed"},

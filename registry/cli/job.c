@@ -14,6 +14,7 @@ static const struct show_column details[] = {
     {"kind", "kind"},
     {"state", "state"},
     {"phase", "phase"},
+    {"so far", "progress"},
     {"error", "error"},
     {"asked by", "actor"},
     {"asked", "created_at"},

@@ -37,6 +37,23 @@ static void append_text(struct buffer *out, const char *text)
         append_safely(out, text);
 }
 
+/* "blobs=3,bytes=17"; what is deeper is for --json. */
+static void append_counters(struct buffer *out, const json_t *counters)
+{
+    json_t *copy = (json_t *)(uintptr_t)counters; /* jansson's loop takes no const */
+    const char *name, *comma = "";
+    json_t *value;
+
+    json_object_foreach(copy, name, value) {
+        if (!json_is_integer(value) || json_integer_value(value) == 0)
+            continue;
+        buffer_append_text(out, comma);
+        append_safely(out, name);
+        buffer_print(out, "=%" JSON_INTEGER_FORMAT, json_integer_value(value));
+        comma = ",";
+    }
+}
+
 static void append_value(struct buffer *out, const json_t *value)
 {
     size_t i;
@@ -53,6 +70,8 @@ static void append_value(struct buffer *out, const json_t *value)
             buffer_append_text(out, i > 0 ? "," : "");
             append_value(out, item);
         }
+    } else if (json_is_object(value)) {
+        append_counters(out, value);
     }
 }
 

@@ -117,7 +117,7 @@ def test_lines_for_people_and_a_resting_root(serve, place):
     place.blob(4321).unlink()
     said = place.run("check")
     lines = said.stdout.splitlines()
-    assert said.returncode == LEFT and len(lines) == 1
+    assert said.returncode == LEFT and len(lines) == 1 and "--repair" in said.stderr
     assert lines[0].startswith("error  blob-missing  no  team/app") and lines[0].endswith("the file is missing")
     assert place.run("check", "--repo", "team/other").returncode == CLEAN
     assert place.run("check", "--repo", "team/*", "--rate", "1GiB", "--deep").returncode == LEFT

@@ -3,6 +3,7 @@ on terminals only; signals that cancel."""
 import json
 import os
 import pty
+import re
 import select
 import signal
 import subprocess
@@ -171,6 +172,8 @@ def test_job_wait_show_and_cancel(server, run, words):
     assert run("job", "wait", "2").returncode == 0 and run("gc", "show", "2").returncode == 0
     assert json.loads(run("job", "wait", "2", "--json").stdout)["reviewed"] == 0
     assert run("gc", "show", number).returncode == NOT_FOUND
+    assert run("check").returncode == 0
+    assert re.search(r"^so far .*\bblobs_checked=\d", run("job", "show", "3").stdout, re.M)
 
 
 def test_a_signal_ends_waiting_not_the_job(server, run, words):
