@@ -161,6 +161,9 @@ int meta_guard_tag(struct db_tx *tx, int64_t repository, struct slice tag,
  * the indexes it is part of. */
 int meta_guard_manifest(struct db_tx *tx, int64_t repository, int64_t manifest, int64_t now,
                         struct error *err);
+/* The same for one that is to be served under another media type; immutable tags object as well. */
+int meta_guard_type(struct db_tx *tx, int64_t repository, int64_t manifest, int64_t now,
+                    struct error *err);
 /* P7 of a manifest that is here, with all its tags. PROTECTED. meta_manifest.c */
 struct meta_removal {
     const struct meta *meta;

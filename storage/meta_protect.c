@@ -126,6 +126,7 @@ static const char SQL_USERS[] = "SELECT l.manifest_id"
 /* Manifests to ask about: what goes, and what holds it, and so on upwards. */
 struct guard {
     int64_t repository, now;
+    unsigned against; /* marks that object */
     struct meta_rules rules;
     int64_t *ids;
     size_t count, capacity;
@@ -169,7 +170,7 @@ static int guard_begin(struct db_tx *tx, struct guard *guard, bool *needed, stru
     db_bind_i64(&query, guard->repository);
     db_bind_i64(&query, guard->now);
     int row = db_step(&query, err);
-    *needed = row == 1 || (guard->rules.bits & TAG_PROTECTED) != 0;
+    *needed = row == 1 || (guard->rules.bits & guard->against) != 0;
     return row < 0 ? -1 : 0;
 }
 
@@ -193,9 +194,10 @@ static int tag_check(const struct guard *guard, const struct db_query *row, stru
     struct slice tag = db_column_slice(row, 0);
     unsigned bits = (unsigned)db_column_i64(row, 1) | meta_rules_bits(&guard->rules, tag);
 
-    if ((bits & TAG_PROTECTED) == 0)
+    if ((bits & guard->against) == 0)
         return 0;
-    return error_set(err, ERROR_PROTECTED, "tag %.*s is protected", SLICE_ARG(tag));
+    return error_set(err, ERROR_PROTECTED, "tag %.*s is %s", SLICE_ARG(tag),
+                     (bits & TAG_PROTECTED) != 0 ? "protected" : "immutable");
 }
 
 static int tags_check(struct db_tx *tx, const struct guard *guard, int64_t manifest,
@@ -222,10 +224,11 @@ static int guard_ask(struct db_tx *tx, struct guard *guard, struct error *err)
     return 0;
 }
 
-int meta_guard_manifest(struct db_tx *tx, int64_t repository, int64_t manifest, int64_t now,
-                        struct error *err)
+static int guard_manifest(struct db_tx *tx, int64_t repository, int64_t manifest, int64_t now,
+                          unsigned against, struct error *err)
 {
-    OWNED(guard_drop) struct guard guard = {.repository = repository, .now = now};
+    OWNED(guard_drop)
+    struct guard guard = {.repository = repository, .now = now, .against = against};
     bool needed = false;
 
     if (guard_begin(tx, &guard, &needed, err) < 0)
@@ -236,10 +239,23 @@ int meta_guard_manifest(struct db_tx *tx, int64_t repository, int64_t manifest, 
     return guard_ask(tx, &guard, err);
 }
 
+int meta_guard_manifest(struct db_tx *tx, int64_t repository, int64_t manifest, int64_t now,
+                        struct error *err)
+{
+    return guard_manifest(tx, repository, manifest, now, TAG_PROTECTED, err);
+}
+
+int meta_guard_type(struct db_tx *tx, int64_t repository, int64_t manifest, int64_t now,
+                    struct error *err)
+{
+    return guard_manifest(tx, repository, manifest, now, TAG_IMMUTABLE | TAG_PROTECTED, err);
+}
+
 int meta_guard_blob(struct db_tx *tx, int64_t repository, int64_t blob, int64_t now,
                     struct error *err)
 {
-    OWNED(guard_drop) struct guard guard = {.repository = repository, .now = now};
+    OWNED(guard_drop)
+    struct guard guard = {.repository = repository, .now = now, .against = TAG_PROTECTED};
     bool needed = false;
 
     if (guard_begin(tx, &guard, &needed, err) < 0)
@@ -277,7 +293,8 @@ static int pin_any(struct db_tx *tx, const struct guard *guard, struct error *er
 
 int meta_guard_repository(struct db_tx *tx, int64_t repository, int64_t now, struct error *err)
 {
-    OWNED(guard_drop) struct guard guard = {.repository = repository, .now = now};
+    OWNED(guard_drop)
+    struct guard guard = {.repository = repository, .now = now, .against = TAG_PROTECTED};
     int row;
 
     if (pin_any(tx, &guard, err) < 0 || meta_rules_read(tx, repository, &guard.rules, err) < 0)

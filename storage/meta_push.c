@@ -342,6 +342,8 @@ static int refs_clear(struct db_tx *tx, const char *sql, const struct push *push
 /* Under another media type the same bytes may name other things. */
 static int refs_forget(struct db_tx *tx, const struct push *push, struct error *err)
 {
+    if (!push->arrives && meta_guard_type(tx, push->repository, push->id, push->now, err) < 0)
+        return -1;
     if (meta_queue_held(tx, push->repository, push->id, push->now + push->meta->grace_us, err) <
             0 ||
         refs_clear(tx, SQL_BLOB_REFS_CLEAR, push, err) < 0 ||

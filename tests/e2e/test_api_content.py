@@ -298,6 +298,24 @@ def test_one_of_many_pushes_makes_an_immutable_tag(root, managed, v2, name):
     assert len(root.items(f"/repos/{name}/-/history")) == 1
 
 
+@pytest.mark.parametrize("mark", ["immutable", "protected", "pin"])
+def test_what_is_held_keeps_its_media_type(root, v2, name, mark):
+    bare = {key: value for key, value in image(b"{}", [b"one"]).items() if key != "mediaType"}
+    for blob in (b"{}", b"one"):
+        push_blob(v2, name, blob)
+    held = content.push_manifest(v2, name, "v1", bare)
+    assert put_manifest(v2, name, held, bare, content.DOCKER_IMAGE).status == 201
+    assert put_manifest(v2, name, held, bare).status == 201
+    if mark == "pin":
+        root.put(f"/repos/{name}/-/pins/deploy", {"reference": "v1", "until": later()})
+    else:
+        root.patch(f"/repos/{name}/-/tags/v1", {mark: True})
+    assert put_manifest(v2, name, held, bare, content.DOCKER_IMAGE).status == 403
+    assert put_manifest(v2, name, "v2", bare, content.DOCKER_IMAGE).status == 403
+    assert v2.get(f"/v2/{name}/manifests/v1")["Content-Type"] == content.IMAGE
+    assert put_manifest(v2, name, "v2", bare).status == 201
+
+
 def test_protected_tags_and_what_they_hold_stay(root, v2, name, family):
     left, _, top, signature, _ = family
     rule = root.post("/protected", {"pattern": name.split("/")[0] + "/*", "tags": "mul*", "protected": True})
