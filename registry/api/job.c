@@ -50,7 +50,7 @@ static int answer_job(const struct request *request, struct reply *reply, const 
     if (answer_id(request, &id, err) < 0 || jobs_find(request->services->jobs, id, &job, err) < 0)
         return -1;
     if (kind != NULL && !slice_equal_text(slice_of(job.kind), kind))
-        return answer_missing(err);
+        return error_set(err, ERROR_NOT_FOUND, "that job is not of the kind %s", kind);
     api_job_write(&body, NULL, &job);
     answer_json(reply, &body);
     return 0;
