@@ -116,7 +116,8 @@ static int tag_digest(struct pull *pull, struct slice repository, const char *ta
 
 /* --- referrers (2) --- */
 
-/* Manifests of an index, whatever its subject is. False: there is none. */
+/* Manifests of an index, whatever its subject is. False: there is none; *status is 0 when there was
+ * no answer at all. */
 static bool index_read(struct pull *pull, const char *path, struct digest_list *out, char **next,
                        long *status)
 {
@@ -131,6 +132,7 @@ static bool index_read(struct pull *pull, const char *path, struct digest_list *
     };
     struct error ignored = {0};
 
+    *status = 0;
     if (remote_get(pull->http, &request, &answer, &ignored) < 0)
         return false;
     *status = answer.status;
@@ -145,6 +147,7 @@ static bool index_read(struct pull *pull, const char *path, struct digest_list *
     return true;
 }
 
+/* A refusal is the answer of those who do not know the API; what else is no list may be a loss. */
 static void referrers_read(struct pull *pull, struct slice repository, const char *subject,
                            struct digest_list *out)
 {
@@ -155,8 +158,12 @@ static void referrers_read(struct pull *pull, struct slice repository, const cha
     OWNED(memory_drop) char *path = TAKE(first.at);
     for (int page = 0; path != NULL && page < PAGES_MAX; page++) {
         char *next = NULL;
-        if (!index_read(pull, path, out, &next, &status))
-            pull->no_referrers = pull->no_referrers || status == 404 || status == 405;
+        bool listed = index_read(pull, path, out, &next, &status);
+        if (!listed && status >= 400)
+            pull->no_referrers = true;
+        else if (!listed && !transfer_stopped(pull->transfer))
+            transfer_problem(pull->transfer, repository, subject,
+                             "what refers to it cannot be listed");
         free(path);
         path = next;
     }

@@ -204,6 +204,16 @@ def test_what_is_here_is_not_fetched_again(hosts, new):
     assert again and not [path for path in again if "sha256:" in path and "/referrers/" not in path]
 
 
+def test_referrers_that_cannot_be_listed_are_told(hosts, new):
+    registry = Registry(hosts)
+    registry.busy = registry.breaks = 0
+    torn = 200, {"Content-Type": content.INDEX}, b'{"schemaVersion": 2'
+    registry.registry.answer = lambda request: torn if "/referrers/" in request.path else registry.front(request)
+    done = new.job("import", "remote", registry.registry.url, "--repo", "app", status=1)
+    told, = done["problems"]
+    assert told["place"] == content.digest(MANIFEST) and "refers" in told["problem"] and done["tags"] == 2
+
+
 def test_wrong_bytes_are_refused(hosts, new):
     registry = Registry(hosts, layer=LAYER[:-1] + b"x")
     registry.busy = registry.breaks = 0
