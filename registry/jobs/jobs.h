@@ -64,8 +64,7 @@ int jobs_start(struct jobs *jobs, struct slice kind, json_t *spec, const struct 
 /* Asks it to stop; it ends soon after. NOT_FOUND.  CONFLICT  it has ended. */
 int jobs_cancel(struct jobs *jobs, int64_t id, struct error *err) MUST_CHECK ON(worker_thread);
 
-/* As in their rows; phase and progress of a running job are of now, its result is {}. */
-/* NOT_FOUND */
+/* As in their rows; phase and progress of a running job are of now, its result is {}. NOT_FOUND */
 int jobs_find(struct jobs *jobs, int64_t id, struct job_record *out, struct error *err) MUST_CHECK
     ON(worker_thread);
 /* Newest first, older than before_id (0: from the newest); kind SLICE_NONE: all. */
