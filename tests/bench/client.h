@@ -1,6 +1,6 @@
-/* client.h - one keep-alive HTTP/1.1 connection of the load: a request out, its reply in, no
- * waiting. Touches  its socket. Never    looks at a body: the bytes of a reply are thrown away
- * inside the kernel. */
+/* client.h - one keep-alive HTTP/1.1 connection of the load: a request out, its reply in.
+ * Touches  its socket.
+ * Never    waits; looks at a body: the bytes of a reply are thrown away inside the kernel. */
 #ifndef TESTS_BENCH_CLIENT_H
 #define TESTS_BENCH_CLIENT_H
 
