@@ -162,9 +162,8 @@ static bool adopt_as(struct batch *batch, size_t at, int source, bool link, stru
                                 &batch->writers[at], err) == 0;
 }
 
-/* A link to a file that is somebody else's would stay in that one's hands: not unless asked for. */
-static bool try_modes(struct batch *batch, size_t at, int source, const struct stat *file,
-                      struct error *err)
+/* What is linked stays in the old owner's hands too: not unless asked for. */
+static bool try_modes(struct batch *batch, size_t at, int source, struct error *err)
 {
     enum adopt_mode mode = batch->options->mode;
     bool done = false;
@@ -173,8 +172,7 @@ static bool try_modes(struct batch *batch, size_t at, int source, const struct s
         done = adopt_as(batch, at, source, false, err);
         batch->blobs[at].outcome = ADOPT_CLONED;
     }
-    if (!done && (mode == ADOPT_LINK || (mode == ADOPT_AUTO && file->st_uid == geteuid()))) {
-        error_clear(err);
+    if (mode == ADOPT_LINK) {
         done = adopt_as(batch, at, source, true, err);
         batch->blobs[at].outcome = ADOPT_LINKED;
     }
@@ -193,7 +191,7 @@ static int bring_from(struct batch *batch, size_t at, int source, struct error *
         return error_set(err, ERROR_SIZE_INVALID, "the file has %llu bytes instead of %llu",
                          (unsigned long long)file.st_size, (unsigned long long)blob->size);
     batch->items[at].blob.size = (uint64_t)file.st_size;
-    if (try_modes(batch, at, source, &file, err))
+    if (try_modes(batch, at, source, err))
         return batch->options->trusting ? 0 : verify(batch, at, err);
     if (batch->options->mode != ADOPT_AUTO && batch->options->mode != ADOPT_COPY)
         return -1;

@@ -18,7 +18,7 @@ struct storage;
 struct actor;
 
 enum adopt_mode {
-    ADOPT_AUTO,    /* a clone where the file system can; else a link to a file of our own; a copy */
+    ADOPT_AUTO,    /* a clone where the file system can, else a copy */
     ADOPT_LINK,    /* a second name of the same file: whoever writes to the one writes to both */
     ADOPT_REFLINK, /* a clone: shares its blocks until one of both is written to */
     ADOPT_COPY

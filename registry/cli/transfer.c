@@ -246,7 +246,7 @@ static int export_oci_layout(const struct cli_call *call)
     {"--link", NULL, "shares the files: who changes the one changes the other", 0},                \
         {"--reflink", NULL, "clones the files, where the file system can", 0},                     \
     {                                                                                              \
-        "--copy", NULL, "copies; without any of these: what costs least and is safe", 0            \
+        "--copy", NULL, "copies; without any of these: clones, or else copies", 0                  \
     }
 
 static const struct cli_option distribution_options[] = {

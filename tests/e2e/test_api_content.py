@@ -335,8 +335,9 @@ def test_protected_tags_and_what_they_hold_stay(root, v2, name, family):
 
 def test_rules_are_made_by_who_manages_the_pattern(root, call, v2, name):
     prefix = name.split("/")[0]
-    root.post("/grants", {"account": "max", "pattern": prefix + "/*", "level": "admin"})
-    max_ = call("max")
+    root.post("/users", {"name": prefix, "password": "a good password"})
+    root.post("/grants", {"account": prefix, "pattern": prefix + "/*", "level": "admin"})
+    max_ = call((prefix, "a good password"))
     body = {"pattern": prefix + "/*", "tags": "v?", "immutable": True}
     made = max_.post("/protected", body)
     assert made.status == 201 and made.json()["protected"] is False and made.json()["immutable"] is True
