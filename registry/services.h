@@ -21,7 +21,7 @@ struct services {
     struct jobs *jobs;
     struct schedule *schedule; /* of the collector */
     struct probes *probes;     /* NULL: always ready */
-    atomic_uint *previews;     /* of policies, under way */
+    atomic_uint *long_reads;   /* questions under way that read a whole repository */
 };
 
 #endif

@@ -115,6 +115,8 @@ static void sentence(const struct look *look, struct buffer *out)
 static int give_up(struct check *check, const struct look *look, struct check_finding *finding,
                    struct error *err) ON(worker_thread)
 {
+    if (look->row.nowhere) /* no mark would fit its row, and no push could put it right */
+        return 0;
     if (storage_blob_damage(check->store, &look->row.digest, look->row.locator, err) < 0)
         return -1;
     finding->repaired = check->options->repair;

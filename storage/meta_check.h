@@ -64,6 +64,7 @@ struct check_row {
     int64_t id; /* of a blob */
     char upload[OCI_UPLOAD_ID_SIZE + 1];
     char locator[LOCATOR_SIZE + 1];
+    bool nowhere; /* the row names no locator: this one is nobody's */
     struct digest digest;
     uint64_t size; /* of a blob; received, of an upload */
     int64_t time;  /* of a blob: created; of trash: not before */

@@ -42,16 +42,16 @@ static int corrupt(struct error *err)
     return error_set(err, ERROR_INTERNAL, "internal error");
 }
 
-static int read_locator(const struct db_query *query, int column, struct check_row *row,
-                        struct error *err)
+/* What is no locator becomes one that no file has: the row is told as one without its file, and the
+ * walk goes on. */
+static void read_locator(const struct db_query *query, int column, struct check_row *row)
 {
-    struct slice text = db_column_slice(query, column);
-
-    if (!slice_to_text(text, row->locator, sizeof(row->locator)) || !locator_valid(row->locator)) {
-        corrupt(err);
-        return error_set_cause(err, "a row names the locator %.*s", SLICE_ARG(text));
-    }
-    return 0;
+    if (slice_to_text(db_column_slice(query, column), row->locator, sizeof(row->locator)) &&
+        locator_valid(row->locator))
+        return;
+    row->nowhere = true;
+    memset(row->locator, '0', LOCATOR_SIZE);
+    row->locator[LOCATOR_SIZE] = 0;
 }
 
 static int read_blob(const struct db_query *query, struct check_row *row, struct error *err)
@@ -61,8 +61,7 @@ static int read_blob(const struct db_query *query, struct check_row *row, struct
                               .time = db_column_i64(query, 4),
                               .verified_at = db_column_i64(query, 5),
                               .damaged = db_column_i64(query, 6) != 0};
-    if (read_locator(query, 1, row, err) < 0)
-        return -1;
+    read_locator(query, 1, row);
     return meta_digest(query, 2, &row->digest, err);
 }
 
@@ -105,8 +104,7 @@ static int uploads_run(struct db_tx *tx, void *arg, struct error *err)
         *out = (struct check_row){.size = (uint64_t)db_column_i64(&query, 2)};
         if (!slice_to_text(db_column_slice(&query, 0), out->upload, sizeof(out->upload)))
             return corrupt(err);
-        if (read_locator(&query, 1, out, err) < 0)
-            return -1;
+        read_locator(&query, 1, out);
     }
     return row;
 }
@@ -133,8 +131,7 @@ static int trash_run(struct db_tx *tx, void *arg, struct error *err)
     while ((row = db_step(&query, err)) == 1) {
         struct check_row *out = &with->rows[with->count++];
         *out = (struct check_row){.time = db_column_i64(&query, 1)};
-        if (read_locator(&query, 0, out, err) < 0)
-            return -1;
+        read_locator(&query, 0, out);
     }
     return row;
 }

@@ -127,6 +127,13 @@ int api_grant_get(struct request *request, struct reply *reply, struct error *er
 int api_grant_patch(struct request *request, struct reply *reply, struct error *err);
 int api_grant_delete(struct request *request, struct reply *reply, struct error *err);
 
+/* --- questions that take long --- */
+
+/* *out is given back with api_long_read_end, whatever the outcome. TOOMANYREQUESTS */
+int api_long_read_begin(const struct request *request, atomic_uint **out,
+                        struct error *err) MUST_CHECK;
+void api_long_read_end(atomic_uint **reads); /* for OWNED */
+
 /* --- quotas, usage --- */
 
 int api_quotas_get(struct request *request, struct reply *reply, struct error *err);

@@ -98,6 +98,21 @@ static int until_check(int64_t until, struct error *err)
     return 0;
 }
 
+/* A pin is its maker's: others who may push cannot shorten it or take it away, only those who
+ * manage the repository. */
+static int may_change(const struct request *request, struct error *err) ON(worker_thread)
+{
+    const struct services *services = request->services;
+    OWNED(content_pin_drop) struct content_pin pin = {0};
+    struct error absent = {0};
+
+    if (content_pin_find(services->storage, request->name, request->reference, &pin, &absent) < 0 ||
+        slice_equal_text(auth_actor(request->caller).name, pin.actor) ||
+        auth_may(services->auth, request->caller, request->name, RIGHT_ADMIN))
+        return 0;
+    return error_set(err, ERROR_DENIED, "the pin is somebody else's");
+}
+
 int api_pin_put(struct request *request, struct reply *reply, struct error *err)
 {
     OWNED(json_body_drop) struct json_body body = {0};
@@ -111,7 +126,7 @@ int api_pin_put(struct request *request, struct reply *reply, struct error *err)
     if (name_at(request, err) < 0 ||
         json_read(&body, request, JSON_MEMBERS(put_members), values, err) < 0 ||
         reference_read(values[PUT_REFERENCE].text, &reference, err) < 0 ||
-        until_check(values[PUT_UNTIL].number, err) < 0)
+        until_check(values[PUT_UNTIL].number, err) < 0 || may_change(request, err) < 0)
         return -1;
     event_new(&event, request, "pin.put", "repository", request->name);
     write_text(&event.detail, "pin", request->reference);
@@ -143,7 +158,8 @@ int api_pin_delete(struct request *request, struct reply *reply, struct error *e
     bool dry_run;
 
     assert_worker_thread();
-    if (name_at(request, err) < 0 || answer_dry_run(request, &dry_run, err) < 0)
+    if (name_at(request, err) < 0 || answer_dry_run(request, &dry_run, err) < 0 ||
+        may_change(request, err) < 0)
         return -1;
     if (dry_run)
         return answer_would_end(request, reply, err);

@@ -426,23 +426,6 @@ static int going_read(const struct request *request, bool *going, struct error *
     return 0;
 }
 
-enum { PREVIEWS_MAX = 2 };
-
-static void preview_end(atomic_uint **previews)
-{
-    if (*previews != NULL)
-        atomic_fetch_sub(*previews, 1);
-}
-
-/* TOOMANYREQUESTS */
-static int preview_begin(const struct request *request, atomic_uint **out, struct error *err)
-{
-    *out = request->services->previews;
-    if (atomic_fetch_add(*out, 1) < PREVIEWS_MAX)
-        return 0;
-    return error_set(err, ERROR_TOOMANYREQUESTS, "other previews are under way: try again");
-}
-
 static const struct json_member preview_members[] = {
     {"rules", JSON_LIST, .most = INT64_MAX},
 };
@@ -451,7 +434,7 @@ int api_repo_policy_preview(struct request *request, struct reply *reply, struct
 {
     OWNED(json_body_drop) struct json_body body = {0};
     OWNED(buffer_drop) struct buffer rules = BUFFER_NONE;
-    OWNED(preview_end) atomic_uint *previews = NULL;
+    OWNED(api_long_read_end) atomic_uint *reads = NULL;
     OWNED(retention_drop) struct retention *retention = NULL;
     struct json_value value;
     struct list_query query;
@@ -461,7 +444,7 @@ int api_repo_policy_preview(struct request *request, struct reply *reply, struct
     if (json_read(&body, request, JSON_MEMBERS(preview_members), &value, err) < 0 ||
         list_query_by_id(request, &query, err) < 0 || going_read(request, &going, err) < 0 ||
         (value.given && rules_read(&value, &rules, err) < 0) ||
-        preview_begin(request, &previews, err) < 0 ||
+        api_long_read_begin(request, &reads, err) < 0 ||
         retention_open(&retention, request->services->storage, request->name,
                        value.given ? buffer_slice(&rules) : SLICE_NONE, err) < 0)
         return -1;

@@ -218,11 +218,13 @@ int api_repo_usage_get(struct request *request, struct reply *reply, struct erro
 {
     struct storage *store = request->services->storage;
     OWNED(quota_page_drop) struct quota_page quotas = {0};
+    OWNED(api_long_read_end) atomic_uint *reads = NULL;
     struct buffer body = BUFFER_NONE;
     struct repository_usage usage;
 
     assert_worker_thread();
-    if (usage_of_repository(store, request->name, &usage, err) < 0 ||
+    if (api_long_read_begin(request, &reads, err) < 0 ||
+        usage_of_repository(store, request->name, &usage, err) < 0 ||
         quota_covering(store, request->name, request->caller->account, &quotas, err) < 0)
         return -1;
     write_open(&body, NULL, '{');

@@ -287,7 +287,7 @@ int wiring_open_server(struct wiring *wiring, const struct services *rooms, stru
     wiring->services = *rooms;
     wiring->services.config = &wiring->config;
     wiring->services.probes = &wiring->probes;
-    wiring->services.previews = &wiring->previews;
+    wiring->services.long_reads = &wiring->long_reads;
     wiring_add_routes(wiring);
     *options = server_options_of(&wiring->config);
     options->routes = &wiring->table;

@@ -24,7 +24,7 @@ struct wiring {
     char *admin_address;
     struct server_options options;
     struct probes probes;
-    atomic_uint previews;
+    atomic_uint long_reads;
     struct services services;
     struct route *routes;
     struct route_table table;

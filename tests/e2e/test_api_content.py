@@ -386,6 +386,22 @@ def test_a_pin_keeps_what_is_in_use(root, v2, name, family):
     assert v2.delete(f"/v2/{name}/manifests/{left}").status == 202
 
 
+def test_a_pin_is_its_makers(root, call, v2, name, family):
+    """Who may push pins; what another has pinned stays pinned for him. Who manages the repository decides for all."""
+    prefix, path = name.split("/")[0], f"/repos/{name}/-/pins/shop"
+    for who, level in ((prefix + "a", "write"), (prefix + "b", "maintain"), (prefix + "c", "admin")):
+        root.post("/users", {"name": who, "password": "a good password"})
+        root.post("/grants", {"account": who, "pattern": name, "level": level})
+    maker, other, manager = (call((prefix + letter, "a good password")) for letter in "abc")
+    assert maker.put(path, {"reference": "multi", "until": later()}).status == 201
+    assert other.put(path, {"reference": "multi", "until": later(1)}).status == 403
+    assert other.delete(path).status == 403
+    assert maker.put(path, {"reference": "multi", "until": later(2)}).status == 200
+    assert maker.delete(path).status == 204
+    assert maker.put(path, {"reference": "multi", "until": later()}).status == 201
+    assert manager.delete(path).status == 204
+
+
 def test_pins_have_bounds(root, v2, name):
     push(v2, name, "v1", "one")
     path = f"/repos/{name}/-/pins/"

@@ -180,11 +180,11 @@ DELETE      /api/v1/repos/<name>/-/policy      11 11 ?? -- -- -- ++ ? -?+ -? 1 +
 POST        /api/v1/repos/<name>/-/policy:preview  11 11 ?? -- -- -- ++ ? -?+ -? 1 +
                                        public  11 11 -- -- -- -- ++ - --+ -? 1 +
 GET|HEAD    /api/v1/policies                   11 11 -- -- -- -- -- - -++ -+ 1 +
-POST        /api/v1/policies                   11 11 -- -- -- -- -- - -++ -+ 1 +
+POST        /api/v1/policies                   11 11 -- -- -- -- -- - --+ -+ 1 +
 GET|HEAD    /api/v1/policies/<id>              11 11 -- -- -- -- -- - -++ -+ 1 +
-PUT         /api/v1/policies/<id>              11 11 -- -- -- -- -- - -++ -+ 1 +
-PATCH       /api/v1/policies/<id>              11 11 -- -- -- -- -- - -++ -+ 1 +
-DELETE      /api/v1/policies/<id>              11 11 -- -- -- -- -- - -++ -+ 1 +
+PUT         /api/v1/policies/<id>              11 11 -- -- -- -- -- - --+ -+ 1 +
+PATCH       /api/v1/policies/<id>              11 11 -- -- -- -- -- - --+ -+ 1 +
+DELETE      /api/v1/policies/<id>              11 11 -- -- -- -- -- - --+ -+ 1 +
 
 GET|HEAD    /api/v1/quotas                     11 11 -- -- -- -- -- - -++ -+ 1 +
 POST        /api/v1/quotas                     11 11 -- -- -- -- -- - --+ -+ 1 +
@@ -209,8 +209,8 @@ GET|HEAD    /api/v1/repos/<name>/-/pins/<pin>  11 11 ?? ++ ++ ++ ++ ? +?+ +? 1 +
                                        public  1+ 11 ++ ++ ++ ++ ++ + +++ +? 1 +
 PUT         /api/v1/repos/<name>/-/pins/<pin>  11 11 ?? -- ++ ++ ++ + -?+ -? 1 +
                                        public  11 11 -- -- ++ ++ ++ + --+ -? 1 +
-DELETE      /api/v1/repos/<name>/-/pins/<pin>  11 11 ?? -- ++ ++ ++ + -?+ -? 1 +
-                                       public  11 11 -- -- ++ ++ ++ + --+ -? 1 +
+DELETE      /api/v1/repos/<name>/-/pins/<pin>  11 11 ?? -- -- -- ++ - -?+ -? 1 +
+                                       public  11 11 -- -- -- -- ++ - --+ -? 1 +
 GET|HEAD    /api/v1/protected                  11 11 ++ ++ ++ ++ ++ + +++ -+ 1 +
 POST        /api/v1/protected                  11 11 -- -- -- -- ++ - --+ -- 1 +
                                        public  11 11 -- -- -- -- ++ - --+ -- 1 +

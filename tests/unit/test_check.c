@@ -483,6 +483,12 @@ static void repository_forgotten(struct fixture *fixture)
                   "   SET deleted_at = 1, deleted_name = name, name = '~2' WHERE id = 2");
 }
 
+static void blob_locator_odd(struct fixture *fixture)
+{
+    blob_missing(fixture);
+    edit(fixture, "UPDATE blobs SET locator = '../../etc/passwd' WHERE size = 45");
+}
+
 static void quota_wrong(struct fixture *fixture)
 {
     struct quota quota;
@@ -611,6 +617,8 @@ static const struct damage {
      "SELECT 'sparse'", false, true, CLEAN},
     {"a tag of a deleted manifest", tag_of_deleted, CHECK_TAG_DANGLING, TAG, "SELECT 'sparse'",
      false, true, CLEAN},
+    {"a locator that is none", blob_locator_odd, CHECK_BLOB_MISSING, DIGEST, LAYER_DIGEST, false,
+     false, THE_SAME},
     {"a quota's bytes", quota_wrong, CHECK_QUOTA, OBJECT, "SELECT 'team/*'", false, true, CLEAN},
     {"a quota's links", quota_links_wrong, CHECK_QUOTA, OBJECT, "SELECT 'team/*'", false, true,
      CLEAN},
