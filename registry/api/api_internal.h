@@ -142,6 +142,7 @@ int api_quota_get(struct request *request, struct reply *reply, struct error *er
 int api_quota_patch(struct request *request, struct reply *reply, struct error *err);
 int api_quota_delete(struct request *request, struct reply *reply, struct error *err);
 int api_usage_get(struct request *request, struct reply *reply, struct error *err);
+int api_usage_repos_get(struct request *request, struct reply *reply, struct error *err);
 int api_repo_usage_get(struct request *request, struct reply *reply, struct error *err);
 
 /* --- repositories, audit, system --- */

@@ -214,6 +214,16 @@ int api_usage_get(struct request *request, struct reply *reply, struct error *er
     return 0;
 }
 
+static void usage_write(struct buffer *out, const struct repository_usage *usage)
+{
+    write_i64(out, "manifests", (int64_t)usage->manifests);
+    write_i64(out, "tags", (int64_t)usage->tags);
+    write_i64(out, "blobs", (int64_t)usage->blobs);
+    write_i64(out, "bytes", (int64_t)usage->bytes);
+    write_i64(out, "own_bytes", (int64_t)usage->own_bytes);
+    write_i64(out, "set_aside_bytes", (int64_t)usage->set_aside_bytes);
+}
+
 int api_repo_usage_get(struct request *request, struct reply *reply, struct error *err)
 {
     struct storage *store = request->services->storage;
@@ -228,17 +238,61 @@ int api_repo_usage_get(struct request *request, struct reply *reply, struct erro
         quota_covering(store, request->name, request->caller->account, &quotas, err) < 0)
         return -1;
     write_open(&body, NULL, '{');
-    write_i64(&body, "manifests", (int64_t)usage.manifests);
-    write_i64(&body, "tags", (int64_t)usage.tags);
-    write_i64(&body, "blobs", (int64_t)usage.blobs);
-    write_i64(&body, "bytes", (int64_t)usage.bytes);
-    write_i64(&body, "own_bytes", (int64_t)usage.own_bytes);
-    write_i64(&body, "set_aside_bytes", (int64_t)usage.set_aside_bytes);
+    usage_write(&body, &usage);
     write_open(&body, "quotas", '[');
     for (size_t i = 0; i < quotas.count; i++)
         quota_write(&body, &quotas.items[i]);
     write_close(&body, ']');
     write_close(&body, '}');
     answer_json(reply, &body);
+    return 0;
+}
+
+/* One that has gone since the page was read is left out. */
+static int usage_item(struct storage *store, struct slice name, struct buffer *out,
+                      struct error *err) ON(worker_thread);
+static int usage_item(struct storage *store, struct slice name, struct buffer *out,
+                      struct error *err)
+{
+    struct repository_usage usage;
+    struct error failed = {0};
+
+    if (usage_of_repository(store, name, &usage, &failed) < 0) {
+        if (failed.code == ERROR_NOT_FOUND)
+            return 0;
+        *err = failed;
+        return -1;
+    }
+    write_open(out, NULL, '{');
+    write_text(out, "name", name);
+    usage_write(out, &usage);
+    write_close(out, '}');
+    return 0;
+}
+
+/* Of what the caller may pull. */
+int api_usage_repos_get(struct request *request, struct reply *reply, struct error *err)
+{
+    const struct services *services = request->services;
+    OWNED(repository_page_drop) struct repository_page page = {0};
+    OWNED(api_long_read_end) atomic_uint *reads = NULL;
+    OWNED(buffer_drop) struct buffer body = BUFFER_NONE;
+    struct repository_filter filter;
+    struct list_query query;
+
+    assert_worker_thread();
+    auth_list_filter(services->auth, request->caller, &filter);
+    if (list_query_by_name(request, &query, err) < 0 ||
+        api_long_read_begin(request, &reads, err) < 0 ||
+        repository_settings_list(services->storage, query.after, query.search, &filter, query.limit,
+                                 &page, err) < 0)
+        return -1;
+    list_open(&body);
+    for (size_t i = 0; i < page.count; i++)
+        if (usage_item(services->storage, slice_of(page.items[i].name), &body, err) < 0)
+            return -1;
+    list_answer(
+        request, reply, &body,
+        page.more && page.count > 0 ? slice_of(page.items[page.count - 1].name) : SLICE_NONE, -1);
     return 0;
 }

@@ -109,6 +109,21 @@ static int usage(const struct cli_call *call)
     return verb_show(call, &path, details);
 }
 
+static const struct show_column each[] = {
+    {"NAME", "name"},   {"TAGS", "tags"},     {"BLOBS", "blobs"},
+    {"BYTES", "bytes"}, {"OWN", "own_bytes"}, {0},
+};
+
+static int usage_list(const struct cli_call *call)
+{
+    OWNED(buffer_drop) struct buffer path = BUFFER_NONE;
+
+    buffer_append_text(&path, "/usage/repos");
+    verb_path_parameter(&path, "q", cli_value(call, "--search"));
+    return verb_list(call, &path, each);
+}
+
+static const struct cli_option usage_options[] = {VERB_SEARCH, {0}};
 static const struct cli_option create_options[] = {
     {"--account", NULL, "SUBJECT is an account: what it linked first", 0},
     {0},
@@ -123,6 +138,11 @@ const struct cli_command cli_quota_commands[] = {
      {create_options, cli_remote, cli_settings}},
     {"quota set", "ID SIZE", "changes a limit", change, {cli_remote, cli_settings}},
     {"quota rm", "ID", "takes a limit away", delete, {cli_yes, cli_remote, cli_settings}},
+    {"usage ls",
+     NULL,
+     "what each repository holds",
+     usage_list,
+     {usage_options, cli_remote, cli_settings}},
     {"usage",
      "[REPOSITORY]",
      "what the registry, or a repository, holds",

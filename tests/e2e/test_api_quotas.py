@@ -121,4 +121,7 @@ def test_uploads_at_the_same_time_do_not_pass_the_limit(root, managed, prefix):
 def test_usage_of_the_registry(root, client, prefix):
     push_blob(client, prefix + "/app", fresh(100))
     usage = root.get("/usage").json()
+    push_blob(client, prefix + "/web", fresh(50))
+    assert [(row["name"], row["bytes"]) for row in root.items(f"/usage/repos?limit=1&q={prefix}/")] == \
+        [(prefix + "/app", 100), (prefix + "/web", 50)]
     assert usage["linked_bytes"] >= usage["bytes"] > 0 and usage["disk_size"] > usage["disk_free"] > 0

@@ -192,6 +192,7 @@ GET|HEAD    /api/v1/quotas/<id>                11 11 -- -- -- -- -- - -++ -+ 1 +
 PATCH       /api/v1/quotas/<id>                11 11 -- -- -- -- -- - --+ -+ 1 +
 DELETE      /api/v1/quotas/<id>                11 11 -- -- -- -- -- - --+ -+ 1 +
 GET|HEAD    /api/v1/usage                      11 11 -- -- -- -- -- - -++ -+ 1 +
+GET|HEAD    /api/v1/usage/repos                11 11 ++ ++ ++ ++ ++ + +++ -+ 1 +
 
 GET|HEAD    /api/v1/repos/<name>/-/manifests   11 11 ?? ++ ++ ++ ++ ? +?+ +? 1 +
                                        public  1+ 11 ++ ++ ++ ++ ++ + +++ +? 1 +

@@ -914,7 +914,6 @@ static void test_restored_metadata_begins_its_leases_anew(void **state)
     struct fixture *fixture = *state;
     char id[OCI_UPLOAD_ID_SIZE + 1];
     int64_t now = clock_now_us();
-    OWNED(buffer_drop) struct buffer sql = BUFFER_NONE;
 
     push_blob(fixture, "first");
     push_text(fixture, "{\"schemaVersion\":2}", "v1");

@@ -147,6 +147,13 @@ static struct job_record ended(struct fixture *fixture, struct jobs *jobs, int64
     return record;
 }
 
+static void await_end(struct fixture *fixture, struct jobs *jobs, int64_t id)
+{
+    struct job_record record = ended(fixture, jobs, id);
+
+    job_record_drop(&record);
+}
+
 /* --- running --- */
 
 static void test_jobs_run_and_are_recorded(void **state)
@@ -202,10 +209,10 @@ static void test_jobs_of_a_kind_run_one_at_a_time(void **state)
     FAILS(jobs_start(jobs, SLICE("waits"), NULL, &ana, &other, &fixture->err), ERROR_CONFLICT);
     assert_non_null(strstr(fixture->err.message, "job 1 is running"));
     other = begin(fixture, jobs, "quick", &ana); /* of another kind */
-    OWNED(job_record_drop) struct job_record quickly = ended(fixture, jobs, other);
+    await_end(fixture, jobs, other);
     assert_int_equal(number(fixture, "SELECT count(*) FROM jobs"), 2);
     sem_post(&stage.go_on);
-    OWNED(job_record_drop) struct job_record first = ended(fixture, jobs, id);
+    await_end(fixture, jobs, id);
     sem_post(&stage.go_on);
     id = begin(fixture, jobs, "waits", &ana); /* who saw the end may start the next: jobs.c (1) */
     OWNED(job_record_drop) struct job_record second = ended(fixture, jobs, id);
@@ -230,7 +237,7 @@ static void test_jobs_start_refuses(void **state)
     assert_int_equal(atomic_load(&stage.runs), 0);
     id = begin(fixture, jobs, "resumes", &local);
     OK(jobs_cancel(jobs, id, err));
-    OWNED(job_record_drop) struct job_record record = ended(fixture, jobs, id);
+    await_end(fixture, jobs, id);
     jobs_close(jobs);
 }
 
@@ -245,7 +252,7 @@ static void test_jobs_that_cannot_be_recorded_do_not_run(void **state)
     script(fixture, "ALTER TABLE gone RENAME TO jobs");
     assert_int_equal(atomic_load(&stage.runs), 0);
     id = begin(fixture, jobs, "quick", &ana); /* its place is free again */
-    OWNED(job_record_drop) struct job_record record = ended(fixture, jobs, id);
+    await_end(fixture, jobs, id);
     jobs_close(jobs);
 }
 
@@ -355,12 +362,9 @@ static void test_jobs_are_audited_when_people_start_them(void **state)
 {
     struct fixture *fixture = *state;
     struct jobs *jobs = jobs_new(fixture);
-    OWNED(job_record_drop)
-    struct job_record first = ended(fixture, jobs, begin(fixture, jobs, "quick", &ana));
-    OWNED(job_record_drop)
-    struct job_record second = ended(fixture, jobs, begin(fixture, jobs, "quick", &nobody));
-    OWNED(job_record_drop)
-    struct job_record third = ended(fixture, jobs, begin(fixture, jobs, "fails", &ana));
+    await_end(fixture, jobs, begin(fixture, jobs, "quick", &ana));
+    await_end(fixture, jobs, begin(fixture, jobs, "quick", &nobody));
+    await_end(fixture, jobs, begin(fixture, jobs, "fails", &ana));
 
     assert_int_equal(number(fixture, "SELECT count(*) FROM audit"), 4);
     assert_int_equal(
@@ -383,8 +387,7 @@ static void test_jobs_list(void **state)
     const char *const order[] = {"quick", "fails", "quick", "quick"};
 
     for (size_t i = 0; i < LENGTH(order); i++) {
-        OWNED(job_record_drop)
-        struct job_record record = ended(fixture, jobs, begin(fixture, jobs, order[i], &ana));
+        await_end(fixture, jobs, begin(fixture, jobs, order[i], &ana));
     }
     OK(jobs_list(jobs, SLICE("quick"), 0, 2, &page, &fixture->err));
     assert_int_equal(page.count, 2);
@@ -410,13 +413,11 @@ static void test_jobs_rows_are_bounded(void **state)
            " VALUES ('fails', 2, '{}', '', 1), ('fails', 2, '{}', '', 8000000000000000)");
     struct jobs *jobs = jobs_new(fixture);
     script(fixture, "UPDATE jobs SET state = 1 WHERE id = 3"); /* one that runs stays */
-    OWNED(job_record_drop)
-    struct job_record record = ended(fixture, jobs, begin(fixture, jobs, "quick", &ana));
+    await_end(fixture, jobs, begin(fixture, jobs, "quick", &ana));
     assert_int_equal(number(fixture, "SELECT count(*) FROM jobs WHERE kind = 'quick'"), 1001);
     assert_int_equal(number(fixture, "SELECT min(id) FROM jobs WHERE id > 3"), 12);
     assert_int_equal(number(fixture, "SELECT count(*) FROM jobs WHERE kind = 'fails'"), 2);
-    OWNED(job_record_drop)
-    struct job_record other = ended(fixture, jobs, begin(fixture, jobs, "fails", &ana));
+    await_end(fixture, jobs, begin(fixture, jobs, "fails", &ana));
     assert_int_equal(number(fixture, "SELECT count(*) FROM jobs WHERE kind = 'fails'"), 2);
     assert_int_equal(number(fixture, "SELECT count(*) FROM jobs WHERE created_at = 1"), 0);
     jobs_close(jobs);

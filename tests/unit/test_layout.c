@@ -146,8 +146,8 @@ static void test_image_name_parse(void **state)
         {"team/app:v1.0", "team/app", "v1.0", false},
         {"app@sha256:" HEX, "app", NULL, true},
     };
-    static const char *const refused[] = {"",      "App",   "app:",          "app:-x",
-                                          "app@x", "a:b:c", "app@sha256:00", "app:v1@sha256:" HEX};
+    static const char *const refused[] = {
+        "", "App", "app:", "app:-x", "app@x", "a:b:c", "app@sha256:00", ("app:v1@sha256:" HEX)};
 
     (void)state;
     for (size_t i = 0; i < LENGTH(cases); i++) {
