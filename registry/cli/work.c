@@ -3,7 +3,8 @@
  * (1) A server runs when its admin socket takes a connection. Without that the root's lock decides:
  *     who holds it is a server whose socket we do not know.
  * (2) The signals are held back before the first thread starts, and looked for between two steps:
- *     the first asks the job to stop, the next one ends the command. */
+ *     the first asks the job to stop, the next one ends the command. While a server is asked, which
+ *     may not answer, they come in: the first is noted, the next one ends the command. */
 #include "registry/cli/work.h"
 
 #include <errno.h>
@@ -73,6 +74,22 @@ static void stop_signals(sigset_t *out)
     sigaddset(out, SIGTERM);
 }
 
+static volatile sig_atomic_t stop_noted;
+
+static void note_stop(int number)
+{
+    (void)number;
+    stop_noted = 1;
+}
+
+static void on_signals(void (*handler)(int), unsigned flags)
+{
+    const struct sigaction action = {.sa_handler = handler, .sa_flags = (int)flags};
+
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+}
+
 static void hold_signals(void)
 {
     sigset_t signals;
@@ -81,7 +98,27 @@ static void hold_signals(void)
     pthread_sigmask(SIG_BLOCK, &signals, NULL);
 }
 
-/* One came within so long; from then on the next one ends us. */
+/* Between the two a first signal is noted, and the next one ends us. */
+static void let_signals_in(void)
+{
+    sigset_t signals;
+
+    on_signals(note_stop, SA_RESETHAND);
+    stop_signals(&signals);
+    pthread_sigmask(SIG_UNBLOCK, &signals, NULL);
+}
+
+/* From now on the next one ends us. */
+static void end_by_signals(void)
+{
+    sigset_t signals;
+
+    on_signals(SIG_DFL, 0);
+    stop_signals(&signals);
+    pthread_sigmask(SIG_UNBLOCK, &signals, NULL);
+}
+
+/* One came before, or within so long. */
 static bool stop_came(uint64_t wait_ms)
 {
     const struct timespec wait = {.tv_sec = (time_t)(wait_ms / 1000),
@@ -89,9 +126,10 @@ static bool stop_came(uint64_t wait_ms)
     sigset_t signals;
 
     stop_signals(&signals);
-    if (sigtimedwait(&signals, NULL, &wait) < 0)
+    if (stop_noted == 0 && sigtimedwait(&signals, NULL, &wait) < 0)
         return false;
-    pthread_sigmask(SIG_UNBLOCK, &signals, NULL);
+    stop_noted = 0;
+    end_by_signals();
     return true;
 }
 
@@ -124,6 +162,17 @@ static int ended(const struct cli_call *call, const json_t *job, const char *sta
                     json_integer_value(json_object_get(job, "id")), state);
 }
 
+/* stopping: the next signal ends us already. */
+static int ask(struct client *client, const char *path, bool stopping, json_t **job)
+{
+    if (!stopping)
+        let_signals_in();
+    int status = client_send(client, "GET", path, NULL, job);
+    if (!stopping)
+        hold_signals();
+    return status;
+}
+
 /* NULL: it goes on. */
 static const char *end_state(const json_t *job)
 {
@@ -139,12 +188,13 @@ static int wait_on(struct client *client, const struct cli_call *call, int64_t i
     OWNED(buffer_drop) struct buffer path = BUFFER_NONE;
     struct screen screen = screen_new();
     uint64_t pause_ms = POLL_FIRST_MS;
+    bool stopping = false;
     int status = CLI_DONE;
 
     job_path(&path, id, "");
     while (status == CLI_DONE) {
         OWNED(json_drop) json_t *job = NULL;
-        status = client_send(client, "GET", path.at, NULL, &job);
+        status = ask(client, path.at, stopping, &job);
         if (status == CLI_DONE && end_state(job) != NULL) {
             erase(&screen);
             *out = TAKE(job);
@@ -153,6 +203,7 @@ static int wait_on(struct client *client, const struct cli_call *call, int64_t i
         draw(&screen, json_string_value(json_object_get(job, "phase")),
              json_object_get(job, "progress"));
         bool stop = status == CLI_DONE && stop_came(pause_ms);
+        stopping |= stop;
         if (stop && !cancels)
             status = cli_fail(call, CLI_FAILED, "job %" PRId64 " goes on", id);
         else if (stop)
