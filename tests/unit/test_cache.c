@@ -1,5 +1,6 @@
 /* test_cache.c - what memory may answer, and that it never contradicts a finished change. */
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -183,12 +184,23 @@ static struct cache_key storm_key(int tag)
     return cache_key_tag(REPOSITORY, slice_of(names[tag]));
 }
 
+/* So that memory answers beside the writers, however threads are scheduled. */
+static void storm_await_hit(struct storm *storm)
+{
+    uint64_t hits = atomic_load(&storm->hits);
+
+    while (atomic_load(&storm->hits) == hits)
+        sched_yield();
+}
+
 static void *storm_write(void *arg)
 {
     struct storm *storm = arg;
 
     for (int i = 0; i < STORM_ROUNDS; i++) {
         int tag = i % STORM_TAGS;
+        if (i % (STORM_ROUNDS / 4) == 0)
+            storm_await_hit(storm);
         struct cache_key key = storm_key(tag);
         pthread_mutex_lock(&storm->writing[tag]);
         uint64_t value = atomic_load(&storm->committed[tag]) + 1;
