@@ -136,7 +136,7 @@ def pulls(bench, server, series):
             series.add("idle", probe(bench, server, paths.name, bench.seconds(2)))
         aside = subprocess.Popen(run_words(server), stdout=subprocess.PIPE, text=True)
         while aside.poll() is None:
-            found = probe(bench, server, paths.name, 1)
+            found = probe(bench, server, paths.name, 0.3)
             if aside.poll() is None:  # it ran all the time
                 series.add("running", found)
         report = report_of(aside.returncode, aside.communicate()[0])
