@@ -285,8 +285,7 @@ def test_a_blob_whose_file_is_gone_is_healed_and_held(at):
     assert at.client.delete("/v2/a/b/manifests/latest").status == 202
     restore = api("POST", "repos/a/b/-/tags/latest:restore", {"digest": digest})
     assert restore(at.client).status == 409
-    at.push("a/b", at.contents[blob])
-    with at.held((control.UNLINK, BYTES), lambda: at.jump(0.1)):
+    with at.held((control.UNLINK, BYTES), lambda: at.push("a/b", at.contents[blob])):  # its old name is trash at once
         assert restore(at.client).status == 200
         at.whole("a/b", "latest")
     age(at)
