@@ -10,6 +10,7 @@
 
 #include <assert.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,7 +32,8 @@ struct reservation {
 };
 
 struct quota_table {
-    struct meta *meta; /* immutable */
+    struct meta *meta;  /* immutable */
+    atomic_bool needed; /* a quota exists, or may: until then uploads ask nobody */
     pthread_mutex_t lock;
     pthread_cond_t settled;
     uint64_t settlements; /* that ended, ever */
@@ -47,11 +49,20 @@ struct quota_hold {
     struct reservation *of[];
 };
 
+static bool quotas_exist(struct meta *meta)
+{
+    OWNED(quota_page_drop) struct quota_page first = {.items = NULL};
+    struct error unread = {0}; /* then there may be some */
+
+    return meta_quota_list(meta, 0, 1, &first, &unread) < 0 || first.count > 0;
+}
+
 struct quota_table *quota_table_open(struct meta *meta)
 {
     struct quota_table *table = memory_new(sizeof(*table));
 
     table->meta = meta;
+    atomic_init(&table->needed, quotas_exist(meta));
     pthread_mutex_init(&table->lock, NULL);
     clock_condition_init(&table->settled);
     return table;
@@ -281,7 +292,7 @@ int quota_reserve(struct quota_table *table, struct slice repository, int64_t ac
     uint64_t deadline_ms = clock_monotonic_ms() + SETTLE_WAIT_MS;
     bool wait = true;
 
-    if (*hold != NULL && bytes <= (*hold)->bytes)
+    if (*hold == NULL ? !atomic_load(&table->needed) : bytes <= (*hold)->bytes)
         return 0;
     while (true) {
         uint64_t settlements;
@@ -358,6 +369,7 @@ int quota_covering(struct storage *store, struct slice repository, int64_t accou
 int quota_create(struct storage *store, enum quota_kind kind, struct slice subject, uint64_t bytes,
                  const struct audit_event *event, struct quota *out, struct error *err)
 {
+    atomic_store(&store->quotas->needed, true); /* before: nobody may miss it afterwards */
     return meta_quota_create(store->meta, kind, subject, bytes, event, out, err);
 }
 

@@ -225,6 +225,19 @@ static void test_usage_uploads_reserve_what_they_receive(void **state)
     storage_upload_release(uploads[1]);
 }
 
+/* Whether anybody has to be asked is known from the start. */
+static void test_usage_uploads_reserve_after_a_restart(void **state)
+{
+    struct fixture *fixture = *state;
+    OWNED(quota_drop) struct quota team = quota_new(fixture, QUOTA_REPOSITORIES, "team/*", 15);
+    OWNED(quota_hold_drop) struct quota_hold *hold = NULL;
+
+    fixture_reopen(fixture);
+    OK(quota_reserve(fixture->store->quotas, FIRST, 0, 10, &hold, &fixture->err));
+    assert_int_equal(reserved(fixture, &team), 10);
+    FAILS(quota_reserve(fixture->store->quotas, FIRST, 0, 16, &hold, &fixture->err), ERROR_QUOTA);
+}
+
 /* --- at the same time --- */
 
 static void *settle_soon(void *hold)
@@ -415,6 +428,7 @@ int main(void)
         FIXTURE_TEST(test_usage_refuses_with_the_numbers),
         FIXTURE_TEST(test_usage_lowered_limit_is_asked_at_the_end),
         FIXTURE_TEST(test_usage_uploads_reserve_what_they_receive),
+        FIXTURE_TEST(test_usage_uploads_reserve_after_a_restart),
         FIXTURE_TEST(test_usage_refuses_nobody_while_another_settles),
         FIXTURE_TEST(test_usage_is_exact_among_threads),
         FIXTURE_TEST(test_usage_follows_random_changes),
