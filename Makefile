@@ -26,7 +26,7 @@ CFLAGS_asan := -O1 -fno-omit-frame-pointer
 CFLAGS_tsan := -O1 -fno-omit-frame-pointer
 CFLAGS_fuzz := -O1 -fno-omit-frame-pointer
 
-PACKAGES := openssl jansson sqlite3 yaml-0.1 libcurl libcrypt
+PACKAGES := openssl jansson sqlite3 yaml-0.1 libcurl libcrypt libgit2 libarchive zlib libzstd
 PACKAGE_CFLAGS := $(shell pkg-config --cflags $(PACKAGES) 2>/dev/null)
 PACKAGE_LIBS := $(shell pkg-config --libs $(PACKAGES) 2>/dev/null)
 ALL_CPPFLAGS := -I. -I$(BUILD) -D_GNU_SOURCE -DH2O_USE_LIBUV=0 -DH2O_USE_EPOLL=1 $(CPPFLAGS)

@@ -34,6 +34,11 @@ enum action {
     ACTION_PULL,
     ACTION_PUSH,
     ACTION_DELETE,
+    /* git over HTTP: Basic only, and asked for by Basic (s2i 13.9) */
+    ACTION_GIT_PULL, /* RIGHT_PULL on <name>: clone, fetch */
+    ACTION_GIT_PUSH, /* RIGHT_PUSH on <name> */
+    /* webhooks: nobody signs in; the delivery carries a signature that its handler checks */
+    ACTION_HOOK,
     /* the management API: personal token, Basic, session cookie, admin socket; problem+json */
     ACTION_API_PUBLIC,    /* anybody, signed in or not: signing in, the API's description */
     ACTION_API_SIGNED_IN, /* any account */
@@ -49,6 +54,12 @@ enum action {
 static inline bool action_is_api(enum action action)
 {
     return action >= ACTION_API_PUBLIC;
+}
+
+/* Only Basic counts there, and it is what refusals ask for. */
+static inline bool action_is_basic(enum action action)
+{
+    return action == ACTION_TOKEN || action == ACTION_GIT_PULL || action == ACTION_GIT_PUSH;
 }
 
 /* --- identities --- */

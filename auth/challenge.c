@@ -123,7 +123,7 @@ void auth_challenge(const struct auth *auth, const struct auth_request *request,
         detail_write(wanted, count, detail);
     if (action_is_api(request->action)) /* no dialog of a browser */
         buffer_append_text(header, "Bearer realm=\"slipway\"");
-    else if (auth->challenge_basic || request->action == ACTION_TOKEN)
+    else if (auth->challenge_basic || action_is_basic(request->action))
         buffer_append_text(header, "Basic realm=\"slipway\""); /* TOK-16, TOK-61 */
     else
         bearer_write(auth, request, wanted, count, header);

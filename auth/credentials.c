@@ -17,7 +17,7 @@ static enum shown shown_of(const struct auth *auth, const struct auth_request *r
 {
     bool api = action_is_api(request->action);
 
-    if (request->action == ACTION_NONE)
+    if (request->action == ACTION_NONE || request->action == ACTION_HOOK)
         return SHOWN_NOTHING;
     if (auth->mode == AUTH_MODE_NONE)
         return request->local && api ? SHOWN_SOCKET : SHOWN_OPEN;
@@ -191,7 +191,8 @@ static int bearer_given(struct auth *auth, const struct auth_request *request, s
         answer->fault = NULL;
         return 0;
     }
-    if (auth->challenge_basic || request->action == ACTION_TOKEN) /* not of a kind we take here */
+    if (auth->challenge_basic ||
+        action_is_basic(request->action)) /* of a kind we do not take here */
         return error_set(err, ERROR_UNAUTHORIZED, "authentication required");
     return bearer_check(auth, request, secret, out, answer, err);
 }

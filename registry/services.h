@@ -8,6 +8,7 @@
 #include <stdatomic.h>
 
 struct auth;
+struct builds;
 struct config;
 struct jobs;
 struct probes;
@@ -20,6 +21,7 @@ struct services {
     struct auth *auth;
     struct jobs *jobs;
     struct schedule *schedule; /* of the collector */
+    struct builds *builds;     /* NULL: a server that does not build */
     struct probes *probes;     /* NULL: always ready */
     atomic_uint *long_reads;   /* questions under way that read a whole repository */
 };

@@ -20,8 +20,9 @@
 SCHEMA_FILE(0001);
 SCHEMA_FILE(0002);
 SCHEMA_FILE(0003);
+SCHEMA_FILE(0004);
 
-static const char *const schema_files[] = {schema_0001, schema_0002, schema_0003};
+static const char *const schema_files[] = {schema_0001, schema_0002, schema_0003, schema_0004};
 
 enum { SCHEMA_NEWEST = sizeof(schema_files) / sizeof(schema_files[0]) };
 

@@ -341,6 +341,8 @@ static int exchange_start(struct exchange *exchange) ON(loop_thread)
         else
             return -1;
         return 0;
+    case BODY_PIPE:
+        return error_set(&exchange->err, ERROR_UNSUPPORTED, "no such body");
     }
     return 0;
 }

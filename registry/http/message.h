@@ -123,6 +123,11 @@ void reply_text(struct reply *reply, struct buffer *text);
 /* A range of a file; consumes the descriptor by way of release. */
 void reply_file(struct reply *reply, int fd, uint64_t offset, uint64_t size,
                 void (*release)(void *, bool), void *released);
+/* A body that goes on until its end: bytes as they can be read from fd, a pipe or a socket, sent in
+ * chunks. Consumes fd. release (may be NULL) is called once, on a worker; its second argument tells
+ * that the client went before the end, which is noticed at once (half-close, reset): s2i 13.25. */
+void reply_live(struct reply *reply, int fd, void (*release)(void *released, bool gone),
+                void *released);
 /* Adds one more part (multipart/byteranges); bytes must lie in reply->text or outlive it. */
 void reply_part_add(struct reply *reply, struct slice bytes, uint64_t offset, uint64_t size);
 /* Status and the JSON error body; headers already added stay.

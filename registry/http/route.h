@@ -13,6 +13,7 @@ enum body_kind {
     BODY_IGNORE,  /* read, bounded, and thrown away (HTTP-06) */
     BODY_COLLECT, /* gathered up to the route's limit, then the handler runs */
     BODY_STREAM,  /* handed over piece by piece */
+    BODY_PIPE,    /* written into a pipe by the loop, while the reply is already being sent */
 };
 
 enum { STREAM_LATER = -2 };
@@ -57,6 +58,10 @@ struct route {
     /* BODY_IGNORE, BODY_COLLECT: on a worker. -1: err is rendered with its status. */
     int (*handle)(struct request *request, struct reply *reply, struct error *err);
     const struct body_stream *stream; /* BODY_STREAM */
+    /* BODY_PIPE: on a worker, by the head alone. 1: the reply is live (reply_live) and starts now;
+     * the body goes into *input, consumed, which is closed at the body's end. 0: the reply is the
+     * answer. -1: refused. A reader that closes early ends the body, not the reply. */
+    int (*open_pipe)(struct request *request, struct reply *reply, int *input, struct error *err);
 };
 
 struct route_table {

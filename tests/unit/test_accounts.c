@@ -608,6 +608,8 @@ static void test_accounts_come_to_a_database_of_the_first_schema(void **state)
                     "ALTER TABLE repositories DROP COLUMN version;"
                     "ALTER TABLE uploads DROP COLUMN owner;"
                     "DROP TABLE pins; DROP TABLE protections; DROP TABLE policies;"
+                    "DROP TABLE build_secrets; DROP TABLE build_deliveries;"
+                    "DROP TABLE build_configs; DROP TABLE builds;"
                     "DROP INDEX blobs_damaged;"
                     "DROP TABLE quota_usage; DROP TABLE quota_blobs;"
                     "DROP TABLE quotas; DROP TABLE jobs; DROP INDEX repositories_deleted;"

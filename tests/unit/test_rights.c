@@ -30,14 +30,16 @@ static const struct {
     enum action action;
     const char *expected;
 } CREDENTIALS[] = {
-    {ACTION_NONE, "ggggggg"},          {ACTION_TOKEN, "gggrrrr"},
-    {ACTION_BASE, "nggrgrr"},          {ACTION_CATALOG, "nggrgrr"},
-    {ACTION_PULL, "nggrgrr"},          {ACTION_PUSH, "nggrgrr"},
-    {ACTION_DELETE, "nggrgrr"},        {ACTION_API_PUBLIC, "ggggrgg"},
-    {ACTION_API_SIGNED_IN, "ngggrgg"}, {ACTION_API_READ, "ngggrgg"},
-    {ACTION_API_PUSH, "ngggrgg"},      {ACTION_API_DELETE, "ngggrgg"},
-    {ACTION_API_MANAGE, "ngggrgg"},    {ACTION_API_ACCOUNTS, "ngggrgg"},
-    {ACTION_API_AUDIT, "ngggrgg"},     {ACTION_API_SYSTEM, "ngggrgg"},
+    {ACTION_NONE, "ggggggg"},         {ACTION_TOKEN, "gggrrrr"},
+    {ACTION_BASE, "nggrgrr"},         {ACTION_CATALOG, "nggrgrr"},
+    {ACTION_PULL, "nggrgrr"},         {ACTION_PUSH, "nggrgrr"},
+    {ACTION_DELETE, "nggrgrr"},       {ACTION_API_PUBLIC, "ggggrgg"},
+    {ACTION_GIT_PULL, "nggrrrr"},     {ACTION_GIT_PUSH, "nggrrrr"},
+    {ACTION_HOOK, "ggggggg"},         {ACTION_API_SIGNED_IN, "ngggrgg"},
+    {ACTION_API_READ, "ngggrgg"},     {ACTION_API_PUSH, "ngggrgg"},
+    {ACTION_API_DELETE, "ngggrgg"},   {ACTION_API_MANAGE, "ngggrgg"},
+    {ACTION_API_ACCOUNTS, "ngggrgg"}, {ACTION_API_AUDIT, "ngggrgg"},
+    {ACTION_API_SYSTEM, "ngggrgg"},
 };
 
 static char letter(enum verdict verdict)
@@ -148,9 +150,9 @@ static void test_rights_nobody_pulls_only_where_it_is_meant(void **state)
     (void)state;
     for (enum action action = ACTION_BASE; action < ACTION_COUNT; action++) {
         const struct auth_request request = {.action = action, .repository = SLICE("a/b")};
-        bool may = action == ACTION_PULL || action == ACTION_API_READ;
+        bool may = action == ACTION_PULL || action == ACTION_API_READ || action == ACTION_GIT_PULL;
 
-        if (action == ACTION_API_PUBLIC)
+        if (action == ACTION_API_PUBLIC || action == ACTION_HOOK)
             continue;
         assert_int_equal(rights_verdict(&nobody, &request, RIGHT_PULL, true),
                          may ? VERDICT_GRANTED : VERDICT_NOBODY);

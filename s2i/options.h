@@ -1,0 +1,82 @@
+/* options.h - what a build may be told: one table of fields, read from JSON of requests, stored
+ * configurations, push options and .s2i/s2i.conf, and written back.
+ * Touches  memory only (pure).
+ * Never    fetches or resolves anything.
+ *
+ * Spec: s2i 11 (fields have the names of upstream's options, with '_'). */
+#ifndef SLIPWAY_S2I_OPTIONS_H
+#define SLIPWAY_S2I_OPTIONS_H
+
+#include <jansson.h>
+
+#include "registry/core/bytes.h"
+#include "registry/core/error.h"
+
+/* Texts of a list; items may be NULL when count is 0. */
+struct s2i_list {
+    char **items;
+    size_t count;
+};
+void s2i_list_add(struct s2i_list *list, struct slice text);
+void s2i_list_drop(struct s2i_list *list);
+
+/* What a source's own .s2i/s2i.conf may set is marked (source). Texts NULL: not said. */
+struct s2i_options {
+    /* source */
+    char *url, *ref, *context_dir /* (source) */, *exclude;
+    bool ignore_submodules;
+    /* images: references into this registry, "repository[:tag][@digest]" */
+    char *builder /* (source) */, *runtime_image /* (source) */, *incremental_from;
+    bool incremental;
+    struct s2i_list runtime_artifact; /* "<source>[:<destination>]", 9.2 */
+    /* contract */
+    char *scripts_url, *destination, *assemble_user, *assemble_runtime_user, *allowed_uids;
+    struct s2i_list env /* (source) */, build_env, secret_env; /* "NAME=VALUE" */
+    struct s2i_list inject;                                    /* "<secret>:<path>", 10.21 */
+    struct s2i_list cache /* (source) */;                      /* absolute paths, 8.7 */
+    struct s2i_list slices /* (source) */;                     /* "name=pattern", 15.6 */
+    struct s2i_list detect /* (source) */;                     /* "pattern=builder", 15.7 */
+    struct s2i_list post_commit;                               /* words of a command, 13.50 */
+    /* result */
+    char *application_name, *description, *label_prefix;
+    struct s2i_list labels; /* "NAME=VALUE" */
+    struct s2i_list tags;   /* of this build; empty: by the table of refs */
+    char *compression;      /* "gzip", "zstd" */
+    bool oci;               /* media types of OCI also over a Docker builder, 7.9 */
+    bool clamp_all;         /* 17.3 */
+    /* running */
+    char *network;         /* "none", "proxy", "host" */
+    struct s2i_list allow; /* "host:port" patterns for the proxy, within the server's */
+    uint64_t timeout_ms, silence_ms, memory, disk, processes; /* 0: the server's; never above it */
+    char *log_level;                                          /* "output", "steps", "detail" */
+    char *callback_url;
+    /* queue, for stored configurations */
+    char *run_policy;         /* "Serial", "SerialLatestOnly", "Parallel" */
+    char *push_mode;          /* "wait", "accept", 13.23 */
+    char *on_disconnect;      /* "continue", "cancel", 13.25 */
+    struct s2i_list branches; /* "pattern=tag{,tag}": which refs are built, as what, 13.21 */
+    char *default_branch;     /* NULL: the one the repository's HEAD names */
+    struct s2i_list protected_branches; /* 13.12 */
+    bool allow_push_env;                /* -o env=K=V, 13.23 */
+    bool allow_webhook_env;             /* 14.7 */
+    bool image_trigger;                 /* a new builder starts a build, 13.51 */
+    bool rebuild;                       /* also when the inputs were built before, 13.27 */
+};
+void s2i_options_drop(struct s2i_options *options);
+
+enum s2i_origin {
+    S2I_FROM_CONFIG,  /* an administrator of the repository: every field */
+    S2I_FROM_REQUEST, /* who may push: all but those of the queue */
+    S2I_FROM_SOURCE,  /* .s2i/s2i.conf: what is marked (source) */
+};
+/* Sets the fields that the object names; others stay. Every size, count and text meets its limit.
+ * INVALID  with the field */
+int s2i_options_read(struct s2i_options *options, const json_t *object, enum s2i_origin origin,
+                     struct error *err) MUST_CHECK;
+/* Fields that differ from "not said", in the order of the table; the caller's. secrets: values of
+ * secret_env stand in it, else "NAME=***". */
+json_t *s2i_options_write(const struct s2i_options *options, bool secrets);
+/* The lines "key: value" of .s2i/s2i.conf as such an object. INVALID  with the line */
+int s2i_conf_parse(struct slice text, json_t **out, struct error *err) MUST_CHECK;
+
+#endif

@@ -1,0 +1,95 @@
+/* s2i.h - source to image in the server: submit, follow, cancel; all that other folders may include
+ * of it, beside options.h and log.h.
+ * Touches  storage, the folder <root>/builds, threads of its own, the link to builders.
+ * Never    HTTP; runs nothing of a build in this process: sources are read by confined children,
+ *          assemble runs under a builder (architecture 7).
+ *
+ *   NEW --ready--> PENDING --claimed--> RUNNING --> COMPLETE | FAILED | ERROR | CANCELLED
+ *
+ * (1) A build is a durable row before anything is done for it; its source is durable before it
+ * waits. (2) Images a build names are pinned from its start to its end. (3) The result's blobs come
+ * first; its manifest and all its tags are one transaction. No tag moves when any step failed. (4)
+ * A build that is cancelled, or whose builder is gone, leaves nothing but its row and its log. */
+#ifndef SLIPWAY_S2I_S2I_H
+#define SLIPWAY_S2I_S2I_H
+
+#include "s2i/options.h"
+#include "storage/builds.h"
+
+struct build_logs; /* log.h */
+struct builds;
+struct config;
+struct storage;
+
+struct builds_options {
+    struct storage *storage;
+    const struct config *config;
+};
+/* Reads what an earlier process left, starts threads and, when the settings say so, a builder. */
+int builds_open(struct builds **out, const struct builds_options *options,
+                struct error *err) MUST_CHECK;
+/* Cancels nothing: what runs is begun anew, or is an error, at the next start. Accepts NULL. */
+void builds_close(struct builds *builds);
+
+struct build_logs *builds_logs(struct builds *builds);
+
+/* Whether builds can run now, and why not: for health and refusals (16.4). */
+struct builds_health {
+    bool enabled, able;
+    unsigned builders, slots, running, waiting;
+    char level[8];     /* "root", "user", "": of the builder */
+    char problem[200]; /* one sentence, "" when able */
+};
+void builds_health(struct builds *builds, struct builds_health *out);
+
+/* What is asked for. Everything is borrowed for the call. */
+struct build_request {
+    struct slice repository; /* validated; of the result */
+    enum build_source source;
+    struct slice trigger; /* "push", "api", "webhook", "retry", "image" */
+    const struct actor *actor;
+    struct slice actor_name;           /* as the row and the audit call him */
+    const struct s2i_options *options; /* of the stored configuration and the request, settled */
+    struct slice url, ref, commit;     /* BUILD_FROM_PUSH: ref and commit of our own repository */
+    const struct slice *tags;          /* of the result */
+    size_t tag_count;
+    bool hold_tags; /* BUILD_FROM_PUSH: the tags wait for build_move_tags */
+    int archive;    /* BUILD_FROM_ARCHIVE: a file to be copied from its start; else -1 */
+    int64_t retry_of;
+    const struct audit_event *event;
+};
+/* TOOMANYREQUESTS  QueueFull, with retry_after_s.  UNAVAILABLE  builds are off, or no builder is
+ * able (16.4): nothing was made. */
+int builds_submit(struct builds *builds, const struct build_request *request, int64_t *id,
+                  struct error *err) MUST_CHECK ON(worker_thread);
+/* Idempotent while it runs. CONFLICT  has ended.  NOT_FOUND. Spec: 13.44 */
+int builds_cancel(struct builds *builds, int64_t id, struct slice actor, struct slice reason,
+                  const struct audit_event *event, struct error *err) MUST_CHECK ON(worker_thread);
+/* The same source and options again. CONFLICT  not ended yet, or its source is gone. */
+int builds_retry(struct builds *builds, int64_t id, const struct actor *actor,
+                 struct slice actor_name, const struct audit_event *event, int64_t *out,
+                 struct error *err) MUST_CHECK ON(worker_thread);
+/* What a build would do (15.9), or what a builder's usage says (10.4); nothing is recorded, nothing
+ * is published. *fd, the caller's: to read a JSON text from when it is known, which takes as long
+ * as a slot, a fetch and a look take: for reply_live. {"error": {"reason", "message"}} when it
+ * fails. */
+int builds_plan(struct builds *builds, const struct build_request *request, bool usage, int *fd,
+                struct error *err) MUST_CHECK ON(worker_thread);
+
+/* Calls ended once, on a thread of builds' own, when the build has ended; at once when it has. The
+ * record is borrowed for the call. NOT_FOUND */
+int builds_when_ended(struct builds *builds, int64_t id,
+                      void (*ended)(void *arg, const struct build_record *record), void *arg,
+                      struct error *err) MUST_CHECK ON(worker_thread);
+/* The tags a push held back, all in one transaction; taken back by builds_tags_back when the ref
+ * did not move after all. Spec: 7.10, 13.a */
+int builds_move_tags(struct builds *builds, int64_t id, const struct actor *actor,
+                     struct error *err) MUST_CHECK ON(worker_thread);
+
+/* Settled options of a repository: the server's defaults, then its stored configuration. */
+int builds_options_of(struct builds *builds, struct slice repository, struct s2i_options *out,
+                      struct error *err) MUST_CHECK ON(worker_thread);
+/* Folder of the bare repositories, "<root>/builds/repos". */
+const char *builds_repositories(const struct builds *builds);
+
+#endif

@@ -1,0 +1,77 @@
+/* s2i_internal.h - shared by the files of s2i/: queue.c (rows become running builds), session.c
+ * (one build from its source to its tags), link.c (the builders), publish.c (blobs, manifest,
+ * tags). Touches  nothing. Never    included from outside s2i/. */
+#ifndef SLIPWAY_S2I_INTERNAL_H
+#define SLIPWAY_S2I_INTERNAL_H
+
+#include <pthread.h>
+
+#include "registry/config.h"
+#include "s2i/log.h"
+#include "s2i/s2i.h"
+#include "s2i/spec.h"
+
+struct build_link; /* link.c */
+struct queue;      /* queue.c */
+
+struct builds {
+    struct storage *storage;
+    const struct config *config;
+    struct build_logs *logs;
+    struct build_link *link;
+    struct queue *queue;
+    char *folder;       /* <root>/builds, and below it: */
+    char *repositories; /* repos: bare repositories of pushes, <name>.git */
+    char *archives;     /* archives: sources that were uploaded, by the build's id */
+    char *scratch;      /* scratch: fetched repositories; emptied at start */
+};
+
+/* --- one build (session.c) --- */
+
+/* What queue.c hands over: a claimed row. */
+struct build_task {
+    struct builds *builds;
+    struct build_record record;
+    struct s2i_options options; /* of record.spec */
+    bool hold_tags;             /* of record.spec */
+    struct build_log *log;      /* begun; queue.c ends it */
+    int wake;                   /* eventfd: readable when the build is to stop */
+};
+/* Why it is to stop, under the queue's lock; false when it is not. "": the server closes. */
+bool build_task_stopped(const struct build_task *task, char reason[64], char by[256]);
+
+struct build_outcome {
+    enum build_state state;
+    char reason[64], message[300];
+    int exit_code; /* -1 */
+    struct digest result;
+    int64_t layer_size;
+    struct buffer stages, facts; /* JSON texts */
+};
+void build_outcome_drop(struct build_outcome *outcome);
+/* Runs the build to its end; always fills out. Records progress by build_progress_put. */
+void session_run(struct build_task *task, struct build_outcome *out) ON(worker_thread);
+/* The same for builds_plan: the answer as JSON. */
+void session_plan(struct build_task *task, bool usage, struct buffer *out) ON(worker_thread);
+
+/* The words of record.spec: {"options": {...}, "hold_tags": bool}. The caller's. */
+char *build_spec_write(const struct s2i_options *options, bool hold_tags);
+int build_spec_read(const char *text, struct s2i_options *options, bool *hold_tags,
+                    struct error *err) MUST_CHECK;
+/* "<folder>/<id>"; freed by the caller. */
+char *build_archive_path(const struct builds *builds, int64_t id);
+
+/* --- the builders (link.c) --- */
+
+int link_open(struct build_link **out, const struct config *config, const char *folder,
+              struct error *err) MUST_CHECK;
+void link_close(struct build_link *link); /* ends the builder that was started; accepts NULL */
+void link_health(struct build_link *link, struct builds_health *out);
+/* Waits for a free slot; *channel: of a build that a worker is about to begin. UNAVAILABLE with the
+ * reason when no builder is able, or wake became readable. */
+int link_take(struct build_link *link, int64_t build, int wake, int *channel,
+              struct error *err) MUST_CHECK;
+/* Closes the channel: its worker ends whatever it does. */
+void link_give_back(struct build_link *link, int channel);
+
+#endif

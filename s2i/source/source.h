@@ -1,0 +1,67 @@
+/* source.h - sources of builds become one tar, whatever they were.
+ * Touches  confined children, bare repositories, a nameless file.
+ * Never    reads a stranger's bytes in this process beside the facts' JSON.
+ *
+ * The tar holds the context folder's content: names checked (4.10), modes of Git (4.8), the
+ * commit's time on every entry, owner 0:0, in bytewise order, never .git, exclude applied (4.7),
+ * submodules in their places (4.5). The same tree and time give the same bytes, from push, URL and
+ * archive.
+ *
+ * A child `slipway source` reads repositories and archives (libgit2, libarchive); `git fetch` runs
+ * as a child too. */
+#ifndef SLIPWAY_S2I_SOURCE_H
+#define SLIPWAY_S2I_SOURCE_H
+
+#include "s2i/log.h"
+#include "s2i/spec.h"
+#include "storage/builds.h"
+
+struct source_wish {
+    enum build_source kind;
+    const char *repository_folder; /* BUILD_FROM_PUSH: the bare repository */
+    struct slice commit, ref;
+    struct slice url;         /* BUILD_FROM_URL */
+    int archive;              /* BUILD_FROM_ARCHIVE: tar, tar.gz, zip; else -1 */
+    struct slice context_dir; /* checked here: 4.4 */
+    struct slice exclude;     /* 4.7; SLICE_NONE: the default */
+    bool ignore_submodules;
+    const struct s2i_list *detect; /* "pattern=builder"; NULL: none */
+    /* "NAME\tPREFIX\tKIND\tVALUE" of credentials (16.12); wiped by the caller */
+    const struct s2i_list *credentials;
+    uint64_t files_max, bytes_max, blob_max; /* 4.11 */
+    uint64_t timeout_ms;
+    const char *scratch;   /* a folder for a fetched repository, removed by source_open */
+    struct build_log *log; /* what a fetch says */
+    int cancel;            /* readable: stop; -1 */
+};
+/* What may be fetched from where: settings (16.10). */
+struct source_rules {
+    const struct s2i_list *schemes, *ports, *allowed_hosts; /* allowed: private addresses too */
+    uint64_t bytes_max;
+};
+/* *fd: the tar, at its start, the caller's. err's code INVALID with *reason: "FetchSourceFailed",
+ * "InvalidContextDirectory", "InvalidSource" (a constant); others are ours. */
+int source_open(const struct source_wish *wish, const struct source_rules *rules, int *fd,
+                struct s2i_source_facts *facts, const char **reason, struct error *err) MUST_CHECK;
+
+/* "https://user:secret@host/x" without the user information (7.5). */
+void source_url_clean(struct slice url, struct buffer *out);
+/* 4.2. INVALID */
+int source_url_check(struct slice url, const struct source_rules *rules,
+                     struct error *err) MUST_CHECK;
+
+/* GET of a small file through the same filter: scripts by URL (2.7), callbacks post a body (11.1).
+ * *status: HTTP's. */
+struct source_request {
+    const char *url;
+    struct slice body, content_type, signature; /* a POST when body.at != NULL */
+    size_t size_max;
+    uint64_t timeout_ms;
+};
+int source_http(const struct source_request *request, const struct source_rules *rules,
+                struct buffer *out, int *status, struct error *err) MUST_CHECK;
+
+/* The child: `slipway source`. Reads its orders as JSON from descriptor 3. */
+int source_child(void);
+
+#endif

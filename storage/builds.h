@@ -1,0 +1,217 @@
+/* builds.h - rows of builds, of build configurations, their secrets and deliveries.
+ * Touches  the tables builds, build_configs, build_secrets, build_deliveries, audit.
+ * Never    runs a build; reads the JSON it is given.
+ *
+ * (1) A row is made, durably, before the first step of its build; how it ended is one transaction.
+ * (2) The state only grows. Whoever runs a build names its epoch in every change: a change of an
+ *     earlier epoch, or of a build that has ended, is CONFLICT and changes nothing.
+ *
+ * Spec: s2i 13.40 to 13.47. */
+#ifndef SLIPWAY_STORAGE_BUILDS_H
+#define SLIPWAY_STORAGE_BUILDS_H
+
+#include "registry/core/bytes.h"
+#include "registry/core/digest.h"
+#include "registry/core/error.h"
+#include "storage/accounts.h"
+
+/* As the columns have them. */
+enum build_state {
+    BUILD_NEW, /* its source is still being received */
+    BUILD_PENDING,
+    BUILD_RUNNING,
+    BUILD_COMPLETE,
+    BUILD_FAILED, /* the source's or the builder's fault */
+    BUILD_ERROR,  /* ours */
+    BUILD_CANCELLED,
+};
+static inline bool build_state_ended(enum build_state state)
+{
+    return state >= BUILD_COMPLETE;
+}
+const char *build_state_name(enum build_state state); /* "New", "Pending", ... Spec: 13.41 */
+bool build_state_parse(struct slice name, enum build_state *out);
+enum build_policy { BUILD_SERIAL, BUILD_SERIAL_LATEST, BUILD_PARALLEL }; /* 13.42 */
+enum build_source { BUILD_FROM_PUSH = 1, BUILD_FROM_URL, BUILD_FROM_ARCHIVE, BUILD_FROM_NOTHING };
+const char *build_source_name(enum build_source source); /* "push", "url", "archive", "none" */
+
+/* Texts are never NULL; freed with build_record_drop. Times in us since 1970, 0: not yet. */
+struct build_record {
+    int64_t id, account, created_at, started_at, finished_at, epoch, retry_of;
+    enum build_state state;
+    enum build_policy policy;
+    enum build_source source;
+    int exit_code; /* -1: assemble did not end by itself */
+    char *repository, *trigger, *actor, *url, *ref, *commit;
+    char *builder, *builder_digest;     /* as asked; what it was resolved to, "" until then */
+    char *spec, *tags, *stages, *facts; /* JSON texts */
+    char *reason, *message, *input_key, *result_digest, *ended_by;
+    int64_t layer_size, log_size; /* bytes */
+};
+void build_record_drop(struct build_record *record);
+struct build_page {
+    struct build_record *items;
+    size_t count;
+    bool more;
+};
+void build_page_drop(struct build_page *page);
+
+struct build_new {
+    struct slice repository, trigger, actor, url, ref, commit, builder, builder_digest, spec, tags;
+    enum build_state state; /* NEW or PENDING */
+    enum build_policy policy;
+    enum build_source source;
+    int64_t account, retry_of;
+    uint64_t queue_max;              /* builds that wait at a time; QUEUE_FULL above. 0: no limit */
+    const struct audit_event *event; /* NULL: none */
+};
+/* SERIAL_LATEST: those of the repository that wait are cancelled in the same transaction, reason
+ * Superseded; out_superseded (freed by the caller) tells which.
+ * TOOMANYREQUESTS  the queue is full */
+int build_add(struct storage *store, const struct build_new *build, int64_t *id,
+              int64_t **out_superseded, size_t *superseded_count, struct error *err) MUST_CHECK
+    ON(worker_thread);
+/* From NEW to PENDING: its source is here. */
+int build_ready(struct storage *store, int64_t id, struct error *err) MUST_CHECK ON(worker_thread);
+/* The next build to run: RUNNING from now on, with a new epoch. Fair: of the repositories that
+ * wait, the one whose last start is longest ago; in it the oldest. Those with a running build wait
+ * unless the policy is PARALLEL; at most `each` run at a time in one repository (0: no limit).
+ * *found is false when there is none. */
+int build_claim(struct storage *store, uint64_t each, struct build_record *out, bool *found,
+                struct error *err) MUST_CHECK ON(worker_thread);
+/* What is known meanwhile; SLICE_NONE leaves a column as it is. (2) */
+struct build_progress {
+    int64_t id, epoch;
+    struct slice commit, builder, builder_digest, stages, facts, tags, input_key;
+    int64_t log_size; /* -1: as it is */
+};
+int build_progress_put(struct storage *store, const struct build_progress *progress,
+                       struct error *err) MUST_CHECK ON(worker_thread);
+struct build_end {
+    int64_t id, epoch; /* epoch 0: it was not running */
+    enum build_state state;
+    struct slice reason, message, stages, facts, result_digest, ended_by;
+    int exit_code;
+    int64_t layer_size, log_size;
+    const struct audit_event *event;
+};
+int build_finish(struct storage *store, const struct build_end *end, struct error *err) MUST_CHECK
+    ON(worker_thread);
+/* A build that waits: CANCELLED. *running: it runs, and nothing was changed. CONFLICT  has ended.
+ * NOT_FOUND */
+int build_cancel(struct storage *store, int64_t id, struct slice actor,
+                 const struct audit_event *event, bool *running, struct error *err) MUST_CHECK
+    ON(worker_thread);
+/* At start: what an earlier process left NEW or RUNNING. again: these wait anew (RUNNING only),
+ * else they are ERROR with the message "server restarted". */
+int build_interrupt(struct storage *store, bool again, size_t *count, struct error *err) MUST_CHECK
+    ON(worker_thread);
+/* NOT_FOUND */
+int build_find(struct storage *store, int64_t id, struct build_record *out,
+               struct error *err) MUST_CHECK ON(worker_thread);
+/* How many wait before it. */
+int build_ahead(struct storage *store, int64_t id, uint64_t *out, struct error *err) MUST_CHECK
+    ON(worker_thread);
+/* The newest complete build of these inputs into the repository; *found. Spec: 13.27, 15.3 */
+int build_by_key(struct storage *store, struct slice repository, struct slice input_key,
+                 struct build_record *out, bool *found, struct error *err) MUST_CHECK
+    ON(worker_thread);
+/* Newest first, before before_id (0: from the newest). Absent: SLICE_NONE, state -1, filter NULL.
+ */
+struct build_filter {
+    struct slice repository, ref, commit, trigger;
+    int state;
+    const struct repository_filter *visible;
+    int64_t before_id;
+    size_t limit;
+};
+int build_list(struct storage *store, const struct build_filter *filter, struct build_page *out,
+               struct error *err) MUST_CHECK ON(worker_thread);
+/* Builds that ended and are to go: of each repository all but the newest keep_good complete and
+ * keep_bad others, and what ended before `before` (us); at most `limit`. Their rows go; out (freed
+ * by the caller): their ids, whose logs are to be removed. Spec: 13.47 */
+int build_prune(struct storage *store, uint64_t keep_good, uint64_t keep_bad, int64_t before,
+                size_t limit, int64_t **out, size_t *count, struct error *err) MUST_CHECK
+    ON(worker_thread);
+
+/* --- configurations --- */
+
+struct build_config {
+    int64_t id, created_at, updated_at, version;
+    char *repository, *spec, *hook;
+    bool paused;
+};
+void build_config_drop(struct build_config *config);
+struct build_config_page {
+    struct build_config *items;
+    size_t count;
+    bool more;
+};
+void build_config_page_drop(struct build_config_page *page);
+/* if_version: 0 any; -1 it must not exist. PRECONDITION, NOT_FOUND (if_version > 0 and there is
+ * none). *created tells which it was. The hook's id is made here, once. */
+int build_config_put(struct storage *store, struct slice repository, struct slice spec, bool paused,
+                     int64_t if_version, const struct audit_event *event, struct build_config *out,
+                     bool *created, struct error *err) MUST_CHECK ON(worker_thread);
+/* NOT_FOUND, as the next ones. */
+int build_config_find(struct storage *store, struct slice repository, struct build_config *out,
+                      struct error *err) MUST_CHECK ON(worker_thread);
+int build_config_by_hook(struct storage *store, struct slice hook, struct build_config *out,
+                         struct error *err) MUST_CHECK ON(worker_thread);
+int build_config_delete(struct storage *store, struct slice repository, int64_t if_version,
+                        const struct audit_event *event, struct error *err) MUST_CHECK
+    ON(worker_thread);
+int build_config_list(struct storage *store, struct slice last,
+                      const struct repository_filter *visible, size_t limit,
+                      struct build_config_page *out, struct error *err) MUST_CHECK
+    ON(worker_thread);
+
+/* --- secrets: written, used, never read back by people --- */
+
+enum build_secret_kind { BUILD_SECRET_HOOK = 1, BUILD_SECRET_SOURCE, BUILD_SECRET_FILE };
+struct build_secret {
+    int64_t created_at;
+    char *name, *value; /* value: wiped when dropped; NULL where only names are listed */
+};
+struct build_secrets {
+    struct build_secret *items;
+    size_t count;
+};
+void build_secrets_drop(struct build_secrets *secrets);
+/* At most BUILD_SECRETS_MAX of a kind: CONFLICT above. */
+enum { BUILD_SECRETS_MAX = 32, BUILD_SECRET_SIZE_MAX = 64 * 1024 };
+int build_secret_put(struct storage *store, int64_t config, enum build_secret_kind kind,
+                     struct slice name, struct slice value, const struct audit_event *event,
+                     struct error *err) MUST_CHECK ON(worker_thread);
+int build_secret_delete(struct storage *store, int64_t config, enum build_secret_kind kind,
+                        struct slice name, const struct audit_event *event,
+                        struct error *err) MUST_CHECK ON(worker_thread);
+int build_secret_list(struct storage *store, int64_t config, enum build_secret_kind kind,
+                      bool with_values, struct build_secrets *out, struct error *err) MUST_CHECK
+    ON(worker_thread);
+
+/* --- deliveries of webhooks --- */
+
+struct build_delivery {
+    int64_t created_at, build;
+    char *sender, *delivery, *event, *verdict;
+};
+struct build_deliveries {
+    struct build_delivery *items;
+    size_t count;
+};
+void build_deliveries_drop(struct build_deliveries *deliveries);
+/* *again: it was seen before, and *build is what it started then (0: nothing); else it is noted. */
+int build_delivery_note(struct storage *store, int64_t config,
+                        const struct build_delivery *delivery, bool *again, int64_t *build,
+                        struct error *err) MUST_CHECK ON(worker_thread);
+/* What came of it. */
+int build_delivery_settle(struct storage *store, int64_t config, struct slice sender,
+                          struct slice delivery, struct slice verdict, int64_t build,
+                          struct error *err) MUST_CHECK ON(worker_thread);
+/* Newest first. */
+int build_delivery_list(struct storage *store, int64_t config, size_t limit,
+                        struct build_deliveries *out, struct error *err) MUST_CHECK
+    ON(worker_thread);
+
+#endif

@@ -1,0 +1,80 @@
+-- Source to image: what is built, how, and by which webhooks.
+
+-- How a repository is built, at most once each. spec: options as JSON (s2i/options.h). hook: the
+-- opaque id in the URL of its webhooks. version: what ETag says.
+CREATE TABLE build_configs(
+    id @ID,
+    repository TEXT @BYTEWISE NOT NULL UNIQUE,
+    spec TEXT NOT NULL,
+    hook TEXT NOT NULL UNIQUE,
+    paused BIGINT NOT NULL DEFAULT 0,
+    created_at BIGINT NOT NULL,
+    updated_at BIGINT NOT NULL,
+    version BIGINT NOT NULL DEFAULT 1
+) @STRICT;
+
+-- What a configuration needs and nobody may read back. kind: 1 secret of webhooks, 2 credential of
+-- a source, 3 file for assemble.
+CREATE TABLE build_secrets(
+    config_id BIGINT NOT NULL REFERENCES build_configs(id) ON DELETE CASCADE,
+    kind BIGINT NOT NULL,
+    name TEXT @BYTEWISE NOT NULL,
+    value TEXT NOT NULL,
+    created_at BIGINT NOT NULL,
+    PRIMARY KEY(config_id, kind, name)
+) @TIGHT;
+
+-- Deliveries seen lately: the same one again starts nothing. build_id null: nothing was started.
+CREATE TABLE build_deliveries(
+    id @ID,
+    config_id BIGINT NOT NULL REFERENCES build_configs(id) ON DELETE CASCADE,
+    sender TEXT NOT NULL,
+    delivery TEXT NOT NULL,
+    event TEXT NOT NULL,
+    verdict TEXT NOT NULL,
+    build_id BIGINT,
+    created_at BIGINT NOT NULL,
+    UNIQUE(config_id, sender, delivery)
+) @STRICT;
+CREATE INDEX build_deliveries_created ON build_deliveries(created_at);
+
+-- state: 0 new, 1 pending, 2 running, 3 complete, 4 failed, 5 error, 6 cancelled; it only grows.
+-- source: 1 push, 2 URL, 3 archive, 4 none. policy: 0 serial, 1 serial with the latest only,
+-- 2 parallel. spec, stages, facts, tags: JSON. input_key: what decides the result (SHA-256, hex).
+-- epoch: counts how often it was begun; a worker that went quiet writes nothing any more.
+CREATE TABLE builds(
+    id @ID,
+    repository TEXT @BYTEWISE NOT NULL,
+    state BIGINT NOT NULL,
+    policy BIGINT NOT NULL,
+    source BIGINT NOT NULL,
+    triggered_by TEXT NOT NULL,
+    actor TEXT NOT NULL,
+    account_id BIGINT,
+    url TEXT NOT NULL DEFAULT '',
+    ref TEXT NOT NULL DEFAULT '',
+    commit_id TEXT NOT NULL DEFAULT '',
+    builder TEXT NOT NULL DEFAULT '',
+    builder_digest TEXT NOT NULL DEFAULT '',
+    spec TEXT NOT NULL,
+    tags TEXT NOT NULL DEFAULT '[]',
+    stages TEXT NOT NULL DEFAULT '[]',
+    facts TEXT NOT NULL DEFAULT '{}',
+    reason TEXT NOT NULL DEFAULT '',
+    message TEXT NOT NULL DEFAULT '',
+    exit_code BIGINT,
+    input_key TEXT,
+    result_digest TEXT,
+    layer_size BIGINT,
+    log_size BIGINT NOT NULL DEFAULT 0,
+    retry_of BIGINT,
+    ended_by TEXT,
+    epoch BIGINT NOT NULL DEFAULT 0,
+    created_at BIGINT NOT NULL,
+    started_at BIGINT,
+    finished_at BIGINT
+) @STRICT;
+CREATE INDEX builds_open ON builds(id, repository, state, policy) WHERE state < 3;
+CREATE INDEX builds_repository ON builds(repository, id, state);
+CREATE INDEX builds_key ON builds(input_key, id) WHERE state = 3 AND input_key IS NOT NULL;
+CREATE INDEX builds_finished ON builds(finished_at) WHERE finished_at IS NOT NULL;
