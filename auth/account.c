@@ -1,8 +1,8 @@
-/* account.c - whether the account a client names is the one its credentials are of.
- * Touches  memory only.
+/* account.c - whether the account a client names is the one its credentials are of; what an account
+ * may that does not ask right now.
+ * Touches  the account's rights in storage.
  * Never    judges credentials: they were found right before. */
-#include "auth/auth.h"
-#include "auth/authorization.h"
+#include "auth/auth_internal.h"
 
 bool auth_account_fits(const struct identity *identity, struct slice authorization,
                        struct slice account)
@@ -17,4 +17,21 @@ bool auth_account_fits(const struct identity *identity, struct slice authorizati
     bool fits = given.kind == AUTHORIZATION_BASIC && slice_equal(given.name, account);
     authorization_wipe(&given);
     return fits;
+}
+
+bool auth_account_may(struct auth *auth, int64_t account, struct slice repository, unsigned rights)
+{
+    const struct caller_origin origin = {.account = account,
+                                         .credential = CREDENTIAL_NONE,
+                                         .generation = auth_generation(auth),
+                                         .good_until = INT64_MAX};
+    struct caller *found = NULL;
+    struct error ignored = {0};
+
+    if (account == 0 || auth->mode == AUTH_MODE_NONE)
+        return true;
+    if (caller_of_account(auth, &origin, &found, &ignored) < 0)
+        return false;
+    OWNED(caller_drop) const struct caller *caller = found;
+    return auth_may(auth, &caller->identity, repository, rights);
 }

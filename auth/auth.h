@@ -194,6 +194,10 @@ void auth_challenge(const struct auth *auth, const struct auth_request *request,
 /* All of these rights (bits) on the repository. SLICE_NONE: on every repository there is. */
 bool auth_may(struct auth *auth, const struct identity *identity, struct slice repository,
               unsigned rights) ON(worker_thread);
+/* The same of an account that does not ask right now: work that goes on in its name (builds). 0: of
+ * the administrator of this machine, or of nobody in mode none. */
+bool auth_account_may(struct auth *auth, int64_t account, struct slice repository, unsigned rights)
+    ON(worker_thread);
 /* All of these rights on everything the pattern covers. */
 bool auth_may_pattern(struct auth *auth, const struct identity *identity, struct slice pattern,
                       unsigned rights) ON(worker_thread);

@@ -24,6 +24,9 @@ struct storage;
 struct builds_options {
     struct storage *storage;
     const struct config *config;
+    /* Whether who asked for a build may pull the images it names; asked when it runs. */
+    bool (*may_pull)(void *arg, int64_t account, struct slice repository) ON(worker_thread);
+    void *arg;
 };
 /* Reads what an earlier process left, starts threads and, when the settings say so, a builder. */
 int builds_open(struct builds **out, const struct builds_options *options,
@@ -81,10 +84,20 @@ int builds_plan(struct builds *builds, const struct build_request *request, bool
 int builds_when_ended(struct builds *builds, int64_t id,
                       void (*ended)(void *arg, const struct build_record *record), void *arg,
                       struct error *err) MUST_CHECK ON(worker_thread);
-/* The tags a push held back, all in one transaction; taken back by builds_tags_back when the ref
- * did not move after all. Spec: 7.10, 13.a */
+/* The tags a push held back move, all in one transaction; *before is what stood there, for taking
+ * them back when the ref did not move after all. Spec: 7.10, 13.a */
+struct build_tags_before {
+    char **tags;
+    struct digest *digests; /* not set: there was no such tag */
+    size_t count;
+};
+void build_tags_before_drop(struct build_tags_before *before);
 int builds_move_tags(struct builds *builds, int64_t id, const struct actor *actor,
-                     struct error *err) MUST_CHECK ON(worker_thread);
+                     struct build_tags_before *before, struct error *err) MUST_CHECK
+    ON(worker_thread);
+int builds_tags_back(struct builds *builds, int64_t id, const struct actor *actor,
+                     const struct build_tags_before *before, struct error *err) MUST_CHECK
+    ON(worker_thread);
 
 /* Settled options of a repository: the server's defaults, then its stored configuration. */
 int builds_options_of(struct builds *builds, struct slice repository, struct s2i_options *out,

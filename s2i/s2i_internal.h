@@ -17,6 +17,8 @@ struct queue;      /* queue.c */
 struct builds {
     struct storage *storage;
     const struct config *config;
+    bool (*may_pull)(void *arg, int64_t account, struct slice repository) ON(worker_thread);
+    void *arg;
     struct build_logs *logs;
     struct build_link *link;
     struct queue *queue;
@@ -61,14 +63,54 @@ int build_spec_read(const char *text, struct s2i_options *options, bool *hold_ta
 /* "<folder>/<id>"; freed by the caller. */
 char *build_archive_path(const struct builds *builds, int64_t id);
 
+/* --- images of this registry (image.c) --- */
+
+/* "repository[:tag][@digest]" as a build names it; an index is followed to this machine's platform.
+ * *found is false when there is no such image, or `account` may not pull it. INVALID  it is none
+ * that a build can use */
+int image_resolve(const struct builds *builds, int64_t account, struct slice name,
+                  struct s2i_image *out, bool *found, struct error *err) MUST_CHECK
+    ON(worker_thread);
+/* The bytes of its layer. */
+int image_layer_open(const struct builds *builds, const struct s2i_image *image, size_t layer,
+                     int *fd, struct error *err) MUST_CHECK ON(worker_thread);
+/* Held by name until then (us), however tags move; (2) of s2i.h. */
+int image_pin(const struct builds *builds, const struct s2i_image *image, int64_t build,
+              int64_t until, struct error *err) MUST_CHECK ON(worker_thread);
+void image_unpin(const struct builds *builds, const struct s2i_image *image, int64_t build)
+    ON(worker_thread);
+
+/* --- what a build gives back (publish.c) --- */
+
+/* A blob that arrives from a builder. */
+struct arrival {
+    struct upload *upload; /* NULL: none has begun */
+    char id[64];           /* of its session */
+};
+int arrival_write(const struct build_task *task, struct arrival *arrival, struct slice bytes,
+                  struct error *err) MUST_CHECK ON(worker_thread);
+int arrival_finish(const struct build_task *task, struct arrival *arrival,
+                   const struct digest *digest, struct error *err) MUST_CHECK ON(worker_thread);
+void arrival_drop(const struct build_task *task, struct arrival *arrival) ON(worker_thread);
+/* Config, manifest, and (unless they are held) the tags. (3) of s2i.h */
+int publish_result(const struct build_task *task, const struct s2i_spec *spec,
+                   const struct s2i_result *result, struct digest *digest,
+                   struct error *err) MUST_CHECK ON(worker_thread);
+/* Moves the build's tags to a manifest that is there. */
+int publish_tags(struct builds *builds, const struct build_record *record,
+                 const struct digest *digest, const struct actor *actor,
+                 struct error *err) MUST_CHECK ON(worker_thread);
+/* The tags of a row. */
+int publish_tag_list(const struct build_record *record, struct s2i_list *out,
+                     struct error *err) MUST_CHECK;
+
 /* --- the builders (link.c) --- */
 
-int link_open(struct build_link **out, const struct config *config, const char *folder,
-              struct error *err) MUST_CHECK;
+int link_open(struct build_link **out, const struct config *config, struct error *err) MUST_CHECK;
 void link_close(struct build_link *link); /* ends the builder that was started; accepts NULL */
 void link_health(struct build_link *link, struct builds_health *out);
-/* Waits for a free slot; *channel: of a build that a worker is about to begin. UNAVAILABLE with the
- * reason when no builder is able, or wake became readable. */
+/* Waits for a free slot; *channel: of a build that a worker is about to begin. UNAVAILABLE  wake
+ * became readable. */
 int link_take(struct build_link *link, int64_t build, int wake, int *channel,
               struct error *err) MUST_CHECK;
 /* Closes the channel: its worker ends whatever it does. */

@@ -1,0 +1,556 @@
+/* link.c - the builders this server has: one it starts itself, or those that connect to its socket.
+ * Touches  the socket file, control connections, the started builder; a thread of its own.
+ * Never    looks at what a build says: its channel goes from the worker process to the session.
+ *
+ *   (none) --hello--> CONNECTED --its end, a broken word--> (none)
+ *
+ * (1) A builder gets no more builds than the slots it told.
+ * (2) Only root and our own user may be a builder: it is trusted with what a build's images hold.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <jansson.h>
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "registry/core/clock.h"
+#include "registry/core/log.h"
+#include "s2i/confine.h"
+#include "s2i/s2i_internal.h"
+#include "s2i/wire.h"
+
+enum {
+    BUILDERS_MAX = 16,
+    SLOTS_MAX = 256,
+    WAIT_MS = 100,        /* how often a wait looks at its wake-up */
+    HELLO_MS = 10 * 1000, /* a builder that was started counts as coming for so long */
+    AGAIN_MS = 1000,      /* from the end of the started builder to the next one */
+    CONNECTION_FD = 3,    /* where the started builder finds its connection */
+    END_MS = 15 * 1000,   /* what a builder gets to end its builds */
+};
+
+struct builder {
+    int control; /* -1: the place is free */
+    unsigned slots, used;
+    bool known; /* said hello */
+    char level[8], problem[200];
+};
+
+struct channel { /* a build under way */
+    struct channel *next;
+    int fd;
+    struct builder *builder;
+    uint64_t life; /* of the builder's place: it may be another's by now */
+};
+
+struct build_link {
+    const struct config *config;
+    char *folder; /* the started builder's */
+    int listener; /* -1: none */
+    char *path;
+    int wake;
+    pthread_t thread;
+    bool threaded;
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    struct builder builders[BUILDERS_MAX]; /* under lock, as all below */
+    uint64_t lives[BUILDERS_MAX];
+    struct channel *channels;
+    pid_t child; /* 0: none */
+    uint64_t started_ms;
+    bool closing;
+    char problem[200]; /* why no builder is there */
+};
+
+/* --- starting one --- */
+
+static char *number(uint64_t value)
+{
+    char digits[U64_DIGITS_MAX];
+
+    return memory_text((struct slice){digits, u64_digits(value, digits)});
+}
+
+/* The other end of the pair becomes descriptor 3 of the program. */
+static int spawn(struct build_link *link, int theirs, struct error *err)
+{
+    const struct config *config = link->config;
+    OWNED(memory_drop) char *slots = number(config->builds_concurrency);
+    OWNED(memory_drop) char *cache = number(config->builds_cache_max);
+    OWNED(memory_drop) char *base = number(config->builds_id_base);
+    char *const words[] = {(char *)(uintptr_t)confine_self(),
+                           (char *)(uintptr_t) "builder",
+                           (char *)(uintptr_t) "--connection",
+                           (char *)(uintptr_t) "3",
+                           (char *)(uintptr_t) "--folder",
+                           link->folder,
+                           (char *)(uintptr_t) "--slots",
+                           slots,
+                           (char *)(uintptr_t) "--cache-max",
+                           cache,
+                           (char *)(uintptr_t) "--id-base",
+                           base,
+                           (char *)(uintptr_t) "--scratch",
+                           config->builds_scratch,
+                           (char *)(uintptr_t) "--runtime",
+                           config->builds_runtime,
+                           NULL};
+    char *const environment[] = {
+        (char *)(uintptr_t) "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        (char *)(uintptr_t) "LC_ALL=C.UTF-8", NULL};
+    posix_spawn_file_actions_t files;
+    posix_spawnattr_t attributes;
+    sigset_t none, all;
+
+    sigemptyset(&none);
+    sigfillset(&all);
+    posix_spawn_file_actions_init(&files);
+    posix_spawn_file_actions_adddup2(&files, theirs, CONNECTION_FD);
+    posix_spawn_file_actions_addclosefrom_np(&files, CONNECTION_FD + 1);
+    posix_spawnattr_init(&attributes);
+    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF |
+                                              POSIX_SPAWN_SETPGROUP);
+    posix_spawnattr_setsigmask(&attributes, &none);
+    posix_spawnattr_setsigdefault(&attributes, &all);
+    int failed = posix_spawn(&link->child, words[0], &files, &attributes, words, environment);
+    posix_spawn_file_actions_destroy(&files);
+    posix_spawnattr_destroy(&attributes);
+    if (failed == 0)
+        return 0;
+    link->child = 0;
+    return error_set_errno(err, ERROR_UNAVAILABLE, failed, "the builder cannot be started");
+}
+
+static struct builder *free_place(struct build_link *link)
+{
+    for (size_t i = 0; i < BUILDERS_MAX; i++)
+        if (link->builders[i].control < 0) {
+            link->lives[i]++;
+            return &link->builders[i];
+        }
+    return NULL;
+}
+
+/* Under lock. */
+static int start_builder(struct build_link *link, struct error *err)
+{
+    struct builder *place = free_place(link);
+    int pair[2];
+
+    if (place == NULL)
+        return error_set(err, ERROR_UNAVAILABLE, "too many builders are connected");
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+        return error_set_errno(err, ERROR_UNAVAILABLE, errno, "the builder cannot be started");
+    int started = spawn(link, pair[1], err);
+    close(pair[1]);
+    if (started < 0) {
+        close(pair[0]);
+        return -1;
+    }
+    *place = (struct builder){.control = pair[0]};
+    link->started_ms = clock_monotonic_ms();
+    log_event(LOG_INFO, "builder.started", F_I64("pid", link->child));
+    return 0;
+}
+
+/* --- connections --- */
+
+static void builder_end(struct build_link *link, struct builder *builder, const char *why)
+{
+    close(builder->control);
+    builder->control = -1;
+    builder->known = false;
+    link->lives[builder - link->builders]++;
+    snprintf(link->problem, sizeof(link->problem), "%s", why);
+    if (!link->closing)
+        log_event(LOG_WARNING, "builder.gone", F_TEXT("reason", why));
+    pthread_cond_broadcast(&link->changed);
+}
+
+static void copy_text(char *out, size_t capacity, const json_t *object, const char *name)
+{
+    const char *text = json_string_value(json_object_get(object, name));
+    size_t at = 0;
+
+    for (; text != NULL && text[at] != 0 && at + 1 < capacity; at++)
+        out[at] = (unsigned char)text[at] < ' ' ? ' ' : text[at];
+    out[at] = 0;
+}
+
+static void hello(struct build_link *link, struct builder *builder, struct slice payload)
+{
+    json_t *said = json_loadb(payload.at, payload.size, 0, NULL);
+    json_int_t slots = json_integer_value(json_object_get(said, "slots"));
+
+    copy_text(builder->level, sizeof(builder->level), said, "level");
+    copy_text(builder->problem, sizeof(builder->problem), said, "problem");
+    json_decref(said);
+    builder->slots = slots < 1 ? 1 : slots > SLOTS_MAX ? SLOTS_MAX : (unsigned)slots;
+    builder->known = true;
+    log_event(builder->level[0] == 0 ? LOG_WARNING : LOG_INFO, "builder.connected",
+              F_TEXT("level", builder->level), F_U64("slots", builder->slots),
+              F_TEXT("problem", builder->problem));
+    pthread_cond_broadcast(&link->changed);
+}
+
+static void control_readable(struct build_link *link, struct builder *builder)
+{
+    OWNED(memory_drop) char *buffer = memory_new(WIRE_PIECE_MAX + 1);
+    struct wire_packet packet;
+    struct error err = {0};
+    int got = wire_receive(builder->control, buffer, WIRE_PIECE_MAX + 1, &packet, &err);
+
+    if (got == 1 && packet.fd >= 0)
+        close(packet.fd);
+    if (got == 1 && packet.kind == WIRE_HELLO)
+        hello(link, builder, packet.payload);
+    else
+        builder_end(link, builder, got == 0 ? "the builder ended" : "the builder said nonsense");
+}
+
+/* (2) */
+static bool trusted_peer(int fd)
+{
+    struct ucred peer;
+    socklen_t size = sizeof(peer);
+
+    return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 &&
+           (peer.uid == 0 || peer.uid == geteuid());
+}
+
+static void accept_builder(struct build_link *link)
+{
+    int fd = accept4(link->listener, NULL, NULL, SOCK_CLOEXEC);
+    struct builder *place;
+
+    if (fd < 0)
+        return;
+    if (!trusted_peer(fd) || (place = free_place(link)) == NULL) {
+        log_event(LOG_WARNING, "builder.refused");
+        close(fd);
+        return;
+    }
+    *place = (struct builder){.control = fd};
+}
+
+/* --- the thread --- */
+
+static void child_look(struct build_link *link)
+{
+    int status;
+
+    if (link->child == 0 || waitpid(link->child, &status, WNOHANG) != link->child)
+        return;
+    link->child = 0;
+    snprintf(link->problem, sizeof(link->problem), "the builder ended with status %d",
+             WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));
+}
+
+/* Under lock: a started builder that ended gets a successor. */
+static void child_again(struct build_link *link)
+{
+    struct error err = {0};
+
+    child_look(link);
+    if (link->child != 0 || link->closing || strcmp(link->config->builds_builder, "auto") != 0 ||
+        clock_monotonic_ms() - link->started_ms < AGAIN_MS)
+        return;
+    link->started_ms = clock_monotonic_ms();
+    if (start_builder(link, &err) < 0)
+        snprintf(link->problem, sizeof(link->problem), "%s", err.message);
+}
+
+static size_t gather(struct build_link *link, struct pollfd *out)
+{
+    out[0] = (struct pollfd){.fd = link->wake, .events = POLLIN};
+    out[1] = (struct pollfd){.fd = link->listener, .events = POLLIN};
+    for (size_t i = 0; i < BUILDERS_MAX; i++)
+        out[2 + i] = (struct pollfd){.fd = link->builders[i].control, .events = POLLIN};
+    return 2 + BUILDERS_MAX;
+}
+
+static void *link_thread(void *arg)
+{
+    struct build_link *link = arg;
+    struct pollfd polled[2 + BUILDERS_MAX];
+
+    pthread_mutex_lock(&link->lock);
+    while (!link->closing) {
+        size_t count = gather(link, polled);
+        pthread_mutex_unlock(&link->lock);
+        poll(polled, count, AGAIN_MS);
+        pthread_mutex_lock(&link->lock);
+        if ((polled[1].revents & POLLIN) != 0)
+            accept_builder(link);
+        for (size_t i = 0; i < BUILDERS_MAX; i++)
+            if (polled[2 + i].revents != 0 && link->builders[i].control == polled[2 + i].fd)
+                control_readable(link, &link->builders[i]);
+        child_again(link);
+    }
+    pthread_mutex_unlock(&link->lock);
+    return NULL;
+}
+
+/* --- opening --- */
+
+static int listen_open(struct build_link *link, struct error *err)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+
+    if (!slice_to_text(slice_of(link->path), address.sun_path, sizeof(address.sun_path)))
+        return error_set(err, ERROR_UNAVAILABLE, "builds.socket is too long a path");
+    unlink(link->path);
+    link->listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (link->listener < 0 ||
+        bind(link->listener, (struct sockaddr *)&address, sizeof(address)) < 0 ||
+        chmod(link->path, 0600) < 0 || listen(link->listener, BUILDERS_MAX) < 0)
+        return error_set_errno(err, ERROR_UNAVAILABLE, errno, "builds.socket cannot be opened");
+    return 0;
+}
+
+static struct build_link *link_new(const struct config *config)
+{
+    struct build_link *link = memory_new(sizeof(*link));
+    OWNED(buffer_drop) struct buffer path = BUFFER_NONE;
+
+    link->config = config;
+    link->listener = link->wake = -1;
+    for (size_t i = 0; i < BUILDERS_MAX; i++)
+        link->builders[i].control = -1;
+    pthread_mutex_init(&link->lock, NULL);
+    pthread_cond_init(&link->changed, NULL);
+    if (config->builds_folder[0] != 0)
+        link->folder = memory_text(slice_of(config->builds_folder));
+    else {
+        buffer_print(&path, "%s/builder", config->storage_root);
+        link->folder = memory_text(buffer_slice(&path));
+    }
+    buffer_drop(&path);
+    buffer_print(&path, "%s/builder.sock", config->storage_root);
+    link->path = memory_text(config->builds_socket[0] != 0 ? slice_of(config->builds_socket)
+                                                           : buffer_slice(&path));
+    snprintf(link->problem, sizeof(link->problem), "no builder is connected");
+    return link;
+}
+
+static void link_drop(struct build_link **link)
+{
+    link_close(*link);
+}
+
+int link_open(struct build_link **out, const struct config *config, struct error *err)
+{
+    OWNED(link_drop) struct build_link *link = link_new(config);
+    bool own = strcmp(config->builds_builder, "auto") == 0;
+
+    link->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (link->wake < 0)
+        return error_set_errno(err, ERROR_UNAVAILABLE, errno, "no descriptor for the builders");
+    if (!own && listen_open(link, err) < 0)
+        return -1;
+    if (own && start_builder(link, err) < 0)
+        return -1;
+    if (pthread_create(&link->thread, NULL, link_thread, link) != 0)
+        return error_set(err, ERROR_UNAVAILABLE, "no thread for the builders");
+    link->threaded = true;
+    *out = TAKE(link);
+    return 0;
+}
+
+/* --- closing --- */
+
+static void wake_thread(const struct build_link *link)
+{
+    const uint64_t one = 1;
+
+    if (write(link->wake, &one, sizeof(one)) < 0)
+        return; /* it is awake already */
+}
+
+/* Its connection is closed: it ends by itself, or is ended. */
+static void child_end(struct build_link *link)
+{
+    if (link->child == 0)
+        return;
+    kill(link->child, SIGTERM);
+    for (int waited = 0; waited < END_MS; waited += 10) {
+        if (waitpid(link->child, NULL, WNOHANG) != 0)
+            return;
+        usleep(10 * 1000);
+    }
+    kill(link->child, SIGKILL);
+    waitpid(link->child, NULL, 0);
+}
+
+void link_close(struct build_link *link)
+{
+    if (link == NULL)
+        return;
+    pthread_mutex_lock(&link->lock);
+    link->closing = true;
+    pthread_cond_broadcast(&link->changed);
+    pthread_mutex_unlock(&link->lock);
+    if (link->threaded) {
+        wake_thread(link);
+        pthread_join(link->thread, NULL);
+    }
+    for (size_t i = 0; i < BUILDERS_MAX; i++)
+        if (link->builders[i].control >= 0)
+            close(link->builders[i].control);
+    child_end(link);
+    if (link->listener >= 0) {
+        close(link->listener);
+        unlink(link->path);
+    }
+    if (link->wake >= 0)
+        close(link->wake);
+    while (link->channels != NULL)
+        link_give_back(link, link->channels->fd);
+    pthread_mutex_destroy(&link->lock);
+    pthread_cond_destroy(&link->changed);
+    free(link->folder);
+    free(link->path);
+    free(link);
+}
+
+/* --- slots --- */
+
+static bool able(const struct builder *builder)
+{
+    return builder->control >= 0 && builder->known && builder->level[0] != 0;
+}
+
+void link_health(struct build_link *link, struct builds_health *out)
+{
+    const char *problem = NULL;
+
+    pthread_mutex_lock(&link->lock);
+    for (size_t i = 0; i < BUILDERS_MAX; i++) {
+        const struct builder *builder = &link->builders[i];
+        if (builder->control >= 0 && builder->known && builder->level[0] == 0)
+            problem = builder->problem;
+        if (!able(builder))
+            continue;
+        out->able = true;
+        out->builders++;
+        out->slots += builder->slots;
+        snprintf(out->level, sizeof(out->level), "%s", builder->level);
+    }
+    out->problem[0] = 0;
+    if (!out->able && problem == NULL && link->child != 0 &&
+        clock_monotonic_ms() - link->started_ms < HELLO_MS)
+        out->able = true; /* it is coming: what is asked for meanwhile waits for it */
+    if (!out->able)
+        snprintf(out->problem, sizeof(out->problem), "%s",
+                 problem != NULL ? problem : link->problem);
+    pthread_mutex_unlock(&link->lock);
+}
+
+/* Under lock. The least busy one. */
+static struct builder *free_slot(struct build_link *link)
+{
+    struct builder *best = NULL;
+
+    for (size_t i = 0; i < BUILDERS_MAX; i++) {
+        struct builder *builder = &link->builders[i];
+        if (able(builder) && builder->used < builder->slots && /* (1) */
+            (best == NULL || builder->used < best->used))
+            best = builder;
+    }
+    return best;
+}
+
+/* Under lock. */
+static int hand_over(struct build_link *link, struct builder *builder, int64_t build, int *out,
+                     struct error *err)
+{
+    OWNED(buffer_drop) struct buffer text = BUFFER_NONE;
+    int pair[2];
+
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+        return error_set_errno(err, ERROR_UNAVAILABLE, errno, "no channel for the build");
+    buffer_print(&text, "{\"build\":%lld}", (long long)build);
+    int sent = wire_send(builder->control, WIRE_BUILD, buffer_slice(&text), pair[1], err);
+    close(pair[1]);
+    if (sent < 0) {
+        close(pair[0]);
+        builder_end(link, builder, "the builder does not listen");
+        return -1;
+    }
+    struct channel *channel = memory_new(sizeof(*channel));
+    *channel = (struct channel){.next = link->channels,
+                                .fd = pair[0],
+                                .builder = builder,
+                                .life = link->lives[builder - link->builders]};
+    link->channels = channel;
+    builder->used++;
+    *out = pair[0];
+    return 0;
+}
+
+static bool woken(int wake)
+{
+    struct pollfd one = {.fd = wake, .events = POLLIN};
+
+    return wake >= 0 && poll(&one, 1, 0) > 0;
+}
+
+static void wait_a_little(struct build_link *link)
+{
+    struct timespec until;
+
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_nsec += WAIT_MS * 1000000L;
+    if (until.tv_nsec >= 1000000000L) {
+        until.tv_nsec -= 1000000000L;
+        until.tv_sec++;
+    }
+    pthread_cond_timedwait(&link->changed, &link->lock, &until);
+}
+
+int link_take(struct build_link *link, int64_t build, int wake, int *channel, struct error *err)
+{
+    int outcome = 1;
+
+    pthread_mutex_lock(&link->lock);
+    while (outcome > 0) {
+        struct builder *builder = free_slot(link);
+        if (link->closing || woken(wake)) {
+            outcome = error_set(err, ERROR_UNAVAILABLE, "the build is to stop");
+        } else if (builder == NULL) {
+            wait_a_little(link);
+        } else {
+            struct error failure = {0};
+            outcome = hand_over(link, builder, build, channel, &failure) < 0 ? 1 : 0;
+        }
+    }
+    pthread_mutex_unlock(&link->lock);
+    return outcome;
+}
+
+void link_give_back(struct build_link *link, int channel)
+{
+    pthread_mutex_lock(&link->lock);
+    for (struct channel **at = &link->channels; *at != NULL; at = &(*at)->next) {
+        struct channel *found = *at;
+        if (found->fd != channel)
+            continue;
+        if (link->lives[found->builder - link->builders] == found->life)
+            found->builder->used--;
+        *at = found->next;
+        free(found);
+        break;
+    }
+    pthread_cond_broadcast(&link->changed);
+    pthread_mutex_unlock(&link->lock);
+    close(channel);
+}
