@@ -15,7 +15,7 @@
 #include "storage/content.h"
 #include "storage/storage.h"
 
-enum { DESCRIPTORS_MAX = 1000, CONFIG_MAX = 4 * 1024 * 1024, PIN_NAME_MAX = 40 };
+enum { DESCRIPTORS_MAX = 1000, CONFIG_MAX = 4 * 1024 * 1024, PIN_NAME_MAX = 48 };
 
 static void manifest_drop(const struct manifest **manifest)
 {
@@ -247,10 +247,14 @@ int image_layer_open(const struct builds *builds, const struct s2i_image *image,
 
 /* --- pins --- */
 
-static struct slice pin_name(int64_t build, char out[PIN_NAME_MAX])
+/* Of the build and the image: two images of one repository are two pins. */
+static struct slice pin_name(const struct s2i_image *image, int64_t build, char out[PIN_NAME_MAX])
 {
-    int size = snprintf(out, PIN_NAME_MAX, "build-%lld", (long long)build);
+    char hex[17];
 
+    hex_encode(image->digest.bytes, 8, hex);
+    hex[16] = 0;
+    int size = snprintf(out, PIN_NAME_MAX, "build-%lld-%s", (long long)build, hex);
     return (struct slice){out, (size_t)size};
 }
 
@@ -264,8 +268,8 @@ int image_pin(const struct builds *builds, const struct s2i_image *image, int64_
 
     if (image->name == NULL)
         return 0;
-    return content_pin_put(builds->storage, slice_of(image->repository), pin_name(build, name),
-                           &reference, until, &change, &created, err);
+    return content_pin_put(builds->storage, slice_of(image->repository),
+                           pin_name(image, build, name), &reference, until, &change, &created, err);
 }
 
 void image_unpin(const struct builds *builds, const struct s2i_image *image, int64_t build)
@@ -274,7 +278,8 @@ void image_unpin(const struct builds *builds, const struct s2i_image *image, int
     struct error ignored = {0};
     char name[PIN_NAME_MAX];
 
-    if (image->name != NULL && content_pin_delete(builds->storage, slice_of(image->repository),
-                                                  pin_name(build, name), &change, &ignored) < 0)
+    if (image->name != NULL &&
+        content_pin_delete(builds->storage, slice_of(image->repository),
+                           pin_name(image, build, name), &change, &ignored) < 0)
         error_clear(&ignored); /* it ends by itself */
 }

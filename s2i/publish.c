@@ -1,0 +1,301 @@
+/* publish.c - what a build gives back becomes an image: blobs, config, manifest, tags.
+ * Touches  storage, as a push of the asker does.
+ * Never    believes a digest of the builder's: bytes are hashed as they come.
+ *
+ * (3) of s2i.h: blobs first, each under a lease; then one transaction. Spec: s2i 7.10, 7.11. */
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "registry/core/document.h"
+#include "registry/core/oci.h"
+#include "s2i/contract/contract.h"
+#include "s2i/s2i_internal.h"
+#include "storage/content.h"
+#include "storage/storage.h"
+
+enum { DESCRIPTORS_MAX = 1000, LABELS_MAX = 10240 };
+
+static struct actor asker(const struct build_record *record)
+{
+    return (struct actor){.account = record->account, .name = slice_of(record->actor)};
+}
+
+/* --- blobs --- */
+
+static int arrival_begin(const struct build_task *task, struct arrival *arrival, struct error *err)
+    ON(worker_thread)
+{
+    struct storage *storage = task->builds->storage;
+    struct slice repository = slice_of(task->record.repository);
+    const struct actor actor = asker(&task->record);
+
+    if (storage_upload_start(storage, repository, DIGEST_SHA256, &actor, arrival->id, err) < 0)
+        return -1;
+    return storage_upload_claim(storage, repository, slice_of(arrival->id), &arrival->upload, err);
+}
+
+int arrival_write(const struct build_task *task, struct arrival *arrival, struct slice bytes,
+                  struct error *err)
+{
+    if (arrival->upload == NULL && arrival_begin(task, arrival, err) < 0)
+        return -1;
+    return storage_upload_append(arrival->upload, bytes, err);
+}
+
+int arrival_finish(const struct build_task *task, struct arrival *arrival,
+                   const struct digest *digest, struct error *err)
+{
+    struct descriptor stored;
+
+    if (arrival->upload == NULL && arrival_begin(task, arrival, err) < 0)
+        return -1;
+    return storage_upload_finish(TAKE(arrival->upload), digest, &stored, err);
+}
+
+/* A session that did not become a blob is of no use to anybody. */
+void arrival_drop(const struct build_task *task, struct arrival *arrival)
+{
+    struct error ignored = {0};
+
+    if (arrival->upload == NULL)
+        return;
+    storage_upload_release(TAKE(arrival->upload));
+    if (storage_upload_cancel(task->builds->storage, slice_of(task->record.repository),
+                              slice_of(arrival->id), &ignored) < 0)
+        error_clear(&ignored);
+}
+
+/* The base's layers are linked into the result's repository, no byte is copied. */
+static int mount_layers(const struct build_task *task, const struct s2i_image *base,
+                        struct error *err) ON(worker_thread)
+{
+    const struct actor actor = asker(&task->record);
+    char text[DIGEST_TEXT_MAX];
+
+    for (size_t i = 0; i < base->layer_count; i++) {
+        bool mounted = true;
+        if (storage_blob_mount(task->builds->storage, slice_of(task->record.repository),
+                               slice_of(base->repository), &base->layers[i].digest, &actor,
+                               &mounted, err) < 0)
+            return -1;
+        if (!mounted)
+            return error_set(err, ERROR_UNAVAILABLE, "the builder's layer %s is gone",
+                             digest_text(&base->layers[i].digest, text));
+    }
+    return 0;
+}
+
+/* --- tags --- */
+
+int publish_tag_list(const struct build_record *record, struct s2i_list *out, struct error *err)
+{
+    json_t *tags = json_loads(record->tags, 0, NULL);
+    json_t *tag;
+    size_t i;
+
+    json_array_foreach(tags, i, tag) {
+        const char *text = json_string_value(tag);
+        if (text == NULL || !oci_tag_valid(slice_of(text))) {
+            json_decref(tags);
+            return error_set(err, ERROR_INVALID, "a tag of the build is malformed");
+        }
+        s2i_list_add(out, slice_of(text));
+    }
+    json_decref(tags);
+    return 0;
+}
+
+static void slices_of(const struct s2i_list *list, struct slice *out)
+{
+    for (size_t i = 0; i < list->count; i++)
+        out[i] = slice_of(list->items[i]);
+}
+
+/* --- the manifest --- */
+
+static void links_fill(const struct document *document, struct manifest_link *out)
+{
+    for (size_t i = 0; i < document->blob_count; i++)
+        out[i] = (struct manifest_link){.digest = document->blobs[i].digest,
+                                        .size = document->blobs[i].size,
+                                        .may_be_missing = document->blobs[i].nondistributable};
+}
+
+/* A manifest that the server made, or has: with these tags, in one transaction. */
+static int manifest_put(struct builds *builds, struct slice repository, struct slice payload,
+                        struct slice media_type, const struct s2i_list *tags,
+                        const struct actor *actor, struct digest *digest, struct error *err)
+    ON(worker_thread)
+{
+    OWNED(document_drop) struct document document = {0};
+    struct missing missing = {0};
+
+    if (document_parse(payload, media_type, DESCRIPTORS_MAX, &document, err) < 0)
+        return -1;
+    OWNED(memory_drop)
+    struct manifest_link *blobs = memory_new((document.blob_count + 1) * sizeof(*blobs));
+    OWNED(memory_drop) struct slice *names = memory_new((tags->count + 1) * sizeof(*names));
+    links_fill(&document, blobs);
+    slices_of(tags, names);
+    struct manifest_put put = {.payload = payload,
+                               .media_type = slice_of(document.media_type),
+                               .artifact_type = slice_of(document.artifact_type),
+                               .annotations = slice_of(document.annotations),
+                               .subject = document.subject,
+                               .blobs = blobs,
+                               .blob_count = document.blob_count,
+                               .tags = names,
+                               .tag_count = tags->count,
+                               .actor = actor};
+    digest_of(DIGEST_SHA256, payload, &put.digest);
+    *digest = put.digest;
+    int outcome = storage_manifest_put(builds->storage, repository, &put, &missing, err);
+    missing_drop(&missing);
+    return outcome;
+}
+
+static int put_blob(const struct build_task *task, struct slice bytes, const struct digest *digest,
+                    struct error *err) ON(worker_thread)
+{
+    struct arrival arrival = {0};
+
+    int outcome = arrival_write(task, &arrival, bytes, err) < 0
+                      ? -1
+                      : arrival_finish(task, &arrival, digest, err);
+    arrival_drop(task, &arrival);
+    return outcome;
+}
+
+int publish_result(const struct build_task *task, const struct s2i_spec *spec,
+                   const struct s2i_result *result, struct digest *digest, struct error *err)
+{
+    const struct s2i_image *base = spec->runtime.name != NULL ? &spec->runtime : &spec->builder;
+    OWNED(contract_result_drop) struct contract_result made = {0};
+    OWNED(s2i_list_drop) struct s2i_list tags = {0};
+    const struct s2i_list none = {0};
+    const struct actor actor = asker(&task->record);
+
+    if (publish_tag_list(&task->record, &tags, err) < 0 ||
+        contract_result_make(spec, result, &tags, LABELS_MAX, &made, err) < 0 ||
+        mount_layers(task, base, err) < 0 ||
+        put_blob(task, buffer_slice(&made.config), &made.config_digest, err) < 0)
+        return -1;
+    return manifest_put(task->builds, slice_of(task->record.repository),
+                        buffer_slice(&made.manifest), SLICE_NONE, task->hold_tags ? &none : &tags,
+                        &actor, digest, err);
+}
+
+int publish_tags(struct builds *builds, const struct build_record *record,
+                 const struct digest *digest, const struct actor *actor, struct error *err)
+{
+    const struct manifest_reference reference = {.digest = *digest};
+    OWNED(s2i_list_drop) struct s2i_list tags = {0};
+    const struct manifest *manifest = NULL;
+    struct digest put;
+
+    if (publish_tag_list(record, &tags, err) < 0)
+        return -1;
+    if (tags.count == 0)
+        return 0;
+    if (storage_manifest_get(builds->storage, slice_of(record->repository), &reference, false,
+                             &manifest, err) < 0)
+        return -1;
+    int outcome = manifest_put(builds, slice_of(record->repository), manifest->payload,
+                               manifest->media_type, &tags, actor, &put, err);
+    storage_manifest_release(manifest);
+    return outcome;
+}
+
+/* --- tags of a push: moved when its ref does --- */
+
+void build_tags_before_drop(struct build_tags_before *before)
+{
+    for (size_t i = 0; i < before->count; i++)
+        free(before->tags[i]);
+    free(before->tags);
+    free(before->digests);
+    *before = (struct build_tags_before){.tags = NULL};
+}
+
+/* Where the tags stand now. */
+static void note_before(struct builds *builds, const struct build_record *record,
+                        const struct s2i_list *tags, struct build_tags_before *out)
+    ON(worker_thread)
+{
+    out->tags = memory_new((tags->count + 1) * sizeof(*out->tags));
+    out->digests = memory_new((tags->count + 1) * sizeof(*out->digests));
+    for (; out->count < tags->count; out->count++) {
+        const struct manifest_reference reference = {.tag = slice_of(tags->items[out->count])};
+        const struct manifest *manifest = NULL;
+        struct error ignored = {0};
+
+        out->tags[out->count] = memory_text(reference.tag);
+        if (storage_manifest_get(builds->storage, slice_of(record->repository), &reference, false,
+                                 &manifest, &ignored) < 0)
+            continue;
+        out->digests[out->count] = manifest->digest;
+        storage_manifest_release(manifest);
+    }
+}
+
+int builds_move_tags(struct builds *builds, int64_t id, const struct actor *actor,
+                     struct build_tags_before *before, struct error *err)
+{
+    OWNED(build_record_drop) struct build_record record = {0};
+    OWNED(s2i_list_drop) struct s2i_list tags = {0};
+    struct digest digest;
+
+    if (build_find(builds->storage, id, &record, err) < 0)
+        return -1;
+    if (record.state != BUILD_COMPLETE)
+        return error_set(err, ERROR_CONFLICT, "build %lld has no image", (long long)id);
+    if (digest_parse(slice_of(record.result_digest), &digest, err) < 0 ||
+        publish_tag_list(&record, &tags, err) < 0)
+        return -1;
+    note_before(builds, &record, &tags, before);
+    return publish_tags(builds, &record, &digest, actor, err);
+}
+
+/* One tag, unless it moved on meanwhile: then it is somebody else's. */
+static int tag_back(struct builds *builds, const struct build_record *record, struct slice tag,
+                    const struct digest *before, const struct actor *actor, struct error *err)
+    ON(worker_thread)
+{
+    const struct manifest_reference reference = {.tag = tag};
+    const struct content_change change = {.actor = actor};
+    const struct content_tag_set set = {.tag = tag, .digest = *before};
+    const struct manifest *now = NULL;
+    char text[DIGEST_TEXT_MAX];
+    bool created;
+
+    if (storage_manifest_get(builds->storage, slice_of(record->repository), &reference, false, &now,
+                             err) < 0) {
+        error_clear(err);
+        return 0;
+    }
+    bool ours = strcmp(digest_text(&now->digest, text), record->result_digest) == 0;
+    storage_manifest_release(now);
+    if (!ours)
+        return 0;
+    if (!digest_is_set(before))
+        return storage_manifest_delete(builds->storage, slice_of(record->repository), &reference,
+                                       actor, err);
+    return content_tag_set(builds->storage, slice_of(record->repository), &set, &change, &created,
+                           err);
+}
+
+int builds_tags_back(struct builds *builds, int64_t id, const struct actor *actor,
+                     const struct build_tags_before *before, struct error *err)
+{
+    OWNED(build_record_drop) struct build_record record = {0};
+    int outcome = 0;
+
+    if (build_find(builds->storage, id, &record, err) < 0)
+        return -1;
+    for (size_t i = 0; i < before->count; i++)
+        if (tag_back(builds, &record, slice_of(before->tags[i]), &before->digests[i], actor, err) <
+            0)
+            outcome = -1;
+    return outcome;
+}
