@@ -327,7 +327,7 @@ static struct build_link *link_new(const struct config *config)
     for (size_t i = 0; i < BUILDERS_MAX; i++)
         link->builders[i].control = -1;
     pthread_mutex_init(&link->lock, NULL);
-    pthread_cond_init(&link->changed, NULL);
+    clock_condition_init(&link->changed);
     if (config->builds_folder[0] != 0)
         link->folder = memory_text(slice_of(config->builds_folder));
     else {
@@ -506,14 +506,8 @@ static bool woken(int wake)
 
 static void wait_a_little(struct build_link *link)
 {
-    struct timespec until;
+    const struct timespec until = clock_monotonic_after(WAIT_MS);
 
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_nsec += WAIT_MS * 1000000L;
-    if (until.tv_nsec >= 1000000000L) {
-        until.tv_nsec -= 1000000000L;
-        until.tv_sec++;
-    }
     pthread_cond_timedwait(&link->changed, &link->lock, &until);
 }
 

@@ -25,7 +25,7 @@ struct builds_options {
     struct storage *storage;
     const struct config *config;
     /* Whether who asked for a build may pull the images it names; asked when it runs. */
-    bool (*may_pull)(void *arg, int64_t account, struct slice repository) ON(worker_thread);
+    bool (*may_pull)(void *arg, int64_t account, struct slice repository);
     void *arg;
 };
 /* Reads what an earlier process left, starts threads and, when the settings say so, a builder. */

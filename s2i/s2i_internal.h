@@ -17,7 +17,7 @@ struct queue;      /* queue.c */
 struct builds {
     struct storage *storage;
     const struct config *config;
-    bool (*may_pull)(void *arg, int64_t account, struct slice repository) ON(worker_thread);
+    bool (*may_pull)(void *arg, int64_t account, struct slice repository);
     void *arg;
     struct build_logs *logs;
     struct build_link *link;

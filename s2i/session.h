@@ -1,0 +1,58 @@
+/* session.h - shared by session.c (one build), settle.c (what it may), talk.c (the words with its
+ * builder) and told.c (what is recorded and said of it). Touches  nothing. Never    included from
+ * outside s2i/. */
+#ifndef SLIPWAY_S2I_SESSION_H
+#define SLIPWAY_S2I_SESSION_H
+
+#include <jansson.h>
+
+#include "s2i/s2i_internal.h"
+#include "storage/storage.h"
+
+struct session {
+    struct build_task *task;
+    struct build_outcome *out;
+    struct s2i_spec spec;
+    struct s2i_result result;
+    int source;  /* the tar; -1: none */
+    int channel; /* -1: none */
+    struct arrival arrival;
+    json_t *stages;    /* array; the last one may be open */
+    json_t *facts;     /* object */
+    uint64_t stage_ms; /* when the open stage began */
+    uint64_t told_ms;  /* when the row was written last */
+    uint64_t begun_ms;
+    char input_key[65];
+    bool failed; /* out says why */
+    bool reused;
+};
+
+/* --- told.c --- */
+
+/* The first failure counts. Returns -1. */
+int session_fail(struct session *session, enum build_state state, const char *reason,
+                 const char *format, ...) PRINTF_LIKE(4, 5);
+/* With the message of an error: ERROR for what is ours, FAILED for what is the source's. */
+int session_fail_by(struct session *session, const char *reason, const struct error *err);
+/* Whether the build is to stop; then it has failed. */
+bool session_stopped(struct session *session);
+void session_stage_begin(struct session *session, const char *name) ON(worker_thread);
+void session_stage_end(struct session *session);
+/* A stage as the builder tells it. */
+void session_stage_told(struct session *session, struct slice json) ON(worker_thread);
+/* Writes what is known into the row; force: even when that was done a moment ago. */
+void session_tell(struct session *session, bool force) ON(worker_thread);
+void session_facts_of_source(struct session *session);
+void session_facts_of_result(struct session *session);
+
+/* --- settle.c --- */
+
+/* Once the source is known: options, limits, network, secrets. */
+int session_settle(struct session *session) MUST_CHECK ON(worker_thread);
+
+/* --- talk.c --- */
+
+/* Takes a slot, gives the spec over, and does what the builder asks until its result is here. */
+int session_talk(struct session *session) MUST_CHECK ON(worker_thread);
+
+#endif
