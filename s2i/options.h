@@ -19,6 +19,11 @@ struct s2i_list {
 };
 void s2i_list_add(struct s2i_list *list, struct slice text);
 void s2i_list_drop(struct s2i_list *list);
+void s2i_list_wipe(struct s2i_list *list); /* of secrets: overwrites, then drops */
+/* Sets "NAME=VALUE" in a list of such texts: replaces in place, else appends. Spec: 5.3 */
+void s2i_list_set(struct s2i_list *list, struct slice assignment);
+/* The value of NAME; NULL: none. */
+const char *s2i_list_value(const struct s2i_list *list, struct slice name);
 
 /* What a source's own .s2i/s2i.conf may set is marked (source). Texts NULL: not said. */
 struct s2i_options {
@@ -66,17 +71,31 @@ void s2i_options_drop(struct s2i_options *options);
 
 enum s2i_origin {
     S2I_FROM_CONFIG,  /* an administrator of the repository: every field */
-    S2I_FROM_REQUEST, /* who may push: all but those of the queue */
+    S2I_FROM_REQUEST, /* who may push: all but those of the queue, and allowed_uids */
     S2I_FROM_SOURCE,  /* .s2i/s2i.conf: what is marked (source) */
 };
-/* Sets the fields that the object names; others stay. Every size, count and text meets its limit.
- * INVALID  with the field */
+/* Sets the fields that the object names; others stay, null empties one. Every size, count and text
+ * meets its limit. Variables and labels of a request are set one by one, other lists are replaced.
+ * What the source says counts only where nobody else said anything, its variables name by name. An
+ * item "NAME=***" of secret_env keeps the value that options has for NAME.
+ * INVALID  with the field; what came before it may be set */
 int s2i_options_read(struct s2i_options *options, const json_t *object, enum s2i_origin origin,
                      struct error *err) MUST_CHECK;
 /* Fields that differ from "not said", in the order of the table; the caller's. secrets: values of
  * secret_env stand in it, else "NAME=***". */
 json_t *s2i_options_write(const struct s2i_options *options, bool secrets);
-/* The lines "key: value" of .s2i/s2i.conf as such an object. INVALID  with the line */
+/* The lines "key: value" of .s2i/s2i.conf as such an object; a key of a list may come again; '#'
+ * starts a comment line. INVALID  with the line */
 int s2i_conf_parse(struct slice text, json_t **out, struct error *err) MUST_CHECK;
+
+/* --- what others judge by the same rules --- */
+
+/* An allowed-uids list "n,n-m,n-,-m" (12.4): false when malformed; *holds: uid is in it. */
+bool s2i_uids_parse(struct slice list, uint64_t uid, bool *holds);
+/* "builders/python[:tag][@digest]" in parts, SLICE_NONE where absent. False when malformed. */
+bool s2i_reference_parse(struct slice text, struct slice *repository, struct slice *tag,
+                         struct slice *digest);
+/* An URL without its user information, also of "user:secret@host:path" (7.5). */
+void s2i_url_clean(struct slice url, struct buffer *out);
 
 #endif

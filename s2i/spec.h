@@ -41,6 +41,10 @@ struct s2i_source_facts {
     struct s2i_list detected; /* patterns of the detect table that match, in its order */
 };
 void s2i_source_facts_drop(struct s2i_source_facts *facts);
+json_t *s2i_source_facts_write(const struct s2i_source_facts *facts); /* the caller's */
+/* INVALID; out is empty then, as with the readers below. */
+int s2i_source_facts_read(struct s2i_source_facts *out, const json_t *object,
+                          struct error *err) MUST_CHECK;
 
 enum s2i_mode {
     S2I_BUILD,
