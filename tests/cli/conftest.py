@@ -47,7 +47,7 @@ class Server:
         self.log = folder / "log"
         words = [PROGRAM, "serve", "--config", str(config), "--set", "server.listen=127.0.0.1:0",
                  "--set", f"storage.root={folder}/root", "--set", "storage.min_free=0",
-                 "--set", "auth.mode=none"]
+                 "--set", "auth.mode=none", "--set", "builds.enabled=false"]
         for setting in settings:
             words += ["--set", setting]
         with open(self.log, "wb") as log:

@@ -74,6 +74,7 @@ class Server:
             "storage.root": self.root,
             "auth.mode": "none",
             "log.format": "logfmt",
+            "builds.enabled": "false",  # a builder of its own for those that build: support/building.py
         }
         if self.tls:
             settings["server.tls.certificate"] = self.tls.certificate

@@ -1,0 +1,97 @@
+"""conftest.py - what tests of builds share: a registry with a builder, builder images, sources.
+
+Touches  a temporary folder of the run, child processes ended by pid.
+Never    the machine's own images or repositories.
+"""
+import itertools
+import pathlib
+import shutil
+import sys
+import tempfile
+
+import pytest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+from support import building, people, process, wire  # noqa: E402
+
+names = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def folder():
+    path = pathlib.Path(tempfile.mkdtemp(prefix="sw-"))
+    path.chmod(0o755)
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+def able(server):
+    """Waits until its builder is there."""
+    client = server.client()
+
+    def ready():
+        return process.wait_for(lambda: "builder.connected" in server.log.read_text(), 20, "a builder")
+    ready()
+    client.close()
+    return server
+
+
+@pytest.fixture(scope="session")
+def server(folder):
+    """Everybody may do everything; the image builders/test is there."""
+    server = process.Server(folder / "builds", {"builds.enabled": "true"})
+    server.start()
+    able(server)
+    building.builder(server)
+    yield server
+    server.finish()
+
+
+@pytest.fixture(scope="session")
+def guarded(folder):
+    """Asks who is there; tests add whom they need by guarded.accounts."""
+    server = people.Registry(folder / "guarded", {"builds.enabled": "true"})
+    server.start()
+    able(server)
+    yield server
+    server.finish()
+
+
+@pytest.fixture
+def make_server(tmp_path):
+    """make_server({"key": "value"}): a server of the test's own, with a builder."""
+    made = []
+
+    def make(settings=None, start=True):
+        folder = pathlib.Path(tempfile.mkdtemp(prefix="sw-"))
+        folder.chmod(0o755)
+        one = process.Server(folder, {"builds.enabled": "true", **(settings or {})})
+        made.append((one, folder))
+        if start:
+            one.start()
+            able(one)
+        return one
+    yield make
+    for one, folder in made:
+        one.finish()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def name():
+    """A repository of the test's own."""
+    return f"team/app{next(names)}"
+
+
+@pytest.fixture
+def source(tmp_path):
+    """source({"name": "text"}): a git repository with one commit on main."""
+    return lambda files=None, label="source": building.Source(tmp_path / f"{label}{next(names)}", files)
+
+
+@pytest.fixture
+def client(server):
+    one = wire.Client(server.target)
+    yield one
+    one.close()
