@@ -15,12 +15,13 @@ import statistics
 import sys
 import time
 
+import build
 import collect
 import identity
 import rows
 from servers import Registry, Slipway
 
-ROWS = {**rows.ROWS, **identity.ROWS, **collect.ROWS}
+ROWS = {**rows.ROWS, **identity.ROWS, **collect.ROWS, **build.ROWS}
 
 
 def parse():
