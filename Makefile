@@ -141,7 +141,7 @@ install: all ## into PREFIX, below DESTDIR when that is set
 	install -D -m 755 $(BUILD)/slipway $(DESTDIR)$(PREFIX)/bin/slipway
 	install -D -m 644 conf/slipway.yml $(DESTDIR)/etc/slipway/config.yml.example
 	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system
-	set -e; for unit in slipway.service slipway-gc.service; do sed "s|/usr/local/bin|$(PREFIX)/bin|" conf/$$unit \
+	set -e; for unit in slipway.service slipway-builder.service slipway-gc.service; do sed "s|/usr/local/bin|$(PREFIX)/bin|" conf/$$unit \
 		> $(DESTDIR)$(PREFIX)/lib/systemd/system/$$unit; done
 	install -m 644 conf/slipway-gc.timer $(DESTDIR)$(PREFIX)/lib/systemd/system/slipway-gc.timer
 	install -D -m 644 conf/slipway-gc.cron $(DESTDIR)$(PREFIX)/share/doc/slipway/examples/slipway-gc.cron

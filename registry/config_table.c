@@ -129,7 +129,8 @@ const struct setting config_settings[] = {
          "accounts whose pulls do not count as use: names and globs, such as scan-*"),
     BOOL("builds.enabled", builds_enabled, "true", "build images from sources"),
     CHOICE("builds.builder", builds_builder, "auto", "auto|external",
-           "auto: a builder is started with the server; external: one connects to builds.socket"),
+           "auto: a builder is started with the server; external: only those that connect to "
+           "builds.socket"),
     TEXT("builds.socket", builds_socket, "",
          "where builders connect; empty: builder.sock in storage.root"),
     TEXT("builds.folder", builds_folder, "",

@@ -1,5 +1,5 @@
-/* link.c - the builders this server has: one it starts itself, or those that connect to its socket.
- * Touches  the socket file, control connections, the started builder; a thread of its own.
+/* link.c - the builders this server has: one it starts itself, and those that connect to its
+ * socket. Touches  the socket file, control connections, the started builder; a thread of its own.
  * Never    looks at what a build says: its channel goes from the worker process to the session.
  *
  *   (none) --hello--> CONNECTED --its end, a broken word--> (none)
@@ -351,14 +351,19 @@ int link_open(struct build_link **out, const struct config *config, struct error
 {
     OWNED(link_drop) struct build_link *link = link_new(config);
     bool own = strcmp(config->builds_builder, "auto") == 0;
+    struct error failure = {0};
 
     link->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (link->wake < 0)
         return error_set_errno(err, ERROR_UNAVAILABLE, errno, "no descriptor for the builders");
-    if (!own && listen_open(link, err) < 0)
-        return -1;
-    if (own && start_builder(link, err) < 0)
-        return -1;
+    if (listen_open(link, &failure) < 0) {
+        if (!own)
+            return error_set(err, failure.code, "%s", failure.message);
+        log_event(LOG_WARNING, "builder.socket", F_TEXT("reason", failure.message),
+                  F_TEXT("cause", failure.cause));
+    }
+    if (own && start_builder(link, &failure) < 0)
+        snprintf(link->problem, sizeof(link->problem), "%s", failure.message);
     if (pthread_create(&link->thread, NULL, link_thread, link) != 0)
         return error_set(err, ERROR_UNAVAILABLE, "no thread for the builders");
     link->threaded = true;
