@@ -1,5 +1,5 @@
 /* builds.h - rows of builds, of build configurations, their secrets and deliveries.
- * Touches  the tables builds, build_configs, build_secrets, build_deliveries, audit.
+ * Touches  the tables builds, build_turns, build_configs, build_secrets, build_deliveries, audit.
  * Never    runs a build; reads the JSON it is given.
  *
  * (1) A row is made, durably, before the first step of its build; how it ended is one transaction.
@@ -65,18 +65,21 @@ struct build_new {
     uint64_t queue_max;              /* builds that wait at a time; QUEUE_FULL above. 0: no limit */
     const struct audit_event *event; /* NULL: none */
 };
-/* SERIAL_LATEST: those of the repository that wait are cancelled in the same transaction, reason
- * Superseded; out_superseded (freed by the caller) tells which.
- * TOOMANYREQUESTS  the queue is full */
+/* A PENDING one that is SERIAL_LATEST takes the place of the older ones of its repository that
+ * wait: they are cancelled in the same transaction, reason Superseded; out_superseded (freed by the
+ * caller) tells which.
+ * TOOMANYREQUESTS  the queue is full, NEW ones included */
 int build_add(struct storage *store, const struct build_new *build, int64_t *id,
               int64_t **out_superseded, size_t *superseded_count, struct error *err) MUST_CHECK
     ON(worker_thread);
-/* From NEW to PENDING: its source is here. */
-int build_ready(struct storage *store, int64_t id, struct error *err) MUST_CHECK ON(worker_thread);
+/* From NEW to PENDING, as above: its source is here. CONFLICT  it was cancelled. NOT_FOUND */
+int build_ready(struct storage *store, int64_t id, int64_t **out_superseded,
+                size_t *superseded_count, struct error *err) MUST_CHECK ON(worker_thread);
 /* The next build to run: RUNNING from now on, with a new epoch. Fair: of the repositories that
- * wait, the one whose last start is longest ago; in it the oldest. Those with a running build wait
- * unless the policy is PARALLEL; at most `each` run at a time in one repository (0: no limit).
- * *found is false when there is none. */
+ * wait, the one whose last start is longest ago, or that never had one (of these the one with the
+ * oldest build); in it the oldest. Where one runs the next waits, unless all of them are PARALLEL;
+ * at most `each` run at a time in one repository (0: no limit). *found is false when there is none.
+ */
 int build_claim(struct storage *store, uint64_t each, struct build_record *out, bool *found,
                 struct error *err) MUST_CHECK ON(worker_thread);
 /* What is known meanwhile; SLICE_NONE leaves a column as it is. (2) */
@@ -97,19 +100,19 @@ struct build_end {
 };
 int build_finish(struct storage *store, const struct build_end *end, struct error *err) MUST_CHECK
     ON(worker_thread);
-/* A build that waits: CANCELLED. *running: it runs, and nothing was changed. CONFLICT  has ended.
+/* A build that waits: CANCELLED. *running: it runs; only the event is written. CONFLICT  has ended.
  * NOT_FOUND */
-int build_cancel(struct storage *store, int64_t id, struct slice actor,
+int build_cancel(struct storage *store, int64_t id, struct slice actor, struct slice reason,
                  const struct audit_event *event, bool *running, struct error *err) MUST_CHECK
     ON(worker_thread);
-/* At start: what an earlier process left NEW or RUNNING. again: these wait anew (RUNNING only),
- * else they are ERROR with the message "server restarted". */
+/* At start: what an earlier process left NEW or RUNNING. again: those that ran wait anew, the one
+ * step back there is; else, and NEW ones, they are ERROR, reason ServerRestarted. Spec: 13.41 */
 int build_interrupt(struct storage *store, bool again, size_t *count, struct error *err) MUST_CHECK
     ON(worker_thread);
 /* NOT_FOUND */
 int build_find(struct storage *store, int64_t id, struct build_record *out,
                struct error *err) MUST_CHECK ON(worker_thread);
-/* How many wait before it. */
+/* How many wait that came before it. Spec: 13.43 */
 int build_ahead(struct storage *store, int64_t id, uint64_t *out, struct error *err) MUST_CHECK
     ON(worker_thread);
 /* The newest complete build of these inputs into the repository; *found. Spec: 13.27, 15.3 */
@@ -128,8 +131,9 @@ struct build_filter {
 int build_list(struct storage *store, const struct build_filter *filter, struct build_page *out,
                struct error *err) MUST_CHECK ON(worker_thread);
 /* Builds that ended and are to go: of each repository all but the newest keep_good complete and
- * keep_bad others, and what ended before `before` (us); at most `limit`. Their rows go; out (freed
- * by the caller): their ids, whose logs are to be removed. Spec: 13.47 */
+ * keep_bad others, and what ended before `before` (us); at most `limit`, none when nothing is left
+ * to do. Their rows go; out (freed by the caller): their ids, whose files are to be removed.
+ * Spec: 13.47 */
 int build_prune(struct storage *store, uint64_t keep_good, uint64_t keep_bad, int64_t before,
                 size_t limit, int64_t **out, size_t *count, struct error *err) MUST_CHECK
     ON(worker_thread);

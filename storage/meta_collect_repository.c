@@ -93,6 +93,17 @@ static const char SQL_TASKS_DELETE[] = "DELETE FROM gc_queue"
                                        "               FROM gc_queue"
                                        "              WHERE kind IN (1, 2) AND repo_id = $1"
                                        "              LIMIT $2)";
+static const char SQL_BUILDS_DELETE[] = "DELETE FROM builds"
+                                        "      WHERE id IN (SELECT id"
+                                        "                     FROM builds"
+                                        "                    WHERE repository = '~' || $1"
+                                        "                    LIMIT $2)";
+/* With its secrets and deliveries. */
+static const char SQL_BUILD_CONFIG_DELETE[] = "DELETE FROM build_configs"
+                                              "      WHERE id IN (SELECT id"
+                                              "                     FROM build_configs"
+                                              "                    WHERE repository = '~' || $1"
+                                              "                    LIMIT $2)";
 static const char SQL_LINK_NEXT[] = "SELECT blob_id"
                                     "  FROM repository_blobs"
                                     " WHERE repo_id = $1"
@@ -112,7 +123,8 @@ static const struct table TABLES[] = {
     {SQL_HISTORY_DELETE, ROWS_MAX},      {SQL_PULLS_DELETE, ROWS_MAX},
     {SQL_CHILDREN_DELETE, ROWS_MAX},     {SQL_BLOB_REFS_DELETE, ROWS_MAX},
     {SQL_MISSING_DELETE, ROWS_MAX},      {SQL_MANIFESTS_DELETE, MANIFESTS_MAX},
-    {SQL_TASKS_DELETE, ROWS_MAX},
+    {SQL_TASKS_DELETE, ROWS_MAX},        {SQL_BUILDS_DELETE, ROWS_MAX},
+    {SQL_BUILD_CONFIG_DELETE, 1},
 };
 
 static int rows_delete(struct db_tx *tx, const char *sql, int64_t repository, int64_t limit,

@@ -1,9 +1,10 @@
 /* meta_removed.c - repositories that are deleted, and come back.
- * Touches  repositories, uploads, trash, gc_queue, audit.
+ * Touches  repositories, uploads, trash, gc_queue, builds, build_configs, audit.
  * Never    what is in the repository: it is moved aside under a name nobody can ask for, and the
  *          collector removes it when gc.undo has passed.
  *
  * Every read finds a repository by its name, so all that is in it is out of sight with one row. */
+#include "storage/meta_builds.h"
 #include "storage/meta_content.h"
 
 #include <stdlib.h>
@@ -91,7 +92,8 @@ static int set_aside(struct db_tx *tx, const struct removal *with, int64_t repos
     if (uploads_find(tx, repository, with->uploads, err) < 0 ||
         META_CHANGE(tx, SQL_UPLOADS_TRASH, err, now + with->meta->late_us, repository) < 0 ||
         META_CHANGE(tx, SQL_UPLOADS_END, err, repository) < 0 ||
-        META_CHANGE(tx, SQL_SET_ASIDE, err, now, repository) < 0)
+        META_CHANGE(tx, SQL_SET_ASIDE, err, now, repository) < 0 ||
+        meta_builds_aside(tx, repository, with->repository, err) < 0)
         return -1;
     return meta_queue(tx, META_QUEUE_REPOSITORY, repository, repository, now + with->meta->undo_us,
                       err);
@@ -257,7 +259,8 @@ static int restore(struct db_tx *tx, void *arg, struct error *err)
         return error_set(err, ERROR_CONFLICT, "there is a repository of this name");
     if (deleted_find(tx, with, &id, err) < 0)
         return -1;
-    if (META_CHANGE(tx, SQL_RESTORE, err, id) < 0 || META_CHANGE(tx, SQL_TASK_DROP, err, id) < 0)
+    if (META_CHANGE(tx, SQL_RESTORE, err, id) < 0 || META_CHANGE(tx, SQL_TASK_DROP, err, id) < 0 ||
+        meta_builds_back(tx, id, with->repository, err) < 0)
         return -1;
     with->told.changed = true;
     return meta_audit_add(tx, with->change->event, err);

@@ -1,6 +1,7 @@
 -- Source to image: what is built, how, and by which webhooks.
 
--- How a repository is built, at most once each. spec: options as JSON (s2i/options.h). hook: the
+-- How a repository is built, at most once each. While a repository is deleted and may come back,
+-- its rows here and in builds stand under its name of then, '~' and its id. spec: options as JSON (s2i/options.h). hook: the
 -- opaque id in the URL of its webhooks. version: what ETag says.
 CREATE TABLE build_configs(
     id @ID,
@@ -36,7 +37,7 @@ CREATE TABLE build_deliveries(
     created_at BIGINT NOT NULL,
     UNIQUE(config_id, sender, delivery)
 ) @STRICT;
-CREATE INDEX build_deliveries_created ON build_deliveries(created_at);
+CREATE INDEX build_deliveries_config ON build_deliveries(config_id, id);
 
 -- state: 0 new, 1 pending, 2 running, 3 complete, 4 failed, 5 error, 6 cancelled; it only grows.
 -- source: 1 push, 2 URL, 3 archive, 4 none. policy: 0 serial, 1 serial with the latest only,
@@ -74,7 +75,15 @@ CREATE TABLE builds(
     started_at BIGINT,
     finished_at BIGINT
 ) @STRICT;
-CREATE INDEX builds_open ON builds(id, repository, state, policy) WHERE state < 3;
+CREATE INDEX builds_open ON builds(state, repository, id, policy) WHERE state < 3;
+CREATE INDEX builds_state ON builds(state, id);
 CREATE INDEX builds_repository ON builds(repository, id, state);
-CREATE INDEX builds_key ON builds(input_key, id) WHERE state = 3 AND input_key IS NOT NULL;
+CREATE INDEX builds_key ON builds(repository, input_key, id)
+    WHERE state = 3 AND input_key IS NOT NULL;
 CREATE INDEX builds_finished ON builds(finished_at) WHERE finished_at IS NOT NULL;
+
+-- Whose turn it is: the number of the last start in each repository, counted over all of them.
+CREATE TABLE build_turns(
+    repository TEXT @BYTEWISE NOT NULL PRIMARY KEY,
+    turn BIGINT NOT NULL UNIQUE
+) @TIGHT;

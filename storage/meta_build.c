@@ -1,0 +1,373 @@
+/* meta_build.c - rows of builds: made, told of while they run, ended.
+ * Touches  builds, audit.
+ * Never    decides which one is next: meta_build_claim.c. */
+#include "storage/meta_builds.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+/* --- pieces --- */
+
+void meta_ids_add(struct meta_ids *ids, int64_t id)
+{
+    ids->items = meta_grow(ids->items, ids->count, &ids->capacity, sizeof(*ids->items));
+    ids->items[ids->count++] = id;
+}
+
+int meta_ids_fill(struct meta_ids *ids, struct db_query *query, struct error *err)
+{
+    int row;
+
+    ids->count = 0;
+    while ((row = db_step(query, err)) == 1)
+        meta_ids_add(ids, db_column_i64(query, 0));
+    return row;
+}
+
+int meta_build_tell(struct db_tx *tx, const struct audit_event *event, int64_t id,
+                    struct error *err)
+{
+    OWNED(buffer_drop) struct buffer target = BUFFER_NONE;
+
+    if (event == NULL)
+        return 0;
+    struct audit_event told = *event;
+    buffer_append_text(&target, "build/");
+    buffer_append_u64(&target, (uint64_t)id);
+    told.target = buffer_slice(&target);
+    return meta_audit_add(tx, &told, err);
+}
+
+/* --- a new one --- */
+
+static const char SQL_BUILD_ADD[] =
+    "INSERT INTO builds(repository, state, policy, source, triggered_by, actor, account_id, url,"
+    "                   ref, commit_id, builder, builder_digest, spec, tags, retry_of, created_at)"
+    "     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)"
+    "  RETURNING id";
+static const char SQL_BUILDS_WAITING[] = "SELECT count(*)"
+                                         "  FROM builds"
+                                         " WHERE state <= 1";
+static const char SQL_OLDER_WAITING[] = "SELECT id"
+                                        "  FROM builds"
+                                        " WHERE state < 3 AND state = 1"
+                                        "   AND repository = $1 AND id < $2"
+                                        " ORDER BY id";
+static const char SQL_BUILD_SUPERSEDE[] =
+    "UPDATE builds"
+    "   SET state = 6, reason = 'Superseded', message = $1, finished_at = $2"
+    " WHERE id = $3";
+
+static int supersede_one(struct db_tx *tx, int64_t id, int64_t by, struct error *err)
+{
+    OWNED(buffer_drop) struct buffer message = BUFFER_NONE;
+    OWNED(db_query_end) struct db_query query = db_query(tx, SQL_BUILD_SUPERSEDE);
+
+    buffer_print(&message, "build %lld is newer", (long long)by);
+    db_bind_text(&query, buffer_slice(&message));
+    db_bind_i64(&query, clock_now_us());
+    db_bind_i64(&query, id);
+    return db_finish(&query, err);
+}
+
+/* Spec: s2i 13.42. */
+static int supersede(struct db_tx *tx, struct slice repository, int64_t by, struct meta_ids *out,
+                     struct error *err)
+{
+    OWNED(db_query_end) struct db_query query = db_query(tx, SQL_OLDER_WAITING);
+
+    db_bind_text(&query, repository);
+    db_bind_i64(&query, by);
+    if (meta_ids_fill(out, &query, err) < 0)
+        return -1;
+    for (size_t i = 0; i < out->count; i++)
+        if (supersede_one(tx, out->items[i], by, err) < 0)
+            return -1;
+    return 0;
+}
+
+struct add {
+    const struct build_new *build;
+    int64_t id;
+    struct meta_ids superseded;
+};
+
+static int row_add(struct db_tx *tx, const struct build_new *build, int64_t *id, struct error *err)
+{
+    OWNED(db_query_end) struct db_query query = db_query(tx, SQL_BUILD_ADD);
+
+    db_bind_text(&query, build->repository);
+    db_bind_i64(&query, build->state);
+    db_bind_i64(&query, build->policy);
+    db_bind_i64(&query, build->source);
+    db_bind_text(&query, meta_or_empty(build->trigger));
+    db_bind_text(&query, meta_or_empty(build->actor));
+    meta_bind_time(&query, build->account);
+    db_bind_text(&query, meta_or_empty(build->url));
+    db_bind_text(&query, meta_or_empty(build->ref));
+    db_bind_text(&query, meta_or_empty(build->commit));
+    db_bind_text(&query, meta_or_empty(build->builder));
+    db_bind_text(&query, meta_or_empty(build->builder_digest));
+    db_bind_text(&query, build->spec.at == NULL ? SLICE("{}") : build->spec);
+    db_bind_text(&query, build->tags.at == NULL ? SLICE("[]") : build->tags);
+    meta_bind_time(&query, build->retry_of);
+    db_bind_i64(&query, clock_now_us());
+    return meta_number(&query, id, err);
+}
+
+/* The new one is counted already. */
+static int room_check(struct db_tx *tx, uint64_t queue_max, struct error *err)
+{
+    OWNED(db_query_end) struct db_query query = db_query(tx, SQL_BUILDS_WAITING);
+    uint64_t waiting = 0;
+
+    if (queue_max == 0)
+        return 0;
+    if (meta_total(&query, &waiting, err) < 0)
+        return -1;
+    if (waiting <= queue_max)
+        return 0;
+    return error_set(err, ERROR_TOOMANYREQUESTS, "QueueFull: %llu builds wait already",
+                     (unsigned long long)(waiting - 1));
+}
+
+static int add(struct db_tx *tx, void *arg, struct error *err)
+{
+    struct add *with = arg;
+    const struct build_new *build = with->build;
+    bool latest = build->state == BUILD_PENDING && build->policy == BUILD_SERIAL_LATEST;
+
+    with->superseded.count = 0;
+    if (row_add(tx, build, &with->id, err) < 0 ||
+        (latest && supersede(tx, build->repository, with->id, &with->superseded, err) < 0) ||
+        room_check(tx, build->queue_max, err) < 0)
+        return -1;
+    return meta_build_tell(tx, build->event, with->id, err);
+}
+
+static int give_superseded(struct meta_ids *ids, int result, int64_t **out, size_t *count)
+{
+    if (result == 0) {
+        *out = ids->items;
+        *count = ids->count;
+        return 0;
+    }
+    free(ids->items);
+    return -1;
+}
+
+int build_add(struct storage *store, const struct build_new *build, int64_t *id,
+              int64_t **out_superseded, size_t *superseded_count, struct error *err)
+{
+    struct add with = {.build = build};
+
+    int result = meta_write(store->meta, add, &with, err);
+    *id = with.id;
+    return give_superseded(&with.superseded, result, out_superseded, superseded_count);
+}
+
+/* --- its source is here --- */
+
+static const char SQL_BUILD_READY[] = "UPDATE builds"
+                                      "   SET state = 1"
+                                      " WHERE id = $1 AND state = 0";
+
+struct ready {
+    int64_t id;
+    struct meta_ids superseded;
+};
+
+static int ended(const struct build_record *record, struct error *err)
+{
+    return error_set(err, ERROR_CONFLICT, "build %lld has ended: %s", (long long)record->id,
+                     build_state_name(record->state));
+}
+
+static int ready(struct db_tx *tx, void *arg, struct error *err)
+{
+    struct ready *with = arg;
+    OWNED(build_record_drop) struct build_record record = {.id = 0};
+
+    with->superseded.count = 0;
+    if (meta_build_read(tx, with->id, &record, err) < 0)
+        return -1;
+    if (build_state_ended(record.state))
+        return ended(&record, err);
+    if (record.state != BUILD_NEW)
+        return error_set(err, ERROR_CONFLICT, "build %lld is ready already", (long long)with->id);
+    if (META_CHANGE(tx, SQL_BUILD_READY, err, with->id) < 0)
+        return -1;
+    if (record.policy != BUILD_SERIAL_LATEST)
+        return 0;
+    return supersede(tx, slice_of(record.repository), with->id, &with->superseded, err);
+}
+
+int build_ready(struct storage *store, int64_t id, int64_t **out_superseded,
+                size_t *superseded_count, struct error *err)
+{
+    struct ready with = {.id = id};
+
+    int result = meta_write(store->meta, ready, &with, err);
+    return give_superseded(&with.superseded, result, out_superseded, superseded_count);
+}
+
+/* --- what is known meanwhile --- */
+
+static const char SQL_BUILD_PROGRESS[] =
+    "UPDATE builds"
+    "   SET commit_id = coalesce($1, commit_id), builder = coalesce($2, builder),"
+    "       builder_digest = coalesce($3, builder_digest), stages = coalesce($4, stages),"
+    "       facts = coalesce($5, facts), tags = coalesce($6, tags),"
+    "       input_key = coalesce($7, input_key), log_size = coalesce($8, log_size)"
+    " WHERE id = $9 AND state = 2 AND epoch = $10";
+
+/* builds (2) */
+static int one_changed(const struct db_query *query, int64_t id, struct error *err)
+{
+    if (db_changes(query) > 0)
+        return 0;
+    return error_set(err, ERROR_CONFLICT, "build %lld has ended, or runs anew", (long long)id);
+}
+
+static int progress(struct db_tx *tx, void *arg, struct error *err)
+{
+    const struct build_progress *with = arg;
+    OWNED(db_query_end) struct db_query query = db_query(tx, SQL_BUILD_PROGRESS);
+
+    db_bind_text(&query, with->commit);
+    db_bind_text(&query, with->builder);
+    db_bind_text(&query, with->builder_digest);
+    db_bind_text(&query, with->stages);
+    db_bind_text(&query, with->facts);
+    db_bind_text(&query, with->tags);
+    db_bind_text(&query, with->input_key);
+    if (with->log_size < 0)
+        db_bind_null(&query);
+    else
+        db_bind_i64(&query, with->log_size);
+    db_bind_i64(&query, with->id);
+    db_bind_i64(&query, with->epoch);
+    return db_finish(&query, err) < 0 ? -1 : one_changed(&query, with->id, err);
+}
+
+int build_progress_put(struct storage *store, const struct build_progress *what, struct error *err)
+{
+    struct build_progress with = *what;
+
+    return meta_write_loosely(store->meta, progress, &with, DB_FOREGROUND, err);
+}
+
+/* --- its end --- */
+
+static const char SQL_BUILD_FINISH[] =
+    "UPDATE builds"
+    "   SET state = $1, reason = $2, message = $3, stages = coalesce($4, stages),"
+    "       facts = coalesce($5, facts), result_digest = $6, ended_by = $7, exit_code = $8,"
+    "       layer_size = $9, log_size = $10, finished_at = $11"
+    " WHERE id = $12 AND state = 2 AND epoch = $13";
+static const char SQL_BUILD_FINISH_WAITING[] =
+    "UPDATE builds"
+    "   SET state = $1, reason = $2, message = $3, ended_by = $4, finished_at = $5"
+    " WHERE id = $6 AND state < 2";
+
+static struct slice none_if_empty(struct slice text)
+{
+    return text.size == 0 ? SLICE_NONE : text;
+}
+
+static int finish_running(struct db_tx *tx, const struct build_end *end, struct error *err)
+{
+    OWNED(db_query_end) struct db_query query = db_query(tx, SQL_BUILD_FINISH);
+
+    db_bind_i64(&query, end->state);
+    db_bind_text(&query, meta_or_empty(end->reason));
+    db_bind_text(&query, meta_or_empty(end->message));
+    db_bind_text(&query, end->stages);
+    db_bind_text(&query, end->facts);
+    db_bind_text(&query, none_if_empty(end->result_digest));
+    db_bind_text(&query, none_if_empty(end->ended_by));
+    if (end->exit_code < 0)
+        db_bind_null(&query);
+    else
+        db_bind_i64(&query, end->exit_code);
+    db_bind_i64(&query, end->layer_size);
+    db_bind_i64(&query, end->log_size);
+    db_bind_i64(&query, clock_now_us());
+    db_bind_i64(&query, end->id);
+    db_bind_i64(&query, end->epoch);
+    return db_finish(&query, err) < 0 ? -1 : one_changed(&query, end->id, err);
+}
+
+static int finish_waiting(struct db_tx *tx, const struct build_end *end, struct error *err)
+{
+    OWNED(db_query_end) struct db_query query = db_query(tx, SQL_BUILD_FINISH_WAITING);
+
+    db_bind_i64(&query, end->state);
+    db_bind_text(&query, meta_or_empty(end->reason));
+    db_bind_text(&query, meta_or_empty(end->message));
+    db_bind_text(&query, none_if_empty(end->ended_by));
+    db_bind_i64(&query, clock_now_us());
+    db_bind_i64(&query, end->id);
+    return db_finish(&query, err) < 0 ? -1 : one_changed(&query, end->id, err);
+}
+
+static int finish_row(struct db_tx *tx, const struct build_end *end, struct error *err)
+{
+    if ((end->epoch == 0 ? finish_waiting : finish_running)(tx, end, err) < 0)
+        return -1;
+    return meta_build_tell(tx, end->event, end->id, err);
+}
+
+static int finish(struct db_tx *tx, void *arg, struct error *err)
+{
+    return finish_row(tx, arg, err);
+}
+
+int build_finish(struct storage *store, const struct build_end *end, struct error *err)
+{
+    struct build_end with = *end;
+
+    assert(build_state_ended(end->state));
+    return meta_write(store->meta, finish, &with, err);
+}
+
+/* --- taken back --- */
+
+struct cancel {
+    int64_t id;
+    struct slice actor, reason;
+    const struct audit_event *event;
+    bool running;
+};
+
+static int cancel(struct db_tx *tx, void *arg, struct error *err)
+{
+    struct cancel *with = arg;
+    OWNED(build_record_drop) struct build_record record = {.id = 0};
+
+    if (meta_build_read(tx, with->id, &record, err) < 0)
+        return -1;
+    if (build_state_ended(record.state))
+        return ended(&record, err);
+    with->running = record.state == BUILD_RUNNING;
+    if (with->running)
+        return meta_build_tell(tx, with->event, with->id, err);
+    const struct build_end end = {.id = with->id,
+                                  .state = BUILD_CANCELLED,
+                                  .reason = with->reason,
+                                  .message = SLICE("it was cancelled while it waited"),
+                                  .ended_by = with->actor,
+                                  .event = with->event};
+    return finish_row(tx, &end, err);
+}
+
+int build_cancel(struct storage *store, int64_t id, struct slice actor, struct slice reason,
+                 const struct audit_event *event, bool *running, struct error *err)
+{
+    struct cancel with = {id, actor, reason, event, false};
+
+    if (meta_write(store->meta, cancel, &with, err) < 0)
+        return -1;
+    *running = with.running;
+    return 0;
+}

@@ -1,0 +1,77 @@
+/* meta_build_repository.c - builds and configuration of a repository that is deleted, or comes
+ * back. Touches  builds, build_turns, build_configs. Never    decides that it goes: meta_removed.c.
+ */
+#include "storage/meta_builds.h"
+
+#include <stdlib.h>
+
+static const char SQL_END[] =
+    "UPDATE builds"
+    "   SET state = 6, reason = 'CancelledBuild', message = 'its repository was deleted',"
+    "       finished_at = $1"
+    " WHERE state < 3 AND repository = $2";
+static const char SQL_BUILDS_ASIDE[] = "UPDATE builds"
+                                       "   SET repository = '~' || $1"
+                                       " WHERE repository = $2";
+static const char SQL_CONFIG_ASIDE[] = "UPDATE build_configs"
+                                       "   SET repository = '~' || $1"
+                                       " WHERE repository = $2";
+static const char SQL_TURN_END[] = "DELETE FROM build_turns"
+                                   "      WHERE repository = $1";
+static const char SQL_BUILDS_BACK[] = "UPDATE builds"
+                                      "   SET repository = $1"
+                                      " WHERE repository = '~' || $2";
+static const char SQL_CONFIG_BACK[] =
+    "UPDATE build_configs"
+    "   SET repository = $1"
+    " WHERE repository = '~' || $2"
+    "   AND NOT EXISTS (SELECT 1 FROM build_configs WHERE repository = $1)";
+static const char SQL_CONFIG_LEFT[] = "DELETE FROM build_configs"
+                                      "      WHERE repository = '~' || $1";
+
+/* $1 a number, $2 the name. */
+static int change(struct db_tx *tx, const char *sql, int64_t value, struct slice name,
+                  struct error *err)
+{
+    OWNED(db_query_end) struct db_query query = db_query(tx, sql);
+
+    db_bind_i64(&query, value);
+    db_bind_text(&query, name);
+    return db_finish(&query, err);
+}
+
+/* $1 the name, $2 the id. */
+static int change_back(struct db_tx *tx, const char *sql, struct slice name, int64_t repository,
+                       struct error *err)
+{
+    OWNED(db_query_end) struct db_query query = db_query(tx, sql);
+
+    db_bind_text(&query, name);
+    db_bind_i64(&query, repository);
+    return db_finish(&query, err);
+}
+
+static int turn_end(struct db_tx *tx, struct slice name, struct error *err)
+{
+    OWNED(db_query_end) struct db_query query = db_query(tx, SQL_TURN_END);
+
+    db_bind_text(&query, name);
+    return db_finish(&query, err);
+}
+
+int meta_builds_aside(struct db_tx *tx, int64_t repository, struct slice name, struct error *err)
+{
+    if (change(tx, SQL_END, clock_now_us(), name, err) < 0 ||
+        change(tx, SQL_BUILDS_ASIDE, repository, name, err) < 0 ||
+        change(tx, SQL_CONFIG_ASIDE, repository, name, err) < 0)
+        return -1;
+    return turn_end(tx, name, err);
+}
+
+int meta_builds_back(struct db_tx *tx, int64_t repository, struct slice name, struct error *err)
+{
+    if (change_back(tx, SQL_BUILDS_BACK, name, repository, err) < 0 ||
+        change_back(tx, SQL_CONFIG_BACK, name, repository, err) < 0)
+        return -1;
+    return META_CHANGE(tx, SQL_CONFIG_LEFT, err, repository);
+}

@@ -1,0 +1,45 @@
+/* meta_builds.h - shared by the files meta_build*.c, and by those that move a whole repository.
+ * Touches  nothing by itself.
+ * Never    included outside of storage/ and its tests. */
+#ifndef SLIPWAY_STORAGE_META_BUILDS_H
+#define SLIPWAY_STORAGE_META_BUILDS_H
+
+#include "storage/builds.h"
+#include "storage/meta_internal.h"
+#include "storage/storage_internal.h"
+
+/* In the order of meta_build_row. The table is called b. */
+#define BUILD_COLUMNS                                                                              \
+    "b.id, b.account_id, b.created_at, b.started_at, b.finished_at, b.epoch, b.retry_of, b.state," \
+    "       b.policy, b.source, b.exit_code, b.layer_size, b.log_size, b.repository,"              \
+    "       b.triggered_by, b.actor, b.url, b.ref, b.commit_id, b.builder, b.builder_digest,"      \
+    "       b.spec, b.tags, b.stages, b.facts, b.reason, b.message, b.input_key,"                  \
+    "       b.result_digest, b.ended_by"
+enum { BUILD_COLUMN_COUNT = 30 };
+struct build_record meta_build_row(const struct db_query *query);
+/* What *out held is freed. NOT_FOUND. meta_build_list.c */
+int meta_build_read(struct db_tx *tx, int64_t id, struct build_record *out, struct error *err);
+int meta_build_unknown(struct error *err);
+
+/* Ids that a transaction tells of; made anew when it runs again. */
+struct meta_ids {
+    int64_t *items;
+    size_t count, capacity;
+};
+void meta_ids_add(struct meta_ids *ids, int64_t id);
+/* The ids of rows, in the only column. */
+int meta_ids_fill(struct meta_ids *ids, struct db_query *query, struct error *err);
+
+/* The event of a build whose id was not known when it was asked for: target "build/<id>". NULL:
+ * nothing. */
+int meta_build_tell(struct db_tx *tx, const struct audit_event *event, int64_t id,
+                    struct error *err);
+
+/* A repository is set aside: its builds that have not ended are cancelled; all of them, and its
+ * configuration, go out of sight with it, so that the next one of this name inherits nothing.
+ * meta_build_repository.c */
+int meta_builds_aside(struct db_tx *tx, int64_t repository, struct slice name, struct error *err);
+/* It comes back. Should there be a configuration of this name by now, that one stays. */
+int meta_builds_back(struct db_tx *tx, int64_t repository, struct slice name, struct error *err);
+
+#endif
