@@ -142,6 +142,7 @@ int build_prune(struct storage *store, uint64_t keep_good, uint64_t keep_bad, in
 
 struct build_config {
     int64_t id, created_at, updated_at, version;
+    int64_t account; /* who set it last: webhooks build with his rights; 0: none */
     char *repository, *spec, *hook;
     bool paused;
 };

@@ -10,7 +10,7 @@ enum { HOOK_BYTES = 16 };
 /* --- reading --- */
 
 #define CONFIG_SELECT                                                                              \
-    "SELECT id, created_at, updated_at, version, repository, spec, hook, paused"                   \
+    "SELECT id, created_at, updated_at, version, repository, spec, hook, paused, account_id"       \
     "  FROM build_configs"
 
 static const char SQL_CONFIG_FIND[] = CONFIG_SELECT " WHERE repository = $1";
@@ -32,6 +32,7 @@ static struct build_config config_row(const struct db_query *query)
         .spec = meta_text(query, 5),
         .hook = meta_text(query, 6),
         .paused = db_column_i64(query, 7) != 0,
+        .account = db_column_i64(query, 8),
     };
 }
 
@@ -161,12 +162,12 @@ int build_config_list(struct storage *store, struct slice last,
 /* --- changing --- */
 
 static const char SQL_CONFIG_ADD[] =
-    "INSERT INTO build_configs(repository, spec, hook, paused, created_at, updated_at)"
-    "     VALUES ($1, $2, $3, $4, $5, $5)";
+    "INSERT INTO build_configs(repository, spec, hook, paused, account_id, created_at, updated_at)"
+    "     VALUES ($1, $2, $3, $4, $5, $6, $6)";
 static const char SQL_CONFIG_UPDATE[] =
     "UPDATE build_configs"
-    "   SET spec = $1, paused = $2, updated_at = $3, version = version + 1"
-    " WHERE id = $4";
+    "   SET spec = $1, paused = $2, account_id = $3, updated_at = $4, version = version + 1"
+    " WHERE id = $5";
 static const char SQL_CONFIG_DELETE[] = "DELETE FROM build_configs"
                                         "      WHERE id = $1";
 
@@ -180,6 +181,11 @@ struct put {
     char hook[2 * HOOK_BYTES];
 };
 
+static int64_t account_of(const struct put *put)
+{
+    return put->event == NULL ? 0 : put->event->actor_id;
+}
+
 static int config_add(struct db_tx *tx, const struct put *put, struct error *err)
 {
     OWNED(db_query_end) struct db_query query = db_query(tx, SQL_CONFIG_ADD);
@@ -188,6 +194,7 @@ static int config_add(struct db_tx *tx, const struct put *put, struct error *err
     db_bind_text(&query, put->spec);
     db_bind_text(&query, (struct slice){put->hook, sizeof(put->hook)});
     db_bind_i64(&query, put->paused);
+    db_bind_i64(&query, account_of(put));
     db_bind_i64(&query, clock_now_us());
     return db_finish(&query, err);
 }
@@ -198,6 +205,7 @@ static int config_update(struct db_tx *tx, int64_t id, const struct put *put, st
 
     db_bind_text(&query, put->spec);
     db_bind_i64(&query, put->paused);
+    db_bind_i64(&query, account_of(put));
     db_bind_i64(&query, clock_now_us());
     db_bind_i64(&query, id);
     return db_finish(&query, err);

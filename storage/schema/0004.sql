@@ -1,14 +1,16 @@
 -- Source to image: what is built, how, and by which webhooks.
 
 -- How a repository is built, at most once each. While a repository is deleted and may come back,
--- its rows here and in builds stand under its name of then, '~' and its id. spec: options as JSON (s2i/options.h). hook: the
--- opaque id in the URL of its webhooks. version: what ETag says.
+-- its rows here and in builds stand under its name of then, '~' and its id. spec: options as JSON
+-- (s2i/options.h). hook: the opaque id in the URL of its webhooks. account_id: who set it last,
+-- 0 none. version: what ETag says.
 CREATE TABLE build_configs(
     id @ID,
     repository TEXT @BYTEWISE NOT NULL UNIQUE,
     spec TEXT NOT NULL,
     hook TEXT NOT NULL UNIQUE,
     paused BIGINT NOT NULL DEFAULT 0,
+    account_id BIGINT NOT NULL DEFAULT 0,
     created_at BIGINT NOT NULL,
     updated_at BIGINT NOT NULL,
     version BIGINT NOT NULL DEFAULT 1
