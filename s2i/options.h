@@ -25,6 +25,9 @@ void s2i_list_set(struct s2i_list *list, struct slice assignment);
 /* The value of NAME; NULL: none. */
 const char *s2i_list_value(const struct s2i_list *list, struct slice name);
 
+/* A text of JSON, the caller's; bytes that are no UTF-8 become U+FFFD. */
+json_t *s2i_json_text(struct slice text);
+
 /* What a source's own .s2i/s2i.conf may set is marked (source). Texts NULL: not said. */
 struct s2i_options {
     /* source */
@@ -95,6 +98,8 @@ bool s2i_uids_parse(struct slice list, uint64_t uid, bool *holds);
 /* "builders/python[:tag][@digest]" in parts, SLICE_NONE where absent. False when malformed. */
 bool s2i_reference_parse(struct slice text, struct slice *repository, struct slice *tag,
                          struct slice *digest);
+/* Whether ".." is a part of the path. */
+bool s2i_path_climbs(struct slice path);
 /* An URL without its user information, also of "user:secret@host:path" (7.5). */
 void s2i_url_clean(struct slice url, struct buffer *out);
 

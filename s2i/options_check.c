@@ -58,7 +58,7 @@ int check_choice(const char *field, const char *told, struct slice value, struct
 
 /* --- paths --- */
 
-static bool climbs(struct slice path)
+bool s2i_path_climbs(struct slice path)
 {
     struct slice part;
 
@@ -73,14 +73,14 @@ static bool climbs(struct slice path)
 int check_inside(const char *field, const char *told, struct slice value, struct error *err)
 {
     (void)told;
-    if (has_control(value, "") || slice_starts(value, "/") || climbs(value))
+    if (has_control(value, "") || slice_starts(value, "/") || s2i_path_climbs(value))
         return error_set_field(err, field, "must be a relative path without '..'");
     return 0;
 }
 
 static bool is_absolute(struct slice path)
 {
-    return slice_starts(path, "/") && !has_control(path, "") && !climbs(path);
+    return slice_starts(path, "/") && !has_control(path, "") && !s2i_path_climbs(path);
 }
 
 int check_path(const char *field, const char *told, struct slice value, struct error *err)
@@ -282,7 +282,7 @@ int check_injection(const char *field, const char *told, struct slice value, str
 
     (void)told;
     if (slice_split(value, ':', &name, &path) && is_word(name) && path.size > 0 &&
-        !has_control(path, "") && !climbs(path))
+        !has_control(path, "") && !s2i_path_climbs(path))
         return 0;
     return error_set_field(err, field, "must be <secret>:<path>, the path without '..'");
 }

@@ -42,7 +42,7 @@ void s2i_list_wipe(struct s2i_list *list)
 
 /* --- writing --- */
 
-json_t *record_json_text(struct slice text)
+json_t *s2i_json_text(struct slice text)
 {
     json_t *plain = json_stringn(text.at == NULL ? "" : text.at, text.size);
     struct buffer mended = BUFFER_NONE;
@@ -67,7 +67,7 @@ static json_t *write_list(const struct s2i_list *list)
     json_t *array = json_array();
 
     for (size_t i = 0; i < list->count; i++)
-        json_array_append_new(array, record_json_text(slice_of(list->items[i])));
+        json_array_append_new(array, s2i_json_text(slice_of(list->items[i])));
     return array;
 }
 
@@ -100,7 +100,7 @@ static json_t *write_field(const void *record, const struct record_field *field)
     switch (field->kind) {
     case RECORD_NAME:
     case RECORD_TEXT:
-        return record_json_text(slice_of(*FIELD_CONST(char *, record, field)));
+        return s2i_json_text(slice_of(*FIELD_CONST(char *, record, field)));
     case RECORD_LIST:
         return write_list(FIELD_CONST(struct s2i_list, record, field));
     case RECORD_FLAG:

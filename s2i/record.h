@@ -41,6 +41,4 @@ int record_read(void *record, const struct record_field *fields, size_t count, c
 void record_drop(void *record, const struct record_field *fields, size_t count);
 bool record_said(const void *record, const struct record_field *field);
 
-json_t *record_json_text(struct slice text); /* the caller's */
-
 #endif

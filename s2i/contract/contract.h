@@ -31,6 +31,9 @@ const char *contract_destination(const struct s2i_options *options,
 /* 2.3 */
 const char *contract_assemble_user(const struct s2i_options *options,
                                    const struct image_config *image);
+/* 9.6: of the runtime image */
+const char *contract_runtime_user(const struct s2i_options *options,
+                                  const struct image_config *image);
 
 /* --- scripts (3) --- */
 
@@ -68,10 +71,13 @@ bool ignore_selects(const struct ignore *ignore, struct slice path);
 
 /* "NAME=VALUE" lines of .s2i/environment; notes: what was skipped. */
 void environment_parse(struct slice text, struct s2i_list *out, struct s2i_list *notes);
+/* What is stored: the file's, then the options' (5.2, 5.3). */
+void environment_stored(const struct s2i_list *file, const struct s2i_options *options,
+                        struct s2i_list *out);
 /* Sets a variable: replaces in place, else appends (5.3). */
 void environment_set(struct s2i_list *environment, struct slice assignment);
 /* Everything assemble sees (5.3 to 5.8); home: of passwd, or NULL. stored: what goes into the
- * image. */
+ * image; NULL for save-artifacts, which sees nothing of the options. */
 void environment_of_build(const struct s2i_spec *spec, const struct image_config *image,
                           const struct s2i_list *stored, const char *home, struct s2i_list *out);
 
@@ -84,10 +90,11 @@ struct container_user {
     char *home; /* NULL: no passwd entry */
 };
 void container_user_drop(struct container_user *user);
-/* passwd, group: contents of the image's files, SLICE_NONE when there is none. INVALID */
+/* passwd, group: contents of the image's files, SLICE_NONE when there is none. A number is that id,
+ * whatever the files call by it; "" is 0:0. INVALID */
 int container_user_find(const char *wanted, struct slice passwd, struct slice group,
                         struct container_user *out, struct error *err) MUST_CHECK;
-/* "AssembleUserForbidden" texts of 12.4. DENIED */
+/* allowed_uids: NULL or "": every user. Texts of AssembleUserForbidden (12.4). DENIED */
 int container_user_allowed(const char *allowed_uids, const char *wanted, bool from_label,
                            const char *image, struct error *err) MUST_CHECK;
 
@@ -101,6 +108,15 @@ struct artifact_mapping {
 int artifact_mapping_parse(struct slice text, struct artifact_mapping *out,
                            struct error *err) MUST_CHECK;
 void artifact_mapping_drop(struct artifact_mapping *mapping);
+struct artifact_mappings {
+    struct artifact_mapping *items;
+    size_t count;
+};
+/* Those of the options, else of the runtime image's label; several in a text by ';' (9.2). INVALID,
+ * also when there is none */
+int artifact_mappings_find(const struct s2i_options *options, const struct image_config *runtime,
+                           struct artifact_mappings *out, struct error *err) MUST_CHECK;
+void artifact_mappings_drop(struct artifact_mappings *mappings);
 
 /* --- the result (7): pure, the same inputs give the same bytes --- */
 
@@ -109,13 +125,18 @@ struct contract_result {
     struct digest config_digest, manifest_digest;
 };
 void contract_result_drop(struct contract_result *result);
-/* spec->runtime, when there is one, is the base; else spec->builder. tags: for .version (7.7).
- * base_manifest: the builder's, for the layers' descriptors. label_max: bytes (7.6). INVALID */
+/* spec->runtime, when there is one, is the base; else spec->builder. tags: the image's, for
+ * .version (7.7). label_max: bytes (7.6). A Docker base gives a Docker image, unless the options
+ * ask for OCI's types or a layer has a type that Docker has not; no type of the other kind is mixed
+ * in (7.9). INVALID */
 int contract_result_make(const struct s2i_spec *spec, const struct s2i_result *result,
                          const struct s2i_list *tags, uint64_t label_max,
                          struct contract_result *out, struct error *err) MUST_CHECK;
 
-/* SHA-256 over all that decides the result (15.3), 64 hex digits and an end. */
+/* Grows when the same inputs give other bytes: by this folder or by the maker of layers (17.9). */
+#define CONTRACT_VERSION "1"
+/* SHA-256 over all that decides the result (15.3), 64 hex digits and an end. A build whose scripts
+ * are fetched has a key that no other build has. */
 void contract_input_key(const struct s2i_spec *spec, char out[65]);
 
 #endif

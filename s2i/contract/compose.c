@@ -1,0 +1,188 @@
+/* compose.c - texts, descriptors, media types and labels of results.
+ * Touches  memory only.
+ * Never    writes user information of an URL (7.5). */
+#include "s2i/contract/compose.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "registry/core/timestamp.h"
+
+#define LENGTH(array) (sizeof(array) / sizeof((array)[0]))
+
+void compose_text(const json_t *json, struct buffer *out, struct digest *digest)
+{
+    char *text = json_dumps(json, JSON_COMPACT | JSON_SORT_KEYS);
+
+    buffer_append_text(out, text);
+    digest_of(DIGEST_SHA256, buffer_slice(out), digest);
+    free(text);
+}
+
+json_t *compose_descriptor(const char *media_type, const struct digest *digest, uint64_t size)
+{
+    char text[DIGEST_TEXT_MAX];
+    json_t *descriptor = json_object();
+
+    json_object_set_new(descriptor, "mediaType", json_string(media_type));
+    json_object_set_new(descriptor, "digest", json_string(digest_text(digest, text)));
+    json_object_set_new(descriptor, "size", json_integer((json_int_t)size));
+    return descriptor;
+}
+
+json_t *compose_object(json_t *parent, const char *name)
+{
+    json_t *child = json_object_get(parent, name);
+
+    if (json_is_object(child))
+        return child;
+    child = json_object();
+    json_object_set_new(parent, name, child);
+    return child;
+}
+
+void compose_set(json_t *object, const char *name, struct slice value)
+{
+    if (value.size > 0)
+        json_object_set_new(object, name, s2i_json_text(value));
+}
+
+void compose_set_time(json_t *object, const char *name, int64_t seconds)
+{
+    const int64_t first = -62167219200, last = 253402300799; /* years 0 to 9999 */
+    char text[TIMESTAMP_MAX];
+
+    seconds = seconds < first ? first : seconds > last ? last : seconds;
+    timestamp_print(seconds * 1000000, text);
+    json_object_set_new(object, name, json_string(text));
+}
+
+struct slice compose_reference_name(const char *reference)
+{
+    struct slice name, digest;
+
+    slice_split(slice_of(reference), '@', &name, &digest);
+    return name;
+}
+
+struct slice compose_ref_name(const char *ref)
+{
+    struct slice name = slice_of(ref);
+
+    if (slice_starts(name, "refs/heads/"))
+        return slice_from(name, strlen("refs/heads/"));
+    return slice_starts(name, "refs/tags/") ? slice_from(name, strlen("refs/tags/")) : name;
+}
+
+/* --- media types (7.9) --- */
+
+#define DOCKER_LAYER "application/vnd.docker.image.rootfs."
+#define OCI_LAYER "application/vnd.oci.image.layer."
+
+/* zstd has no type of Docker's: such a manifest is OCI's. */
+static const struct {
+    const char *docker, *oci;
+} layer_types[] = {
+    {DOCKER_LAYER "diff.tar.gzip", OCI_LAYER "v1.tar+gzip"},
+    {DOCKER_LAYER "diff.tar", OCI_LAYER "v1.tar"},
+    {DOCKER_LAYER "diff.tar.zstd", OCI_LAYER "v1.tar+zstd"},
+    {DOCKER_LAYER "foreign.diff.tar.gzip", OCI_LAYER "nondistributable.v1.tar+gzip"},
+};
+
+const char *compose_layer_type(const char *media_type, bool docker)
+{
+    for (size_t i = 0; i < LENGTH(layer_types); i++)
+        if (strcmp(media_type, layer_types[i].docker) == 0 ||
+            strcmp(media_type, layer_types[i].oci) == 0)
+            return !docker                                          ? layer_types[i].oci
+                   : strstr(layer_types[i].docker, ".zstd") != NULL ? NULL
+                                                                    : layer_types[i].docker;
+    return docker ? NULL : media_type;
+}
+
+/* --- labels --- */
+
+/* A subject is cut to 80 characters. */
+static struct slice cut(struct slice text)
+{
+    struct slice rest = text;
+
+    for (int i = 0; i < 80 && rest.size > 0; i++) {
+        size_t size = utf8_size(rest);
+        rest = slice_from(rest, size > 0 ? size : 1);
+    }
+    return (struct slice){text.at, text.size - rest.size};
+}
+
+/* A label of our prefix. One the builder has of its own making would be untrue of the result. */
+static void set_fact(json_t *labels, const struct s2i_options *options, const char *name,
+                     struct slice value)
+{
+    struct buffer label = BUFFER_NONE;
+
+    buffer_append_text(&label, options->label_prefix != NULL ? options->label_prefix
+                                                             : LABEL_PREFIX_DEFAULT);
+    buffer_print(&label, "%s%c", name, 0);
+    json_object_del(labels, label.at);
+    compose_set(labels, label.at, value);
+    buffer_drop(&label);
+}
+
+/* Spec: s2i 7.4 */
+static void set_generated(json_t *labels, const struct s2i_spec *spec)
+{
+    const struct s2i_options *options = &spec->options;
+    const struct s2i_source_facts *source = &spec->source;
+    struct slice target, tag;
+    struct buffer url = BUFFER_NONE;
+
+    slice_split(slice_of(spec->target), ':', &target, &tag);
+    s2i_url_clean(slice_of(source->url), &url);
+    compose_set(labels, "io.k8s.display-name",
+                options->application_name != NULL ? slice_of(options->application_name) : target);
+    compose_set(labels, "io.k8s.description", slice_of(options->description));
+    set_fact(labels, options, "image", slice_of(spec->builder.name));
+    set_fact(labels, options, "commit.id", slice_of(source->commit));
+    set_fact(labels, options, "commit.ref", compose_ref_name(source->ref));
+    set_fact(labels, options, "commit.author", slice_of(source->author));
+    set_fact(labels, options, "commit.date", slice_of(source->author_date));
+    set_fact(labels, options, "commit.message", cut(slice_of(source->subject)));
+    set_fact(labels, options, "source-location", buffer_slice(&url));
+    set_fact(labels, options, "source-context-dir", slice_of(source->context_dir));
+    buffer_drop(&url);
+}
+
+/* Also such with an empty value: somebody said so. */
+static void set_said(json_t *labels, const struct s2i_list *said)
+{
+    struct slice name, value;
+
+    for (size_t i = 0; i < said->count; i++) {
+        slice_split(slice_of(said->items[i]), '=', &name, &value);
+        char *text = memory_text(name);
+        json_object_set_new(labels, text, s2i_json_text(value));
+        free(text);
+    }
+}
+
+int compose_labels(const struct s2i_spec *spec, const struct s2i_list *said,
+                   const json_t *inherited, uint64_t label_max, json_t **out, struct error *err)
+{
+    json_t *labels = inherited == NULL ? json_object() : json_copy((json_t *)(uintptr_t)inherited);
+    uint64_t size = 0;
+    const char *name;
+    json_t *value;
+
+    set_generated(labels, spec);
+    set_said(labels, &spec->options.labels);
+    set_said(labels, said);
+    json_object_foreach(labels, name, value)
+        size += strlen(name) + json_string_length(value);
+    if (label_max > 0 && size > label_max) {
+        json_decref(labels);
+        return error_set(err, ERROR_INVALID, "label size '%llu' exceeds the maximum limit '%llu'",
+                         (unsigned long long)size, (unsigned long long)label_max);
+    }
+    *out = labels;
+    return 0;
+}

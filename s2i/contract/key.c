@@ -1,0 +1,137 @@
+/* key.c - the key of a build's inputs: equal keys, equal images (15.3, 13.27).
+ * Touches  memory only.
+ * Never    the ref, the build's number, who asked: they do not decide what is built.
+ *
+ * What options may say is part of the key unless it stands in a short list here, so that a new
+ * option cannot be forgotten. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "s2i/contract/compose.h"
+#include "s2i/contract/contract.h"
+
+#define LENGTH(array) (sizeof(array) / sizeof((array)[0]))
+
+/* Options that end up as facts of the source or as images' digests, or only decide when, how long
+ * and for whom a build runs. */
+static const char *const beside[] = {
+    "url",
+    "ref",
+    "context_dir",
+    "exclude",
+    "builder",
+    "runtime_image",
+    "incremental_from",
+    "detect",
+    "tags",
+    "timeout_ms",
+    "silence_ms",
+    "memory",
+    "disk",
+    "processes",
+    "log_level",
+    "callback_url",
+    "run_policy",
+    "push_mode",
+    "on_disconnect",
+    "branches",
+    "default_branch",
+    "protected_branches",
+    "allow_push_env",
+    "allow_webhook_env",
+    "image_trigger",
+    "rebuild",
+    "allowed_uids",
+    "ignore_submodules",
+};
+
+static void set_digest(json_t *key, const char *name, const struct digest *digest)
+{
+    char text[DIGEST_TEXT_MAX];
+
+    if (digest_is_set(digest))
+        json_object_set_new(key, name, json_string(digest_text(digest, text)));
+}
+
+static json_t *options_of(const struct s2i_options *options)
+{
+    json_t *all = s2i_options_write(options, true);
+
+    for (size_t i = 0; i < LENGTH(beside); i++)
+        json_object_del(all, beside[i]);
+    return all;
+}
+
+static json_t *facts_of(const struct s2i_source_facts *source)
+{
+    json_t *facts = json_object();
+    struct buffer url = BUFFER_NONE;
+
+    s2i_url_clean(slice_of(source->url), &url);
+    set_digest(facts, "content", &source->content);
+    json_object_set_new(facts, "time", json_integer(source->time));
+    compose_set(facts, "url", buffer_slice(&url));
+    compose_set(facts, "commit", slice_of(source->commit));
+    compose_set(facts, "author", slice_of(source->author));
+    compose_set(facts, "author_date", slice_of(source->author_date));
+    compose_set(facts, "subject", slice_of(source->subject));
+    compose_set(facts, "context_dir", slice_of(source->context_dir));
+    buffer_drop(&url);
+    return facts;
+}
+
+static json_t *list_of(const struct s2i_list *list)
+{
+    json_t *array = json_array();
+
+    for (size_t i = 0; i < list->count; i++)
+        json_array_append_new(array, s2i_json_text(slice_of(list->items[i])));
+    return array;
+}
+
+/* Scripts that are fetched are not known before the build: its key is its own. */
+static bool scripts_unknown(const struct s2i_spec *spec)
+{
+    OWNED(image_config_drop) struct image_config image = {.document = NULL};
+    const char *deprecated, *url = spec->options.scripts_url;
+    struct error ignored = {0};
+
+    if (!spec->scripts_by_http)
+        return false;
+    if (url != NULL && strncmp(url, "http", 4) == 0)
+        return true;
+    if (spec->builder.config == NULL ||
+        image_config_read(&image, slice_of(spec->builder.config), &ignored) < 0)
+        return false;
+    url = contract_scripts_url(&image, &deprecated);
+    return url != NULL && strncmp(url, "http", 4) == 0;
+}
+
+void contract_input_key(const struct s2i_spec *spec, char out[65])
+{
+    OWNED(json_decrefp) json_t *key = json_object();
+    struct buffer text = BUFFER_NONE;
+    struct slice target, tag;
+    struct digest digest;
+
+    slice_split(slice_of(spec->target), ':', &target, &tag);
+    json_object_set_new(key, "version", json_string(CONTRACT_VERSION));
+    compose_set(key, "target", target);
+    compose_set(key, "builder_name", slice_of(spec->builder.name));
+    set_digest(key, "builder", &spec->builder.digest);
+    compose_set(key, "runtime_name", slice_of(spec->runtime.name));
+    set_digest(key, "runtime", &spec->runtime.digest);
+    if (spec->previous.name != NULL)
+        set_digest(key, "previous", &spec->previous.digest);
+    compose_set(key, "proxy", slice_of(spec->proxy_environment));
+    json_object_set_new(key, "source", facts_of(&spec->source));
+    json_object_set_new(key, "options", options_of(&spec->options));
+    json_object_set_new(key, "secrets", list_of(&spec->secrets));
+    if (scripts_unknown(spec))
+        json_object_set_new(key, "build", json_integer(spec->build));
+    compose_text(key, &text, &digest);
+    hex_encode(digest.bytes, digest.size, out);
+    out[64] = 0;
+    explicit_bzero(text.at, text.size);
+    buffer_drop(&text);
+}
