@@ -6,7 +6,8 @@
  * bytes. When either is full, somebody who only sits there gives way instead of the newcomer:
  *
  * (1) A body gives way when its address has more places than the newcomer's would have, or when it
- *     stood still for STILL_MS: what came of it is kept, its client is told 408.
+ *     stood still for STILL_MS: what came of it is kept, its client is told 408; a piped one, whose
+ *     reply is under way, breaks off.
  * (2) A reply held in memory gives way when it stood still for longest. It breaks off.
  *
  * So neither many stalled clients nor one address with many lock others out. libh2o keeps the
@@ -25,13 +26,16 @@ static uint64_t places_of(const struct exchange *exchange, uint64_t limit)
 {
     uint64_t size = exchange->body.chunked ? limit : exchange->body.left;
 
-    return exchange->request.route->body == BODY_STREAM ? 1 : size / PLACE_SIZE + 1;
+    enum body_kind kind = exchange->request.route->body;
+
+    return kind == BODY_STREAM || kind == BODY_PIPE ? 1 : size / PLACE_SIZE + 1;
 }
 
 static bool gives_way(const struct conn *conn, uint64_t registered_ms, uint64_t newcomer_places)
     ON(loop_thread)
 {
-    bool under_way = conn->state == CONN_BODY || conn->state == CONN_CONTINUE;
+    bool under_way = conn->state == CONN_BODY || conn->state == CONN_CONTINUE ||
+                     (conn->state == CONN_LIVE && !conn->exchange->body.done);
 
     return under_way && conn->exchange->places > 0 &&
            (atomic_load(&conn->loop->server->lane_places[conn->exchange->job.lane]) >
@@ -39,22 +43,40 @@ static bool gives_way(const struct conn *conn, uint64_t registered_ms, uint64_t 
             h2o_now(conn->loop->evloop) - registered_ms >= STILL_MS);
 }
 
-/* (1) True when somebody made room: it is free once a worker has put that body away. */
-static bool body_give_way(struct conn *newcomer, uint64_t places) ON(loop_thread)
+static struct conn *conn_of_body(h2o_timeout_entry_t *entry)
 {
-    h2o_linklist_t *entries = &newcomer->loop->timeouts.body._entries;
-    uint64_t own =
-        atomic_load(&newcomer->loop->server->lane_places[newcomer->exchange->job.lane]) + places;
+    return H2O_STRUCT_FROM_MEMBER(struct conn, timer, entry);
+}
+
+static struct conn *conn_of_pipe(h2o_timeout_entry_t *entry)
+{
+    return H2O_STRUCT_FROM_MEMBER(struct live, timer, entry)->conn;
+}
+
+static bool one_gives_way(h2o_timeout_t *timeout, struct conn *(*conn_of)(h2o_timeout_entry_t *),
+                          uint64_t newcomer_places) ON(loop_thread)
+{
+    h2o_linklist_t *entries = &timeout->_entries;
 
     for (h2o_linklist_t *link = entries->next; link != entries; link = link->next) {
         h2o_timeout_entry_t *entry = H2O_STRUCT_FROM_MEMBER(h2o_timeout_entry_t, _link, link);
-        struct conn *conn = H2O_STRUCT_FROM_MEMBER(struct conn, timer, entry);
-        if (gives_way(conn, entry->registered_at, own)) {
+        struct conn *conn = conn_of(entry);
+        if (gives_way(conn, entry->registered_at, newcomer_places)) {
             body_timed_out(conn);
             return true;
         }
     }
     return false;
+}
+
+/* (1) True when somebody made room: it is free once a worker has put that body away. */
+static bool body_give_way(struct conn *newcomer, uint64_t places) ON(loop_thread)
+{
+    struct loop *loop = newcomer->loop;
+    uint64_t own = atomic_load(&loop->server->lane_places[newcomer->exchange->job.lane]) + places;
+
+    return one_gives_way(&loop->timeouts.body, conn_of_body, own) ||
+           one_gives_way(&loop->timeouts.pipe, conn_of_pipe, own);
 }
 
 int admit_body(struct exchange *exchange, uint64_t limit)

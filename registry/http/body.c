@@ -323,6 +323,10 @@ static void body_break(struct conn *conn, int status) ON(loop_thread)
 {
     struct exchange *exchange = conn->exchange;
 
+    if (exchange->reply.live) {
+        live_break(conn);
+        return;
+    }
     if (status == 0) {
         conn_close(conn);
         return;
@@ -487,19 +491,30 @@ void body_continue(struct conn *conn)
         return;
     }
     conn->exchange->body.awaits_continue = false;
+    if (conn->exchange->input >= 0) {
+        conn_timer(conn, NULL);
+        send_start(conn);
+        return;
+    }
     conn->state = CONN_BODY;
     body_readable(conn);
 }
 
-void body_start(struct conn *conn)
+bool body_invited(struct conn *conn)
 {
     conn_timer(conn, &conn->loop->timeouts.body);
-    if (conn->exchange->body.awaits_continue && conn->input.start == conn->input.size) {
-        conn->continue_at = 0;
-        conn->state = CONN_CONTINUE; /* HTTP-04 */
-        body_continue(conn);
+    if (!conn->exchange->body.awaits_continue || conn->input.start < conn->input.size)
+        return false;
+    conn->continue_at = 0;
+    conn->state = CONN_CONTINUE; /* HTTP-04 */
+    body_continue(conn);
+    return true;
+}
+
+void body_start(struct conn *conn)
+{
+    if (body_invited(conn))
         return;
-    }
     conn->state = CONN_BODY;
     body_readable(conn);
 }

@@ -164,6 +164,8 @@ static void on_writable(h2o_socket_t *socket, const char *err)
         send_some(conn);
     else if (conn->state == CONN_CONTINUE)
         body_continue(conn);
+    else if (conn->state == CONN_LIVE)
+        live_go_on(conn);
     else if (conn->state == CONN_HANDSHAKE)
         handshake(conn);
 }
@@ -247,6 +249,7 @@ static void on_timeout(h2o_timeout_entry_t *entry)
         body_timed_out(conn);
         break;
     case CONN_SEND:
+    case CONN_LIVE:
         if (peer_took_bytes(conn)) {
             conn_write_timer(conn);
             break;
@@ -512,6 +515,9 @@ static void readable(struct conn *conn)
         break;
     case CONN_LINGER:
         linger_readable(conn);
+        break;
+    case CONN_LIVE:
+        live_go_on(conn);
         break;
     case CONN_WAIT:
     case CONN_CONTINUE:

@@ -61,6 +61,21 @@ static int step_open(struct exchange *exchange) ON(worker_thread)
     return opened;
 }
 
+/* 1: the reply is live, and input takes the body. Otherwise the reply is ready. */
+static void step_pipe(struct exchange *exchange) ON(worker_thread)
+{
+    int opened = caller_authorise(exchange);
+
+    if (opened == 0)
+        opened = exchange->request.route->open_pipe(&exchange->request, &exchange->reply,
+                                                    &exchange->input, &exchange->err);
+    exchange->opened = opened;
+    if (opened != 1)
+        render(exchange, opened);
+    else
+        assert(exchange->reply.live && exchange->reply.status != 0 && exchange->input >= 0);
+}
+
 static void finish(struct exchange *exchange, enum body_outcome outcome) ON(worker_thread)
 {
     void *handle = exchange->stream.handle;
@@ -139,6 +154,9 @@ void dispatch_run(struct worker_job *job)
         break;
     case STEP_FINISH:
         step_finish(exchange);
+        break;
+    case STEP_PIPE:
+        step_pipe(exchange);
         break;
     case STEP_WARM:
         step_warm(exchange);

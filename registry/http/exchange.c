@@ -29,6 +29,7 @@ static struct exchange *exchange_take(struct loop *loop) ON(loop_thread)
     exchange->loop = loop;
     exchange->job.run = dispatch_run;
     exchange->message.arrived = exchange_arrived;
+    exchange->input = -1;
     exchange->stream.job.run = dispatch_stream;
     exchange->stream.last = &exchange->stream.first;
     pthread_mutex_init(&exchange->stream.lock, NULL);
@@ -53,6 +54,7 @@ static void exchange_clear(struct exchange *exchange) ON(loop_thread)
     struct stream *stream = &exchange->stream;
 
     assert(stream->first == NULL && stream->chunks == 0 && !stream->running);
+    assert(exchange->live == NULL && exchange->input < 0);
     identity_drop(&exchange->request.caller);
     identity_drop(&exchange->known);
     identity_drop(&exchange->refused);
@@ -68,7 +70,8 @@ static void exchange_clear(struct exchange *exchange) ON(loop_thread)
     exchange->authorization = SLICE_NONE;
     exchange->fault = NULL;
     exchange->prefix_size = 0;
-    exchange->old = exchange->goodbye = exchange->logged = exchange->read_failed = false;
+    exchange->old = exchange->goodbye = exchange->logged = exchange->ended = false;
+    exchange->read_failed = false;
     exchange->opened = exchange->asked = exchange->broken_status = 0;
     exchange->whole = SLICE_NONE;
     buffer_drop(&exchange->body.collected);
@@ -117,7 +120,7 @@ struct release_job {
     struct worker_job job; /* first */
     void (*release)(void *, bool);
     void *released;
-    bool read_failed;
+    bool argument;
 };
 
 static void release_run(struct worker_job *job)
@@ -125,7 +128,7 @@ static void release_run(struct worker_job *job)
     struct release_job *release = (struct release_job *)job;
 
     assert_worker_thread();
-    release->release(release->released, release->read_failed);
+    release->release(release->released, release->argument);
     free(release);
 }
 
@@ -133,9 +136,10 @@ void exchange_release(struct exchange *exchange)
 {
     struct reply *reply = &exchange->reply;
 
+    live_drop(exchange);
     if (reply->release == NULL)
         return;
-    if (!reply_has_file(reply)) {
+    if (!reply_has_file(reply) && !reply->live) {
         reply_release(reply, false);
         return;
     }
@@ -143,7 +147,7 @@ void exchange_release(struct exchange *exchange)
     *job = (struct release_job){.job = {.run = release_run, .lane = exchange->job.lane},
                                 .release = reply->release,
                                 .released = reply->released,
-                                .read_failed = exchange->read_failed};
+                                .argument = reply->live ? !exchange->ended : exchange->read_failed};
     reply->release = NULL;
     worker_pool_submit(exchange->loop->server->wait_pool, &job->job);
 }
@@ -342,7 +346,10 @@ static int exchange_start(struct exchange *exchange) ON(loop_thread)
             return -1;
         return 0;
     case BODY_PIPE:
-        return error_set(&exchange->err, ERROR_UNSUPPORTED, "no such body");
+        if (admit_body(exchange, 0) < 0)
+            return -1;
+        exchange_submit(exchange, STEP_PIPE);
+        return 0;
     }
     return 0;
 }
@@ -516,6 +523,14 @@ static void exchange_arrived(struct message *message)
     case STEP_WHOLE:
     case STEP_FINISH:
         arrived_finished(exchange);
+        break;
+    case STEP_PIPE:
+        if (exchange->opened == 1) {
+            live_begin(conn);
+            break;
+        }
+        admit_body_ended(exchange);
+        send_start(conn);
         break;
     case STEP_WARM:
         send_some(conn);

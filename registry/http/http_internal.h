@@ -11,7 +11,9 @@
  *                   |                                  |---> DISCARD (rest of the body) -> REQUEST
  *                   '--(answered from memory)--> SEND  '---> LINGER -> CLOSED
  *
- * A refusal whose small body is still on its way makes a stop at HOLD before SEND.
+ * A refusal whose small body is still on its way makes a stop at HOLD before SEND. A live reply
+ * goes SEND -> LIVE once its head has left, and on from there as from SEND; its body, when it is
+ * piped, moves meanwhile.
  *
  * (1) Bytes that belong to a request are never moved while its exchange lives.
  * (2) At most one request of a connection is in work; answers leave in the order of requests.
@@ -91,12 +93,15 @@ struct loop {
     struct message drain, stop;
     struct {
         h2o_timeout_t head, idle, body, write, linger, retry, hold;
+        h2o_timeout_t pipe; /* as body, of struct live */
     } timeouts;
     h2o_timeout_entry_t accept_retry;
     struct listener *listeners; /* server->listener_count */
     struct conn *conns;         /* all that are open */
     struct conn *closed;        /* (5) */
     h2o_linklist_t soon;        /* connections that go on in the next turn, once each */
+    int watch;                  /* epoll: connections whose client may go (live.c) */
+    h2o_socket_t *watch_socket; /* of watch */
     size_t exchange_count;      /* in use, with or without a connection */
     struct exchange *free_exchanges;
     char *free_inputs; /* INPUT_SIZE each, linked by their first bytes */
@@ -159,6 +164,7 @@ enum conn_state {
     CONN_BODY,      /* a body is being read for a handler */
     CONN_HOLD,      /* a refusal is ready; the rest of a small body is read through before it */
     CONN_SEND,      /* the reply is being written */
+    CONN_LIVE,      /* a reply goes on until its source ends; its body may be on its way */
     CONN_DISCARD,   /* the rest of a body is read through */
     CONN_LINGER,    /* our side is shut; what comes is thrown away */
     CONN_CLOSED,
@@ -270,7 +276,15 @@ struct stream {
     struct worker_job job;
 };
 
-enum step { STEP_AUTHORISE, STEP_HANDLE, STEP_OPEN, STEP_WHOLE, STEP_FINISH, STEP_WARM };
+enum step {
+    STEP_AUTHORISE,
+    STEP_HANDLE,
+    STEP_OPEN,
+    STEP_WHOLE,
+    STEP_FINISH,
+    STEP_PIPE,
+    STEP_WARM,
+};
 
 /* Where in the reply the sender stands: pieces are prefix, head, then bytes and file of each part.
  */
@@ -293,7 +307,8 @@ struct exchange {
     struct worker_job job;
     struct message message;
     enum step step;
-    int opened;      /* what stream->open returned */
+    int opened;      /* what stream->open or open_pipe returned */
+    int input;       /* of a piped body until live has it; -1 */
     int asked;       /* times it said STREAM_LATER */
     uint64_t places; /* counted in server->places, and here: */
     atomic_uint_fast64_t *lane_places;
@@ -309,6 +324,7 @@ struct exchange {
     bool old;        /* HTTP/1.0 */
     bool goodbye;    /* the end is the client's wish and nothing is unread: no lingering */
     bool left;       /* the client was gone before the answer */
+    bool ended;      /* the reply was sent to its end */
     bool logged, read_failed;
     struct slice authorization;     /* the header */
     const struct identity *known;   /* held: what conn->identity was when a worker had to ask */
@@ -319,6 +335,7 @@ struct exchange {
     struct body body;
     struct stream stream;
     struct sending out;
+    struct live *live; /* CONN_LIVE */
     uint64_t started_us, bytes_out;
     char *head_bytes; /* (1): the head's memory once the connection's input went on without it */
     char *decoded;    /* path and query */
@@ -348,6 +365,8 @@ enum body_progress body_read(struct conn *conn, char *out, size_t room, size_t *
 bool body_whole(struct conn *conn, struct slice *whole) ON(loop_thread);
 /* Starts collecting or streaming; sends 100 Continue when the client waits for it. */
 void body_start(struct conn *conn) ON(loop_thread);
+/* Starts the body's time; true when the client waits for 100 Continue, which is on its way then. */
+bool body_invited(struct conn *conn) ON(loop_thread);
 void body_continue(struct conn *conn) ON(loop_thread); /* the socket takes bytes again */
 void body_readable(struct conn *conn) ON(loop_thread);
 void body_timed_out(struct conn *conn) ON(loop_thread);
@@ -405,9 +424,42 @@ void access_log(struct exchange *exchange) ON(loop_thread); /* at most once */
 /* --- replies (send.c) --- */
 
 void send_start(struct conn *conn) ON(loop_thread);
+/* The reply has left; what was not read of the request decides how it goes on. */
+void send_done(struct conn *conn) ON(loop_thread);
 /* After CONN_HOLD; whole: what is unread of the body can be read through. */
 void send_held(struct conn *conn, bool whole) ON(loop_thread);
 void send_some(struct conn *conn) ON(loop_thread);
+
+/* --- replies that go on (live.c) --- */
+
+/* Both directions of one; libh2o polls for them, as for connections. */
+struct live {
+    struct conn *conn;
+    struct flow {
+        h2o_socket_t *socket; /* NULL: closed, or never there */
+        int fd;
+        struct buffer rest; /* read on one side, not taken by the other yet: */
+        size_t start;       /* from here on */
+    } reply, body;
+    h2o_timeout_entry_t timer; /* in timeouts.pipe: the client has to send */
+    bool piped;                /* the body is read here, be it only to throw it away */
+    bool ended;                /* the source did */
+};
+
+/* Before and after the loop's life. */
+void live_watch_open(struct loop *loop) ON(loop_thread);
+void live_watch_close(struct loop *loop) ON(loop_thread);
+/* open_pipe said yes: the client is told to go on where it waits for that, then the head is sent.
+ */
+void live_begin(struct conn *conn) ON(loop_thread);
+/* The head was sent. */
+void live_start(struct conn *conn) ON(loop_thread);
+/* Either end of the connection is ready, or its turn has come. */
+void live_go_on(struct conn *conn) ON(loop_thread);
+/* Breaks the reply off; its client is as good as gone. */
+void live_break(struct conn *conn) ON(loop_thread);
+/* Closes what the exchange holds of both directions. */
+void live_drop(struct exchange *exchange) ON(loop_thread);
 
 /* --- the worker's side (dispatch.c) --- */
 

@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "registry/core/fd.h"
+
 /* --- what a request says --- */
 
 struct slice request_header(const struct request *request, const char *name)
@@ -64,8 +66,11 @@ void reply_release(struct reply *reply, bool read_failed)
 
 static void body_drop(struct reply *reply)
 {
-    reply_release(reply, false);
+    if (reply->live)
+        fd_drop(&reply->fd);
+    reply_release(reply, reply->live);
     reply->released = NULL;
+    reply->live = reply->follower = false;
     reply->part_count = 0;
     reply->length = 0;
     reply->fd = -1;
@@ -177,6 +182,21 @@ void reply_file(struct reply *reply, int fd, uint64_t offset, uint64_t size,
     reply->release = release;
     reply->released = released;
     reply_part_add(reply, SLICE_NONE, offset, size);
+}
+
+void reply_live(struct reply *reply, int fd, void (*release)(void *, bool), void *released)
+{
+    body_drop(reply);
+    reply->live = true;
+    reply->fd = fd;
+    reply->release = release;
+    reply->released = released;
+}
+
+void reply_live_follower(struct reply *reply)
+{
+    assert(reply->live);
+    reply->follower = true;
 }
 
 bool reply_has_header(const struct reply *reply, const char *name)

@@ -98,8 +98,10 @@ struct reply {
     size_t part_capacity;
     uint64_t length; /* of the body; for HEAD what GET would send */
     int fd;          /* the file of the parts; only looked at when a part has file_size */
-    /* Called once, on a worker when there is a file, else on any thread; read_failed tells that the
-     * file's bytes could not be read or ended early. */
+    bool live;       /* fd, owned, is what the body comes from; there are no parts */
+    bool follower;   /* live, and the server need not wait for its end */
+    /* Called once, on a worker when there is a file or the body is live, else on any thread;
+     * read_failed tells that the file's bytes could not be read or ended early. */
     void (*release)(void *released, bool read_failed);
     void *released;
     struct buffer text; /* owned bytes that parts may point into */
@@ -124,10 +126,16 @@ void reply_text(struct reply *reply, struct buffer *text);
 void reply_file(struct reply *reply, int fd, uint64_t offset, uint64_t size,
                 void (*release)(void *, bool), void *released);
 /* A body that goes on until its end: bytes as they can be read from fd, a pipe or a socket, sent in
- * chunks. Consumes fd. release (may be NULL) is called once, on a worker; its second argument tells
- * that the client went before the end, which is noticed at once (half-close, reset): s2i 13.25. */
+ * chunks. Consumes fd and makes it non-blocking, a dup of it as well: who keeps one may read it
+ * again, or make it blocking again, from release on. There fd is closed already, so that a producer
+ * hears of it (EPIPE). release (may be NULL) is called once, on a worker; its second argument tells
+ * that the reply did not come to its end: the client went, which is noticed at once (half-close,
+ * reset), did not take bytes for the write idle time, or the server stopped. Spec: s2i 13.25.
+ * A draining server waits for live replies as for others; a follower, which only watches what goes
+ * on without it, breaks off at once, so that its client comes again. */
 void reply_live(struct reply *reply, int fd, void (*release)(void *released, bool gone),
                 void *released);
+void reply_live_follower(struct reply *reply); /* after reply_live */
 /* Adds one more part (multipart/byteranges); bytes must lie in reply->text or outlive it. */
 void reply_part_add(struct reply *reply, struct slice bytes, uint64_t offset, uint64_t size);
 /* Status and the JSON error body; headers already added stay.

@@ -58,9 +58,12 @@ struct route {
     /* BODY_IGNORE, BODY_COLLECT: on a worker. -1: err is rendered with its status. */
     int (*handle)(struct request *request, struct reply *reply, struct error *err);
     const struct body_stream *stream; /* BODY_STREAM */
-    /* BODY_PIPE: on a worker, by the head alone. 1: the reply is live (reply_live) and starts now;
-     * the body goes into *input, consumed, which is closed at the body's end. 0: the reply is the
-     * answer. -1: refused. A reader that closes early ends the body, not the reply. */
+    /* BODY_PIPE: on a worker, by the head alone. 1: the reply is live (reply_live) and starts now,
+     * head first; the body goes into *input, a pipe or socket that nobody else writes to, consumed,
+     * made non-blocking and closed at the body's end. 0: the reply is the answer. -1: refused. A
+     * reader that closes early ends the body, not the reply: the rest is thrown away. A body that
+     * breaks or stalls ends both: release hears that the client is gone. Neither is closed by the
+     * end of the other. */
     int (*open_pipe)(struct request *request, struct reply *reply, int *input, struct error *err);
 };
 

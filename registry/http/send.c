@@ -1,5 +1,5 @@
 /* send.c - replies: the head, bytes by writev, files by sendfile or through TLS.
- * Touches  the connection's descriptor, the reply's file.
+ * Touches  the connection's descriptor, the reply's file. A live reply's head only (live.c).
  * Never    waits for a disk: a piece not in the page cache is read in by a worker first.
  *
  * A refusal lets a small body come first: clients that write the body on one thread and hear the
@@ -63,7 +63,9 @@ static void prefix_write(struct exchange *exchange) ON(loop_thread)
     put_text(exchange, reply_status_text(reply->status));
     put_text(exchange, "\r\n");
     put(exchange, date, date_size);
-    if (status_has_body(reply->status)) {
+    if (reply->live && !exchange->old) {
+        put_text(exchange, "Transfer-Encoding: chunked\r\n");
+    } else if (!reply->live && status_has_body(reply->status)) {
         put_text(exchange, "Content-Length: ");
         put_u64(exchange, reply->length);
         put_text(exchange, "\r\n");
@@ -221,11 +223,13 @@ static ssize_t send_file(struct conn *conn, const struct reply_part *part) ON(lo
 
 /* --- the whole --- */
 
-/* The reply has left; what was not read of the request decides how it goes on. */
-static void send_done(struct conn *conn) ON(loop_thread)
+void send_done(struct conn *conn)
 {
     struct exchange *exchange = conn->exchange;
 
+    exchange->ended = true;
+    if (exchange->reply.live)
+        exchange_release(exchange);
     access_log(exchange);
     if (!exchange->keep) {
         if (exchange->goodbye && exchange->body.done && conn->input.start == conn->input.size)
@@ -297,7 +301,10 @@ void send_some(struct conn *conn)
             return;
         }
     }
-    send_done(conn);
+    if (exchange->reply.live && exchange->request.method != METHOD_HEAD)
+        live_start(conn);
+    else
+        send_done(conn);
 }
 
 /* Whole: what is unread of the body can be read through. */
@@ -307,6 +314,8 @@ static void send_now(struct conn *conn, bool whole) ON(loop_thread)
     struct reply *reply = &exchange->reply;
 
     exchange->keep = whole && !conn->last && !conn->loop->draining;
+    if (reply->live && exchange->old)
+        exchange->keep = false; /* the end is the body's end */
     prefix_write(exchange);
     buffer_append(&reply->head, "\r\n", 2);
     exchange->out.piece_count = PIECE_BODY;
@@ -330,6 +339,10 @@ static bool may_be_held(const struct exchange *exchange)
 
 void send_start(struct conn *conn)
 {
+    if (conn->exchange->input >= 0) { /* the body is read beside the reply */
+        send_now(conn, true);
+        return;
+    }
     bool whole = body_skim(conn);
 
     if (whole && may_be_held(conn->exchange))

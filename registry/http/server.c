@@ -70,9 +70,12 @@ static void conns_close_idle(struct loop *loop) ON(loop_thread)
 {
     for (struct conn *conn = loop->conns, *next; conn != NULL; conn = next) {
         next = conn->next;
+        bool follows = conn->state == CONN_LIVE && conn->exchange->reply.follower;
         bool idle = conn->state == CONN_HANDSHAKE || conn->state == CONN_LINGER ||
                     (conn->state == CONN_REQUEST && conn->input.start == conn->input.size);
-        if (idle)
+        if (follows)
+            live_break(conn);
+        else if (idle)
             conn_close(conn);
         else
             conn->last = true;
@@ -97,7 +100,7 @@ static void on_stop(struct message *message)
     loop->draining = loop->stopping = true;
     listeners_close(loop);
     while (loop->conns != NULL) {
-        loop->conns->broken = loop->conns->state == CONN_SEND;
+        loop->conns->broken = loop->conns->state == CONN_SEND || loop->conns->state == CONN_LIVE;
         conn_close(loop->conns);
     }
 }
@@ -117,10 +120,12 @@ static void loop_init(struct loop *loop) ON(loop_thread)
     h2o_timeout_init(loop->evloop, &loop->timeouts.linger, LINGER_MS);
     h2o_timeout_init(loop->evloop, &loop->timeouts.retry, RETRY_MS);
     h2o_timeout_init(loop->evloop, &loop->timeouts.hold, HOLD_MS);
+    h2o_timeout_init(loop->evloop, &loop->timeouts.pipe, options->body_idle_timeout_ms);
     loop->drain.arrived = on_drain;
     loop->stop.arrived = on_stop;
     loop->scratch = memory_new(SCRATCH_SIZE);
     random_bytes(loop->id_state, sizeof(loop->id_state));
+    live_watch_open(loop);
     listeners_open(loop);
 }
 
@@ -150,12 +155,13 @@ static void loop_drop(struct loop *loop) ON(loop_thread)
 {
     h2o_timeout_t *timeouts[] = {
         &loop->timeouts.head,   &loop->timeouts.idle,  &loop->timeouts.body, &loop->timeouts.write,
-        &loop->timeouts.linger, &loop->timeouts.retry, &loop->timeouts.hold};
+        &loop->timeouts.linger, &loop->timeouts.retry, &loop->timeouts.hold, &loop->timeouts.pipe};
 
     for (size_t i = 0; i < sizeof(timeouts) / sizeof(timeouts[0]); i++)
         h2o_timeout_dispose(loop->evloop, timeouts[i]);
     h2o_multithread_unregister_receiver(loop->queue, &loop->receiver);
     h2o_multithread_destroy_queue(loop->queue);
+    live_watch_close(loop);
     h2o_evloop_run(loop->evloop, 0); /* frees closed sockets */
     h2o_evloop_destroy(loop->evloop);
     free_lists_drop(loop);
