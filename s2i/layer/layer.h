@@ -14,8 +14,8 @@
 struct layer_ids {
     uint32_t base;   /* id 0 of the container here; level (a): ids are shifted by it */
     uint32_t count;  /* ids there are; others are refused */
-    bool single;     /* level (b): every file belongs to us; owners of unchanged files come from the
-                        base layers' headers, which are kept beside: "<folder>.owners" */
+    bool single;     /* level (b): every file belongs to us; whose the files of base layers are in
+                        the image stands in an attribute that overlay hides and never copies */
     bool user_xattr; /* marks of overlay are user.overlay.*, not trusted.overlay.* */
 };
 
@@ -30,6 +30,9 @@ struct layer_limits {
 int layer_unpack(int fd, const struct s2i_layer *layer, int folder, const struct layer_ids *ids,
                  const struct layer_limits *limits, struct s2i_list *notes,
                  struct error *err) MUST_CHECK;
+/* Whether an unpacked layer hides all layers below it (".wh..wh..opq" at its top): overlay does not
+ * look at that mark of a lower directory's top, so whoever stacks leaves those below out. */
+bool layer_hides_all(int folder, const struct layer_ids *ids);
 /* Unpacks a plain tar (the source, artifacts) below a folder of a container, owned by uid:gid; no
  * special files; symbolic links are written as text and never followed; what leads outside fails
  * (strict) or is skipped with a note (save-artifacts, 8.3). */
@@ -52,16 +55,20 @@ struct layer_make {
     const int *lowers; /* lower directories, topmost first: for 18.2 and 18.4 */
     size_t lower_count;
     struct layer_ids ids;
-    int64_t epoch; /* seconds: 17.3 */
+    uint32_t uid, gid; /* level (b): in the container, whose new files are */
+    int64_t epoch;     /* seconds: 17.3 */
     bool clamp_all;
     const char *const
         *left_out; /* paths without a leading '/', with all below them; ends in NULL */
-    const struct s2i_list *slices;  /* "name=pattern"; NULL: one layer */
+    /* "name=pattern"; NULL: one layer. A pattern stands for a path without a leading '/', and all
+     * below it: '*' for any text, '?' for one character; the first that fits takes it. */
+    const struct s2i_list *slices;
     size_t slice;                   /* which one to write; slices->count: the rest */
     const char *compression;        /* "gzip", "zstd" */
     const struct s2i_list *secrets; /* exact bytes that must not be in any file (10.22) */
     layer_sink *sink;
     void *arg;
+    struct s2i_list *notes; /* what was skipped; may be NULL */
 };
 /* One pass: tar, diff id, compression, digest, sink (17.11). out's media type is OCI's. *entries: 0
  * when nothing changed.

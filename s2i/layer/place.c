@@ -1,0 +1,510 @@
+/* place.c - entries of an archive become files below a folder, whatever their names say.
+ * Touches  the folder, by descriptors.
+ * Never    a path that the kernel did not resolve below the folder; a last link is never followed.
+ *
+ * (1) The parent of every entry is opened by openat2 with the folder as its root (or, for sources,
+ * beneath it and through no link at all), so links of the archive lead nowhere else. (2) Files are
+ * made anew: what stood under the name goes first. (3) Modes and times of folders come last, from
+ * the deepest up; so a folder of mode 0 stops nothing. Spec: s2i 19.3, 19.4, 19.6 */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/sysmacros.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include "registry/core/fd.h"
+#include "s2i/layer/layer_internal.h"
+
+struct pending_folder {
+    char *path;
+    size_t number;
+    dev_t device;
+    ino_t inode;
+    mode_t mode;
+    int64_t mtime;
+    struct buffer acl; /* the default one, which files made before must not inherit */
+};
+
+enum { NOTES_MAX = 50, OPEN_TRIES = 64 };
+static const char ACL_DEFAULT[] = "system.posix_acl_default";
+
+int open_below(int folder, const char *path, int flags, bool links)
+{
+    struct open_how how = {
+        .flags = (uint64_t)(flags | O_CLOEXEC),
+        .resolve = RESOLVE_NO_MAGICLINKS |
+                   (links ? RESOLVE_IN_ROOT : RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS),
+    };
+    long fd = -1;
+
+    for (int i = 0; i < OPEN_TRIES; i++) { /* EAGAIN: something was renamed meanwhile */
+        fd = syscall(SYS_openat2, folder, path[0] == 0 ? "." : path, &how, sizeof(how));
+        if (fd >= 0 || (errno != EAGAIN && errno != EINTR))
+            break;
+    }
+    return (int)fd;
+}
+
+const char *path_shown(struct slice path, char out[SHOWN_MAX])
+{
+    size_t size = path.size < SHOWN_MAX - 4 ? path.size : SHOWN_MAX - 4;
+
+    for (size_t i = 0; i < size; i++)
+        out[i] = (unsigned char)path.at[i] < ' ' || path.at[i] == 0x7f ? '?' : path.at[i];
+    memcpy(out + size, "...", 4);
+    if (size == path.size)
+        out[size] = 0;
+    return out;
+}
+
+void note(struct s2i_list *notes, const char *format, ...)
+{
+    OWNED(buffer_drop) struct buffer text = BUFFER_NONE;
+    va_list list;
+
+    if (notes == NULL || notes->count > NOTES_MAX)
+        return;
+    va_start(list, format);
+    buffer_print_list(&text, format, list);
+    va_end(list);
+    s2i_list_add(notes, notes->count == NOTES_MAX ? SLICE("and more") : buffer_slice(&text));
+}
+
+static int refuse(struct error *err, struct slice path, const char *why)
+{
+    char shown[SHOWN_MAX];
+
+    return error_set(err, ERROR_INVALID, "archive entry '%s': %s", path_shown(path, shown), why);
+}
+
+static int fail(struct error *err, struct slice path, int number)
+{
+    char shown[SHOWN_MAX];
+
+    return error_set_errno(err, ERROR_INTERNAL, number, "cannot unpack '%s'",
+                           path_shown(path, shown));
+}
+
+void place_drop(struct place *place)
+{
+    fd_drop(&place->parent);
+    buffer_drop(&place->parent_path);
+    for (size_t i = 0; i < place->pending_count; i++) {
+        free(place->pending[i].path);
+        buffer_drop(&place->pending[i].acl);
+    }
+    free(place->pending);
+    place->pending = NULL;
+    place->pending_count = 0;
+}
+
+/* --- owners --- */
+
+static bool owner_known(const struct place *place, uint64_t uid, uint64_t gid)
+{
+    if (place->ids->single)
+        return uid < UINT32_MAX && gid < UINT32_MAX;
+    return uid < place->ids->count && gid < place->ids->count;
+}
+
+static uid_t shifted(const struct place *place, uint64_t id)
+{
+    return place->ids->base + (uid_t)id;
+}
+
+/* Of an open file. Level (b): only layers remember whose the file is. */
+static int own(const struct place *place, int fd, uint64_t uid, uint64_t gid)
+{
+    if (!place->ids->single)
+        return fchown(fd, shifted(place, uid), shifted(place, gid));
+    return place->layer ? mark_owner(fd, place->ids, uid, gid) : 0;
+}
+
+static int own_link(const struct place *place, int parent, const char *name, uint64_t uid,
+                    uint64_t gid)
+{
+    if (place->ids->single)
+        return 0;
+    return fchownat(parent, name, shifted(place, uid), shifted(place, gid), AT_SYMLINK_NOFOLLOW);
+}
+
+static struct buffer buffer_taken(struct buffer *buffer)
+{
+    struct buffer taken = *buffer;
+
+    *buffer = BUFFER_NONE;
+    return taken;
+}
+
+/* acl: of a folder, what is to be put on last; else NULL. */
+static void set_xattrs(const struct place *place, int fd, const struct tar_entry *entry,
+                       struct buffer *acl, struct s2i_list *notes)
+{
+    OWNED(buffer_drop) struct buffer value = BUFFER_NONE;
+    char name[256], shown[SHOWN_MAX];
+
+    for (size_t i = 0; i < entry->xattr_count; i++) {
+        const struct tar_xattr *xattr = &entry->xattrs[i];
+        if (!xattr_kept(xattr->name) || !slice_to_text(xattr->name, name, sizeof(name)))
+            continue;
+        bool good = xattr_to_disk(place->ids, xattr, &value);
+        if (good && acl != NULL && strcmp(name, ACL_DEFAULT) == 0)
+            *acl = buffer_taken(&value);
+        else if (!good || fsetxattr(fd, name, value.at, value.size, 0) < 0)
+            note(notes, "'%s' loses its attribute %s", path_shown(entry->path, shown), name);
+    }
+}
+
+/* --- parents --- */
+
+static void forget_parent(struct place *place)
+{
+    fd_drop(&place->parent);
+    place->parent_path.size = 0;
+}
+
+static int pend(struct place *place, int fd, struct slice path, mode_t mode, int64_t mtime)
+{
+    struct stat file;
+
+    if (fstat(fd, &file) < 0)
+        return -1;
+    if (place->pending_count == place->pending_capacity) {
+        place->pending_capacity = place->pending_capacity * 2 + 64;
+        place->pending =
+            memory_resize(place->pending, place->pending_capacity * sizeof(place->pending[0]));
+    }
+    size_t number = place->pending_count++;
+    place->pending[number] = (struct pending_folder){
+        memory_text(path), number, file.st_dev, file.st_ino, mode, mtime, BUFFER_NONE,
+    };
+    return 0;
+}
+
+/* A folder without an entry of its own, below an open one. -1 with errno. */
+static int make_missing(struct place *place, int above, const char *name, struct slice path)
+{
+    OWNED(fd_drop) int fd = -1;
+    struct stat file;
+    bool whiteout = fstatat(above, name, &file, AT_SYMLINK_NOFOLLOW) == 0 && place->layer &&
+                    S_ISCHR(file.st_mode);
+
+    if (whiteout && unlinkat(above, name, 0) < 0)
+        return -1;
+    if (mkdirat(above, name, 0700) < 0)
+        return -1;
+    fd = openat(above, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0 || own(place, fd, place->folder_uid, place->folder_gid) < 0 ||
+        (whiteout && mark_opaque(fd, place->ids) < 0))
+        return -1;
+    return pend(place, fd, path, 0755, 0);
+}
+
+static bool missing(int number)
+{
+    return number == ENOENT || number == ENOTDIR;
+}
+
+/* Opens the folder of this path, and makes what is missing of it, from the top down. -1 with errno.
+ */
+static int make_parents(struct place *place, const char *path)
+{
+    OWNED(fd_drop) int above = -1;
+    char part[LAYER_PATH_MAX + 1];
+
+    for (size_t start = 0, end = 0;; end++) {
+        if (path[end] != '/' && path[end] != 0)
+            continue;
+        memcpy(part, path, end);
+        part[end] = 0;
+        int next = open_below(place->folder, part, O_PATH | O_DIRECTORY, place->links);
+        if (next < 0 && missing(errno) &&
+            make_missing(place, above < 0 ? place->folder : above, part + start,
+                         (struct slice){part, end}) == 0)
+            next = open_below(place->folder, part, O_PATH | O_DIRECTORY, place->links);
+        if (next < 0 || path[end] == 0)
+            return next;
+        fd_drop(&above);
+        above = next;
+        start = end + 1;
+    }
+}
+
+static int open_parent(struct place *place, const char *path, struct slice entry, struct error *err)
+{
+    int fd = open_below(place->folder, path, O_PATH | O_DIRECTORY, place->links);
+
+    if (fd < 0 && missing(errno))
+        fd = make_parents(place, path);
+    if (fd >= 0)
+        return fd;
+    if (errno == EEXIST || errno == ENOTDIR || errno == ELOOP || errno == EXDEV)
+        return refuse(err, entry, "the way to it is no folder");
+    return fail(err, entry, errno);
+}
+
+/* Parts are not "..", and as long as the kernel takes them. */
+static const char *path_problem(struct slice path)
+{
+    size_t depth = 0;
+    struct slice part, rest = path;
+
+    if (path.size > LAYER_PATH_MAX)
+        return "its path is too long";
+    while (rest.size > 0) {
+        slice_split(rest, '/', &part, &rest);
+        if (slice_equal_text(part, ".."))
+            return "its path has '..' in it";
+        if (part.size > LAYER_NAME_MAX)
+            return "its name is too long";
+        if (++depth > LAYER_DEPTH_MAX)
+            return "it is nested too deep";
+    }
+    return NULL;
+}
+
+int place_parent(struct place *place, struct slice path, int *parent, char name[LAYER_NAME_MAX + 1],
+                 struct error *err)
+{
+    char text[LAYER_PATH_MAX + 1];
+    const char *problem = path_problem(path);
+    size_t cut = path.size;
+
+    if (problem != NULL)
+        return refuse(err, path, problem);
+    while (cut > 0 && path.at[cut - 1] != '/')
+        cut--;
+    struct slice above = {path.at, cut == 0 ? 0 : cut - 1};
+    if (!slice_to_text(slice_from(path, cut), name, LAYER_NAME_MAX + 1) ||
+        !slice_to_text(above, text, sizeof(text)))
+        return refuse(err, path, "its name is not valid");
+    if (place->parent < 0 || !slice_equal(buffer_slice(&place->parent_path), above)) {
+        forget_parent(place);
+        place->parent = open_parent(place, text, path, err);
+        if (place->parent < 0)
+            return -1;
+        buffer_append_slice(&place->parent_path, above);
+    }
+    *parent = place->parent;
+    return 0;
+}
+
+int place_clear(int parent, const char *name, bool folder, bool *whiteout, struct slice path,
+                struct error *err)
+{
+    struct stat file;
+
+    *whiteout = false;
+    if (fstatat(parent, name, &file, AT_SYMLINK_NOFOLLOW) < 0)
+        return errno == ENOENT ? 0 : fail(err, path, errno);
+    if (S_ISDIR(file.st_mode) && folder)
+        return 0;
+    *whiteout = S_ISCHR(file.st_mode);
+    if (unlinkat(parent, name, S_ISDIR(file.st_mode) ? AT_REMOVEDIR : 0) < 0)
+        return errno == ENOTEMPTY || errno == EEXIST
+                   ? refuse(err, path, "it replaces a folder of the same archive")
+                   : fail(err, path, errno);
+    return 0;
+}
+
+/* --- entries --- */
+
+static struct timespec seconds(int64_t time)
+{
+    return (struct timespec){.tv_sec = time};
+}
+
+static void both_times(int64_t mtime, struct timespec out[2])
+{
+    out[0] = out[1] = seconds(mtime);
+}
+
+static int folder_set(struct place *place, int fd, const struct tar_entry *entry,
+                      struct s2i_list *notes, struct error *err)
+{
+    OWNED(buffer_drop) struct buffer acl = BUFFER_NONE;
+
+    if (!owner_known(place, entry->uid, entry->gid))
+        return refuse(err, entry->path, "its owner is out of range");
+    if (own(place, fd, entry->uid, entry->gid) < 0)
+        return fail(err, entry->path, errno);
+    set_xattrs(place, fd, entry, &acl, notes);
+    if (pend(place, fd, entry->path, entry->mode, entry->mtime) < 0)
+        return fail(err, entry->path, errno);
+    place->pending[place->pending_count - 1].acl = buffer_taken(&acl);
+    return 0;
+}
+
+int place_folder(struct place *place, int parent, const char *name, const struct tar_entry *entry,
+                 bool opaque, struct s2i_list *notes, struct error *err)
+{
+    OWNED(fd_drop) int fd = -1;
+
+    if (mkdirat(parent, name, 0700) < 0 && errno != EEXIST)
+        return fail(err, entry->path, errno);
+    fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0 || (opaque && mark_opaque(fd, place->ids) < 0))
+        return fail(err, entry->path, errno);
+    return folder_set(place, fd, entry, notes, err);
+}
+
+static int write_content(int fd, const struct tar_entry *entry, struct tar_reader *reader,
+                         char *buffer, struct error *err)
+{
+    size_t got = 0;
+
+    for (;;) {
+        if (tar_read(reader, buffer, LAYER_BUFFER, &got, err) < 0)
+            return -1;
+        if (got == 0)
+            return 0;
+        if (fd_write(fd, (struct slice){buffer, got}) < 0)
+            return fail(err, entry->path, errno);
+    }
+}
+
+int place_file(struct place *place, int parent, const char *name, const struct tar_entry *entry,
+               struct tar_reader *reader, char *buffer, struct s2i_list *notes, struct error *err)
+{
+    OWNED(fd_drop) int fd = -1;
+    struct timespec times[2];
+
+    if (!owner_known(place, entry->uid, entry->gid))
+        return refuse(err, entry->path, "its owner is out of range");
+    fd = openat(parent, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return fail(err, entry->path, errno);
+    if (write_content(fd, entry, reader, buffer, err) < 0)
+        return -1;
+    both_times(entry->mtime, times);
+    if (own(place, fd, entry->uid, entry->gid) < 0)
+        return fail(err, entry->path, errno);
+    set_xattrs(place, fd, entry, NULL, notes); /* changing the owner would take capabilities away */
+    if (fchmod(fd, entry->mode) < 0 || futimens(fd, times) < 0)
+        return fail(err, entry->path, errno);
+    return 0;
+}
+
+int place_symlink(struct place *place, int parent, const char *name, const struct tar_entry *entry,
+                  struct error *err)
+{
+    char text[LAYER_PATH_MAX + 1];
+    struct timespec times[2];
+
+    if (!owner_known(place, entry->uid, entry->gid))
+        return refuse(err, entry->path, "its owner is out of range");
+    if (entry->link.size == 0 || !slice_to_text(entry->link, text, sizeof(text)))
+        return refuse(err, entry->path, "its target is empty or too long");
+    both_times(entry->mtime, times);
+    if (symlinkat(text, parent, name) < 0 ||
+        own_link(place, parent, name, entry->uid, entry->gid) < 0 ||
+        utimensat(parent, name, times, AT_SYMLINK_NOFOLLOW) < 0)
+        return fail(err, entry->path, errno);
+    return 0;
+}
+
+int place_fifo(struct place *place, int parent, const char *name, const struct tar_entry *entry,
+               struct error *err)
+{
+    struct timespec times[2];
+
+    if (!owner_known(place, entry->uid, entry->gid))
+        return refuse(err, entry->path, "its owner is out of range");
+    both_times(entry->mtime, times);
+    if (mkfifoat(parent, name, 0600) < 0 ||
+        own_link(place, parent, name, entry->uid, entry->gid) < 0 ||
+        fchmodat(parent, name, entry->mode, 0) < 0 ||
+        utimensat(parent, name, times, AT_SYMLINK_NOFOLLOW) < 0)
+        return fail(err, entry->path, errno);
+    return 0;
+}
+
+/* The target must be a file that the archive made before; a last link is linked, not followed. */
+int place_hard_link(struct place *place, int parent, const char *name,
+                    const struct tar_entry *entry, struct error *err)
+{
+    OWNED(fd_drop) int folder = -1;
+    char text[LAYER_PATH_MAX + 1];
+    const char *problem = path_problem(entry->link), *last;
+    struct stat file;
+
+    if (problem != NULL || entry->link.size == 0 || !slice_to_text(entry->link, text, sizeof(text)))
+        return refuse(err, entry->path, "its target is not valid");
+    char *slash = strrchr(text, '/');
+    if (slash != NULL)
+        *slash = 0;
+    last = slash == NULL ? text : slash + 1;
+    folder =
+        open_below(place->folder, slash == NULL ? "" : text, O_PATH | O_DIRECTORY, place->links);
+    if (folder < 0 || fstatat(folder, last, &file, AT_SYMLINK_NOFOLLOW) < 0 ||
+        S_ISDIR(file.st_mode) || S_ISCHR(file.st_mode))
+        return refuse(err, entry->path, "its target is no file of the archive");
+    if (linkat(folder, last, parent, name, 0) < 0)
+        return fail(err, entry->path, errno);
+    return 0;
+}
+
+/* --- the folder itself, and the end --- */
+
+int place_root(struct place *place, const struct tar_entry *entry, struct s2i_list *notes,
+               struct error *err)
+{
+    static const struct tar_entry plain = {.type = '5', .mode = 0755};
+    OWNED(fd_drop) int fd = open_below(place->folder, "", O_RDONLY | O_DIRECTORY, place->links);
+
+    if (fd < 0)
+        return fail(err, SLICE("/"), errno);
+    return folder_set(place, fd, entry == NULL ? &plain : entry, notes, err);
+}
+
+static int finish_one(const struct place *place, const struct pending_folder *pending)
+{
+    OWNED(fd_drop) int fd = -1;
+    struct timespec times[2];
+    struct stat file;
+
+    fd =
+        open_below(place->folder, pending->path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, place->links);
+    if (fd < 0) /* replaced since */
+        return errno == ENOENT || errno == ENOTDIR || errno == ELOOP ? 0 : -1;
+    if (fstat(fd, &file) < 0)
+        return -1;
+    if (file.st_dev != pending->device || file.st_ino != pending->inode)
+        return 0;
+    both_times(pending->mtime, times);
+    if (pending->acl.size > 0)
+        (void)fsetxattr(fd, ACL_DEFAULT, pending->acl.at, pending->acl.size, 0);
+    return fchmod(fd, pending->mode) < 0 || futimens(fd, times) < 0 ? -1 : 0;
+}
+
+/* Deeper ones first; of one path the one that came last. */
+static int compare_pending(const void *a, const void *b)
+{
+    const struct pending_folder *one = a, *other = b;
+    int order = strcmp(other->path, one->path);
+
+    return order != 0 ? order : (one->number < other->number) - (one->number > other->number);
+}
+
+int place_finish(struct place *place, struct error *err)
+{
+    const struct pending_folder *last = NULL;
+
+    if (place->pending_count > 1)
+        qsort(place->pending, place->pending_count, sizeof(place->pending[0]), compare_pending);
+    for (size_t i = 0; i < place->pending_count; i++) {
+        const struct pending_folder *pending = &place->pending[i];
+        if (last != NULL && strcmp(last->path, pending->path) == 0)
+            continue;
+        if (finish_one(place, pending) < 0)
+            return fail(err, slice_of(pending->path), errno);
+        last = pending;
+    }
+    return 0;
+}
