@@ -39,11 +39,12 @@ struct build_logs *builds_logs(struct builds *builds);
 /* Whether builds can run now, and why not: for health and refusals (16.4). */
 struct builds_health {
     bool enabled, able;
-    unsigned builders, slots, running, waiting;
+    unsigned builders, slots;
+    uint64_t running, waiting;
     char level[8];     /* "root", "user", "": of the builder */
     char problem[200]; /* one sentence, "" when able */
 };
-void builds_health(struct builds *builds, struct builds_health *out);
+void builds_health(struct builds *builds, struct builds_health *out) ON(worker_thread);
 
 /* What is asked for. Everything is borrowed for the call. */
 struct build_request {
@@ -79,8 +80,10 @@ int builds_retry(struct builds *builds, int64_t id, const struct actor *actor,
 int builds_plan(struct builds *builds, const struct build_request *request, bool usage, int *fd,
                 struct error *err) MUST_CHECK ON(worker_thread);
 
-/* Calls ended once, on a thread of builds' own, when the build has ended; at once when it has. The
- * record is borrowed for the call. NOT_FOUND */
+/* Calls ended once, on a thread of builds' own, when the build has ended; at once when it has. When
+ * builds close before that it is called too, by builds_close, and the record says RUNNING or
+ * PENDING: what arg points to must live until then. The record is borrowed for the call. NOT_FOUND
+ */
 int builds_when_ended(struct builds *builds, int64_t id,
                       void (*ended)(void *arg, const struct build_record *record), void *arg,
                       struct error *err) MUST_CHECK ON(worker_thread);

@@ -12,7 +12,10 @@
 #include "s2i/spec.h"
 
 struct build_link; /* link.c */
+struct callbacks;  /* callback.c; with keeper, queue, waiters: queue.h */
+struct keeper;     /* keeper.c */
 struct queue;      /* queue.c */
+struct waiters;    /* waiters.c */
 
 struct builds {
     struct storage *storage;
@@ -20,11 +23,15 @@ struct builds {
     bool (*may_pull)(void *arg, int64_t account, struct slice repository);
     void *arg;
     struct build_logs *logs;
-    struct build_link *link;
+    struct build_link *link; /* NULL: builds are off */
     struct queue *queue;
+    struct waiters *waiters;
+    struct callbacks *callbacks;
+    struct keeper *keeper;
     char *folder;       /* <root>/builds, and below it: */
     char *repositories; /* repos: bare repositories of pushes, <name>.git */
     char *archives;     /* archives: sources that were uploaded, by the build's id */
+    char *log_folder;   /* logs */
     char *scratch;      /* scratch: fetched repositories; emptied at start */
 };
 
@@ -36,7 +43,8 @@ struct build_task {
     struct build_record record;
     struct s2i_options options; /* of record.spec */
     bool hold_tags;             /* of record.spec */
-    struct build_log *log;      /* begun; queue.c ends it */
+    struct build_log *log;      /* begun; queue.c ends it. NULL: a plan */
+    int archive;                /* of a plan; -1: by the record's id */
     int wake;                   /* eventfd: readable when the build is to stop */
 };
 /* Why it is to stop, under the queue's lock; false when it is not. "": the server closes. */
@@ -60,7 +68,7 @@ void session_plan(struct build_task *task, bool usage, struct buffer *out) ON(wo
 char *build_spec_write(const struct s2i_options *options, bool hold_tags);
 int build_spec_read(const char *text, struct s2i_options *options, bool *hold_tags,
                     struct error *err) MUST_CHECK;
-/* "<folder>/<id>"; freed by the caller. */
+/* "<archives>/<id>"; freed by the caller. */
 char *build_archive_path(const struct builds *builds, int64_t id);
 
 /* --- images of this registry (image.c) --- */

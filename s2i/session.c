@@ -92,10 +92,11 @@ static void list_wipe(struct s2i_list *list)
 
 static int archive_open(const struct session *session, int *fd, struct error *err)
 {
-    OWNED(memory_drop)
-    char *path = build_archive_path(session->task->builds, session->task->record.id);
+    const struct build_task *task = session->task;
+    OWNED(memory_drop) char *path = build_archive_path(task->builds, task->record.id);
 
-    *fd = open(path, O_RDONLY | O_CLOEXEC);
+    *fd = task->archive >= 0 ? fcntl(task->archive, F_DUPFD_CLOEXEC, 0)
+                             : open(path, O_RDONLY | O_CLOEXEC);
     if (*fd < 0)
         return error_set_errno(err, ERROR_UNAVAILABLE, errno, "the uploaded source is gone");
     return 0;

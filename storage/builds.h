@@ -112,6 +112,11 @@ int build_interrupt(struct storage *store, bool again, size_t *count, struct err
 /* NOT_FOUND */
 int build_find(struct storage *store, int64_t id, struct build_record *out,
                struct error *err) MUST_CHECK ON(worker_thread);
+struct build_counts {
+    uint64_t waiting, running; /* waiting: NEW ones included */
+};
+int build_count(struct storage *store, struct build_counts *out, struct error *err) MUST_CHECK
+    ON(worker_thread);
 /* How many wait that came before it. Spec: 13.43 */
 int build_ahead(struct storage *store, int64_t id, uint64_t *out, struct error *err) MUST_CHECK
     ON(worker_thread);

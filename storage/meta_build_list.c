@@ -145,6 +145,26 @@ int build_ahead(struct storage *store, int64_t id, uint64_t *out, struct error *
     return 0;
 }
 
+static const char SQL_BUILD_COUNTS[] = "SELECT (SELECT count(*) FROM builds WHERE state <= 1),"
+                                       "       (SELECT count(*) FROM builds WHERE state = 2)";
+
+static int counts(struct db_tx *tx, void *arg, struct error *err)
+{
+    struct build_counts *out = arg;
+    OWNED(db_query_end) struct db_query query = db_query(tx, SQL_BUILD_COUNTS);
+
+    if (db_step(&query, err) != 1)
+        return -1;
+    out->waiting = (uint64_t)db_column_i64(&query, 0);
+    out->running = (uint64_t)db_column_i64(&query, 1);
+    return 0;
+}
+
+int build_count(struct storage *store, struct build_counts *out, struct error *err)
+{
+    return db_read(store->meta->db, counts, out, err);
+}
+
 /* --- pages --- */
 
 #define LIST_SELECT                                                                                \

@@ -1,0 +1,255 @@
+/* keeper.c - what is done for builds now and then: old rows, logs and archives go, builders that
+ * moved start builds, ends that nobody told are noticed.
+ * Touches  rows of builds, files below <root>/builds; a thread of its own.
+ * Never    a build that has not ended.
+ *
+ * (1) A row goes first, its files after it: what a crash leaves is a file without a row, which the
+ *     sweep of the next start finds. Spec: s2i 13.47, 16.14 */
+#include <dirent.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "registry/core/clock.h"
+#include "registry/core/log.h"
+#include "s2i/queue.h"
+
+enum {
+    TICK_MS = 2000,
+    PRUNE_TICKS = 30, /* when a build ended since, and once an hour at least */
+    PRUNE_ANYWAY_TICKS = 30 * 60,
+    TRIGGER_TICKS = 30,
+    SWEEP_TICKS = 30 * 60 * 6,
+    PRUNE_BATCH = 100,
+};
+
+struct keeper {
+    struct builds *builds;
+    pthread_t thread;
+    bool threaded;
+    pthread_mutex_t lock; /* of what follows */
+    pthread_cond_t wake;
+    bool closing, ended;
+};
+
+/* --- files --- */
+
+static void archive_remove(const struct builds *builds, int64_t id)
+{
+    OWNED(memory_drop) char *path = build_archive_path(builds, id);
+
+    if (unlink(path) < 0 && errno != ENOENT)
+        log_event(LOG_WARNING, "build.archive", F_I64("id", id), F_TEXT("cause", strerror(errno)));
+}
+
+/* Whether the row of the build is there; *record is it then. What cannot be asked counts as there.
+ */
+static bool has_row(const struct builds *builds, int64_t id, struct build_record *record)
+    ON(worker_thread)
+{
+    struct error err = {0};
+
+    return build_find(builds->storage, id, record, &err) == 0 || err.code != ERROR_NOT_FOUND;
+}
+
+/* The number a name begins with, *rest behind it; 0: none. */
+static int64_t id_of(const char *name, const char **rest)
+{
+    uint64_t id = 0;
+    size_t digits = strspn(name, "0123456789");
+
+    *rest = name + digits;
+    return slice_to_u64((struct slice){name, digits}, &id) ? (int64_t)id : 0;
+}
+
+static void sweep_archive(struct builds *builds, const char *name) ON(worker_thread)
+{
+    OWNED(build_record_drop) struct build_record record = {.id = 0};
+    OWNED(buffer_drop) struct buffer path = BUFFER_NONE;
+    const char *rest;
+    int64_t id = id_of(name, &rest);
+
+    if (id == 0)
+        return;
+    bool known = has_row(builds, id, &record);
+    if (known && record.state != BUILD_COMPLETE &&
+        (rest[0] == 0 || !build_state_ended(record.state)))
+        return;
+    buffer_print(&path, "%s/%s", builds->archives, name);
+    unlink(path.at);
+}
+
+static void sweep_log(struct builds *builds, const char *name) ON(worker_thread)
+{
+    OWNED(build_record_drop) struct build_record record = {.id = 0};
+    const char *rest;
+    int64_t id = id_of(name, &rest);
+
+    if (id != 0 && !has_row(builds, id, &record))
+        build_log_remove(builds->logs, id);
+}
+
+static void folder_drop(DIR **folder)
+{
+    if (*folder != NULL)
+        closedir(*folder);
+}
+
+static void sweep(struct builds *builds, const char *path,
+                  void (*one)(struct builds *builds, const char *name))
+{
+    OWNED(folder_drop) DIR *folder = opendir(path);
+    const struct dirent *entry;
+
+    while (folder != NULL && (entry = readdir(folder)) != NULL)
+        one(builds, entry->d_name);
+}
+
+void keeper_sweep_archives(struct builds *builds)
+{
+    sweep(builds, builds->archives, sweep_archive);
+}
+
+void keeper_sweep_logs(struct builds *builds)
+{
+    sweep(builds, builds->log_folder, sweep_log);
+}
+
+/* --- rows --- */
+
+static int64_t age_limit(const struct config *config)
+{
+    uint64_t now_ms = (uint64_t)clock_now_us() / 1000;
+
+    return config->builds_keep_for >= now_ms ? 0
+                                             : (int64_t)(now_ms - config->builds_keep_for) * 1000;
+}
+
+/* (1). How many went; -1 failed. */
+static ssize_t prune_some(struct builds *builds) ON(worker_thread)
+{
+    const struct config *config = builds->config;
+    OWNED(memory_drop) int64_t *ids = NULL;
+    struct error err = {0};
+    size_t count = 0;
+
+    if (build_prune(builds->storage, config->builds_keep_complete, config->builds_keep_failed,
+                    age_limit(config), PRUNE_BATCH, &ids, &count, &err) < 0) {
+        log_event(LOG_WARNING, "build.unpruned", F_TEXT("reason", err.message),
+                  F_TEXT("cause", err.cause));
+        return -1;
+    }
+    for (size_t i = 0; i < count; i++) {
+        build_log_remove(builds->logs, ids[i]);
+        archive_remove(builds, ids[i]);
+    }
+    return (ssize_t)count;
+}
+
+void keeper_prune(struct builds *builds)
+{
+    while (prune_some(builds) > 0)
+        ;
+}
+
+/* --- the thread --- */
+
+static bool closing(struct keeper *keeper)
+{
+    pthread_mutex_lock(&keeper->lock);
+    bool yes = keeper->closing;
+    pthread_mutex_unlock(&keeper->lock);
+    return yes;
+}
+
+/* False when keeper_close wants the end. */
+static bool rest(struct keeper *keeper)
+{
+    const struct timespec until = clock_monotonic_after(TICK_MS);
+    int waited = 0;
+
+    pthread_mutex_lock(&keeper->lock);
+    while (!keeper->closing && waited == 0)
+        waited = pthread_cond_timedwait(&keeper->wake, &keeper->lock, &until);
+    pthread_mutex_unlock(&keeper->lock);
+    return !closing(keeper);
+}
+
+static bool take_ended(struct keeper *keeper)
+{
+    pthread_mutex_lock(&keeper->lock);
+    bool ended = keeper->ended;
+    keeper->ended = false;
+    pthread_mutex_unlock(&keeper->lock);
+    return ended;
+}
+
+static void tick(struct keeper *keeper, uint64_t at) ON(worker_thread)
+{
+    struct builds *builds = keeper->builds;
+
+    queue_watch(builds->queue);
+    waiters_look(builds->waiters);
+    if (at % SWEEP_TICKS == 0) {
+        keeper_sweep_archives(builds);
+        keeper_sweep_logs(builds);
+    }
+    if (at % PRUNE_ANYWAY_TICKS == 0 || (at % PRUNE_TICKS == 0 && take_ended(keeper)))
+        keeper_prune(builds);
+    if (at % TRIGGER_TICKS == 0 && builds->link != NULL)
+        trigger_images(builds);
+}
+
+static void *work(void *arg)
+{
+    struct keeper *keeper = arg;
+    uint64_t at = 0;
+
+    thread_role_current = ROLE_WORKER; /* it may block */
+    assert_worker_thread();
+    pthread_setname_np(pthread_self(), "builds");
+    do
+        tick(keeper, at++);
+    while (rest(keeper));
+    return NULL;
+}
+
+struct keeper *keeper_open(struct builds *builds)
+{
+    struct keeper *keeper = memory_new(sizeof(*keeper));
+
+    keeper->builds = builds;
+    pthread_mutex_init(&keeper->lock, NULL);
+    clock_condition_init(&keeper->wake);
+    return keeper;
+}
+
+void keeper_start(struct keeper *keeper)
+{
+    if (pthread_create(&keeper->thread, NULL, work, keeper) != 0)
+        abort();
+    keeper->threaded = true;
+}
+
+void keeper_ended(struct keeper *keeper)
+{
+    pthread_mutex_lock(&keeper->lock);
+    keeper->ended = true;
+    pthread_mutex_unlock(&keeper->lock);
+}
+
+void keeper_close(struct keeper *keeper)
+{
+    if (keeper == NULL)
+        return;
+    pthread_mutex_lock(&keeper->lock);
+    keeper->closing = true;
+    pthread_cond_signal(&keeper->wake);
+    pthread_mutex_unlock(&keeper->lock);
+    if (keeper->threaded)
+        pthread_join(keeper->thread, NULL);
+    pthread_cond_destroy(&keeper->wake);
+    pthread_mutex_destroy(&keeper->lock);
+    free(keeper);
+}

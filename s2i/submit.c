@@ -1,0 +1,326 @@
+/* submit.c - builds are asked for: their rows, and the sources that were uploaded.
+ * Touches  rows of builds, <root>/builds/archives.
+ * Never    runs one.
+ *
+ *   NEW --copied, synced, renamed, the folder synced--> PENDING          (s2i (1))
+ *   anything fails --> the row says so, the file goes; what a crash leaves is swept (keeper.c) */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "registry/core/fd.h"
+#include "s2i/queue.h"
+
+enum {
+    RETRY_AFTER_S = 30, /* a full queue */
+    UNABLE_RETRY_AFTER_S = 60,
+    COPY_SIZE = 1 << 20,
+};
+
+/* --- the words of a row --- */
+
+char *build_spec_write(const struct s2i_options *options, bool hold_tags)
+{
+    json_t *spec = json_pack("{s:o, s:b}", "options", s2i_options_write(options, true), "hold_tags",
+                             hold_tags ? 1 : 0);
+    char *text = json_dumps(spec, JSON_COMPACT);
+
+    json_decref(spec);
+    return text;
+}
+
+int build_spec_read(const char *text, struct s2i_options *options, bool *hold_tags,
+                    struct error *err)
+{
+    json_t *spec = json_loads(text, 0, NULL);
+    const json_t *said = json_object_get(spec, "options");
+    int status = 0;
+
+    if (!json_is_object(said))
+        status = error_set(err, ERROR_INTERNAL, "the build's options cannot be read");
+    else
+        status = s2i_options_read(options, said, S2I_FROM_CONFIG, err);
+    *hold_tags = json_is_true(json_object_get(spec, "hold_tags"));
+    json_decref(spec);
+    return status;
+}
+
+static char *tags_write(const struct slice *tags, size_t count)
+{
+    json_t *array = json_array();
+
+    for (size_t i = 0; i < count; i++)
+        json_array_append_new(array, json_stringn(tags[i].at, tags[i].size));
+    char *text = json_dumps(array, JSON_COMPACT);
+    json_decref(array);
+    return text;
+}
+
+/* Spec: s2i 13.42. */
+static enum build_policy policy_of(const struct s2i_options *options)
+{
+    struct slice name = slice_of(options->run_policy);
+
+    if (slice_equal_ignore_case(name, "Parallel"))
+        return BUILD_PARALLEL;
+    return slice_equal_ignore_case(name, "SerialLatestOnly") ? BUILD_SERIAL_LATEST : BUILD_SERIAL;
+}
+
+/* --- archives --- */
+
+char *build_archive_path(const struct builds *builds, int64_t id)
+{
+    OWNED(buffer_drop) struct buffer path = BUFFER_NONE;
+
+    buffer_print(&path, "%s/%lld", builds->archives, (long long)id);
+    return memory_text(buffer_slice(&path));
+}
+
+/* By hand, where the kernel cannot do it. */
+static int copy_by_hand(int from, int to, off_t at)
+{
+    OWNED(memory_drop) char *bytes = memory_new(COPY_SIZE);
+    ssize_t got;
+
+    while ((got = pread(from, bytes, COPY_SIZE, at)) > 0) {
+        if (fd_write(to, (struct slice){bytes, (size_t)got}) < 0)
+            return -1;
+        at += got;
+    }
+    return got < 0 ? -1 : 0;
+}
+
+static int copy_all(int from, int to)
+{
+    off_t at = 0;
+    ssize_t got;
+
+    while ((got = copy_file_range(from, &at, to, NULL, 1 << 30, 0)) > 0)
+        ;
+    if (got < 0 && (errno == EXDEV || errno == EINVAL || errno == ENOSYS || errno == EOPNOTSUPP))
+        return copy_by_hand(from, to, at);
+    return got < 0 ? -1 : 0;
+}
+
+static int folder_sync(const char *path)
+{
+    OWNED(fd_drop) int folder = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+    return folder < 0 ? -1 : fsync(folder);
+}
+
+static int archive_failed(struct error *err)
+{
+    return error_set_errno(err, ERROR_UNAVAILABLE, errno, "the source cannot be kept");
+}
+
+/* Under its name only once it is whole and synced. */
+static int archive_keep(const struct builds *builds, int64_t id, int from, struct error *err)
+{
+    OWNED(memory_drop) char *path = build_archive_path(builds, id);
+    OWNED(buffer_drop) struct buffer fresh = BUFFER_NONE;
+
+    buffer_print(&fresh, "%s.new", path);
+    OWNED(fd_drop)
+    int to = open(fresh.at, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (to < 0)
+        return archive_failed(err);
+    if (copy_all(from, to) < 0 || fsync(to) < 0 || rename(fresh.at, path) < 0 ||
+        folder_sync(builds->archives) < 0) {
+        archive_failed(err);
+        unlink(fresh.at);
+        unlink(path);
+        return -1;
+    }
+    return 0;
+}
+
+/* --- asking --- */
+
+static void tell_superseded(struct builds *builds, int64_t *ids, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        builds_ended(builds, ids[i]);
+    free(ids);
+}
+
+/* Spec: s2i 16.4. */
+int builds_able(struct builds *builds, struct error *err)
+{
+    struct builds_health health = {.enabled = false};
+
+    if (builds->link == NULL)
+        return error_set(err, ERROR_UNAVAILABLE, "builds are off: see the setting builds.enabled");
+    link_health(builds->link, &health);
+    if (health.able)
+        return 0;
+    err->retry_after_s = UNABLE_RETRY_AFTER_S;
+    return error_set(err, ERROR_UNAVAILABLE, "ExecutorUnavailable: %.170s", health.problem);
+}
+
+static int row_add(struct builds *builds, const struct build_request *request, int64_t *id,
+                   struct error *err) ON(worker_thread)
+{
+    OWNED(memory_drop) char *spec = build_spec_write(request->options, request->hold_tags);
+    OWNED(memory_drop) char *tags = tags_write(request->tags, request->tag_count);
+    OWNED(buffer_drop) struct buffer url = BUFFER_NONE;
+    int64_t *superseded = NULL;
+    size_t count = 0;
+
+    if (request->url.size > 0)
+        s2i_url_clean(request->url, &url); /* 7.5 */
+    const struct build_new row = {
+        .repository = request->repository,
+        .trigger = request->trigger,
+        .actor = request->actor_name,
+        .url = buffer_slice(&url),
+        .ref = request->ref,
+        .commit = request->commit,
+        .builder = slice_of(request->options->builder),
+        .spec = slice_of(spec),
+        .tags = slice_of(tags),
+        .state = request->source == BUILD_FROM_ARCHIVE ? BUILD_NEW : BUILD_PENDING,
+        .policy = policy_of(request->options),
+        .source = request->source,
+        .account = request->actor == NULL ? 0 : request->actor->account,
+        .retry_of = request->retry_of,
+        .queue_max = builds->config->builds_queue_max,
+        .event = request->event,
+    };
+    if (build_add(builds->storage, &row, id, &superseded, &count, err) < 0) {
+        if (err->code == ERROR_TOOMANYREQUESTS)
+            err->retry_after_s = RETRY_AFTER_S;
+        return -1;
+    }
+    tell_superseded(builds, superseded, count);
+    return 0;
+}
+
+/* Its source will not come. */
+static void give_up(struct builds *builds, int64_t id, const struct error *why) ON(worker_thread)
+{
+    const struct build_end end = {.id = id,
+                                  .state = BUILD_ERROR,
+                                  .reason = SLICE("FetchSourceFailed"),
+                                  .message = slice_of(why->message),
+                                  .exit_code = -1};
+    OWNED(memory_drop) char *path = build_archive_path(builds, id);
+    struct error ignored = {0}; /* a row that stays NEW is ended at the next start */
+
+    unlink(path);
+    if (build_finish(builds->storage, &end, &ignored) == 0)
+        builds_ended(builds, id);
+}
+
+/* s2i (1). One that was cancelled meanwhile is no failure of who asked. */
+static int make_ready(struct builds *builds, int64_t id, int archive, struct error *err)
+    ON(worker_thread)
+{
+    int64_t *superseded = NULL;
+    size_t count = 0;
+
+    if (archive_keep(builds, id, archive, err) < 0 ||
+        build_ready(builds->storage, id, &superseded, &count, err) < 0) {
+        give_up(builds, id, err);
+        if (err->code != ERROR_CONFLICT)
+            return -1;
+        error_clear(err);
+        return 0;
+    }
+    tell_superseded(builds, superseded, count);
+    return 0;
+}
+
+int builds_submit(struct builds *builds, const struct build_request *request, int64_t *id,
+                  struct error *err)
+{
+    if (builds_able(builds, err) < 0 || row_add(builds, request, id, err) < 0 ||
+        (request->source == BUILD_FROM_ARCHIVE &&
+         make_ready(builds, *id, request->archive, err) < 0))
+        return -1;
+    queue_look(builds->queue);
+    return 0;
+}
+
+int builds_cancel(struct builds *builds, int64_t id, struct slice actor, struct slice reason,
+                  const struct audit_event *event, struct error *err)
+{
+    return queue_cancel(builds->queue, id, actor, reason, event, err);
+}
+
+/* --- once more --- */
+
+static void tags_read(const char *text, struct s2i_list *out)
+{
+    json_t *tags = json_loads(text, 0, NULL);
+    const json_t *tag;
+    size_t i;
+
+    json_array_foreach(tags, i, tag)
+        s2i_list_add(out, slice_of(json_string_value(tag)));
+    json_decref(tags);
+}
+
+static int source_of(const struct builds *builds, const struct build_record *record, int *archive,
+                     struct error *err)
+{
+    OWNED(memory_drop) char *path = build_archive_path(builds, record->id);
+
+    if (!build_state_ended(record->state))
+        return error_set(err, ERROR_CONFLICT, "build %lld has not ended yet",
+                         (long long)record->id);
+    if (record->source != BUILD_FROM_ARCHIVE)
+        return 0;
+    *archive = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    if (*archive >= 0)
+        return 0;
+    return error_set(err, ERROR_CONFLICT, "the source of build %lld is gone: upload it again",
+                     (long long)record->id);
+}
+
+int builds_again(struct builds *builds, const struct build_record *record, struct slice trigger,
+                 const struct actor *actor, struct slice actor_name,
+                 const struct audit_event *event, int64_t *out, struct error *err)
+{
+    OWNED(s2i_options_drop) struct s2i_options options = {.url = NULL};
+    OWNED(s2i_list_drop) struct s2i_list tags = {0};
+    OWNED(fd_drop) int archive = -1;
+    bool held;
+
+    if (source_of(builds, record, &archive, err) < 0 ||
+        build_spec_read(record->spec, &options, &held, err) < 0)
+        return -1;
+    tags_read(record->tags, &tags);
+    OWNED(memory_drop) struct slice *names = memory_new((tags.count + 1) * sizeof(*names));
+    for (size_t i = 0; i < tags.count; i++)
+        names[i] = slice_of(tags.items[i]);
+    const struct build_request request = {.repository = slice_of(record->repository),
+                                          .source = record->source,
+                                          .trigger = trigger,
+                                          .actor = actor,
+                                          .actor_name = actor_name,
+                                          .options = &options,
+                                          .url = slice_of(record->url),
+                                          .ref = slice_of(record->ref),
+                                          .commit = slice_of(record->commit),
+                                          .tags = names,
+                                          .tag_count = tags.count,
+                                          .archive = archive,
+                                          .retry_of = record->id,
+                                          .event = event};
+    return builds_submit(builds, &request, out, err);
+}
+
+int builds_retry(struct builds *builds, int64_t id, const struct actor *actor,
+                 struct slice actor_name, const struct audit_event *event, int64_t *out,
+                 struct error *err)
+{
+    OWNED(build_record_drop) struct build_record record = {.id = 0};
+
+    if (build_find(builds->storage, id, &record, err) < 0)
+        return -1;
+    return builds_again(builds, &record, SLICE("retry"), actor, actor_name, event, out, err);
+}
