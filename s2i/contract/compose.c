@@ -49,7 +49,7 @@ void compose_set(json_t *object, const char *name, struct slice value)
 
 void compose_set_time(json_t *object, const char *name, int64_t seconds)
 {
-    const int64_t first = -62167219200, last = 253402300799; /* years 0 to 9999 */
+    const int64_t first = 0, last = 253402300799; /* years 1970 to 9999 */
     char text[TIMESTAMP_MAX];
 
     seconds = seconds < first ? first : seconds > last ? last : seconds;
