@@ -115,7 +115,7 @@ static unsigned room(struct builds *builds)
     return health.slots;
 }
 
-void builds_ended(struct builds *builds, int64_t id)
+static void tell_ended(struct builds *builds, int64_t id)
 {
     waiters_tell(builds->waiters, id);
     callbacks_add(builds->callbacks, id);
@@ -132,7 +132,7 @@ static int threads_open(struct builds *builds, struct error *err)
         .log_max = config->builds_log_max,
         .run = session_run,
         .room = room,
-        .ended = builds_ended,
+        .ended = tell_ended,
     };
 
     builds->waiters = waiters_open(builds->storage);

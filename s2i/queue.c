@@ -159,12 +159,9 @@ void queue_look(struct queue *queue)
     pthread_mutex_unlock(&queue->lock);
 }
 
-unsigned queue_running(struct queue *queue)
+void queue_ended(struct queue *queue, int64_t id)
 {
-    pthread_mutex_lock(&queue->lock);
-    unsigned running = queue->running;
-    pthread_mutex_unlock(&queue->lock);
-    return running;
+    queue->with.ended(queue->with.builds, id);
 }
 
 /* --- one build --- */
@@ -324,8 +321,8 @@ static void run_one(struct queue *queue, struct running *running) ON(worker_thre
         archive_end(task, &out);
     }
     queue_leave(queue, running); /* (2) */
-    if (ended && queue->with.ended != NULL)
-        queue->with.ended(queue->with.builds, task->record.id);
+    if (ended)
+        queue_ended(queue, task->record.id);
 }
 
 /* --- threads --- */
@@ -422,8 +419,8 @@ int queue_cancel(struct queue *queue, int64_t id, struct slice actor, struct sli
         if (build_cancel(builds->storage, id, actor, reason, i == 0 ? event : NULL, &running, err) <
             0)
             return -1;
-        if (!running && queue->with.ended != NULL)
-            queue->with.ended(builds, id);
+        if (!running)
+            queue_ended(queue, id);
         if (!running || stop_running(queue, id, reason, actor))
             return 0;
     }

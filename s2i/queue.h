@@ -18,7 +18,7 @@ struct queue_options {
     uint64_t log_max;      /* bytes of one log */
     void (*run)(struct build_task *task, struct build_outcome *out);
     unsigned (*room)(struct builds *builds); /* slots that builders have; looked at often */
-    /* A build ended, on the thread that ended it; NULL: nobody is told. */
+    /* A build ended; on the thread that ended it. */
     void (*ended)(struct builds *builds, int64_t id);
 };
 int queue_open(struct queue **out, const struct queue_options *options,
@@ -28,12 +28,13 @@ void queue_stop(struct queue *queue);
 void queue_close(struct queue *queue); /* after queue_stop; accepts NULL */
 /* There may be something to run. */
 void queue_look(struct queue *queue);
+/* A build ended that did not run: whoever wants to know is told. */
+void queue_ended(struct queue *queue, int64_t id);
 /* As builds_cancel. */
 int queue_cancel(struct queue *queue, int64_t id, struct slice actor, struct slice reason,
                  const struct audit_event *event, struct error *err) MUST_CHECK ON(worker_thread);
 /* Builds that run while their rows say something else (their repository was deleted) stop. */
 void queue_watch(struct queue *queue) ON(worker_thread);
-unsigned queue_running(struct queue *queue);
 
 /* What runs: a build, or a plan that has no row. */
 struct running {
@@ -51,12 +52,10 @@ int queue_enter(struct queue *queue, struct running *running, unsigned plans_max
                 struct error *err) MUST_CHECK;
 void queue_leave(struct queue *queue, struct running *running);
 
-/* --- builds.c, submit.c --- */
+/* --- submit.c --- */
 
 /* UNAVAILABLE  builds are off, or no builder is able; with the reason. Spec: 16.4 */
 int builds_able(struct builds *builds, struct error *err) MUST_CHECK;
-/* A build ended: whoever wants to know is told. */
-void builds_ended(struct builds *builds, int64_t id);
 /* A build like one that has ended. CONFLICT  it has not, or its source is gone */
 int builds_again(struct builds *builds, const struct build_record *record, struct slice trigger,
                  const struct actor *actor, struct slice actor_name,

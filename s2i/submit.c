@@ -143,7 +143,7 @@ static int archive_keep(const struct builds *builds, int64_t id, int from, struc
 static void tell_superseded(struct builds *builds, int64_t *ids, size_t count)
 {
     for (size_t i = 0; i < count; i++)
-        builds_ended(builds, ids[i]);
+        queue_ended(builds->queue, ids[i]);
     free(ids);
 }
 
@@ -212,7 +212,7 @@ static void give_up(struct builds *builds, int64_t id, const struct error *why) 
 
     unlink(path);
     if (build_finish(builds->storage, &end, &ignored) == 0)
-        builds_ended(builds, id);
+        queue_ended(builds->queue, id);
 }
 
 /* s2i (1). One that was cancelled meanwhile is no failure of who asked. */
