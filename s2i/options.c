@@ -20,35 +20,36 @@ enum {
 
 struct option {
     struct record_field field;
-    unsigned origins;
     option_check *check; /* of a text, or of each of a list; NULL: a flag or a number */
     const char *words;   /* what check is told */
     uint64_t least;      /* of a number that is not 0 */
-    bool by_name;        /* "NAME=VALUE": set one by one */
+    unsigned origins;
+    bool by_name; /* "NAME=VALUE": set one by one */
 };
 
+#define FIELD(name, kind, max, items)                                                              \
+    {                                                                                              \
+#name, kind, offsetof(struct s2i_options, name), max, items                                \
+    }
 #define TEXT(name, who, max, how, told)                                                            \
     {                                                                                              \
-        {#name, RECORD_NAME, offsetof(struct s2i_options, name), max, 0}, who, how, told, 0, false \
+        FIELD(name, RECORD_NAME, max, 0), how, told, 0, who, false                                 \
     }
 #define LIST(name, who, max, items, how)                                                           \
     {                                                                                              \
-        {#name, RECORD_LIST, offsetof(struct s2i_options, name), max, items}, who, how, NULL, 0,   \
-            false                                                                                  \
+        FIELD(name, RECORD_LIST, max, items), how, NULL, 0, who, false                             \
     }
 #define NAMED(name, who, max, items, how)                                                          \
     {                                                                                              \
-        {#name, RECORD_LIST, offsetof(struct s2i_options, name), max, items}, who, how, NULL, 0,   \
-            true                                                                                   \
+        FIELD(name, RECORD_LIST, max, items), how, NULL, 0, who, true                              \
     }
 #define FLAG(name, who)                                                                            \
     {                                                                                              \
-        {#name, RECORD_FLAG, offsetof(struct s2i_options, name), 0, 0}, who, NULL, NULL, 0, false  \
+        FIELD(name, RECORD_FLAG, 0, 0), NULL, NULL, 0, who, false                                  \
     }
 #define NUMBER(name, who, min, max)                                                                \
     {                                                                                              \
-        {#name, RECORD_NUMBER, offsetof(struct s2i_options, name), max, 0}, who, NULL, NULL, min,  \
-            false                                                                                  \
+        FIELD(name, RECORD_NUMBER, max, 0), NULL, NULL, min, who, false                            \
     }
 
 #define MIB (1024ULL * 1024)

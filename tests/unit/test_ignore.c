@@ -86,6 +86,7 @@ static void test_ignore_rules(void **state)
         {"docs\n!docs/keep", "docs|docs/keep|docs/a", "", 0},
         {"docs/*\n!docs/keep", "docs/a", "docs|docs/keep", 0},
         {"*\n!*/x\n!src", "a/x|b", "src|src/x|src/y", 0},
+        {"a/*\n!a", "a/x", "a", 0},
         {"!a", "", "a", 0},
         {"*\n! a", "a", "", 0},
         {"  !a \n", "", "a", 0},
