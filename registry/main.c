@@ -21,15 +21,17 @@ static const struct cli_command main_commands[] = {
 
 /* Tables of the nouns, in the order of help. */
 static const struct cli_command *const nouns[] = {
-    cli_serve_commands,      cli_init_commands,   cli_config_commands, cli_user_commands,
-    cli_robot_commands,      cli_token_commands,  cli_grant_commands,  cli_session_commands,
-    cli_repo_commands,       cli_tag_commands,    cli_image_commands,  cli_pin_commands,
-    cli_protection_commands, cli_policy_commands, cli_quota_commands,  cli_check_commands,
-    cli_transfer_commands,   cli_backup_commands, cli_gc_commands,     cli_job_commands,
-    cli_audit_commands,      cli_api_commands,    main_commands,
+    cli_serve_commands,          cli_init_commands,   cli_config_commands,  cli_user_commands,
+    cli_robot_commands,          cli_token_commands,  cli_grant_commands,   cli_session_commands,
+    cli_repo_commands,           cli_tag_commands,    cli_image_commands,   cli_pin_commands,
+    cli_protection_commands,     cli_policy_commands, cli_quota_commands,   cli_check_commands,
+    cli_transfer_commands,       cli_backup_commands, cli_gc_commands,      cli_job_commands,
+    cli_audit_commands,          cli_api_commands,    cli_builder_commands, main_commands,
+    cli_builder_worker_commands,
 };
 
-enum { NOUNS = sizeof(nouns) / sizeof(nouns[0]) };
+/* The last of them are in no help: programs of ours start them. */
+enum { HIDDEN = 1, ALL = sizeof(nouns) / sizeof(nouns[0]), NOUNS = ALL - HIDDEN };
 
 static int print_version(const struct cli_call *call)
 {
@@ -68,7 +70,7 @@ static size_t print_commands(const char *noun, struct buffer *out)
 
 static const struct cli_command *find_command(const char *const *words, size_t *used)
 {
-    for (size_t i = 0; i < NOUNS; i++)
+    for (size_t i = 0; i < ALL; i++)
         for (const struct cli_command *at = nouns[i]; at->name != NULL; at++)
             if ((*used = cli_match(at, words)) > 0)
                 return at;

@@ -112,5 +112,7 @@ extern const struct cli_command cli_check_commands[];
 extern const struct cli_command cli_audit_commands[];
 extern const struct cli_command cli_backup_commands[];
 extern const struct cli_command cli_api_commands[];
+extern const struct cli_command cli_builder_commands[];
+extern const struct cli_command cli_builder_worker_commands[]; /* in no help */
 
 #endif

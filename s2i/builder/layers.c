@@ -1,0 +1,306 @@
+/* layers.c - unpacked layers of images: made once for each diff id, shared by builds, evicted by
+ * last use.
+ * Touches  the folder layers of the builder; asks the server for layers that are not there.
+ * Never    uses a folder before it was renamed to its name: until then it is not whole (19.5).
+ *
+ *   (none) --lock, unpack, rename--> WHOLE --lock, evict--> (none)
+ *
+ * <diff id> is a folder, <diff id>.lock a file: locked by whoever unpacks or evicts, shared by
+ * whoever uses it; its text is the folder's size in bytes, its time that of the last use. */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "s2i/builder/builder_internal.h"
+
+enum { NAME_SIZE = 200, WAIT_MS = 20, RATIO_MAX = 200, AGAIN = 1 };
+
+void stack_drop(struct stack *stack)
+{
+    for (size_t i = 0; i < stack->count; i++) {
+        fd_drop(&stack->layers[i]);
+        fd_drop(&stack->locks[i]);
+    }
+    free(stack->layers);
+    free(stack->locks);
+    free(stack->diff_ids);
+    *stack = (struct stack){0};
+}
+
+void layer_folder_name(const struct digest *diff_id, char out[DIFF_NAME_MAX])
+{
+    char text[DIGEST_TEXT_MAX];
+
+    snprintf(out, DIFF_NAME_MAX, "%s", digest_text(diff_id, text));
+    for (char *at = out; *at != 0; at++)
+        if (*at == ':')
+            *at = '-';
+}
+
+/* Polling: a build that is cancelled does not wait for another one's unpacking. */
+static int lock_within(struct work *work, int lock, int how, struct error *err)
+{
+    struct pollfd channel = {.fd = work->channel, .events = POLLIN};
+
+    while (flock(lock, how | LOCK_NB) < 0) {
+        if (errno != EWOULDBLOCK && errno != EINTR)
+            return error_set_errno(err, ERROR_INTERNAL, errno, "a layer cannot be locked");
+        if (poll(&channel, 1, WAIT_MS) > 0)
+            work_listen(work);
+        if (work->gone || work->cancel[0] != 0)
+            return error_set(err, ERROR_INVALID, "the build was cancelled");
+    }
+    return 0;
+}
+
+static int lock_open(int layers, const char *name, struct error *err)
+{
+    char file[NAME_SIZE];
+
+    snprintf(file, sizeof(file), "%s.lock", name);
+    int lock = openat(layers, file, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (lock < 0)
+        error_set_errno(err, ERROR_UNAVAILABLE, errno, "a layer cannot be unpacked");
+    return lock;
+}
+
+static int unpack(struct work *work, int folder, const char *kind, size_t index,
+                  const struct s2i_layer *layer, struct error *err)
+{
+    OWNED(s2i_list_drop) struct s2i_list notes = {0};
+    OWNED(fd_drop) int blob = -1;
+    const struct layer_limits limits = {.bytes_max = work->spec.limits.layer_bytes_max,
+                                        .entries_max = work->spec.limits.files_max,
+                                        .ratio_max = RATIO_MAX};
+
+    if (work_want(work, json_pack("{s:s, s:I}", "image", kind, "layer", (json_int_t)index), &blob,
+                  err) < 0)
+        return -1;
+    if (fchown(folder, work->ids.base, work->ids.base) < 0 || fchmod(folder, 0755) < 0)
+        return error_set_errno(err, ERROR_UNAVAILABLE, errno, "a layer cannot be unpacked");
+    int outcome = layer_unpack(blob, layer, folder, &work->ids, &limits, &notes, err);
+    for (size_t i = 0; i < notes.count; i++)
+        work_detail(work, "%s", notes.items[i]);
+    return outcome;
+}
+
+static void note_size(int lock, int folder)
+{
+    char text[U64_DIGITS_MAX];
+    size_t size = u64_digits(tree_bytes(folder), text);
+
+    /* A size that cannot be noted counts as nothing until the layer goes. */
+    if (ftruncate(lock, 0) == 0 && pwrite(lock, text, size, 0) != (ssize_t)size)
+        (void)!ftruncate(lock, 0);
+}
+
+/* The lock is held alone. */
+static int make(struct work *work, int layers, const char *name, int lock, const char *kind,
+                size_t index, const struct s2i_layer *layer, struct error *err)
+{
+    char fresh[NAME_SIZE];
+
+    snprintf(fresh, sizeof(fresh), "%s.new", name);
+    if (tree_erase(layers, fresh) < 0 || mkdirat(layers, fresh, 0700) < 0)
+        return error_set_errno(err, ERROR_UNAVAILABLE, errno, "a layer cannot be unpacked");
+    OWNED(fd_drop) int folder = openat(layers, fresh, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (folder < 0)
+        return error_set_errno(err, ERROR_UNAVAILABLE, errno, "a layer cannot be unpacked");
+    if (unpack(work, folder, kind, index, layer, err) < 0) {
+        tree_erase(layers, fresh);
+        return -1;
+    }
+    note_size(lock, folder);
+    if (renameat(layers, fresh, layers, name) < 0)
+        return error_set_errno(err, ERROR_UNAVAILABLE, errno, "a layer cannot be kept");
+    return 0;
+}
+
+/* 0: it is there, and held; AGAIN: it went meanwhile. */
+static int take_once(struct work *work, int layers, const char *kind, size_t index,
+                     const struct s2i_layer *layer, int *folder, int *held, struct error *err)
+{
+    char name[DIFF_NAME_MAX];
+    struct stat about;
+
+    layer_folder_name(&layer->diff_id, name);
+    OWNED(fd_drop) int lock = lock_open(layers, name, err);
+    if (lock < 0 || lock_within(work, lock, LOCK_SH, err) < 0)
+        return -1;
+    if (faccessat(layers, name, F_OK, AT_SYMLINK_NOFOLLOW) < 0) {
+        if (lock_within(work, lock, LOCK_EX, err) < 0)
+            return -1;
+        if (fstat(lock, &about) < 0 || about.st_nlink == 0)
+            return AGAIN;
+        if (faccessat(layers, name, F_OK, AT_SYMLINK_NOFOLLOW) < 0 &&
+            make(work, layers, name, lock, kind, index, layer, err) < 0)
+            return -1;
+        if (lock_within(work, lock, LOCK_SH, err) < 0)
+            return -1;
+    }
+    *folder = openat(layers, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    if (*folder < 0 || fstat(lock, &about) < 0 || about.st_nlink == 0) {
+        fd_drop(folder);
+        return AGAIN;
+    }
+    futimens(lock, NULL);
+    *held = fd_take(&lock);
+    return 0;
+}
+
+/* The same layer again, further down, shows nothing that the one above does not show. */
+static bool is_held(const struct stack *stack, const struct digest *diff_id)
+{
+    for (size_t i = 0; i < stack->count; i++)
+        if (digest_equal(&stack->diff_ids[i], diff_id))
+            return true;
+    return false;
+}
+
+int layers_open(const struct work *work, struct error *err)
+{
+    int folder = openat(work->folder, work->setup.root ? "layers" : "layers-user",
+                        O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+    if (folder < 0)
+        error_set_errno(err, ERROR_UNAVAILABLE, errno, "the builder's folder is broken");
+    return folder;
+}
+
+int layers_take(struct work *work, const char *kind, const struct s2i_image *image,
+                struct stack *out, struct error *err)
+{
+    OWNED(fd_drop) int layers = layers_open(work, err);
+
+    if (layers < 0)
+        return -1;
+    if (image->layer_count > LAYERS_MAX)
+        return error_set(err, ERROR_INVALID, "an image of %zu layers exceeds the limit of %d",
+                         image->layer_count, LAYERS_MAX);
+    out->layers = memory_new((image->layer_count + 1) * sizeof(int));
+    out->locks = memory_new((image->layer_count + 1) * sizeof(int));
+    out->diff_ids = memory_new((image->layer_count + 1) * sizeof(struct digest));
+    for (size_t i = image->layer_count; i-- > 0;) {
+        const struct s2i_layer *layer = &image->layers[i];
+        int taken = AGAIN, folder = -1, lock = -1;
+        if (is_held(out, &layer->diff_id))
+            continue;
+        while (taken == AGAIN)
+            taken = take_once(work, layers, kind, i, layer, &folder, &lock, err);
+        if (taken < 0)
+            return -1;
+        out->layers[out->count] = folder;
+        out->locks[out->count] = lock;
+        out->diff_ids[out->count++] = layer->diff_id;
+        if (layer_hides_all(folder, &work->ids))
+            return 0;
+    }
+    return 0;
+}
+
+/* --- eviction --- */
+
+struct kept {
+    char name[DIFF_NAME_MAX];
+    uint64_t bytes;
+    struct timespec used;
+};
+
+static int by_use(const void *a, const void *b)
+{
+    const struct kept *one = a, *other = b;
+
+    if (one->used.tv_sec != other->used.tv_sec)
+        return one->used.tv_sec < other->used.tv_sec ? -1 : 1;
+    return one->used.tv_nsec < other->used.tv_nsec   ? -1
+           : one->used.tv_nsec > other->used.tv_nsec ? 1
+                                                     : 0;
+}
+
+static bool look(int layers, const char *file, struct kept *out)
+{
+    OWNED(fd_drop) int lock = openat(layers, file, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    OWNED(buffer_drop) struct buffer text = BUFFER_NONE;
+    size_t size = strlen(file) - strlen(".lock");
+    struct stat about;
+
+    *out = (struct kept){0};
+    if (lock < 0 || size >= sizeof(out->name) || fstat(lock, &about) < 0 ||
+        fd_read(lock, U64_DIGITS_MAX + 1, &text) < 0)
+        return false;
+    memcpy(out->name, file, size);
+    slice_to_u64(buffer_slice(&text), &out->bytes);
+    out->used = about.st_mtim;
+    return true;
+}
+
+static size_t gather(int layers, struct kept **out, uint64_t *bytes)
+{
+    int again = openat(layers, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *open = again < 0 ? NULL : fdopendir(again);
+    size_t count = 0;
+
+    for (struct dirent *entry; open != NULL && (entry = readdir(open)) != NULL;) {
+        if (!slice_ends(slice_of(entry->d_name), ".lock"))
+            continue;
+        *out = memory_resize(*out, (count + 1) * sizeof(**out));
+        if (!look(layers, entry->d_name, &(*out)[count]))
+            continue;
+        *bytes += (*out)[count++].bytes;
+    }
+    if (open != NULL)
+        closedir(open);
+    return count;
+}
+
+/* Nobody uses it: true. It is renamed first, so that a half of it is never taken for the whole. */
+static bool evict(int layers, const char *name)
+{
+    char file[NAME_SIZE], gone[NAME_SIZE];
+
+    snprintf(file, sizeof(file), "%s.lock", name);
+    snprintf(gone, sizeof(gone), "%s.new", name);
+    OWNED(fd_drop) int lock = openat(layers, file, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+    if (lock < 0 || flock(lock, LOCK_EX | LOCK_NB) < 0)
+        return false;
+    tree_erase(layers, gone);
+    if (renameat(layers, name, layers, gone) < 0 && errno != ENOENT)
+        return false;
+    tree_erase(layers, gone);
+    unlinkat(layers, file, 0);
+    return true;
+}
+
+void layers_evict(int layers, unsigned long long cache_max)
+{
+    OWNED(memory_drop) struct kept *kept = NULL;
+    uint64_t bytes = 0;
+    size_t count = gather(layers, &kept, &bytes);
+
+    if (bytes <= cache_max)
+        return;
+    qsort(kept, count, sizeof(*kept), by_use);
+    for (size_t i = 0; i < count && bytes > cache_max; i++)
+        if (evict(layers, kept[i].name))
+            bytes -= kept[i].bytes;
+}
+
+/* At the start: nobody unpacks. */
+void layers_sweep(int layers)
+{
+    int again = openat(layers, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *open = again < 0 ? NULL : fdopendir(again);
+
+    for (struct dirent *entry; open != NULL && (entry = readdir(open)) != NULL;)
+        if (slice_ends(slice_of(entry->d_name), ".new"))
+            tree_erase(layers, entry->d_name);
+    if (open != NULL)
+        closedir(open);
+}
