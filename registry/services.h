@@ -10,6 +10,7 @@
 struct auth;
 struct builds;
 struct config;
+struct git;
 struct jobs;
 struct probes;
 struct schedule;
@@ -22,6 +23,7 @@ struct services {
     struct jobs *jobs;
     struct schedule *schedule; /* of the collector */
     struct builds *builds;     /* NULL: a server that does not build */
+    struct git *git;           /* NULL: a server that keeps no sources */
     struct probes *probes;     /* NULL: always ready */
     atomic_uint *long_reads;   /* questions under way that read a whole repository */
 };

@@ -315,6 +315,8 @@ int check_branch(const char *field, const char *told, struct slice value, struct
     (void)told;
     if (!slice_split(value, '=', &pattern, &tags) || !is_word(pattern) || tags.size == 0)
         return error_set_field(err, field, "must be pattern=tag{,tag}");
+    if (slice_equal(tags, SLICE("-"))) /* not built */
+        return 0;
     while (tags.size > 0) {
         slice_split(tags, ',', &tag, &tags);
         /* "*" is what the pattern's star stood for */

@@ -181,6 +181,13 @@ static bool asks_for_token(const struct request *request)
     return request->route != NULL && request->route->action == ACTION_TOKEN;
 }
 
+static bool asked_by_git(const struct request *request)
+{
+    const struct route *route = request->route;
+
+    return route != NULL && (route->action == ACTION_GIT_PULL || route->action == ACTION_GIT_PUSH);
+}
+
 void caller_refuse(struct exchange *exchange)
 {
     OWNED(buffer_drop) struct buffer detail = BUFFER_NONE;
@@ -189,6 +196,8 @@ void caller_refuse(struct exchange *exchange)
         challenge(exchange, &detail);
     if (exchange->management)
         reply_problem(&exchange->reply, &exchange->err, exchange->request.id);
+    else if (asked_by_git(&exchange->request))
+        reply_error_text(&exchange->reply, &exchange->err);
     else if (asks_for_token(&exchange->request))
         reply_error_oauth(&exchange->reply, &exchange->err);
     else

@@ -85,6 +85,15 @@ void reply_error(struct reply *reply, const struct error *err, struct slice deta
     reply_text(reply, &text);
 }
 
+void reply_error_text(struct reply *reply, const struct error *err)
+{
+    struct buffer text = BUFFER_NONE;
+
+    head(reply, err, "text/plain; charset=utf-8");
+    buffer_print(&text, "%s\n", err->message);
+    reply_text(reply, &text);
+}
+
 /* The words of RFC 6749, and one more for what is our fault. */
 static const char *oauth_word(const struct error *err)
 {

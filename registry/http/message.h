@@ -141,6 +141,8 @@ void reply_part_add(struct reply *reply, struct slice bytes, uint64_t offset, ui
 /* Status and the JSON error body; headers already added stay.
  *   detail  JSON already; empty: without it. Spec: ERR-01, TOK-07. */
 void reply_error(struct reply *reply, const struct error *err, struct slice detail);
+/* For git, which shows text to its user, line by line, and nothing else. */
+void reply_error_text(struct reply *reply, const struct error *err);
 /* The token endpoint's error body: what OAuth knows, beside the registry's. UNSUPPORTED with status
  * 400 is a grant_type that is not known. Spec: TOK-26. */
 void reply_error_oauth(struct reply *reply, const struct error *err);

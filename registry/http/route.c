@@ -65,6 +65,53 @@ static bool fits(struct slice pattern, struct slice path, struct slice *name,
     return path.size == 0;
 }
 
+/* "?service=git-upload-pack" at the end of a pattern. */
+static bool has_parameter(const struct request *request, struct slice wanted)
+{
+    struct slice name, value;
+
+    if (wanted.at == NULL)
+        return true;
+    slice_split(wanted, '=', &name, &value);
+    for (size_t i = 0; i < request->parameter_count; i++)
+        if (slice_equal(request->parameters[i].name, name))
+            return slice_equal(request->parameters[i].value, value);
+    return false;
+}
+
+static struct slice first_segment(struct slice path)
+{
+    struct slice segment, rest;
+
+    slice_split(slice_from(path, 1), '/', &segment, &rest);
+    return segment;
+}
+
+/* Names that stand at the root of all paths must leave ours alone. Spec: s2i 13.20 */
+static bool is_ours(const struct route_table *table, struct slice path)
+{
+    static const char *const to_come[] = {"ui", "login", "static"};
+    struct slice first = first_segment(path);
+
+    for (size_t i = 0; i < sizeof(to_come) / sizeof(to_come[0]); i++)
+        if (slice_equal_text(first, to_come[i]))
+            return true;
+    for (size_t i = 0; i < table->count; i++)
+        if (slice_equal(first, first_segment(slice_of(table->routes[i].pattern))))
+            return true;
+    return false;
+}
+
+static bool takes(const struct route_table *table, const struct route *route,
+                  const struct request *request, struct slice *name, struct slice *reference)
+{
+    struct slice pattern, parameter;
+
+    slice_split(slice_of(route->pattern), '?', &pattern, &parameter);
+    return fits(pattern, request->path, name, reference) && has_parameter(request, parameter) &&
+           !(slice_starts(pattern, "/<name>") && is_ours(table, request->path));
+}
+
 enum route_outcome route_find(const struct route_table *table, struct request *request,
                               int *allowed)
 {
@@ -75,7 +122,7 @@ enum route_outcome route_find(const struct route_table *table, struct request *r
         const struct route *route = &table->routes[i];
         struct slice name, reference;
         if (known != NULL ? strcmp(route->pattern, known) != 0
-                          : !fits(slice_of(route->pattern), request->path, &name, &reference))
+                          : !takes(table, route, request, &name, &reference))
             continue;
         if (known == NULL) {
             known = route->pattern;

@@ -41,7 +41,10 @@ struct body_stream {
 struct route {
     /* "/v2/<name>/manifests/<reference>": at most one <name>, one other. "<id>:rotate" is a segment
      * with that ending, and "<name>:restore" a name; its row stands before the one of "<id>", which
-     * takes it as well. */
+     * takes it as well.
+     * "...?service=git-upload-pack": only with that parameter; its row stands before the one
+     * without. "/<name>.git/...": not when the name begins with the first segment of another row,
+     * or of what is to come (13.20). */
     const char *pattern;
     const char *endpoint; /* "end-3": what the log calls it */
     int methods;          /* bits of enum method */

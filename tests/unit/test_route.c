@@ -125,12 +125,64 @@ static void test_route_find_tells_the_allowed_methods(void **state)
     assert_int_equal(allowed, METHOD_POST);
 }
 
+static const struct route rooted[] = {
+    {.pattern = "/v2/", .endpoint = "base", .methods = METHOD_GET},
+    {.pattern = "/token", .endpoint = "token", .methods = METHOD_GET},
+    {.pattern = "/git/<name>.git/info/refs?service=read",
+     .endpoint = "read",
+     .methods = METHOD_GET},
+    {.pattern = "/git/<name>.git/info/refs", .endpoint = "other", .methods = METHOD_GET},
+    {.pattern = "/<name>.git/info/refs?service=read", .endpoint = "read", .methods = METHOD_GET},
+    {.pattern = "/<name>.git/info/refs", .endpoint = "other", .methods = METHOD_GET},
+};
+static const struct route_table rooted_table = {rooted, LENGTH(rooted)};
+
+/* Rows that want a parameter, and names at the root of all paths. Spec: s2i 13.20. */
+static void test_route_find_below_the_root(void **state)
+{
+    static const struct {
+        const char *path, *service, *endpoint, *name;
+    } cases[] = {
+        {"/git/a/b.git/info/refs", "read", "read", "a/b"},
+        {"/git/a/b.git/info/refs", "write", "other", "a/b"},
+        {"/git/a/b.git/info/refs", NULL, "other", "a/b"},
+        {"/a/b.git/info/refs", "read", "read", "a/b"},
+        {"/a.git/info/refs", NULL, "other", "a"},
+        {"/git/v2/b.git/info/refs", "read", "read", "v2/b"},
+        {"/v2x/b.git/info/refs", "read", "read", "v2x/b"},
+        {"/git.git/info/refs", "read", "read", "git"},
+        {"/v2/b.git/info/refs", "read", NULL, NULL},
+        {"/token/b.git/info/refs", "read", NULL, NULL},
+        {"/ui/b.git/info/refs", "read", NULL, NULL},
+        {"/git/info/refs", "read", NULL, NULL},
+        {"/.git/info/refs", "read", NULL, NULL},
+        {"/git/.git/info/refs", "read", NULL, NULL},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < LENGTH(cases); i++) {
+        struct parameter service = {SLICE("service"), slice_of(cases[i].service)};
+        struct request request = {.method = METHOD_GET,
+                                  .path = slice_of(cases[i].path),
+                                  .parameters = &service,
+                                  .parameter_count = cases[i].service != NULL};
+        int allowed;
+        enum route_outcome outcome = route_find(&rooted_table, &request, &allowed);
+        assert_int_equal(outcome, cases[i].endpoint == NULL ? ROUTE_UNKNOWN : ROUTE_FOUND);
+        if (outcome != ROUTE_FOUND)
+            continue;
+        assert_string_equal(request.route->endpoint, cases[i].endpoint);
+        assert_true(slice_equal_text(request.name, cases[i].name));
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_route_find_matches_from_the_right),
         cmocka_unit_test(test_route_find_knows_nothing_else),
         cmocka_unit_test(test_route_find_tells_the_allowed_methods),
+        cmocka_unit_test(test_route_find_below_the_root),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,282 @@
+/* git_internal.h - shared by the files of git/: serve.c (requests), service.c (a request's
+ * children), room.c (threads), session.c, judge.c, building.c
+ * and moving.c (a push), repository.c (folders and
+ * refs), care.c (what is not needed any more), hook.c (the other side of a push).
+ * Touches  nothing.
+ * Never    included from outside git/.
+ *
+ * One thread, the room's, waits for everything: children, hooks, times. What may block on storage
+ * is done by a few step threads, a session at a time. git->lock is held for moments only, and never
+ * while storage is asked. */
+#ifndef SLIPWAY_GIT_INTERNAL_H
+#define SLIPWAY_GIT_INTERNAL_H
+
+#include <pthread.h>
+
+#include "auth/auth.h"
+#include "registry/git/git.h"
+#include "registry/git/push.h"
+#include "registry/git/refs.h"
+#include "s2i/s2i.h"
+#include "s2i/wire.h"
+
+enum {
+    SERVICES_MAX = 512,       /* requests with children, in all */
+    FETCHES_MAX = 64,         /* of these, clones and fetches */
+    SERVICES_OF_CALLER = 128, /* of one address */
+    STEP_THREADS = 4,
+    NETWORK_SIZE = 8,
+    REASON_MAX = 96,  /* of a refused ref, and the end. Spec: 13.7 */
+    ERRORS_MAX = 400, /* bytes of what a child complains that are kept for the log */
+};
+
+/* --- between the server and the hooks of one push: kinds of packets (wire.h) --- */
+
+enum hook_kind {
+    HOOK_PUSH = 'p',    /* what receive-pack told proc-receive: a text in pieces */
+    HOOK_ASK = 'q',     /* back: a line "commit OID" or "within OLD NEW" for each question; text */
+    HOOK_KNOWN = 'k',   /* a line for each: the commit or "-"; "yes" or "no". Text */
+    HOOK_SAY = 's',     /* back: a piece for the pusher */
+    HOOK_FOLLOW = 'l',  /* back: a descriptor whose bytes are for the pusher, to its end */
+    HOOK_REPORT = 'r',  /* back: what to answer receive-pack; text; the hook ends */
+    HOOK_MOVE = 'm',    /* the state of a reference transaction, a newline, its lines; text */
+    HOOK_VERDICT = 'v', /* back, for "prepared": empty, or why it must not be */
+};
+#define HOOK_DESCRIPTOR "SLIPWAY_HOOK"
+
+/* --- repositories (repository.c) --- */
+
+/* Sound for a folder: no component ends in ".git". */
+bool repository_name_sane(struct slice name);
+/* "<repositories>/<name>.git"; freed by the caller. */
+char *repository_path(const struct git *git, struct slice name);
+bool repository_exists(const char *path);
+/* Makes it with all folders above, unless it is there. */
+int repository_make(const char *path, struct error *err) MUST_CHECK;
+/* What a ref holds; false: there is none. */
+bool repository_ref(const char *path, const char *ref, char out[GIT_OID_SIZE + 1]);
+/* The ref that HEAD names, "refs/heads/main". */
+bool repository_head(const char *path, char out[PUSH_REF_SIZE_MAX]);
+int repository_head_put(const char *path, const char *ref, struct error *err) MUST_CHECK;
+/* Makes refs/builds/<id>, which no client sees: the commit stays while its build needs it. */
+int repository_pin(const char *path, int64_t build, const char *commit,
+                   struct error *err) MUST_CHECK;
+/* Removes what interrupted children left: locks, folders of objects that came in. Only while no
+ * push is under way there. */
+void repository_sweep(const char *path);
+
+/* --- git as a child (command.c) --- */
+
+enum { ENVIRONMENT_MAX = 128, CHILD_CPU_S = 3600 };
+#define CHILD_MEMORY_MAX ((uint64_t)2 * 1024 * 1024 * 1024)
+
+struct environment {
+    char *items[ENVIRONMENT_MAX]; /* ends in NULL */
+    size_t count, settings;
+};
+void environment_drop(struct environment *environment);
+void environment_add(struct environment *environment, const char *format, ...) PRINTF_LIKE(2, 3);
+/* All settings; hooks: the folder of hooks. */
+void environment_fill(const struct git *git, const char *hooks, struct environment *environment);
+
+/* --- places: which repositories are in use (care.c) --- */
+
+struct session;
+struct place {
+    struct place *next;
+    char *name;
+    unsigned pushes;               /* under way: no care is taken meanwhile */
+    struct session *turn;          /* whose refs are being judged and moved */
+    struct session *first, **last; /* that wait for it, in order */
+    bool caring, yields;           /* care is being taken; it is to stop for a push */
+    bool used, dirty; /* since care was taken; and objects are there that nobody needs */
+    bool swept;
+    int carer;           /* descriptor of the child of care; -1: none */
+    uint64_t clean_size; /* bytes after care was taken; 0: not known */
+};
+/* A push begins: care in it ends first. Blocks for moments. */
+struct place *place_enter(struct git *git, struct slice name) ON(worker_thread);
+/* dirty: it left objects that nobody needs. */
+void place_leave(struct git *git, struct place *place, bool dirty);
+
+struct care;
+int care_open(struct git *git, struct error *err) MUST_CHECK;
+void care_close(struct git *git);
+
+/* --- services: a request's children (service.c) --- */
+
+enum service_kind { SERVICE_ADVERTISE, SERVICE_FETCH, SERVICE_PUSH };
+
+enum watch_kind { WATCH_WAKE, WATCH_CHILD, WATCH_ERRORS, WATCH_HOOK, WATCH_DRAIN };
+struct watch {
+    enum watch_kind kind;
+    int fd; /* -1: none */
+    struct service *service;
+    pid_t pid; /* WATCH_CHILD; 0: none, or reaped */
+};
+
+/* Everything is under git->lock once it is in the list. */
+struct service {
+    struct git *git;
+    struct service *next, *previous;
+    enum service_kind kind;
+    char *name; /* of the repository */
+    char request_id[REQUEST_ID_MAX + 1];
+    uint8_t network[NETWORK_SIZE];
+    struct watch children[2]; /* git; gzip */
+    struct watch complaints, hook, drain;
+    char errors[ERRORS_MAX];
+    size_t errors_size;
+    uint64_t deadline_ms, kill_ms; /* 0: none */
+    int status;                    /* git's, as of waitpid */
+    bool replied, gone;            /* the reply has ended; because the client went */
+    bool ending;                   /* was told to end */
+    struct session *session;       /* SERVICE_PUSH */
+};
+
+struct service_wish {
+    enum service_kind kind;
+    bool push;         /* SERVICE_ADVERTISE: of receive-pack */
+    struct slice name; /* of the repository */
+    const char *path;  /* its folder */
+    bool gzip;
+};
+/* Starts the children and answers with what git writes; *input is what it reads, NULL for
+ * SERVICE_ADVERTISE. session: consumed on success.
+ * TOOMANYREQUESTS, UNAVAILABLE */
+int service_start(struct git *git, const struct service_wish *wish, const struct request *request,
+                  struct session *session, struct reply *reply, int *input,
+                  struct error *err) MUST_CHECK ON(worker_thread);
+/* With git->lock, on the room's thread: */
+void service_ready(struct service *service, struct watch *watch);
+/* Times, clients that went. True when it is over and was freed. *due_ms: when to look again. */
+bool service_look(struct service *service, uint64_t now_ms, uint64_t *due_ms);
+void service_end(struct service *service); /* asks its children to end; then they are killed */
+
+/* --- the room (room.c) --- */
+
+struct git {
+    struct git_options options;
+    char *folder, *repositories, *hooks, *nothing; /* nothing: an empty repository */
+    const char *program, *gzip;
+    pthread_mutex_t lock;
+    int epoll;
+    struct watch wake;
+    char *piece; /* WIRE_PIECE_MAX + 1 bytes, of the room's thread */
+    pthread_t thread, steppers[STEP_THREADS];
+    size_t stepper_count;
+    bool has_thread, closing, steps_over;
+    struct service *services;
+    size_t service_count, fetch_count;
+    struct session *ready, **ready_last; /* for step threads */
+    pthread_cond_t work, place_changed;
+    struct place *places;
+    struct care *care;
+};
+void room_wake(struct git *git);
+int room_watch(struct git *git, struct watch *watch, struct error *err) MUST_CHECK;
+void room_forget(struct git *git, struct watch *watch); /* closes it */
+
+/* --- pushes (session.c) --- */
+
+enum session_event {
+    EVENT_MESSAGE = 1,
+    EVENT_TURN = 2,  /* the repository's refs are ours */
+    EVENT_LOOK = 4,  /* it is time to look for the build's log */
+    EVENT_BUILT = 8, /* the build has ended */
+    EVENT_GONE = 16, /* the client went */
+    EVENT_OVER = 32, /* git has ended */
+};
+
+/* What becomes of one ref. */
+enum ref_state { REF_ASKED, REF_ACCEPTED, REF_REFUSED };
+struct pushed_ref {
+    const struct push_command *command;
+    enum ref_state state;
+    bool build; /* before it is accepted */
+    bool moved; /* git has told that the transaction is through */
+    bool tags_moved;
+    int64_t id;                    /* of its build; 0: none */
+    bool held;                     /* its build's tags wait for the ref */
+    char commit[GIT_OID_SIZE + 1]; /* peeled; "" is none */
+    struct s2i_list tags;
+    struct build_tags_before before;
+    char reason[REASON_MAX];
+};
+
+struct hook_message {
+    struct hook_message *next;
+    enum hook_kind kind;
+    struct buffer text;
+};
+
+struct waiter; /* of a build's end */
+
+struct session {
+    struct git *git;
+    struct service *service;      /* under git->lock; NULL before it has begun */
+    struct session *next;         /* in git->ready */
+    struct session *waiting_next; /* in place->first */
+    struct place *place;
+    char *repository, *path;
+    const struct identity *caller; /* held */
+    char remote[64], request_id[REQUEST_ID_MAX + 1];
+    int channel; /* to the hooks */
+    /* under git->lock */
+    unsigned events;
+    bool queued, busy, over, gone;
+    uint64_t look_ms; /* 0: never */
+    struct hook_message *messages, **message_last;
+    struct hook_message *arriving;
+    struct waiter *waiter;
+    struct { /* of the build that has ended */
+        enum build_state state;
+        char reason[64], message[300];
+    } built;
+    /* of the step thread that has it */
+    struct push_request push;
+    struct push_wishes wishes;
+    struct s2i_options options;
+    struct pushed_ref *refs;
+    size_t at; /* the ref that is being built */
+    char default_ref[PUSH_REF_SIZE_MAX], head[PUSH_REF_SIZE_MAX];
+    bool asked, following, reported, paused;
+    bool left; /* the hook does not listen any more */
+    uint64_t look_pause_ms;
+    uint64_t ahead;
+};
+
+struct session *session_new(struct git *git, const struct request *request, struct place *place);
+void session_drop(struct session **session);
+/* With git->lock. */
+void session_post(struct session *session, enum session_event event);
+void session_arrived(struct session *session); /* the channel can be read */
+/* On a step thread. */
+void session_step(struct session *session, unsigned events, struct hook_message *messages)
+    ON(worker_thread);
+
+void session_say(struct session *session, const char *format, ...) PRINTF_LIKE(2, 3);
+int session_send(struct session *session, enum hook_kind kind, struct slice text, int fd,
+                 bool pieces) MUST_CHECK;
+void ref_refuse(struct pushed_ref *ref, const char *format, ...) PRINTF_LIKE(2, 3);
+struct actor session_actor(const struct session *session);
+
+/* judge.c: what is asked of whom, before anything is built. */
+void judge_begin(struct session *session, struct slice text) ON(worker_thread);
+void judge_turn(struct session *session) ON(worker_thread);
+void judge_known(struct session *session, struct slice text) ON(worker_thread);
+
+/* building.c: one ref after another. */
+void building_next(struct session *session) ON(worker_thread);
+void building_look(struct session *session) ON(worker_thread);
+void building_ended(struct session *session) ON(worker_thread);
+void building_gone(struct session *session) ON(worker_thread); /* the pusher went */
+
+void building_cancel(struct session *session, const char *reason) ON(worker_thread);
+void building_forget(struct session *session); /* nobody waits any more */
+
+/* moving.c: the refs move, and the tags with them. */
+void moving_told(struct session *session, struct slice text) ON(worker_thread);
+void moving_over(struct session *session) ON(worker_thread);
+
+#endif

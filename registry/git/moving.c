@@ -1,0 +1,234 @@
+/* moving.c - the refs of a push move, and the tags of its images with them.
+ * Touches  builds' tags, HEAD, the audit.
+ * Never    lets a ref move that was not judged, or leaves a tag that moved without its ref.
+ *
+ * Git asks before each transaction ("prepared": the refs are locked and where they should be), and
+ * tells how it ended. Whatever kills git between the two, the end looks at the refs themselves.
+ * Spec: s2i 13.a, 7.10 */
+#include <stdlib.h>
+#include <string.h>
+
+#include "registry/core/log.h"
+#include "registry/git/git_internal.h"
+
+static struct pushed_ref *ref_named(struct session *session, struct slice name)
+{
+    for (size_t i = 0; session->refs != NULL && i < session->push.count; i++)
+        if (slice_equal_text(name, session->refs[i].command->ref))
+            return &session->refs[i];
+    return NULL;
+}
+
+/* "<old> <new> <ref>" */
+static bool line_read(struct slice *text, struct slice *new, struct slice *ref)
+{
+    struct slice line, old;
+
+    slice_split(*text, '\n', &line, text);
+    slice_split(line, ' ', &old, &line);
+    return slice_split(line, ' ', new, ref);
+}
+
+static void tags_back(struct session *session, struct pushed_ref *ref) ON(worker_thread)
+{
+    const struct actor actor = session_actor(session);
+    struct error err = {0};
+
+    if (!ref->tags_moved || ref->moved)
+        return;
+    ref->tags_moved = false;
+    if (builds_tags_back(session->git->options.builds, ref->id, &actor, &ref->before, &err) < 0)
+        log_event(LOG_ERROR, "git.tags_kept", F_TEXT("repository", session->repository),
+                  F_I64("build", ref->id), F_TEXT("reason", err.message),
+                  F_TEXT("cause", err.cause));
+}
+
+static int prepare(struct session *session, struct slice new, struct slice name, struct error *err)
+    ON(worker_thread)
+{
+    const struct actor actor = session_actor(session);
+    struct pushed_ref *ref = ref_named(session, name);
+
+    if (slice_equal_text(name, "HEAD"))
+        return 0; /* goes with its branch */
+    if (ref == NULL || ref->state != REF_ACCEPTED || !slice_equal_text(new, ref->command->new))
+        return error_set(err, ERROR_DENIED, "a ref is to move that was not judged");
+    if (!ref->held || ref->tags_moved)
+        return 0;
+    if (builds_move_tags(session->git->options.builds, ref->id, &actor, &ref->before, err) < 0)
+        return -1;
+    ref->tags_moved = true;
+    return 0;
+}
+
+static void aborted(struct session *session, struct slice text) ON(worker_thread)
+{
+    struct slice new, name;
+
+    while (text.size > 0)
+        if (line_read(&text, &new, &name)) {
+            struct pushed_ref *ref = ref_named(session, name);
+            if (ref != NULL)
+                tags_back(session, ref);
+        }
+}
+
+static void prepared(struct session *session, struct slice text) ON(worker_thread)
+{
+    struct slice rest = text, new, name;
+    struct error err = {0};
+    int outcome = 0;
+
+    while (outcome == 0 && rest.size > 0)
+        if (line_read(&rest, &new, &name))
+            outcome = prepare(session, new, name, &err);
+    if (outcome < 0) {
+        log_event(LOG_WARNING, "git.refused", F_TEXT("request_id", session->request_id),
+                  F_TEXT("repository", session->repository), F_TEXT("reason", err.message),
+                  F_TEXT("cause", err.cause));
+        aborted(session, text);
+    }
+    session->left |= session_send(session, HOOK_VERDICT, slice_of(outcome < 0 ? err.message : ""),
+                                  -1, false) < 0;
+}
+
+static void committed(struct session *session, struct slice text)
+{
+    struct slice new, name;
+
+    while (text.size > 0)
+        if (line_read(&text, &new, &name)) {
+            struct pushed_ref *ref = ref_named(session, name);
+            if (ref != NULL && slice_equal_text(new, ref->command->new))
+                ref->moved = true;
+        }
+}
+
+void moving_told(struct session *session, struct slice text)
+{
+    struct slice state;
+
+    slice_split(text, '\n', &state, &text);
+    if (slice_equal_text(state, "prepared"))
+        prepared(session, text);
+    else if (slice_equal_text(state, "committed"))
+        committed(session, text);
+    else if (slice_equal_text(state, "aborted"))
+        aborted(session, text);
+}
+
+/* --- the end --- */
+
+/* Git may have been killed between the move and its telling. */
+static bool stands(const struct session *session, const struct pushed_ref *ref)
+{
+    char now[GIT_OID_SIZE + 1];
+
+    if (ref->state != REF_ACCEPTED)
+        return false;
+    if (!repository_ref(session->path, ref->command->ref, now))
+        return oid_is_none(ref->command->new);
+    return strcmp(now, ref->command->new) == 0;
+}
+
+static void note(const struct session *session, const struct pushed_ref *ref)
+{
+    const struct push_command *command = ref->command;
+    const struct actor actor = session_actor(session);
+    OWNED(buffer_drop) struct buffer target = BUFFER_NONE, detail = BUFFER_NONE;
+
+    buffer_print(&target, "repository/%s", session->repository);
+    buffer_append_text(&detail, "{\"ref\":");
+    buffer_append_json(&detail, slice_of(command->ref));
+    buffer_print(&detail, ",\"old\":\"%s\",\"new\":\"%s\",\"build\":%lld}", command->old,
+                 command->new, (long long)ref->id);
+    const struct audit_event event = {
+        .actor = actor.name.at == NULL ? SLICE("") : actor.name,
+        .actor_id = actor.account,
+        .action = SLICE("git.push"),
+        .target = buffer_slice(&target),
+        .outcome = ref->moved ? SLICE("done") : SLICE("refused"),
+        .remote = slice_of(session->remote),
+        .request_id = slice_of(session->request_id),
+        .detail = buffer_slice(&detail),
+    };
+    audit_note(session->git->options.storage, &event);
+}
+
+/* A build that nobody waited for, of a ref that did not move after all. */
+static void undo_async(struct session *session, struct pushed_ref *ref) ON(worker_thread)
+{
+    const struct actor actor = session_actor(session);
+    struct error err = {0};
+
+    if (ref->id == 0 || ref->held || ref->moved)
+        return;
+    if (builds_cancel(session->git->options.builds, ref->id, actor.name,
+                      SLICE("the push was refused"), NULL, &err) < 0)
+        log_event(LOG_WARNING, "git.cancel", F_I64("build", ref->id),
+                  F_TEXT("reason", err.message));
+}
+
+static bool settle_refs(struct session *session) ON(worker_thread)
+{
+    bool dirty = false;
+
+    for (size_t i = 0; session->refs != NULL && i < session->push.count; i++) {
+        struct pushed_ref *ref = &session->refs[i];
+        ref->moved |= stands(session, ref);
+        tags_back(session, ref);
+        undo_async(session, ref);
+        note(session, ref);
+        dirty |= !ref->moved || oid_is_none(ref->command->new);
+    }
+    return dirty || session->refs == NULL;
+}
+
+/* A repository's first branch becomes what a clone checks out. */
+static void settle_head(const struct session *session)
+{
+    char now[PUSH_REF_SIZE_MAX], ignored[GIT_OID_SIZE + 1];
+    struct error err = {0};
+
+    if (session->default_ref[0] == 0 ||
+        (repository_head(session->path, now) && strcmp(now, session->default_ref) == 0))
+        return;
+    if (repository_ref(session->path, session->default_ref, ignored) &&
+        repository_head_put(session->path, session->default_ref, &err) < 0)
+        log_event(LOG_WARNING, "git.head", F_TEXT("repository", session->repository),
+                  F_TEXT("reason", err.message), F_TEXT("cause", err.cause));
+}
+
+static void give_turn(struct session *session)
+{
+    struct place *place = session->place;
+    struct git *git = session->git;
+
+    pthread_mutex_lock(&git->lock);
+    for (struct session **at = &place->first; *at != NULL; at = &(*at)->waiting_next)
+        if (*at == session) {
+            if ((*at = session->waiting_next) == NULL)
+                place->last = at;
+            break;
+        }
+    if (place->turn == session) {
+        place->turn = place->first;
+        if (place->turn != NULL) {
+            if ((place->first = place->turn->waiting_next) == NULL)
+                place->last = &place->first;
+            session_post(place->turn, EVENT_TURN);
+        }
+    }
+    pthread_mutex_unlock(&git->lock);
+}
+
+void moving_over(struct session *session)
+{
+    building_cancel(session, "the push ended");
+    bool dirty = settle_refs(session);
+    if (session->asked)
+        settle_head(session);
+    give_turn(session);
+    place_leave(session->git, session->place, dirty);
+    session->place = NULL;
+}
