@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "registry/cli/cli.h"
+#include "s2i/source/source.h"
 
 static int print_version(const struct cli_call *call);
 static int print_help(const struct cli_call *call);
@@ -33,11 +34,46 @@ static const struct cli_command *const nouns[] = {
 /* The last of them are in no help: programs of ours start them. */
 enum { HIDDEN = 1, ALL = sizeof(nouns) / sizeof(nouns[0]), NOUNS = ALL - HIDDEN };
 
+static int run_source(const char *const *words)
+{
+    (void)words;
+    return source_child();
+}
+
+static int run_askpass(const char *const *words)
+{
+    return source_askpass(words[1]);
+}
+
 static int print_version(const struct cli_call *call)
 {
     (void)call;
     puts("slipway " SLIPWAY_VERSION);
     return CLI_DONE;
+}
+
+/* What this program runs of itself: by its first word, or by the name it is called by. Not for
+ * people, so no help knows of it. */
+static const struct part {
+    const char *name;
+    bool by_name;
+    int (*run)(const char *const *words);
+} parts[] = {
+    {"source", false, run_source},
+    {"askpass", true, run_askpass},
+};
+
+static const struct part *find_part(const char *const *words)
+{
+    const char *slash = strrchr(words[0], '/');
+    const char *name = slash == NULL ? words[0] : slash + 1;
+
+    for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
+        const char *called = parts[i].by_name ? name : words[1];
+        if (called != NULL && strcmp(parts[i].name, called) == 0)
+            return &parts[i];
+    }
+    return NULL;
 }
 
 /* "user" of "user create"; true for every command when there is no noun. */
@@ -154,6 +190,10 @@ static void give_memory_back(void)
 int main(int count, char **words)
 {
     const char *const *given = (const char *const *)words + (count > 0);
+    const struct part *part = count > 0 ? find_part((const char *const *)words) : NULL;
+
+    if (part != NULL)
+        return part->run((const char *const *)words);
     OWNED(cli_call_drop) struct cli_call call = {0};
     size_t used = 0;
     const struct cli_command *command = find_command(given, &used);

@@ -23,16 +23,16 @@ struct source_wish {
     struct slice url;         /* BUILD_FROM_URL */
     int archive;              /* BUILD_FROM_ARCHIVE: tar, tar.gz, zip; else -1 */
     struct slice context_dir; /* checked here: 4.4 */
-    struct slice exclude;     /* 4.7; SLICE_NONE: the default */
+    struct slice exclude;     /* POSIX extended; SLICE_NONE: the default; "": nothing. 4.7 */
     bool ignore_submodules;
     const struct s2i_list *detect; /* "pattern=builder"; NULL: none */
     /* "NAME\tPREFIX\tKIND\tVALUE" of credentials (16.12); wiped by the caller */
     const struct s2i_list *credentials;
     uint64_t files_max, bytes_max, blob_max; /* 4.11 */
     uint64_t timeout_ms;
-    const char *scratch;   /* a folder for a fetched repository, removed by source_open */
+    const char *scratch;   /* a folder for what is fetched, in one of its own that goes again */
     struct build_log *log; /* what a fetch says */
-    int cancel;            /* readable: stop; -1 */
+    int cancel;            /* readable: stop (UNAVAILABLE); -1 */
 };
 /* What may be fetched from where: settings (16.10). */
 struct source_rules {
@@ -44,8 +44,6 @@ struct source_rules {
 int source_open(const struct source_wish *wish, const struct source_rules *rules, int *fd,
                 struct s2i_source_facts *facts, const char **reason, struct error *err) MUST_CHECK;
 
-/* "https://user:secret@host/x" without the user information (7.5). */
-void source_url_clean(struct slice url, struct buffer *out);
 /* 4.2. INVALID */
 int source_url_check(struct slice url, const struct source_rules *rules,
                      struct error *err) MUST_CHECK;
@@ -61,7 +59,11 @@ struct source_request {
 int source_http(const struct source_request *request, const struct source_rules *rules,
                 struct buffer *out, int *status, struct error *err) MUST_CHECK;
 
-/* The child: `slipway source`. Reads its orders as JSON from descriptor 3. */
+/* The child: `slipway source`. Reads its orders as JSON from standard input. */
 int source_child(void);
+/* This program under the name "askpass", as git calls it: prints the user or the password that was
+ * handed over. */
+int source_askpass(const char *prompt);
+#define SOURCE_ASKPASS_VARIABLE "SLIPWAY_ASKPASS_DESCRIPTOR"
 
 #endif

@@ -1,0 +1,548 @@
+/* open.c - from a wish to one tar: the server's side of reading sources; see source.h.
+ * Touches  confined children, a folder of its own below the scratch folder, a nameless file.
+ * Never    believes the child more than its answer's form: the facts are texts and numbers, the tar
+ *          is read by nobody here. */
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "registry/core/fd.h"
+#include "s2i/layer/layer.h"
+#include "s2i/source/fetch.h"
+#include "s2i/source/reading.h"
+#include "s2i/source/text.h"
+
+enum {
+    ANSWER_MAX = 16 * 1024 * 1024,
+    ROUNDS_MAX = 8, /* submodules in each other */
+    FOLDERS_OPEN = 8,
+};
+
+#define CHILD_MEMORY (UINT64_C(2) << 30)
+#define HEADERS_SIZE 8192 /* of one entry of the tar, with a pax header */
+
+static const char fetch_failed[] = "FetchSourceFailed";
+static const char context_invalid[] = "InvalidContextDirectory";
+static const char source_invalid[] = "InvalidSource";
+
+/* One source on its way. */
+struct opening {
+    const struct source_wish *wish;
+    const struct source_rules *rules;
+    struct patience patience;
+    struct source_url url; /* BUILD_FROM_URL */
+    struct reading_orders orders;
+    char *folder; /* of its own; NULL until it is needed */
+    unsigned fetches;
+    int tar;
+    const char *reason;
+};
+
+static int remove_one(const char *path, const struct stat *about, int kind, struct FTW *where)
+{
+    (void)about;
+    (void)where;
+    if (kind == FTW_DP || kind == FTW_D)
+        rmdir(path);
+    else
+        unlink(path);
+    return 0;
+}
+
+static void opening_drop(struct opening *opening)
+{
+    if (opening->folder != NULL)
+        nftw(opening->folder, remove_one, FOLDERS_OPEN, FTW_DEPTH | FTW_PHYS);
+    free(opening->folder);
+    source_url_drop(&opening->url);
+    fd_drop(&opening->orders.spool_fd);
+    reading_orders_drop(&opening->orders);
+    fd_drop(&opening->tar);
+}
+
+/* --- files without a name --- */
+
+static int nameless(const char *folder, struct error *err)
+{
+    int fd = folder == NULL ? -1 : open(folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+
+    if (fd < 0)
+        fd = memfd_create("source", MFD_CLOEXEC);
+    if (fd >= 0 && fd <= STDERR_FILENO) {
+        int low = fd;
+        fd = fcntl(low, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+        close(low);
+    }
+    if (fd < 0)
+        return error_set_errno(err, ERROR_UNAVAILABLE, errno, "the source cannot be written down");
+    return fd;
+}
+
+/* The same file, to be read only, from its start. */
+static int sealed(int fd, struct error *err)
+{
+    char path[32];
+
+    snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+    int out = open(path, O_RDONLY | O_CLOEXEC);
+    if (out < 0)
+        return error_set_errno(err, ERROR_UNAVAILABLE, errno, "the source cannot be read back");
+    return out;
+}
+
+/* --- fetching --- */
+
+static int make_folder(struct opening *opening, struct error *err)
+{
+    OWNED(buffer_drop) struct buffer path = BUFFER_NONE;
+
+    if (opening->folder != NULL)
+        return 0;
+    buffer_print(&path, "%s/source-XXXXXX", opening->wish->scratch);
+    buffer_append(&path, "", 1);
+    if (mkdtemp(path.at) == NULL)
+        return error_set_errno(err, ERROR_UNAVAILABLE, errno, "a fetch cannot be prepared");
+    opening->folder = TAKE(path.at);
+    return 0;
+}
+
+/* *repository: where it is now, the caller's. */
+static int fetch_here(struct opening *opening, struct fetch *fetch, char **repository,
+                      struct error *err)
+{
+    OWNED(buffer_drop) struct buffer path = BUFFER_NONE;
+
+    if (make_folder(opening, err) < 0)
+        return -1;
+    buffer_print(&path, "%s/%u", opening->folder, opening->fetches++);
+    buffer_append(&path, "", 1);
+    if (mkdir(path.at, 0700) < 0)
+        return error_set_errno(err, ERROR_UNAVAILABLE, errno, "a fetch cannot be prepared");
+    fetch->folder = path.at;
+    fetch->credentials = opening->wish->credentials;
+    fetch->rules = opening->rules;
+    fetch->patience = &opening->patience;
+    fetch->log = opening->wish->log;
+    if (source_fetch(fetch, err) < 0)
+        return -1;
+    *repository = source_fetch_path(path.at);
+    return 0;
+}
+
+static char *text_or_none(struct slice text)
+{
+    return text.size == 0 ? NULL : memory_text(text);
+}
+
+/* The commit and the name that are wanted: the wish's own, else the URL's. Spec: 4.2, 4.3 */
+static int fetch_url(struct opening *opening, struct error *err)
+{
+    const struct source_wish *wish = opening->wish;
+    struct slice ref = wish->ref.size > 0 ? wish->ref : slice_of(opening->url.ref);
+    bool by_id = wish->commit.size == 0 && source_is_commit(ref);
+    OWNED(memory_drop) char *commit = text_or_none(by_id ? ref : wish->commit);
+    OWNED(memory_drop) char *name = text_or_none(by_id ? SLICE("") : ref);
+    struct fetch fetch = {.url = &opening->url, .commit = commit, .ref = name};
+
+    if (name != NULL && !source_ref_valid(slice_of(name)))
+        return error_set(err, ERROR_INVALID, "the ref is no name of a branch, tag or commit");
+    if (commit != NULL && !source_is_commit(slice_of(commit)))
+        return error_set(err, ERROR_INVALID, "the commit is no id of 40 hex digits");
+    if (fetch_here(opening, &fetch, &opening->orders.repository, err) < 0)
+        return -1;
+    if (commit != NULL)
+        opening->orders.commit = TAKE(commit);
+    else
+        opening->orders.ref = memory_text(SLICE(FETCHED_REF));
+    return 0;
+}
+
+/* --- submodules --- */
+
+/* The URL of a gitlink: of .gitmodules, beside its parent's. */
+struct module_url {
+    char *path;
+    struct source_url url;
+};
+struct module_urls {
+    struct module_url *items;
+    size_t count;
+};
+
+static void module_urls_drop(struct module_urls *urls)
+{
+    for (size_t i = 0; i < urls->count; i++) {
+        free(urls->items[i].path);
+        source_url_drop(&urls->items[i].url);
+    }
+    free(urls->items);
+}
+
+static const struct source_url *url_of(const struct opening *opening,
+                                       const struct module_urls *urls, const char *parent)
+{
+    for (size_t i = 0; i < urls->count; i++)
+        if (strcmp(urls->items[i].path, parent) == 0)
+            return &urls->items[i].url;
+    return parent[0] == '\0' && opening->url.scheme != NULL ? &opening->url : NULL;
+}
+
+static int module_url(const struct opening *opening, const struct module_urls *urls,
+                      const char *parent, const char *text, struct source_url *out,
+                      struct error *err)
+{
+    const struct source_url *base = url_of(opening, urls, parent);
+    OWNED(buffer_drop) struct buffer joined = BUFFER_NONE;
+
+    if (base == NULL && text[0] == '.')
+        return error_set(err, ERROR_INVALID, "its URL is relative to one that is not known");
+    if (base == NULL)
+        buffer_append_text(&joined, text);
+    else if (source_url_join(base, slice_of(text), &joined, err) < 0)
+        return -1;
+    return source_url_read(buffer_slice(&joined), out, err);
+}
+
+static const char *member(const json_t *object, const char *name)
+{
+    const char *text = json_string_value(json_object_get(object, name));
+
+    return text == NULL ? "" : text;
+}
+
+static int fetch_module(struct opening *opening, struct module_urls *urls, const json_t *gitlink,
+                        char **repository, struct error *err)
+{
+    struct source_url url = {NULL};
+
+    if (!source_is_commit(slice_of(member(gitlink, "commit"))))
+        return error_set(err, ERROR_INTERNAL, "the source reader names no commit");
+    if (module_url(opening, urls, member(gitlink, "parent"), member(gitlink, "url"), &url, err) < 0)
+        return -1;
+    urls->items = memory_resize(urls->items, (urls->count + 1) * sizeof(urls->items[0]));
+    urls->items[urls->count++] =
+        (struct module_url){memory_text(slice_of(member(gitlink, "path"))), url};
+    struct fetch fetch = {.url = &urls->items[urls->count - 1].url,
+                          .commit = member(gitlink, "commit")};
+    return fetch_here(opening, &fetch, repository, err);
+}
+
+/* A submodule of a pushed commit that cannot be had leaves an empty folder. Spec: 4.5 */
+static int fetch_modules(struct opening *opening, struct module_urls *urls, const json_t *gitlinks,
+                         struct error *err)
+{
+    bool needed = opening->orders.modules_mode == MODULES_NEEDED;
+    const json_t *gitlink;
+    size_t i;
+
+    json_array_foreach(gitlinks, i, gitlink) {
+        OWNED(memory_drop) char *repository = NULL;
+        struct error why = {0};
+        if (opening->orders.module_count + 1 >= READING_REPOSITORIES_MAX)
+            return error_set(err, ERROR_INVALID, "the source has more than %d submodules",
+                             READING_REPOSITORIES_MAX - 1);
+        if (fetch_module(opening, urls, gitlink, &repository, &why) < 0) {
+            if (needed || why.code != ERROR_INVALID) {
+                error_set(err, why.code, "submodule %.60s: %.120s", member(gitlink, "path"),
+                          why.message);
+                return error_set_cause(err, "%.190s", why.cause);
+            }
+            if (opening->wish->log != NULL)
+                build_log_print(opening->wish->log, "submodule %.200s: %s", member(gitlink, "path"),
+                                why.message);
+        }
+        reading_orders_add_module(&opening->orders, member(gitlink, "path"), repository);
+    }
+    return 0;
+}
+
+/* --- the child --- */
+
+static uint64_t added(uint64_t a, uint64_t b)
+{
+    return a > INT64_MAX - b ? INT64_MAX : a + b;
+}
+
+static int input_of(const json_t *object, struct error *err)
+{
+    OWNED(fd_drop) int fd = memfd_create("orders", MFD_CLOEXEC);
+    char *text = json_dumps(object, JSON_COMPACT);
+    bool written =
+        fd >= 0 && text != NULL && fd_write(fd, slice_of(text)) == 0 && lseek(fd, 0, SEEK_SET) == 0;
+
+    free(text);
+    if (!written)
+        return error_set_errno(err, ERROR_UNAVAILABLE, errno, "the source reader has no orders");
+    return fd_take(&fd);
+}
+
+static int ended_badly(int status, struct error *err)
+{
+    if (WIFSIGNALED(status) && WTERMSIG(status) == SIGXFSZ)
+        error_set(err, ERROR_INVALID, "the source is larger than a source may be");
+    else if (WIFSIGNALED(status))
+        error_set(err, ERROR_INVALID, "the source takes more time or memory than a source may");
+    else
+        error_set(err, ERROR_INTERNAL, "the source reader has no answer");
+    return error_set_cause(err, "the source reader ended with status %d", status);
+}
+
+static int run_child(struct opening *opening, json_t **answer, struct error *err)
+{
+    const struct reading_orders *orders = &opening->orders;
+    const char *const words[] = {confine_self(), "source", NULL};
+    const char *const environment[] = {"PATH=/usr/bin:/bin", "LC_ALL=C", NULL};
+    const char *const readable[] = {opening->folder != NULL ? opening->folder : orders->repository,
+                                    opening->folder != NULL ? orders->repository : NULL, NULL};
+    const int kept[] = {orders->tar_fd, orders->spool_fd, orders->archive_fd};
+    json_t *object = reading_orders_write(orders);
+    OWNED(fd_drop) int input = input_of(object, err);
+    OWNED(buffer_drop) struct buffer said = BUFFER_NONE;
+    int status;
+
+    json_decref(object);
+    struct confinement with = {
+        .words = words,
+        .environment = environment,
+        .readable = readable,
+        .input = input,
+        .errors = -1,
+        .kept = kept,
+        .kept_count = orders->archive ? 3 : 1,
+        .memory = CHILD_MEMORY,
+        .cpu_s = opening->wish->timeout_ms / 1000 + 1,
+        .file_size = added(orders->bytes_max, added(orders->files_max, 1) < INT64_MAX / HEADERS_SIZE
+                                                  ? (orders->files_max + 2) * HEADERS_SIZE
+                                                  : INT64_MAX / 2)};
+    if (input < 0 ||
+        source_run(&with, false, ANSWER_MAX, &opening->patience, &said, &status, err) < 0)
+        return -1;
+    *answer = status != 0 ? NULL : json_loadb(said.at, said.size, 0, NULL);
+    return *answer == NULL ? ended_badly(status, err) : 0;
+}
+
+static const char *known_reason(const char *text)
+{
+    return strcmp(text, context_invalid) == 0 ? context_invalid
+           : strcmp(text, fetch_failed) == 0  ? fetch_failed
+                                              : source_invalid;
+}
+
+/* What the child says is shown as it is: cleaned here as well. */
+static int fail_as_told(struct opening *opening, const json_t *told, struct error *err)
+{
+    OWNED(buffer_drop) struct buffer shown = BUFFER_NONE;
+    const char *reason = member(told, "reason");
+
+    source_text_clean(slice_of(member(told, "message")), sizeof(err->message), &shown);
+    opening->reason = known_reason(reason);
+    enum error_code code = json_is_true(json_object_get(told, "full")) ? ERROR_STORAGE_FULL
+                           : reason[0] == '\0'                         ? ERROR_UNAVAILABLE
+                                                                       : ERROR_INVALID;
+    error_set(err, code, "%.*s", SLICE_ARG(buffer_slice(&shown)));
+    return error_set_cause(err, "%.190s", member(told, "cause"));
+}
+
+static void warn(const struct opening *opening, const json_t *warnings)
+{
+    const json_t *text;
+    size_t i;
+
+    json_array_foreach(warnings, i, text) {
+        if (opening->wish->log != NULL && json_is_string(text))
+            build_log_print(opening->wish->log, "warning: %s", json_string_value(text));
+    }
+}
+
+/* 1: the tar is written; 0: *gitlinks must be fetched first. */
+static int read_once(struct opening *opening, struct s2i_source_facts *facts, json_t **answer,
+                     struct error *err)
+{
+    const json_t *told;
+
+    opening->reason = source_invalid;
+    if (run_child(opening, answer, err) < 0)
+        return -1;
+    if ((told = json_object_get(*answer, "error")) != NULL)
+        return fail_as_told(opening, told, err);
+    if (json_object_get(*answer, "gitlinks") != NULL)
+        return 0;
+    if (s2i_source_facts_read(facts, json_object_get(*answer, "facts"), err) < 0)
+        return -1;
+    warn(opening, json_object_get(*answer, "warnings"));
+    return 1;
+}
+
+static int read_source(struct opening *opening, struct s2i_source_facts *facts, struct error *err)
+{
+    struct module_urls urls = {NULL, 0};
+    int outcome = 0;
+
+    for (int round = 0; outcome == 0; round++) {
+        json_t *answer = NULL;
+        if (round == ROUNDS_MAX) {
+            outcome = error_set(err, ERROR_INVALID, "submodules are nested too deep");
+        } else if ((outcome = read_once(opening, facts, &answer, err)) == 0) {
+            opening->reason = fetch_failed;
+            outcome = fetch_modules(opening, &urls, json_object_get(answer, "gitlinks"), err);
+        }
+        json_decref(answer);
+    }
+    module_urls_drop(&urls);
+    return outcome < 0 ? -1 : 0;
+}
+
+/* --- the wish --- */
+
+static void fill_orders(struct opening *opening)
+{
+    const struct source_wish *wish = opening->wish;
+    struct reading_orders *orders = &opening->orders;
+
+    orders->archive = wish->kind == BUILD_FROM_ARCHIVE;
+    orders->archive_fd = wish->archive;
+    orders->tar_fd = opening->tar;
+    orders->exclude = wish->exclude.at == NULL ? NULL : memory_text(wish->exclude);
+    orders->files_max = wish->files_max < INT64_MAX ? wish->files_max : INT64_MAX;
+    orders->bytes_max = wish->bytes_max < INT64_MAX ? wish->bytes_max : INT64_MAX;
+    orders->blob_max = wish->blob_max < INT64_MAX ? wish->blob_max : INT64_MAX;
+    orders->modules_mode = wish->ignore_submodules        ? MODULES_IGNORED
+                           : wish->kind == BUILD_FROM_URL ? MODULES_NEEDED
+                           : wish->scratch == NULL        ? MODULES_IGNORED
+                                                          : MODULES_WANTED;
+    for (size_t i = 0; wish->detect != NULL && i < wish->detect->count; i++)
+        s2i_list_add(&orders->detect, slice_of(wish->detect->items[i]));
+}
+
+static int prepare_push(struct opening *opening, struct error *err)
+{
+    const struct source_wish *wish = opening->wish;
+
+    if (!source_is_commit(wish->commit))
+        return error_set(err, ERROR_INVALID, "the commit is no id of 40 hex digits");
+    opening->orders.repository = memory_text(slice_of(wish->repository_folder));
+    opening->orders.commit = memory_text(wish->commit);
+    return 0;
+}
+
+static int prepare(struct opening *opening, struct error *err)
+{
+    const struct source_wish *wish = opening->wish;
+
+    switch (wish->kind) {
+    case BUILD_FROM_PUSH:
+        return prepare_push(opening, err);
+    case BUILD_FROM_URL:
+        opening->reason = fetch_failed;
+        if (source_url_read(wish->url, &opening->url, err) < 0)
+            return -1;
+        return fetch_url(opening, err);
+    default:
+        opening->orders.spool_fd = nameless(wish->scratch, err);
+        return opening->orders.spool_fd < 0 ? -1 : 0;
+    }
+}
+
+/* 4.4: what leaves the root is refused before anything is read. */
+static int read_context(struct opening *opening, struct error *err)
+{
+    OWNED(buffer_drop) struct buffer clean = BUFFER_NONE;
+
+    opening->reason = context_invalid;
+    if (!source_folder_clean(opening->wish->context_dir, &clean))
+        return error_set(err, ERROR_INVALID, "context_dir must be a folder within the source");
+    opening->orders.context_dir = memory_text(buffer_slice(&clean));
+    opening->reason = source_invalid;
+    return 0;
+}
+
+static int write_nothing(struct opening *opening, struct s2i_source_facts *facts, struct error *err)
+{
+    OWNED(buffer_drop) struct buffer end = BUFFER_NONE;
+
+    tar_write_end(&end);
+    digest_of(DIGEST_SHA256, buffer_slice(&end), &facts->content);
+    if (fd_write(opening->tar, buffer_slice(&end)) < 0)
+        return error_set_errno(err, ERROR_UNAVAILABLE, errno, "the source cannot be written down");
+    return 0;
+}
+
+static int open_kind(struct opening *opening, struct s2i_source_facts *facts, struct error *err)
+{
+    if (opening->wish->kind == BUILD_FROM_NOTHING)
+        return write_nothing(opening, facts, err);
+    if (prepare(opening, err) < 0)
+        return -1;
+    fill_orders(opening);
+    return read_source(opening, facts, err);
+}
+
+static void put_text(char **field, struct slice text)
+{
+    OWNED(buffer_drop) struct buffer clean = BUFFER_NONE;
+
+    source_text_clean(text, SOURCE_PATH_MAX / 4, &clean);
+    free(*field);
+    *field = memory_text(buffer_slice(&clean));
+}
+
+static void put_empty(char **field)
+{
+    if (*field == NULL)
+        *field = memory_text(SLICE(""));
+}
+
+/* What the server knows better than the child. */
+static void complete(const struct opening *opening, struct s2i_source_facts *facts)
+{
+    const struct source_wish *wish = opening->wish;
+    OWNED(buffer_drop) struct buffer url = BUFFER_NONE;
+    struct slice place, ref = SLICE("");
+
+    slice_split(wish->url, '#', &place, &ref);
+    s2i_url_clean(place, &url);
+    put_text(&facts->url, buffer_slice(&url));
+    put_text(&facts->ref, wish->ref.size > 0 ? wish->ref : ref);
+    put_text(&facts->context_dir, slice_of(opening->orders.context_dir));
+    put_empty(&facts->commit);
+    put_empty(&facts->author);
+    put_empty(&facts->author_date);
+    put_empty(&facts->subject);
+    put_empty(&facts->tree);
+    put_empty(&facts->conf);
+}
+
+int source_open(const struct source_wish *wish, const struct source_rules *rules, int *fd,
+                struct s2i_source_facts *facts, const char **reason, struct error *err)
+{
+    OWNED(opening_drop)
+    struct opening opening = {
+        .wish = wish,
+        .rules = rules,
+        .patience = {source_now_ms() + (int64_t)wish->timeout_ms, wish->cancel},
+        .orders = {.archive_fd = -1, .spool_fd = -1},
+        .tar = -1,
+        .reason = source_invalid};
+
+    *facts = (struct s2i_source_facts){.url = NULL};
+    int outcome = read_context(&opening, err);
+    if (outcome == 0)
+        outcome = opening.tar = nameless(wish->scratch, err);
+    if (outcome >= 0)
+        outcome = open_kind(&opening, facts, err);
+    if (outcome >= 0)
+        outcome = *fd = sealed(opening.tar, err);
+    *reason = opening.reason;
+    if (outcome >= 0)
+        complete(&opening, facts);
+    else
+        s2i_source_facts_drop(facts);
+    return outcome < 0 ? -1 : 0;
+}

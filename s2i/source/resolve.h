@@ -1,0 +1,29 @@
+/* resolve.h - a host's name becomes addresses once; only these are used, and only checked ones.
+ * Touches  the machine's resolver.
+ * Never    connects.
+ *
+ * Spec: s2i 16.10. */
+#ifndef SLIPWAY_SOURCE_RESOLVE_H
+#define SLIPWAY_SOURCE_RESOLVE_H
+
+#include <sys/socket.h>
+
+#include "s2i/options.h"
+
+enum { RESOLVED_MAX = 8 };
+
+struct resolved {
+    struct sockaddr_storage addresses[RESOLVED_MAX]; /* with the port */
+    size_t count;                                    /* at least 1 */
+};
+/* INVALID  no address, or none that may be asked: with the reason */
+int source_resolve_host(const char *host, uint16_t port, const struct s2i_list *allowed,
+                        struct resolved *out, struct error *err) MUST_CHECK;
+bool source_resolved_has(const struct resolved *resolved, const struct sockaddr *address);
+/* "host:port:address,address": how libcurl is told not to ask again. */
+void source_resolve_pin(const char *host, uint16_t port, const struct resolved *resolved,
+                        struct buffer *out);
+/* The first address as text, without brackets. */
+void source_resolve_first(const struct resolved *resolved, struct buffer *out);
+
+#endif
