@@ -103,7 +103,8 @@ struct s2i_result {
     size_t layer_count;
     char *assemble_user; /* as it was resolved, "uid:gid" */
     uint64_t files_in, files_ignored;
-    struct s2i_list packages; /* "kind name version" of the merged tree, for the SBOM (15.5) */
+    struct s2i_list packages; /* "kind[/vendor] name version" of the merged tree: "deb/debian bash
+                                 5.2"; for the SBOM (15.5) */
     struct s2i_list warnings;
     char *output; /* of usage */
 };

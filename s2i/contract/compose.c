@@ -186,3 +186,47 @@ int compose_labels(const struct s2i_spec *spec, const struct s2i_list *said,
     *out = labels;
     return 0;
 }
+
+/* --- options --- */
+
+/* Options that end up as facts of the source or as images' digests, or only decide when, how long
+ * and for whom a build runs. */
+static const char *const beside[] = {
+    "url",
+    "ref",
+    "context_dir",
+    "exclude",
+    "builder",
+    "runtime_image",
+    "incremental_from",
+    "detect",
+    "tags",
+    "timeout_ms",
+    "silence_ms",
+    "memory",
+    "disk",
+    "processes",
+    "log_level",
+    "callback_url",
+    "run_policy",
+    "push_mode",
+    "on_disconnect",
+    "branches",
+    "default_branch",
+    "protected_branches",
+    "allow_push_env",
+    "allow_webhook_env",
+    "image_trigger",
+    "rebuild",
+    "allowed_uids",
+    "ignore_submodules",
+};
+
+json_t *compose_options(const struct s2i_options *options, bool secrets)
+{
+    json_t *all = s2i_options_write(options, secrets);
+
+    for (size_t i = 0; i < LENGTH(beside); i++)
+        json_object_del(all, beside[i]);
+    return all;
+}

@@ -41,4 +41,8 @@ int compose_labels(const struct s2i_spec *spec, const struct s2i_list *said,
                    const json_t *inherited, uint64_t label_max, json_t **out,
                    struct error *err) MUST_CHECK;
 
+/* The options that decide what is built: all but a short list, so that a new one cannot be
+ * forgotten. secrets: as s2i_options_write. */
+json_t *compose_options(const struct s2i_options *options, bool secrets);
+
 #endif

@@ -1,49 +1,11 @@
 /* key.c - the key of a build's inputs: equal keys, equal images (15.3, 13.27).
  * Touches  memory only.
- * Never    the ref, the build's number, who asked: they do not decide what is built.
- *
- * What options may say is part of the key unless it stands in a short list here, so that a new
- * option cannot be forgotten. */
+ * Never    the ref, the build's number, who asked: they do not decide what is built. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "s2i/contract/compose.h"
 #include "s2i/contract/contract.h"
-
-#define LENGTH(array) (sizeof(array) / sizeof((array)[0]))
-
-/* Options that end up as facts of the source or as images' digests, or only decide when, how long
- * and for whom a build runs. */
-static const char *const beside[] = {
-    "url",
-    "ref",
-    "context_dir",
-    "exclude",
-    "builder",
-    "runtime_image",
-    "incremental_from",
-    "detect",
-    "tags",
-    "timeout_ms",
-    "silence_ms",
-    "memory",
-    "disk",
-    "processes",
-    "log_level",
-    "callback_url",
-    "run_policy",
-    "push_mode",
-    "on_disconnect",
-    "branches",
-    "default_branch",
-    "protected_branches",
-    "allow_push_env",
-    "allow_webhook_env",
-    "image_trigger",
-    "rebuild",
-    "allowed_uids",
-    "ignore_submodules",
-};
 
 static void set_digest(json_t *key, const char *name, const struct digest *digest)
 {
@@ -51,15 +13,6 @@ static void set_digest(json_t *key, const char *name, const struct digest *diges
 
     if (digest_is_set(digest))
         json_object_set_new(key, name, json_string(digest_text(digest, text)));
-}
-
-static json_t *options_of(const struct s2i_options *options)
-{
-    json_t *all = s2i_options_write(options, true);
-
-    for (size_t i = 0; i < LENGTH(beside); i++)
-        json_object_del(all, beside[i]);
-    return all;
 }
 
 static json_t *facts_of(const struct s2i_source_facts *source)
@@ -125,7 +78,7 @@ void contract_input_key(const struct s2i_spec *spec, char out[65])
         set_digest(key, "previous", &spec->previous.digest);
     compose_set(key, "proxy", slice_of(spec->proxy_environment));
     json_object_set_new(key, "source", facts_of(&spec->source));
-    json_object_set_new(key, "options", options_of(&spec->options));
+    json_object_set_new(key, "options", compose_options(&spec->options, true));
     json_object_set_new(key, "secrets", list_of(&spec->secrets));
     if (scripts_unknown(spec))
         json_object_set_new(key, "build", json_integer(spec->build));

@@ -55,7 +55,7 @@ static const char everything[] =
     "\"silence_ms\":60000,\"memory\":16777216,\"disk\":16777216,\"processes\":8,"
     "\"log_level\":\"steps\",\"callback_url\":\"https://ci.example/done\","
     "\"run_policy\":\"SerialLatestOnly\",\"push_mode\":\"accept\",\"on_disconnect\":\"cancel\","
-    "\"branches\":[\"release/*=rel-*,stable\"],\"default_branch\":\"main\","
+    "\"branches\":[\"release/*=rel-*,stable\",\"wip/*=-\"],\"default_branch\":\"main\","
     "\"protected_branches\":[\"main\"],\"allow_push_env\":true,\"allow_webhook_env\":true,"
     "\"image_trigger\":true,\"rebuild\":true}";
 

@@ -1,0 +1,162 @@
+/* provenance.c - where an image is from: an in-toto statement with a SLSA v1 predicate.
+ * Touches  memory only.
+ * Never    a secret's value; user information of an URL. Spec: s2i 7.12 */
+#include <string.h>
+
+#include "registry/core/timestamp.h"
+#include "s2i/contract/compose.h"
+#include "s2i/contract/referrer.h"
+
+#define BUILD_TYPE "urn:slipway:s2i-build:v1"
+#define BUILDER "urn:slipway:builder"
+
+/* {"sha256": "<hex>"} */
+static json_t *digest_set(const struct digest *digest)
+{
+    char text[DIGEST_TEXT_MAX];
+    struct slice algorithm, hex;
+    json_t *set = json_object();
+
+    slice_split(slice_of(digest_text(digest, text)), ':', &algorithm, &hex);
+    compose_set(set, digest->algorithm == DIGEST_SHA512 ? "sha512" : "sha256", hex);
+    return set;
+}
+
+static void add_image(json_t *list, const char *role, const struct s2i_image *image)
+{
+    struct buffer uri = BUFFER_NONE;
+
+    if (image->name == NULL)
+        return;
+    json_t *dependency = json_object();
+    buffer_append_text(&uri, "oci:");
+    buffer_append_slice(&uri, compose_reference_name(image->name));
+    json_object_set_new(dependency, "name", json_string(role));
+    compose_set(dependency, "uri", buffer_slice(&uri));
+    json_object_set_new(dependency, "digest", digest_set(&image->digest));
+    json_array_append_new(list, dependency);
+    buffer_drop(&uri);
+}
+
+/* "git+<url>@<ref>", or nothing when the source has no URL. */
+static void set_source_uri(json_t *object, const struct s2i_source_facts *source)
+{
+    struct buffer uri = BUFFER_NONE;
+
+    if (source->url[0] != 0) {
+        buffer_append_text(&uri, source->commit[0] != 0 ? "git+" : "");
+        s2i_url_clean(slice_of(source->url), &uri);
+        if (source->ref[0] != 0)
+            buffer_print(&uri, "@%s", source->ref);
+    }
+    compose_set(object, "uri", buffer_slice(&uri));
+    buffer_drop(&uri);
+}
+
+static void add_source(json_t *list, const struct s2i_source_facts *source)
+{
+    json_t *dependency = json_object(), *digests = json_object();
+
+    json_object_set_new(dependency, "name", json_string("source"));
+    set_source_uri(dependency, source);
+    if (digest_is_set(&source->content)) {
+        json_decref(digests);
+        digests = digest_set(&source->content);
+    }
+    compose_set(digests, "gitCommit", slice_of(source->commit));
+    compose_set(digests, "gitTree", slice_of(source->tree));
+    json_object_set_new(dependency, "digest", digests);
+    json_array_append_new(list, dependency);
+}
+
+static json_t *parameters(const struct s2i_spec *spec)
+{
+    json_t *all = json_object(), *source = json_object();
+
+    set_source_uri(source, &spec->source);
+    compose_set(source, "commit", slice_of(spec->source.commit));
+    compose_set(source, "contextDir", slice_of(spec->source.context_dir));
+    json_object_set_new(all, "source", source);
+    compose_set(all, "builder", slice_of(spec->builder.name));
+    compose_set(all, "runtimeImage", slice_of(spec->runtime.name));
+    compose_set(all, "target", slice_of(spec->target));
+    json_object_set_new(all, "options", compose_options(&spec->options, false));
+    return all;
+}
+
+/* Which script was taken from where. */
+static json_t *scripts_of(const struct s2i_result *result)
+{
+    json_t *scripts = json_object();
+
+    for (size_t i = 0; i < result->script_count; i++)
+        if (result->scripts[i].from != NULL)
+            compose_set(scripts, result->scripts[i].name, slice_of(result->scripts[i].from));
+    return json_pack("{s:o}", "scripts", scripts);
+}
+
+static json_t *definition(const struct provenance *about)
+{
+    json_t *all = json_object(), *dependencies = json_array();
+
+    add_source(dependencies, &about->spec->source);
+    add_image(dependencies, "builder", &about->spec->builder);
+    add_image(dependencies, "runtime", &about->spec->runtime);
+    add_image(dependencies, "previous", &about->spec->previous);
+    json_object_set_new(all, "buildType", json_string(BUILD_TYPE));
+    json_object_set_new(all, "externalParameters", parameters(about->spec));
+    json_object_set_new(all, "internalParameters", scripts_of(about->result));
+    json_object_set_new(all, "resolvedDependencies", dependencies);
+    return all;
+}
+
+static void set_time(json_t *object, const char *name, int64_t us)
+{
+    char text[TIMESTAMP_MAX];
+
+    if (us > 0)
+        json_object_set_new(object, name, json_string(timestamp_print(us, text)));
+}
+
+static json_t *run_details(const struct provenance *about)
+{
+    json_t *metadata = json_object(), *all = json_object();
+    struct buffer invocation = BUFFER_NONE;
+
+    buffer_print(&invocation, "%s%sbuilds/%lld", about->server,
+                 about->server[0] == 0 || slice_ends(slice_of(about->server), "/") ? "" : "/",
+                 (long long)about->spec->build);
+    compose_set(metadata, "invocationId", buffer_slice(&invocation));
+    set_time(metadata, "startedOn", about->started_us);
+    set_time(metadata, "finishedOn", about->finished_us);
+    json_object_set_new(all, "builder",
+                        json_pack("{s:s, s:{s:s}}", "id",
+                                  about->server[0] != 0 ? about->server : BUILDER, "version",
+                                  "slipway", about->version));
+    json_object_set_new(all, "metadata", metadata);
+    if (about->log != NULL)
+        json_object_set_new(
+            all, "byproducts",
+            json_pack("[{s:s, s:o}]", "name", "log", "digest", digest_set(about->log)));
+    buffer_drop(&invocation);
+    return all;
+}
+
+void provenance_make(const struct provenance *about, struct buffer *out)
+{
+    OWNED(json_decrefp) json_t *statement = json_object();
+    json_t *subject = json_object(), *predicate = json_object();
+    struct slice target, tag;
+    struct digest ignored;
+
+    slice_split(slice_of(about->spec->target), ':', &target, &tag);
+    compose_set(subject, "name", target);
+    json_object_set_new(subject, "digest", digest_set(&about->subject->digest));
+    json_object_set_new(predicate, "buildDefinition", definition(about));
+    json_object_set_new(predicate, "runDetails", run_details(about));
+    json_object_set_new(statement, "_type", json_string("https://in-toto.io/Statement/v1"));
+    json_object_set_new(statement, "subject", json_pack("[o]", subject));
+    json_object_set_new(statement, "predicateType", json_string("https://slsa.dev/provenance/v1"));
+    json_object_set_new(statement, "predicate", predicate);
+    compose_text(statement, out, &ignored);
+}
