@@ -118,11 +118,11 @@ static json_t *mounts(const struct run *run)
     json_array_append_new(array, mount_of("/dev/pts", "devpts", pts, LENGTH(pts)));
     json_array_append_new(array, mount_of("/dev/shm", "tmpfs", shm, LENGTH(shm)));
     for (size_t i = 0; i < run->mount_count; i++)
-        json_array_append_new(array,
-                              json_pack("{s:s, s:s, s:s, s:[s, s, s, s]}", "destination",
-                                        run->mounts[i].target, "type", "bind", "source",
-                                        run->mounts[i].source, "options", "bind",
-                                        run->mounts[i].writable ? "rw" : "ro", "nosuid", "nodev"));
+        json_array_append_new(array, json_pack("{s:s, s:s, s:s, s:[s, s, s, s, s]}", "destination",
+                                               run->mounts[i].target, "type", "bind", "source",
+                                               run->mounts[i].source, "options", "bind",
+                                               run->mounts[i].writable ? "rw" : "ro", "nosuid",
+                                               "nodev", "noexec"));
     return array;
 }
 
@@ -188,14 +188,18 @@ static json_t *platform(const struct work *work, const struct run *run)
         "/proc/kpageflags",    "/proc/kpagecgroup"};
     static const char *const fixed[] = {"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys",
                                         "/proc/sysrq-trigger"};
+    const struct cgroup_means *groups = &work->cgroups;
     char path[PATH_MAX];
+    json_t *object =
+        json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "namespaces", namespaces(run),
+                  "uidMappings", id_map(work), "gidMappings", id_map(work), "resources",
+                  resources(work), "seccomp", seccomp_profile(), "maskedPaths",
+                  texts(hidden, LENGTH(hidden)), "readonlyPaths", texts(fixed, LENGTH(fixed)));
 
-    cgroup_path(&work->cgroups, work->cgroup, path, sizeof(path));
-    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:s}", "namespaces", namespaces(run),
-                     "uidMappings", id_map(work), "gidMappings", id_map(work), "resources",
-                     resources(work), "seccomp", seccomp_profile(), "maskedPaths",
-                     texts(hidden, LENGTH(hidden)), "readonlyPaths", texts(fixed, LENGTH(fixed)),
-                     "cgroupsPath", path);
+    cgroup_path(groups, work->cgroup, path, sizeof(path));
+    if (groups->memory || groups->pids || groups->cpu)
+        json_object_set_new(object, "cgroupsPath", json_string(path));
+    return object;
 }
 
 int bundle_write(const struct work *work, const struct run *run, struct error *err)

@@ -59,8 +59,9 @@ static void print_options(const struct work *work, const struct root *root, cons
         buffer_print(out, "%zu:", i);
     buffer_print(out,
                  "../../m,upperdir=../../s/%s/u,workdir=../../s/%s/w,"
-                 "redirect_dir=off,metacopy=off,index=off,xino=off%s",
-                 root->name, root->name, work->setup.root ? "" : ",userxattr");
+                 "redirect_dir=%s,metacopy=off,index=off,xino=off",
+                 root->name, root->name,
+                 work->setup.root ? "off" : "nofollow,userxattr"); /* which take no "off" */
 }
 
 static int mount_overlay(const struct work *work, struct root *root, const char *below,

@@ -7,6 +7,7 @@
  *
  * The worker is the first process of its pid namespace: a signal to everybody (-1) reaches the
  * runtime, the container and nobody else. */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -29,7 +30,7 @@ enum {
     PIECE = 32 * 1024,
     ROUNDS = 64, /* pieces read from a pipe in one turn: a flood does not hide time */
     RUNTIME_LOG_MAX = 64 * 1024,
-    NEVER = -1,
+    STATUS_MAX = 16 * 1024,
 };
 
 #define RUNTIME_LOG DESK "/r/log"
@@ -134,7 +135,7 @@ static int start(struct watch *watch, struct error *err)
     return 0;
 }
 
-/* --- watching --- */
+/* --- its output --- */
 
 /* What is there now goes into the log; a pipe at its end is closed. */
 static void read_pipe(struct watch *watch, int *fd, enum log_stream stream)
@@ -154,6 +155,60 @@ static void read_pipe(struct watch *watch, int *fd, enum log_stream stream)
     }
 }
 
+/* --- ending --- */
+
+/* The value of a line "Name:\t..." of /proc/<pid>/status. */
+static struct slice status_line(struct slice text, const char *name)
+{
+    struct slice line;
+
+    while (text.size > 0) {
+        slice_split(text, '\n', &line, &text);
+        if (slice_starts(line, name))
+            return slice_trim(slice_from(line, strlen(name)));
+    }
+    return SLICE("");
+}
+
+/* Bit of SIGTERM in a mask of 16 hex digits. */
+static bool has_term(struct slice mask)
+{
+    uint8_t bytes[8];
+
+    return hex_decode(mask, bytes, sizeof(bytes)) &&
+           (bytes[(64 - SIGTERM) / 8] >> (SIGTERM - 1) % 8 & 1) != 0;
+}
+
+/* The kernel keeps SIGTERM from the first process of a container unless it asked for it; any other
+ * process would end by it, so this one does. */
+static void end_first(const char *pid)
+{
+    OWNED(buffer_drop) struct buffer text = BUFFER_NONE;
+    char path[64];
+
+    snprintf(path, sizeof(path), "/proc/%.16s/status", pid);
+    OWNED(fd_drop) int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0 || fd_read(fd, STATUS_MAX, &text) < 0)
+        return;
+    struct slice ids = status_line(buffer_slice(&text), "NSpid:");
+    if (!slice_ends(ids, "\t1") || has_term(status_line(buffer_slice(&text), "SigCgt:")) ||
+        has_term(status_line(buffer_slice(&text), "SigIgn:")))
+        return;
+    kill((pid_t)strtol(pid, NULL, 10), SIGKILL);
+}
+
+static void ask_to_end(void)
+{
+    DIR *open = opendir("/proc");
+
+    kill(-1, SIGTERM);
+    for (struct dirent *entry; open != NULL && (entry = readdir(open)) != NULL;)
+        if (entry->d_name[0] >= '1' && entry->d_name[0] <= '9')
+            end_first(entry->d_name);
+    if (open != NULL)
+        closedir(open);
+}
+
 static void stop(struct watch *watch, enum stop why)
 {
     if (watch->stop != STOP_NOT)
@@ -161,8 +216,10 @@ static void stop(struct watch *watch, enum stop why)
     watch->stop = why;
     watch->kill_ms = clock_monotonic_ms() + (why == STOP_CANCEL ? GRACE_MS : 0);
     if (why == STOP_CANCEL)
-        kill(-1, SIGTERM);
+        ask_to_end();
 }
+
+/* --- watching --- */
 
 static void look_at_output(struct watch *watch)
 {
@@ -219,7 +276,7 @@ static void watch_once(struct watch *watch)
         {.fd = watch->out, .events = POLLIN},
         {.fd = watch->err, .events = POLLIN},
         {.fd = watch->pidfd, .events = POLLIN},
-        {.fd = watch->work->gone ? NEVER : watch->work->channel, .events = POLLIN}};
+        {.fd = watch->work->gone ? -1 : watch->work->channel, .events = POLLIN}};
 
     poll(polled, 4, next_look(watch));
     read_pipe(watch, &watch->out, LOG_OUT);

@@ -20,7 +20,7 @@
 
 #include "s2i/builder/builder_internal.h"
 
-enum { NAME_SIZE = 64, LOOP_TRIES = 32, BYTES_PER_FILE = 4096, FULL_BYTES = 64 * 1024 };
+enum { NAME_SIZE = 64, LOOP_TRIES = 32, BYTES_PER_FILE = 4096, FULL_PART = 64, FULL_MAX = 4 << 20 };
 
 #define SCRATCH DESK "/s"
 
@@ -36,6 +36,8 @@ static int run_mkfs(char *file, char *megabytes)
                            (char *)(uintptr_t) "0",
                            (char *)(uintptr_t) "-i",
                            (char *)(uintptr_t) "8192",
+                           (char *)(uintptr_t) "-b",
+                           (char *)(uintptr_t) "4096",
                            (char *)(uintptr_t) "-O",
                            (char *)(uintptr_t) "^has_journal,^resize_inode,^metadata_csum",
                            (char *)(uintptr_t) "-E",
@@ -187,10 +189,14 @@ int scratch_open(struct work *work, struct error *err)
     return 0;
 }
 
+/* A write that did not fit leaves a little. */
 bool scratch_full(void)
 {
     struct statvfs about;
 
-    return statvfs(SCRATCH, &about) == 0 &&
-           ((uint64_t)about.f_bavail * about.f_frsize < FULL_BYTES || about.f_favail == 0);
+    if (statvfs(SCRATCH, &about) < 0)
+        return false;
+    uint64_t left = (uint64_t)about.f_bavail * about.f_frsize;
+    uint64_t part = (uint64_t)about.f_blocks * about.f_frsize / FULL_PART;
+    return left < (part < FULL_MAX ? part : FULL_MAX) || about.f_favail == 0;
 }

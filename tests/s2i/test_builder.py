@@ -1,0 +1,479 @@
+"""test_builder.py - a builder without a server: what containers of builds may do, what ends them, what they leave.
+
+Touches  builders of the module's own, in temporary folders.
+Never    a registry.
+"""
+import os
+import pathlib
+import shutil
+import subprocess
+import tempfile
+import time
+
+import pytest
+
+from support import building, workshop
+
+APP = {"index.html": "<h1>hello</h1>\n"}
+IMAGE = workshop.builder_image()
+
+
+@pytest.fixture(scope="module")
+def shop():
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="sw-"))
+    made = workshop.Workshop(folder / "builder")
+    assert made.hello["level"] == "root", made.hello
+    yield made
+    made.finish()
+    assert not leftovers(made), "control groups are left behind"
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module")
+def user_shop():
+    """A builder without any privilege."""
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="sw-"))
+    folder.chmod(0o755)
+    (folder / "builder").mkdir()
+    shutil.chown(folder / "builder", workshop.USER, workshop.USER)
+    made = workshop.Workshop(folder / "builder", user=workshop.USER)
+    assert made.hello["level"] == "user", made.hello
+    yield made
+    made.finish()
+    shutil.rmtree(folder)
+
+
+def leftovers(shop):
+    about = shop.folder.stat()
+    return [str(path) for path in pathlib.Path("/sys/fs/cgroup").glob(f"**/slipway-{about.st_dev:x}-{about.st_ino:x}-*")]
+
+
+def assemble(shop, script, files=None, **more):
+    """Builds with this script as assemble."""
+    return shop.build(IMAGE, {**(files or {}), ".s2i/bin/assemble": "#!/bin/sh\n" + script}, **more)
+
+
+def done(outcome):
+    assert outcome.result.get("done"), (outcome.result, outcome.text)
+    return outcome
+
+
+def failed(outcome, reason):
+    assert not outcome.result.get("done") and outcome.result["reason"] == reason, (outcome.result, outcome.text)
+    assert outcome.result.get("layers") in (None, []) and not outcome.blobs
+    return outcome
+
+
+# --- a build that goes well ---
+
+def test_a_build_gives_one_layer(shop):
+    """s2i 4.12, 4.13, 6.1, 7.1, 12.3."""
+    outcome = done(shop.build(IMAGE, {**APP, "lib/a.txt": "a\n"}))
+    assert b"---> assembling\n" in outcome.out and outcome.errors == b""
+    entries = outcome.entries()
+    assert entries["opt/app-root/src/index.html"][1] == b"<h1>hello</h1>\n"
+    placed = entries["tmp/src/lib/a.txt"]
+    assert (placed[0].uid, placed[0].gid, placed[0].mode, placed[0].mtime) == (1001, 0, 0o644, building.WHEN)
+    assert entries["tmp"][0].mode == 0o1777 and entries["tmp"][0].uid == 0
+    for name in entries:
+        assert not name.startswith(("proc", "dev", "etc")), name
+    assert outcome.result["run"] == "/usr/libexec/s2i/run" and outcome.result["assemble_user"] == "1001:0"
+    names = [stage["name"] for stage in outcome.stages if "ms" in stage]
+    assert names == ["PullImages", "Assemble", "CommitContainer"]
+
+
+def test_the_same_build_twice_is_the_same_layer(shop):
+    """s2i 15.2, 17.3."""
+    assert shop.build(IMAGE, APP).diff_id == shop.build(IMAGE, APP).diff_id
+
+
+def test_layers_are_asked_for_once(shop):
+    """s2i 16.8: unpacked once for each diff id, shared by builds at the same time."""
+    image = workshop.builder_image(files={"once": os.urandom(8).hex()})
+    builds = [shop.begin(image, APP) for _ in range(2)]
+    for build in builds:
+        done(build.end())
+    assert sum(len(build.wants) for build in builds) == 1
+    assert not shop.begin(image, APP).end().result is None
+
+
+def test_stdout_and_stderr_are_kept_apart_and_live(shop):
+    """s2i 6.4."""
+    build = shop.begin(IMAGE, {".s2i/bin/assemble": "#!/bin/sh\necho first\necho oops >&2\nsleep 30\n"})
+    build.wait_for("first")
+    build.wait_for("oops")
+    build.cancel()
+    outcome = build.end()
+    assert outcome.out.startswith(b"first\n") and outcome.errors.startswith(b"oops\n")
+
+
+# --- scripts, environment, users ---
+
+def test_scripts_of_the_source_win_and_move(shop):
+    """s2i 3.2, 3.3, 3.8."""
+    outcome = done(shop.build(IMAGE, {**APP, ".s2i/bin/run": "#!/bin/sh\n", ".s2i/bin/assemble":
+                                      "#!/bin/sh\necho mine\nexec /usr/libexec/s2i/assemble\n"}))
+    assert b"mine\n---> assembling" in outcome.out and outcome.result["run"] == "/tmp/scripts/run"
+    entries = outcome.entries()
+    assert entries["tmp/scripts/assemble"][0].mode == 0o755
+    assert not [name for name in entries if "src/.s2i/bin/" in name]
+
+
+def test_a_missing_script_fails_before_anything_runs(shop):
+    """s2i 2.9, 3.5."""
+    outcome = failed(shop.build(workshop.builder_image(run=None), APP), "InstallScriptsFailed")
+    assert "run" in outcome.result["message"] and b"assembling" not in outcome.log
+
+
+def test_ignored_files_stay_out(shop):
+    """s2i 4.20 to 4.25: scripts are taken first; the environment file can be ignored."""
+    rules = "*.tmp\n.s2i\ndocs\n!docs/kept\n"
+    outcome = done(shop.build(IMAGE, {
+        **APP, ".s2iignore": rules, "a.tmp": "x", "docs/kept": "x", "docs/other": "x", ".s2i/environment": "A=b\n",
+        ".s2i/bin/assemble": "#!/bin/sh\ncd /tmp/src; find . | sort; echo \"A is ${A:-unset}\"\n"}))
+    assert outcome.out == b".\n./.s2iignore\n./index.html\nA is unset\n"
+    assert outcome.result["files_ignored"] == 5 and outcome.result["files_in"] == 2
+
+
+def test_environment_of_assemble(shop):
+    """s2i 5.1 to 5.7."""
+    outcome = done(assemble(shop, "env | sort\n", {".s2i/environment": "A=file\nB=file\n"},
+                            options={"env": ["B=option"], "build_env": ["C=build"]}))
+    lines = outcome.out.decode().splitlines()
+    for line in ("A=file", "B=option", "C=build", "FROM_BUILDER=yes", "CI=true", "HOME=/opt/app-root/src",
+                 f"SOURCE_DATE_EPOCH={building.WHEN}"):
+        assert line in lines, lines
+    assert outcome.result["env"] == ["A=file", "B=option"]
+
+
+@pytest.mark.parametrize("user, said", [("0", "uid=0(root) gid=0(root)"), ("app", "uid=1001(app) gid=0(root) groups=2000(extra)"),
+                                        ("1001:2000", "uid=1001(app) gid=2000(extra)"), ("4000", "uid=4000 gid=0(root)")])
+def test_users(shop, user, said):
+    """s2i 2.3, 6.3."""
+    assert said in done(assemble(shop, "id\n", options={"assemble_user": user})).out.decode()
+
+
+def test_unknown_and_forbidden_users(shop):
+    """s2i 6.3, 12.4."""
+    assert "nobody" in failed(assemble(shop, "id\n", options={"assemble_user": "nobody"}),
+                              "GenericS2IBuildFailed").result["message"]
+    failed(assemble(shop, "id\n", options={"assemble_user": "0", "allowed_uids": "1-"}), "AssembleUserForbidden")
+
+
+def test_onbuild_is_refused(shop):
+    """s2i 10.2."""
+    failed(shop.build(workshop.builder_image(config={"OnBuild": ["RUN true"]}), APP), "OnBuildForbidden")
+
+
+def test_metadata_becomes_labels_and_leaves_no_file(shop):
+    """s2i 6.7."""
+    script = "mkdir -p /tmp/.s2i; echo '{\"labels\":[{\"a\":\"b\"}]}' > /tmp/.s2i/image_metadata.json\n"
+    outcome = done(assemble(shop, script))
+    assert outcome.result["labels"] == ["a=b"]
+    assert not [name for name in outcome.entries() if "image_metadata" in name]
+    failed(assemble(shop, script.replace("\"b\"", "1")), "GenericS2IBuildFailed")
+
+
+def test_metadata_is_read_inside_the_container(shop):
+    """s2i 16.13: a link out of the root leads to its own files, a fifo holds nobody up."""
+    outcome = done(assemble(shop, "mkdir -p /tmp/.s2i; ln -s /../../../etc/hostname /tmp/.s2i/image_metadata.json\n"))
+    assert not outcome.result.get("labels")
+    failed(assemble(shop, "mkdir -p /tmp/.s2i; mkfifo /tmp/.s2i/image_metadata.json\n"), "GenericS2IBuildFailed")
+
+
+def test_links_of_the_source_and_the_image_lead_nowhere(shop):
+    """s2i 4.9, 16.13: the destination is a link out of the image, scripts are links."""
+    outside = pathlib.Path(tempfile.mkdtemp())
+    stream = building.base_tar({"assemble": building.ASSEMBLE, "run": building.RUN}, {})
+    image = workshop.builder_image(config={"Labels": {"io.openshift.s2i.scripts-url": f"image://{building.SCRIPTS}",
+                                                      "io.openshift.s2i.destination": "/out"}},
+                                   more=[layer_with_link("out", str(outside))])
+    shop.build(image, APP)
+    assert not list(outside.iterdir())
+    outside.rmdir()
+    assert stream
+
+
+def layer_with_link(name, target):
+    import io
+    import tarfile
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as archive:
+        archive.addfile(building.entry(name, tarfile.SYMTYPE, 0o777, target))
+    return stream.getvalue()
+
+
+# --- what ends a build (16.6) ---
+
+def test_exit_code(shop):
+    """s2i 6.5."""
+    outcome = failed(assemble(shop, "echo bad >&2; exit 7\n"), "AssembleFailed")
+    assert outcome.result["exit_code"] == 7
+    assert outcome.result["message"] == "Assemble script failed: non-zero (7) exit code from builders/test:latest"
+
+
+def test_an_interpreter_that_is_not_there(shop):
+    outcome = failed(shop.build(IMAGE, {".s2i/bin/assemble": "#!/bin/python9\n"}), "AssembleFailed")
+    assert b"exec /tmp/scripts/assemble: no such file" in outcome.errors
+
+
+def test_time_and_silence(shop):
+    outcome = failed(assemble(shop, "while true; do echo on; sleep 0.05; done\n", limits={"timeout_ms": 700}), "BuildTimeout")
+    assert "longer than" in outcome.result["message"] and outcome.seconds < 3
+    outcome = failed(assemble(shop, "echo once; sleep 60\n", limits={"silence_ms": 500}), "BuildTimeout")
+    assert "said nothing" in outcome.result["message"] and outcome.seconds < 3
+
+
+def test_memory(shop):
+    script = "x=0123456789abcdef; while true; do x=$x$x; done\n"
+    assert "MiB" in failed(assemble(shop, script, limits={"memory": 32 << 20}), "OutOfMemoryKilled").result["message"]
+
+
+def test_processes(shop):
+    script = "set -e; i=0; while [ $i -lt 60 ]; do sleep 30 & i=$((i + 1)); done\n"
+    failed(assemble(shop, script, limits={"processes": 30}), "ProcessLimit")
+
+
+def test_disk(shop):
+    failed(assemble(shop, "exec dd if=/dev/zero of=/tmp/big bs=1M count=100\n", limits={"disk": 16 << 20}), "DiskLimit")
+
+
+def test_a_flood_of_output(shop):
+    """s2i 13.45: all of it arrives, and time still counts."""
+    outcome = done(assemble(shop, "yes 0123456789012345678901234567890 | head -n 100000\n"))
+    assert len(outcome.out) == 3200000
+    failed(assemble(shop, "exec yes\n", limits={"timeout_ms": 500}), "BuildTimeout")
+
+
+def test_cancel(shop):
+    """s2i 13.44: SIGTERM, and the reason that was given."""
+    build = shop.begin(IMAGE, {".s2i/bin/assemble": "#!/bin/sh\ntrap 'echo asked; exit 1' TERM\necho ready\n"
+                                                    "sleep 60 & wait\n"})
+    build.wait_for("ready")
+    build.cancel("Superseded")
+    outcome = failed(build.end(), "Superseded")
+    assert b"asked" in outcome.out and outcome.seconds < 5
+
+
+def test_cancel_of_a_script_without_a_trap(shop):
+    """The first process of a container is not ended by SIGTERM unless it asks for it: we do what it would."""
+    build = shop.begin(IMAGE, {".s2i/bin/assemble": "#!/bin/sh\necho ready\nexec sleep 60\n"})
+    build.wait_for("ready")
+    build.cancel()
+    assert failed(build.end(), "CancelledBuild").seconds < 5
+
+
+@pytest.mark.skipif(not os.environ.get("S2I_LONG"), reason="takes ten seconds: S2I_LONG=1")
+def test_cancel_of_what_does_not_listen(shop):
+    build = shop.begin(IMAGE, {".s2i/bin/assemble": "#!/bin/sh\ntrap '' TERM\necho ready\nwhile true; do sleep 1; done\n"})
+    build.wait_for("ready")
+    build.cancel()
+    outcome = failed(build.end(), "CancelledBuild")
+    assert 9 < outcome.seconds < 15
+
+
+def test_a_server_that_goes_ends_the_build(shop):
+    """s2i 16.2."""
+    build = shop.begin(IMAGE, {".s2i/bin/assemble": "#!/bin/sh\necho ready\nexec sleep 1234.5\n"})
+    build.wait_for("ready")
+    wait_until(lambda: processes("1234.5"))
+    build.channel.shutdown(2)
+    build.thread.join(10)
+    wait_until(lambda: not processes("1234.5"))
+
+
+def processes(word):
+    return subprocess.run(["pgrep", "-f", f"sleep {word}"], capture_output=True, text=True).stdout.split()
+
+
+def wait_until(true, seconds=10):
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def test_daemons_die_with_assemble(shop):
+    """s2i 6.6."""
+    outcome = done(assemble(shop, "(trap '' HUP TERM; exec sleep 1234.7) >/dev/null 2>&1 & echo bye\n"))
+    assert b"bye" in outcome.out and not processes("1234.7")
+
+
+# --- what a container may not do (16.5) ---
+
+@pytest.mark.parametrize("user", ["0", "1001"])
+def test_walls(shop, user):
+    script = """
+    mount -t tmpfs none /tmp 2>/dev/null && echo broken: mount
+    mount -o remount,rw /proc/sys 2>/dev/null && echo broken: remount
+    cat /proc/1/environ >/dev/null 2>&1 || echo broken: own processes
+    ls /proc | grep -c '^[0-9]' > /tmp/count; [ $(cat /tmp/count) -lt 10 ] || echo broken: pids
+    echo 1 2>/dev/null > /proc/sys/kernel/hostname && echo broken: hostname
+    echo b 2>/dev/null > /proc/sysrq-trigger && echo broken: sysrq
+    cat /proc/kcore > /tmp/core 2>/dev/null; [ -s /tmp/core ] && echo broken: kcore
+    [ -e /sys/kernel ] && echo broken: sys
+    cat /etc/shadow 2>/dev/null && echo broken: shadow
+    wget -q -T 1 http://10.0.0.1/ 2>/dev/null && echo broken: network
+    grep -q 'CapBnd:.*00000000800000eb' /proc/self/status || grep CapBnd /proc/self/status
+    grep CapInh /proc/self/status; grep CapAmb /proc/self/status; grep NoNewPrivs /proc/self/status
+    grep Seccomp: /proc/self/status
+    hostname; df /dev/shm | tail -1 | grep -q 65536 || echo broken: shm
+    [ -t 0 ] && echo broken: terminal
+    read line && echo broken: input
+    ulimit -n; ulimit -c
+    exit 0
+    """
+    outcome = done(assemble(shop, script, options={"assemble_user": user}))
+    said = outcome.out.decode()
+    assert "broken" not in said, said
+    for line in ("CapInh:\t0000000000000000", "CapAmb:\t0000000000000000", "NoNewPrivs:\t1", "Seccomp:\t2", "s2i", "1024"):
+        assert line in said, said
+
+
+def test_calls_that_are_refused(shop, probe):
+    """s2i 16.5: by the filter, also for root."""
+    image = workshop.builder_image(files={"probe": probe})
+    outcome = done(shop.build(image, {".s2i/bin/assemble": "#!/bin/sh\ncp /probe /tmp/probe; chmod 755 /tmp/probe; /tmp/probe\n"},
+                              options={"assemble_user": "0"}))
+    assert outcome.out.decode().split() == [
+        "mount:1", "unshare:1", "setns:1", "clone-user:1", "clone-net:1", "clone3:38", "ptrace:1", "keyctl:1", "bpf:1",
+        "perf:1", "userfaultfd:1", "io_uring:1", "handle:1", "fork:0"], outcome.text
+
+
+PROBE = r"""
+#include <errno.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+static void say(const char *name, long got) { printf("%s:%d\n", name, got < 0 ? errno : 0); fflush(stdout); }
+static void child(const char *name, long flags)
+{
+    long pid = syscall(SYS_clone, flags | SIGCHLD, 0, 0, 0, 0);
+    if (pid == 0) _exit(0);
+    say(name, pid);
+    if (pid > 0) wait(NULL);
+}
+int main(void)
+{
+    say("mount", syscall(SYS_mount, "none", "/tmp", "tmpfs", 0, 0));
+    say("unshare", syscall(SYS_unshare, CLONE_NEWUSER));
+    say("setns", syscall(SYS_setns, 0, 0));
+    child("clone-user", CLONE_NEWUSER);
+    child("clone-net", CLONE_NEWNET);
+    say("clone3", syscall(SYS_clone3, 0, 0));
+    say("ptrace", syscall(SYS_ptrace, 0, 0, 0, 0));
+    say("keyctl", syscall(SYS_keyctl, 0, -3, 1));
+    say("bpf", syscall(SYS_bpf, 0, 0, 0));
+    say("perf", syscall(SYS_perf_event_open, 0, 0, -1, -1, 0));
+    say("userfaultfd", syscall(SYS_userfaultfd, 0));
+    say("io_uring", syscall(SYS_io_uring_setup, 1, 0));
+    say("handle", syscall(SYS_open_by_handle_at, 0, 0, 0));
+    child("fork", 0);
+    return 0;
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def probe(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("probe")
+    (folder / "probe.c").write_text(PROBE)
+    subprocess.run(["gcc", "-D_GNU_SOURCE", "-static", "-o", folder / "probe", folder / "probe.c"], check=True)
+    return (folder / "probe").read_bytes()
+
+
+def test_ids_are_nobodys_on_the_machine(shop):
+    """s2i 16.3: container root is not the machine's."""
+    outcome = done(assemble(shop, "cat /proc/self/uid_map\n", options={"assemble_user": "0"}))
+    assert outcome.out.split() == [b"0", b"1000000000", b"65536"]
+
+
+# --- secrets (10.21, 10.22) ---
+
+def secret(text):
+    import base64
+    return {"secrets": ["key=" + base64.b64encode(text.encode()).decode()]}
+
+
+def test_a_secret_is_seen_and_leaves_nothing(shop):
+    outcome = done(assemble(shop, "cat /opt/app-root/key; ls -ln /opt/app-root/key; echo x > /opt/app-root/key || echo no\n",
+                            options={"inject": ["key:/opt/app-root"]}, **secret("open sesame")))
+    assert b"open sesame" in outcome.out and b"-r--------    1 1001     0" in outcome.out and b"no\n" in outcome.out
+    assert not [name for name in outcome.entries() if "key" in name]
+
+
+def test_a_secret_in_the_layer_fails_the_build(shop):
+    outcome = failed(assemble(shop, "cp /opt/app-root/key /tmp/stolen\n", options={"inject": ["key:/opt/app-root"]},
+                              **secret("open sesame")), "SecretInLayer")
+    assert "tmp/stolen" in outcome.result["message"] and "sesame" not in outcome.result["message"]
+
+
+def test_a_secret_without_its_folder(shop):
+    assert "must exist in container" in failed(assemble(shop, "true\n", options={"inject": ["key:/nowhere/x"]}, **secret("open")),
+                                               "GenericS2IBuildFailed").result["message"]
+
+
+# --- the process itself ---
+
+def test_level_user_gives_the_same_layer(shop, user_shop):
+    """s2i 16.3, 20.5: level (b), unprivileged; owners of the image's files come from its layers."""
+    script = "#!/bin/sh\nset -e\nid -u >&2\ntouch /opt/app-root/src/new\n" \
+             "chmod 700 /opt/app-root/src; ln -s new /opt/app-root/src/link; mkdir /opt/app-root/src/deep; echo x > /opt/app-root/src/deep/file\n"
+    files = {**APP, ".s2i/bin/assemble": script}
+    by_root, by_user = done(shop.build(IMAGE, files)), done(user_shop.build(IMAGE, files))
+    assert by_root.errors == b"1001\n" and by_user.errors == b"0\n"  # its one id is called root
+    assert {name: item[0].get_info() for name, item in by_root.entries().items()} == {
+        name: item[0].get_info() for name, item in by_user.entries().items()}
+    assert by_root.diff_id == by_user.diff_id
+
+
+def test_level_user_has_limits(user_shop):
+    failed(assemble(user_shop, "exec dd if=/dev/zero of=/tmp/big bs=1M count=100\n", limits={"disk": 16 << 20}), "DiskLimit")
+    failed(assemble(user_shop, "exec sleep 60\n", limits={"timeout_ms": 500}), "BuildTimeout")
+
+
+def test_builds_end_with_their_builder(tmp_path):
+    """s2i 16.2, 16.14: nothing is left, and the next builder goes on with what is there."""
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="sw-"))
+    one = workshop.Workshop(folder / "builder")
+    build = one.begin(IMAGE, {".s2i/bin/assemble": "#!/bin/sh\necho ready\nexec sleep 1234.6\n"})
+    build.wait_for("ready")
+    one.kill()
+    wait_until(lambda: not processes("1234.6"))
+    build.thread.join(10)
+    assert build.outcome.result is None
+    one.ours.close()
+    two = workshop.Workshop(folder / "builder")
+    again = two.begin(IMAGE, APP)
+    done(again.end())
+    assert again.wants == []
+    two.finish()
+    assert not leftovers(two)
+    shutil.rmtree(folder)
+
+
+def test_one_builder_a_folder(shop):
+    words = [shop.child.args[0], "builder", "--socket", "/nowhere", "--folder", str(shop.folder)]
+    second = subprocess.run(words, capture_output=True, text=True, timeout=20)
+    assert second.returncode == 1 and "another builder" in second.stderr
+
+
+def test_layers_are_evicted_by_last_use():
+    """s2i 16.8."""
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="sw-"))
+    shop = workshop.Workshop(folder / "builder", "--cache-max", str(5 << 20))
+    images = [workshop.builder_image(files={"n": str(n)}) for n in range(3)]
+    for image in images:
+        done(shop.build(image, APP))
+    wait_until(lambda: len([path for path in (folder / "builder/layers").iterdir() if path.is_dir()]) == 2)
+    build = shop.begin(images[2], APP)
+    done(build.end())
+    assert build.wants == []
+    build = shop.begin(images[0], APP)
+    done(build.end())
+    assert len(build.wants) == 1
+    shop.finish()
+    shutil.rmtree(folder)
