@@ -1,0 +1,497 @@
+/* log_follow.c - one thread that writes logs into the pipes of those who follow them.
+ * Touches  files of logs, pipes.
+ * Never    waits for a reader.
+ *
+ * A follower whose pipe is full waits for its reader; one that has all there is waits for news;
+ * both cost nothing meanwhile. Its place in the log is all it has, and a piece of PIECE_SIZE that
+ * its reader has not taken.
+ *
+ * (1) Followers of lines, LOG_TIMED and LOG_SSE, get whole lines; from an offset within a line, the
+ *     lines behind it.
+ * (2) LOG_SSE tells the end by an event "end", so that a client does not come again; a log that
+ *     only stopped, because a process died, has no such end. */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "registry/core/clock.h"
+#include "registry/core/fd.h"
+#include "s2i/log_internal.h"
+
+enum {
+    PIECE_SIZE = LOG_LINE_MAX + 1, /* the longest line fits */
+    TURNS = 8,                     /* pieces of one follower before others have a turn */
+    AHEAD = 256,                   /* entries of the index */
+    EVENTS_MAX = 64,
+    COMMENT_MS = 15 * 1000,
+    LOOKS = 10, /* in that time: how exactly it is meant */
+};
+
+struct follower {
+    struct follower *next, **link; /* in logs->followers; next also in logs->arrived */
+    struct log_growth *growth;     /* held; NULL: the log does not grow */
+    int fd;                        /* the pipe */
+    int log_fd, index_fd;
+    enum log_form form;
+    bool follow, writable_wanted, placed, ended;
+    uint64_t offset;
+    uint64_t entry;          /* of the index: the line at offset, when form needs one */
+    struct log_entry latest; /* what a line without an entry is taken for */
+    uint64_t sent_ms;        /* monotonic; when something was sent last */
+    struct buffer piece;     /* formatted, from start on not written */
+    size_t start;
+};
+
+static void follower_free(struct build_logs *logs, struct follower *follower)
+{
+    if (follower->link != NULL) {
+        *follower->link = follower->next;
+        if (follower->next != NULL)
+            follower->next->link = follower->link;
+        logs->events -= follower->form == LOG_SSE;
+    }
+    if (follower->growth != NULL)
+        log_growth_let_go(logs, follower->growth);
+    /* by name: a child between fork and exec may hold the pipe a moment longer than we do */
+    epoll_ctl(logs->epoll, EPOLL_CTL_DEL, follower->fd, NULL);
+    fd_drop(&follower->fd);
+    fd_drop(&follower->log_fd);
+    fd_drop(&follower->index_fd);
+    buffer_drop(&follower->piece);
+    free(follower);
+}
+
+/* --- what comes next --- */
+
+/* How far may be read, and whether that is all there will ever be. */
+static uint64_t readable(struct build_logs *logs, const struct follower *follower, bool *last)
+{
+    struct stat status;
+
+    *last = true;
+    if (follower->growth == NULL)
+        return fstat(follower->log_fd, &status) < 0 ? 0 : (uint64_t)status.st_size;
+    pthread_mutex_lock(&logs->lock);
+    uint64_t size = follower->growth->size;
+    *last = follower->growth->ended || !follower->follow;
+    pthread_mutex_unlock(&logs->lock);
+    return size;
+}
+
+static void time_print(struct buffer *out, const struct log_entry *entry)
+{
+    static const char streams[] = "SOE";
+    time_t second = (time_t)(entry->time_us / US_PER_S);
+    struct tm utc;
+    char text[32];
+
+    gmtime_r(&second, &utc);
+    strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%S", &utc);
+    buffer_print(out, "%s.%03dZ %c ", text, (int)(entry->time_us % US_PER_S / 1000),
+                 streams[entry->stream]);
+}
+
+/* Entries read ahead, for one piece. */
+struct ahead {
+    struct log_entry entries[AHEAD];
+    size_t count, at;
+};
+
+/* What the index says of the line at offset, or of the one before it. */
+static const struct log_entry *entry_of(struct follower *follower, struct ahead *ahead)
+{
+    for (;;) {
+        if (ahead->at == ahead->count) {
+            ahead->count =
+                log_entries_read(follower->index_fd, follower->entry, ahead->entries, AHEAD);
+            ahead->at = 0;
+            if (ahead->count == 0)
+                return &follower->latest;
+        }
+        const struct log_entry *entry = &ahead->entries[ahead->at];
+        if (entry->stream == LOG_ENDED || entry->offset > follower->offset)
+            return &follower->latest;
+        follower->latest = *entry;
+        follower->entry++;
+        ahead->at++;
+    }
+}
+
+static void line_print(struct follower *follower, struct slice line, struct ahead *ahead)
+{
+    struct buffer *out = &follower->piece;
+
+    if (follower->form == LOG_SSE) {
+        buffer_print(out, "id: %" PRIu64 "\ndata: ", follower->offset + line.size + 1);
+        buffer_append_slice(out, line);
+        buffer_append(out, "\n\n", 2);
+        return;
+    }
+    time_print(out, entry_of(follower, ahead));
+    buffer_append_slice(out, line);
+    buffer_append(out, "\n", 1);
+}
+
+/* (1) Part of a line at the end is not there yet. */
+static void lines_fill(struct follower *follower, struct slice bytes)
+{
+    struct ahead ahead;
+    struct slice line, rest;
+
+    ahead.count = ahead.at = 0;
+    while (slice_split(bytes, '\n', &line, &rest)) {
+        if (follower->placed)
+            line_print(follower, line, &ahead);
+        follower->placed = true;
+        follower->offset += line.size + 1;
+        bytes = rest;
+    }
+}
+
+/* False when there is nothing to read. */
+static bool piece_fill(struct follower *follower, uint64_t size)
+{
+    OWNED(memory_drop) char *bytes = NULL;
+    uint64_t left = size > follower->offset ? size - follower->offset : 0;
+    size_t wanted = left < PIECE_SIZE ? (size_t)left : PIECE_SIZE;
+
+    if (wanted == 0)
+        return false;
+    bytes = memory_resize(NULL, wanted);
+    ssize_t got = pread(follower->log_fd, bytes, wanted, (off_t)follower->offset);
+    if (got <= 0)
+        return false;
+    struct slice read = {bytes, (size_t)got};
+    uint64_t before = follower->offset;
+    if (follower->form == LOG_TEXT) {
+        buffer_append_slice(&follower->piece, read);
+        follower->offset += read.size;
+    } else {
+        lines_fill(follower, read);
+    }
+    return follower->offset > before;
+}
+
+/* (2) */
+static bool has_ended(const struct follower *follower)
+{
+    uint64_t count = log_entry_count(follower->index_fd);
+    struct log_entry last;
+
+    return count > 0 && log_entries_read(follower->index_fd, count - 1, &last, 1) == 1 &&
+           last.stream == LOG_ENDED;
+}
+
+/* --- writing --- */
+
+static void want_writable(struct build_logs *logs, struct follower *follower, bool wanted)
+{
+    struct epoll_event event = {.events = wanted ? EPOLLOUT : 0, .data.ptr = follower};
+
+    if (follower->writable_wanted != wanted)
+        epoll_ctl(logs->epoll, EPOLL_CTL_MOD, follower->fd, &event);
+    follower->writable_wanted = wanted;
+}
+
+enum progress { MOVED, WAITS, OVER };
+
+static enum progress piece_write(struct follower *follower)
+{
+    struct buffer *piece = &follower->piece;
+    ssize_t put;
+
+    do
+        put = write(follower->fd, piece->at + follower->start, piece->size - follower->start);
+    while (put < 0 && errno == EINTR);
+    if (put < 0)
+        return errno == EAGAIN ? WAITS : OVER;
+    follower->start += (size_t)put;
+    if (follower->start < piece->size)
+        return MOVED;
+    buffer_drop(piece);
+    follower->start = 0;
+    return MOVED;
+}
+
+/* One step; WAITS: for the reader or, with nothing to write, for news. */
+static enum progress step(struct build_logs *logs, struct follower *follower)
+{
+    bool last;
+
+    if (follower->piece.size > 0) {
+        follower->sent_ms = clock_monotonic_ms();
+        return piece_write(follower);
+    }
+    if (follower->ended)
+        return OVER;
+    uint64_t size = readable(logs, follower, &last);
+    if (piece_fill(follower, size))
+        return MOVED;
+    if (!last)
+        return WAITS;
+    follower->ended = true;
+    if (follower->form == LOG_SSE && has_ended(follower))
+        buffer_append_text(&follower->piece, "event: end\ndata:\n\n");
+    return MOVED;
+}
+
+/* Goes on until it has to wait, or is gone. */
+static void go_on(struct build_logs *logs, struct follower *follower)
+{
+    enum progress progress = MOVED;
+
+    for (int turn = 0; progress == MOVED && turn < TURNS * 2; turn++)
+        progress = step(logs, follower);
+    if (progress == OVER)
+        follower_free(logs, follower);
+    else /* a writable pipe gives the next turn */
+        want_writable(logs, follower, progress == MOVED || follower->piece.size > 0);
+}
+
+/* --- the thread --- */
+
+static void link_in(struct build_logs *logs, struct follower *follower)
+{
+    follower->next = logs->followers;
+    follower->link = &logs->followers;
+    if (follower->next != NULL)
+        follower->next->link = &follower->next;
+    logs->followers = follower;
+    logs->events += follower->form == LOG_SSE;
+}
+
+static void arrivals_take(struct build_logs *logs)
+{
+    pthread_mutex_lock(&logs->lock);
+    struct follower *arrived = TAKE(logs->arrived);
+    pthread_mutex_unlock(&logs->lock);
+    while (arrived != NULL) {
+        struct follower *follower = arrived;
+        struct epoll_event event = {.events = 0, .data.ptr = follower}; /* a reader that goes */
+        arrived = follower->next;
+        link_in(logs, follower);
+        follower->sent_ms = clock_monotonic_ms();
+        if (epoll_ctl(logs->epoll, EPOLL_CTL_ADD, follower->fd, &event) < 0)
+            follower_free(logs, follower);
+        else
+            go_on(logs, follower);
+    }
+}
+
+/* Those that wait for their readers hear of it when these have read. */
+static void tell(struct build_logs *logs, const struct log_growth *growth)
+{
+    for (struct follower *follower = logs->followers, *next; follower != NULL; follower = next) {
+        next = follower->next;
+        if (follower->growth == growth && !follower->writable_wanted)
+            go_on(logs, follower);
+    }
+}
+
+static struct log_growth *news_next(struct build_logs *logs)
+{
+    pthread_mutex_lock(&logs->lock);
+    struct log_growth *growth = logs->news;
+    if (growth != NULL) {
+        logs->news = growth->next_news;
+        growth->news = false;
+    }
+    pthread_mutex_unlock(&logs->lock);
+    return growth;
+}
+
+/* Not forever: a busy log has news again at once. */
+static void news_take(struct build_logs *logs)
+{
+    struct log_growth *growth = NULL;
+    uint64_t count;
+
+    if (read(logs->news_fd, &count, sizeof(count)) < 0)
+        return;
+    arrivals_take(logs);
+    for (int turn = 0; turn < TURNS && (growth = news_next(logs)) != NULL; turn++) {
+        tell(logs, growth);
+        log_growth_let_go(logs, growth);
+    }
+    if (growth != NULL)
+        log_wake(logs);
+}
+
+/* What is silent for long looks dead to what stands between us and the browser. */
+static void comments_make(struct build_logs *logs)
+{
+    uint64_t now = clock_monotonic_ms();
+
+    for (struct follower *follower = logs->followers, *next; follower != NULL; follower = next) {
+        next = follower->next;
+        if (follower->form != LOG_SSE || follower->piece.size > 0 ||
+            now - follower->sent_ms < logs->comment_ms)
+            continue;
+        buffer_append_text(&follower->piece, ":\n\n");
+        go_on(logs, follower);
+    }
+}
+
+/* A follower has one event at a time: none is gone when its turn comes. */
+static void readers_serve(struct build_logs *logs, const struct epoll_event *events, int count)
+{
+    for (int i = 0; i < count; i++) {
+        struct follower *follower = events[i].data.ptr;
+        if (follower == NULL) /* the news */
+            continue;
+        if ((events[i].events & EPOLLERR) != 0)
+            follower_free(logs, follower);
+        else
+            go_on(logs, follower);
+    }
+}
+
+static bool stopping(struct build_logs *logs)
+{
+    pthread_mutex_lock(&logs->lock);
+    bool stops = logs->stopping;
+    pthread_mutex_unlock(&logs->lock);
+    return stops;
+}
+
+static void *run(void *argument)
+{
+    struct build_logs *logs = argument;
+    struct epoll_event events[EVENTS_MAX];
+    struct log_growth *growth;
+
+    pthread_setname_np(pthread_self(), "build-logs");
+    while (!stopping(logs)) {
+        int look_ms = logs->events > 0 ? (int)(logs->comment_ms / LOOKS) : -1;
+        int count = epoll_wait(logs->epoll, events, EVENTS_MAX, look_ms);
+        readers_serve(logs, events, count);
+        news_take(logs);
+        if (logs->events > 0)
+            comments_make(logs);
+    }
+    arrivals_take(logs);
+    while ((growth = news_next(logs)) != NULL)
+        log_growth_let_go(logs, growth);
+    while (logs->followers != NULL)
+        follower_free(logs, logs->followers);
+    return NULL;
+}
+
+void log_wake(struct build_logs *logs)
+{
+    static const uint64_t one = 1;
+
+    if (write(logs->news_fd, &one, sizeof(one)) < 0)
+        assert(errno == EAGAIN); /* it is readable already */
+}
+
+static void descriptors_close(struct build_logs *logs)
+{
+    fd_drop(&logs->epoll);
+    fd_drop(&logs->news_fd);
+}
+
+int log_followers_open(struct build_logs *logs, struct error *err)
+{
+    struct epoll_event event = {.events = EPOLLIN};
+    sigset_t all, before;
+
+    logs->comment_ms = COMMENT_MS;
+    logs->epoll = epoll_create1(EPOLL_CLOEXEC);
+    logs->news_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (logs->epoll < 0 || logs->news_fd < 0 ||
+        epoll_ctl(logs->epoll, EPOLL_CTL_ADD, logs->news_fd, &event) < 0) {
+        error_set_errno(err, ERROR_INTERNAL, errno, "logs cannot be followed");
+        descriptors_close(logs);
+        return -1;
+    }
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before); /* signals belong to main */
+    if (pthread_create(&logs->thread, NULL, run, logs) != 0)
+        abort();
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return 0;
+}
+
+void log_followers_close(struct build_logs *logs)
+{
+    pthread_mutex_lock(&logs->lock);
+    logs->stopping = true;
+    pthread_mutex_unlock(&logs->lock);
+    log_wake(logs);
+    pthread_join(logs->thread, NULL);
+    descriptors_close(logs);
+}
+
+/* --- a new follower --- */
+
+static void follower_drop(struct follower **owned)
+{
+    struct follower *follower = TAKE(*owned);
+
+    if (follower == NULL)
+        return;
+    fd_drop(&follower->fd);
+    fd_drop(&follower->log_fd);
+    fd_drop(&follower->index_fd);
+    free(follower);
+}
+
+/* (1) */
+static bool at_line_start(const struct follower *follower)
+{
+    char before;
+
+    return follower->offset == 0 ||
+           pread(follower->log_fd, &before, 1, (off_t)(follower->offset - 1)) != 1 ||
+           before == '\n';
+}
+
+static void place(struct follower *follower)
+{
+    struct stat status;
+
+    if (fstat(follower->log_fd, &status) == 0)
+        follower->latest.time_us = (int64_t)status.st_mtim.tv_sec * US_PER_S;
+    follower->latest.stream = LOG_OUT;
+    follower->placed = at_line_start(follower);
+    if (follower->form == LOG_TIMED)
+        follower->entry = log_entry_find(follower->index_fd, follower->offset);
+}
+
+int build_log_follow(struct build_logs *logs, const struct log_follow *wish, int *fd,
+                     struct error *err)
+{
+    OWNED(follower_drop) struct follower *follower = memory_new(sizeof(*follower));
+    int ends[2];
+
+    *follower = (struct follower){.fd = -1,
+                                  .index_fd = -1,
+                                  .form = wish->form,
+                                  .follow = wish->follow,
+                                  .offset = wish->offset};
+    if (build_log_file(logs, wish->id, &follower->log_fd, err) < 0)
+        return -1;
+    follower->index_fd = log_file_open(logs, wish->id, "index", O_RDONLY);
+    if (follower->index_fd < 0 || pipe2(ends, O_CLOEXEC) < 0)
+        return error_set_errno(err, ERROR_INTERNAL, errno,
+                               "the log of build %" PRId64 " cannot be followed", wish->id);
+    follower->fd = ends[1];
+    *fd = ends[0];
+    fcntl(follower->fd, F_SETFL, O_NONBLOCK);
+    place(follower);
+    follower->growth = log_growth_hold(logs, wish->id);
+    pthread_mutex_lock(&logs->lock);
+    follower->next = logs->arrived;
+    logs->arrived = TAKE(follower);
+    pthread_mutex_unlock(&logs->lock);
+    log_wake(logs);
+    return 0;
+}
