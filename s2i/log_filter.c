@@ -124,9 +124,7 @@ static void take_text(struct log_filter *filter, unsigned char c)
         return;
     }
     utf8_break(filter);
-    if (c >= 0x20 && c != 0x7f)
-        clean_put(filter, (const char *)&c, 1);
-    else if (c == '\t' || c == '\n')
+    if ((c >= 0x20 && c != 0x7f) || c == '\t' || c == '\n')
         clean_put(filter, (const char *)&c, 1);
     else if (c == 0x1b)
         filter->state = FILTER_ESCAPE;

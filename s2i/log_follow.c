@@ -379,8 +379,10 @@ static void *run(void *argument)
     arrivals_take(logs);
     while ((growth = news_next(logs)) != NULL)
         log_growth_let_go(logs, growth);
-    while (logs->followers != NULL)
-        follower_free(logs, logs->followers);
+    for (struct follower *follower = logs->followers, *next; follower != NULL; follower = next) {
+        next = follower->next;
+        follower_free(logs, follower);
+    }
     return NULL;
 }
 
