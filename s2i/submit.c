@@ -140,6 +140,13 @@ static int archive_keep(const struct builds *builds, int64_t id, int from, struc
 
 /* --- asking --- */
 
+/* A spec holds the values of secret_env. */
+static void spec_drop(char **spec)
+{
+    explicit_bzero(*spec, strlen(*spec));
+    free(*spec);
+}
+
 static void tell_superseded(struct builds *builds, int64_t *ids, size_t count)
 {
     for (size_t i = 0; i < count; i++)
@@ -164,7 +171,7 @@ int builds_able(struct builds *builds, struct error *err)
 static int row_add(struct builds *builds, const struct build_request *request, int64_t *id,
                    struct error *err) ON(worker_thread)
 {
-    OWNED(memory_drop) char *spec = build_spec_write(request->options, request->hold_tags);
+    OWNED(spec_drop) char *spec = build_spec_write(request->options, request->hold_tags);
     OWNED(memory_drop) char *tags = tags_write(request->tags, request->tag_count);
     OWNED(buffer_drop) struct buffer url = BUFFER_NONE;
     int64_t *superseded = NULL;

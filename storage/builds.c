@@ -43,6 +43,8 @@ void build_record_drop(struct build_record *record)
         record->ended_by,
     };
 
+    if (record->spec != NULL)
+        explicit_bzero(record->spec, strlen(record->spec)); /* values of secret_env stand in it */
     for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
         free(texts[i]);
     *record = (struct build_record){.id = 0};

@@ -38,6 +38,11 @@ void wiring_schedule_drop(struct schedule **schedule)
     schedule_close(*schedule);
 }
 
+void wiring_builds_drop(struct builds **builds)
+{
+    builds_close(*builds);
+}
+
 void wiring_server_drop(struct server **server)
 {
     server_close(*server);
@@ -145,6 +150,23 @@ int wiring_open_schedule(const struct config *config, struct storage *storage, s
                                              .jitter_ms = config->gc_jitter};
 
     return schedule_open(out, &options, err);
+}
+
+/* --- builds --- */
+
+static bool may_pull(void *arg, int64_t account, struct slice repository)
+{
+    assert_worker_thread();
+    return auth_account_may(arg, account, repository, RIGHT_PULL);
+}
+
+int wiring_open_builds(const struct config *config, struct storage *storage, struct auth *auth,
+                       struct builds **out, struct error *err)
+{
+    const struct builds_options options = {
+        .storage = storage, .config = config, .may_pull = may_pull, .arg = auth};
+
+    return builds_open(out, &options, err);
 }
 
 /* --- auth --- */

@@ -11,6 +11,7 @@
 #include "registry/jobs/schedule.h"
 #include "registry/probes.h"
 #include "registry/services.h"
+#include "s2i/s2i.h"
 #include "storage/storage.h"
 
 enum { WIRING_LISTENERS_MAX = 64 };
@@ -41,7 +42,10 @@ int wiring_open_jobs(const struct config *config, struct storage *storage, struc
                      struct error *err) MUST_CHECK;
 int wiring_open_schedule(const struct config *config, struct storage *storage, struct jobs *jobs,
                          struct schedule **out, struct error *err) MUST_CHECK;
-/* rooms: storage, auth, jobs and schedule. */
+/* auth answers which images a build may stand on. */
+int wiring_open_builds(const struct config *config, struct storage *storage, struct auth *auth,
+                       struct builds **out, struct error *err) MUST_CHECK;
+/* rooms: storage, auth, jobs, schedule and builds. */
 int wiring_open_server(struct wiring *wiring, const struct services *rooms, struct server **out,
                        struct error *err) MUST_CHECK;
 /* A storage without threads of its own, for commands that work while no server runs. */
@@ -56,6 +60,7 @@ void wiring_storage_drop(struct storage **store);
 void wiring_auth_drop(struct auth **auth);
 void wiring_jobs_drop(struct jobs **jobs);
 void wiring_schedule_drop(struct schedule **schedule);
+void wiring_builds_drop(struct builds **builds);
 void wiring_server_drop(struct server **server);
 
 #endif
