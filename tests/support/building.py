@@ -24,7 +24,7 @@ cp -R /tmp/src/. /opt/app-root/src/
 echo "done" > /opt/app-root/src/assembled
 """
 RUN = """#!/bin/sh
-exec httpd -f -p 8080 -h /opt/app-root/src
+exec httpd -f -p "${LISTEN:-127.0.0.1:8080}" -h /opt/app-root/src
 """
 WHEN = 1700000000  # the time of everything that has one
 
