@@ -1,0 +1,66 @@
+"""test_many.py - many pushes at once: fair, none lost, each log whole, memory flat. Acceptance 20.11."""
+import threading
+
+from support import building, process
+
+PUSHES = 40
+
+
+def memory(server):
+    """Resident KiB of the server."""
+    with open(f"/proc/{server.pid}/status", encoding="ascii") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith("VmRSS:"))
+
+
+def push_all(server, sources, prefix):
+    results = {}
+
+    def push(number):
+        results[number] = sources[number].push(server, f"{prefix}{number}", "-o", "builder=builders/test", check=False, timeout=300)
+    threads = [threading.Thread(target=push, args=(number,)) for number in range(len(sources))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return results
+
+
+def test_many_pushes_at_once(make_server, source):
+    """s2i 13.42, 13.45."""
+    server = make_server({"builds.concurrency": "4", "log.access": "false"})
+    building.builder(server)
+    sources = [source({"index.html": f"{number}\n"}) for number in range(PUSHES)]
+    push_all(server, sources[:4], "warm/app")
+    before = memory(server)
+    results = push_all(server, sources, "many/app")
+    failed = [result.stderr for result in results.values() if result.returncode != 0]
+    assert not failed, failed[0]
+    for number, result in results.items():
+        assert result.stderr.count("---> assembling") == 1 and f"many/app{number}" in result.stderr
+        entries = building.layer_entries(server, f"many/app{number}")
+        assert entries["opt/app-root/src/index.html"][1] == f"{number}\n".encode()
+    process.wait_for(lambda: memory(server) < before + 24 * 1024, 10, f"memory near {before} KiB again")
+
+
+def test_one_repository_builds_in_order(make_server, source, name):
+    """s2i 13.42: Serial is the default; a repository with many builds does not hold up another one."""
+    server = make_server({"builds.concurrency": "2"})
+    building.builder(server)
+    app = source({"index.html": "0\n", ".s2i/bin/assemble": "#!/bin/sh\nsleep 0.3\ncp -R /tmp/src/. /opt/app-root/src/\n"})
+    for number in range(6):
+        building.git(app.folder, "branch", f"b{number}")
+        app.commit({"index.html": f"{number}\n"})
+        building.git(app.folder, "branch", "-f", f"b{number}")
+    refs = [f"b{number}" for number in range(6)]
+    threads = [threading.Thread(target=app.push, args=(server, name, "-o", "builder=builders/test"), kwargs={"ref": ref})
+               for ref in refs]
+    for thread in threads:
+        thread.start()
+    other = source({"index.html": "other\n"})
+    other.push(server, f"{name}-other", "-o", "builder=builders/test")
+    waiting = sum(thread.is_alive() for thread in threads)
+    for thread in threads:
+        thread.join()
+    assert waiting >= 2, "the other repository waited for all of them"
+    for number, ref in enumerate(refs):
+        assert building.layer_entries(server, name, ref)["opt/app-root/src/index.html"][1] == f"{number}\n".encode()
