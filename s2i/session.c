@@ -441,7 +441,6 @@ void session_run(struct build_task *task, struct build_outcome *out)
     struct session session;
 
     session_begin(&session, task, out, S2I_BUILD);
-    SAY(&session, "-----> Build %lld of %s", (long long)task->record.id, session.spec.target);
     if (run_steps(&session) == 0)
         say_result(&session);
     else

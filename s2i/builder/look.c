@@ -119,8 +119,7 @@ int look_scripts(struct work *work, struct assembly *assembly, bool runtime, str
     if (contract_scripts_find(&work->spec.options, &assembly->root.config, &tree, runtime,
                               &assembly->scripts, &reason, err) < 0)
         return work_because(work, reason == NULL ? "InstallScriptsFailed" : reason);
-    for (size_t i = 0; i < assembly->scripts.notes.count; i++)
-        work_detail(work, "%s", assembly->scripts.notes.items[i]);
+    work_notes(work, &assembly->scripts.notes);
     return 0;
 }
 

@@ -45,7 +45,7 @@ def attempt(small, source, name):
     ("trap '' TERM INT HUP; while :; do echo x; sleep 1; done", "BuildTimeout"),
     ("dd if=/dev/zero of=/opt/app-root/src/big bs=1M count=64", "DiskLimit"),
     ("exit 3", "AssembleFailed"),
-    ("kill -9 $$", "AssembleFailed"),
+    ("sh -c 'kill -9 $$'", "AssembleFailed"),
 ])
 def test_a_limit_ends_the_build_and_is_named(attempt, script, reason):
     """s2i 6.5, 16.6, 16.7."""

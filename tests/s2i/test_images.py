@@ -20,7 +20,8 @@ rm -r /home; mkdir /home; echo new > /home/file; """
 @pytest.fixture(scope="module")
 def built(server, folder):
     """The repository of an image that was built."""
-    building.builder(server, "builders/tree", assemble=TREE, files={"home/old": "old"})
+    building.builder(server, "builders/tree", assemble=TREE, files={"home/old": "old"},
+                     labels={"io.openshift.s2i.assemble-user": "0"})
     app = building.Source(folder / "images-source", FILES)
     app.push(server, "team/images", "-o", "builder=builders/tree")
     return "team/images"
