@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "registry/cli/cli.h"
+#include "s2i/builder/builder.h"
 #include "s2i/source/source.h"
 
 static int print_version(const struct cli_call *call);
@@ -22,22 +23,26 @@ static const struct cli_command main_commands[] = {
 
 /* Tables of the nouns, in the order of help. */
 static const struct cli_command *const nouns[] = {
-    cli_serve_commands,          cli_init_commands,   cli_config_commands,  cli_user_commands,
-    cli_robot_commands,          cli_token_commands,  cli_grant_commands,   cli_session_commands,
-    cli_repo_commands,           cli_tag_commands,    cli_image_commands,   cli_pin_commands,
-    cli_protection_commands,     cli_policy_commands, cli_quota_commands,   cli_check_commands,
-    cli_transfer_commands,       cli_backup_commands, cli_gc_commands,      cli_job_commands,
-    cli_audit_commands,          cli_api_commands,    cli_builder_commands, main_commands,
-    cli_builder_worker_commands,
+    cli_serve_commands,      cli_init_commands,   cli_config_commands,  cli_user_commands,
+    cli_robot_commands,      cli_token_commands,  cli_grant_commands,   cli_session_commands,
+    cli_repo_commands,       cli_tag_commands,    cli_image_commands,   cli_pin_commands,
+    cli_protection_commands, cli_policy_commands, cli_quota_commands,   cli_check_commands,
+    cli_transfer_commands,   cli_backup_commands, cli_gc_commands,      cli_job_commands,
+    cli_audit_commands,      cli_api_commands,    cli_builder_commands, main_commands,
 };
 
-/* The last of them are in no help: programs of ours start them. */
-enum { HIDDEN = 1, ALL = sizeof(nouns) / sizeof(nouns[0]), NOUNS = ALL - HIDDEN };
+enum { NOUNS = sizeof(nouns) / sizeof(nouns[0]) };
 
 static int run_source(const char *const *words)
 {
     (void)words;
     return source_child();
+}
+
+static int run_builder_worker(const char *const *words)
+{
+    (void)words;
+    return builder_worker();
 }
 
 static int run_askpass(const char *const *words)
@@ -60,6 +65,7 @@ static const struct part {
     int (*run)(const char *const *words);
 } parts[] = {
     {"source", false, run_source},
+    {"builder-worker", false, run_builder_worker},
     {"askpass", true, run_askpass},
 };
 
@@ -106,7 +112,7 @@ static size_t print_commands(const char *noun, struct buffer *out)
 
 static const struct cli_command *find_command(const char *const *words, size_t *used)
 {
-    for (size_t i = 0; i < ALL; i++)
+    for (size_t i = 0; i < NOUNS; i++)
         for (const struct cli_command *at = nouns[i]; at->name != NULL; at++)
             if ((*used = cli_match(at, words)) > 0)
                 return at;

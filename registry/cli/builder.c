@@ -75,23 +75,11 @@ static int run(const struct cli_call *call)
     return CLI_DONE;
 }
 
-static int work(const struct cli_call *call)
-{
-    (void)call;
-    return builder_worker() == 0 ? CLI_DONE : CLI_FAILED;
-}
-
 const struct cli_command cli_builder_commands[] = {
     {"builder",
      NULL,
      "runs the scripts of builds, for a server that is told of by --socket",
      run,
      {builder_options}},
-    {0},
-};
-
-/* Started by programs of ours only: not in help. */
-const struct cli_command cli_builder_worker_commands[] = {
-    {"builder-worker", NULL, "one build, on descriptor 3", work, {NULL}},
     {0},
 };

@@ -113,6 +113,5 @@ extern const struct cli_command cli_audit_commands[];
 extern const struct cli_command cli_backup_commands[];
 extern const struct cli_command cli_api_commands[];
 extern const struct cli_command cli_builder_commands[];
-extern const struct cli_command cli_builder_worker_commands[]; /* in no help */
 
 #endif

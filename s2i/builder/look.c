@@ -7,6 +7,9 @@
 #include <string.h>
 
 #include "s2i/builder/steps.h"
+#include "s2i/source/source.h"
+
+enum { FETCH_MS = 60 * 1000, SCRIPT_MAX = 1 << 20 };
 
 void assembly_drop(struct assembly *assembly)
 {
@@ -91,6 +94,37 @@ static bool in_source(void *arg, const char *path)
     return find_fetched(look->assembly, strrchr(path, '/') + 1) != NULL; /* a runtime image's */
 }
 
+/* What is private stays so: the filter of sources, with no exception (16.10). */
+static int fetch(void *arg, const char *url, const char *script, struct error *err)
+{
+    struct look *look = arg;
+    struct assembly *assembly = look->assembly;
+    OWNED(buffer_drop) struct buffer address = BUFFER_NONE;
+    OWNED(buffer_drop) struct buffer text = BUFFER_NONE;
+    static const struct s2i_list none = {0};
+    char *schemes[] = {(char *)(uintptr_t) "https"}, *ports[] = {(char *)(uintptr_t) "443"};
+    const struct s2i_list https = {schemes, 1}, port = {ports, 1};
+    const struct source_rules rules = {
+        .schemes = &https, .ports = &port, .allowed_hosts = &none, .bytes_max = SCRIPT_MAX};
+    int status = 0;
+
+    if (assembly->fetched_count == sizeof(assembly->fetched) / sizeof(assembly->fetched[0]))
+        return 1;
+    buffer_print(&address, "%s%s%s", url, slice_ends(slice_of(url), "/") ? "" : "/", script);
+    buffer_append(&address, "", 1);
+    const struct source_request request = {
+        .url = address.at, .size_max = SCRIPT_MAX, .timeout_ms = FETCH_MS};
+    if (source_http(&request, &rules, &text, &status, err) < 0)
+        return -1;
+    if (status != 200 && status != 201)
+        return 1;
+    struct fetched *kept = &assembly->fetched[assembly->fetched_count++];
+    *kept = (struct fetched){.name = memory_text(slice_of(script)), .text = text};
+    text = BUFFER_NONE;
+    work_detail(look->work, "fetched %s", address.at);
+    return 0;
+}
+
 int fetched_script(const struct assembly *assembly, const char *name, struct buffer *out)
 {
     const struct fetched *fetched = find_fetched(assembly, name);
@@ -112,8 +146,10 @@ const struct s2i_script *look_script(const struct assembly *assembly, const char
 int look_scripts(struct work *work, struct assembly *assembly, bool runtime, struct error *err)
 {
     struct look look = {work, assembly};
-    const struct contract_tree tree = {
-        .in_image = in_image, .in_source = in_source, .fetch = NULL, .arg = &look};
+    const struct contract_tree tree = {.in_image = in_image,
+                                       .in_source = in_source,
+                                       .fetch = work->spec.scripts_by_http ? fetch : NULL,
+                                       .arg = &look};
     const char *reason = NULL;
 
     if (contract_scripts_find(&work->spec.options, &assembly->root.config, &tree, runtime,

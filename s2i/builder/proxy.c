@@ -21,6 +21,7 @@
 
 #include "s2i/builder/builder_internal.h"
 #include "s2i/builder/proxy.h"
+#include "s2i/source/address.h"
 
 enum {
     PORT = 3128,
@@ -171,7 +172,7 @@ static int connect_target(struct proxy *proxy, const struct proxy_target *target
     if (getaddrinfo(target->host, target->port, &hints, &addresses) != 0)
         return -1;
     for (const struct addrinfo *at = addresses; fd < 0 && at != NULL; at = at->ai_next) {
-        if (!exact && proxy_address_private(at->ai_addr))
+        if (!exact && source_address_refusal(at->ai_addr) != NULL)
             *status = 403;
         else
             fd = connect_one(proxy, at);
@@ -220,6 +221,16 @@ static void relay(struct proxy *proxy, int client, int server, struct traffic *t
     }
 }
 
+/* What came right behind the request, before it was answered. */
+static bool pass_rest(int server, struct slice head, struct traffic *traffic)
+{
+    const char *end = memmem(head.at, head.size, "\r\n\r\n", 4);
+    struct slice rest = slice_from(head, (size_t)(end - head.at) + 4);
+
+    traffic->out += rest.size;
+    return rest.size == 0 || send(server, rest.at, rest.size, MSG_NOSIGNAL) == (ssize_t)rest.size;
+}
+
 static void serve(struct proxy *proxy, int client)
 {
     struct traffic traffic = {.connections = 1};
@@ -246,7 +257,8 @@ static void serve(struct proxy *proxy, int client)
         return;
     }
     answer(client, 200, "");
-    relay(proxy, client, server, &traffic);
+    if (pass_rest(server, (struct slice){head, size}, &traffic))
+        relay(proxy, client, server, &traffic);
     account(proxy, &target, &traffic);
 }
 

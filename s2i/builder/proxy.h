@@ -4,8 +4,6 @@
 #ifndef SLIPWAY_S2I_BUILDER_PROXY_H
 #define SLIPWAY_S2I_BUILDER_PROXY_H
 
-#include <sys/socket.h>
-
 #include "registry/core/bytes.h"
 #include "s2i/options.h"
 
@@ -17,8 +15,5 @@ struct proxy_target {
 int proxy_parse(struct slice head, struct proxy_target *out);
 /* Whether a pattern "host:port" of the list allows it. *exact: one names just this target. */
 bool proxy_allows(const struct s2i_list *patterns, const struct proxy_target *target, bool *exact);
-/* Loopback, private, link-local, multicast, metadata and other addresses that are nobody's on the
- * Internet (16.10). */
-bool proxy_address_private(const struct sockaddr *address);
 
 #endif

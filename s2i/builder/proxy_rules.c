@@ -1,13 +1,10 @@
 /* proxy_rules.c - see proxy.h. */
 #include "s2i/builder/proxy.h"
 
-#include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "registry/core/glob.h"
-
-#define LENGTH(array) (sizeof(array) / sizeof((array)[0]))
 
 /* --- the request --- */
 
@@ -79,78 +76,4 @@ bool proxy_allows(const struct s2i_list *patterns, const struct proxy_target *ta
         *exact = *exact || slice_equal_text(pattern, whole);
     }
     return allowed;
-}
-
-/* --- addresses --- */
-
-struct block {
-    uint8_t start[16];
-    unsigned bits;
-};
-
-static bool in_block(const uint8_t *address, const struct block *block)
-{
-    for (unsigned bit = 0; bit < block->bits; bit++)
-        if (((address[bit / 8] ^ block->start[bit / 8]) >> (7 - bit % 8) & 1) != 0)
-            return false;
-    return true;
-}
-
-static bool private_4(const uint8_t *address)
-{
-    static const struct block blocks[] = {
-        {{0}, 8},
-        {{10}, 8},
-        {{100, 64}, 10},
-        {{127}, 8},
-        {{169, 254}, 16},
-        {{172, 16}, 12},
-        {{192, 0, 0}, 24},
-        {{192, 0, 2}, 24},
-        {{192, 88, 99}, 24},
-        {{192, 168}, 16},
-        {{198, 18}, 15},
-        {{198, 51, 100}, 24},
-        {{203, 0, 113}, 24},
-        {{224}, 3},
-    };
-
-    for (size_t i = 0; i < LENGTH(blocks); i++)
-        if (in_block(address, &blocks[i]))
-            return true;
-    return false;
-}
-
-/* What is not 2000::/3 is not the Internet's; within it, ways into version 4 and documentation. */
-static bool private_6(const uint8_t *address)
-{
-    static const struct block internet = {{0x20}, 3};
-    static const struct block mapped = {{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff}, 96};
-    static const struct block inside[] = {{{0x20, 0x01, 0x00}, 23},
-                                          {{0x20, 0x01, 0x0d, 0xb8}, 32},
-                                          {{0x20, 0x02}, 16},
-                                          {{0x3f, 0xff}, 20}};
-
-    if (in_block(address, &mapped))
-        return private_4(address + 12);
-    if (!in_block(address, &internet))
-        return true;
-    for (size_t i = 0; i < LENGTH(inside); i++)
-        if (in_block(address, &inside[i]))
-            return true;
-    return false;
-}
-
-bool proxy_address_private(const struct sockaddr *address)
-{
-    uint8_t bytes[16];
-
-    if (address->sa_family == AF_INET) {
-        memcpy(bytes, &((const struct sockaddr_in *)(const void *)address)->sin_addr, 4);
-        return private_4(bytes);
-    }
-    if (address->sa_family != AF_INET6)
-        return true;
-    memcpy(bytes, &((const struct sockaddr_in6 *)(const void *)address)->sin6_addr, 16);
-    return private_6(bytes);
 }

@@ -209,6 +209,7 @@ int builder_worker(void)
     struct work work = {.channel = WORKER_CHANNEL, .folder = -1, .source = -1};
     struct error err = {0};
 
+    signal(SIGPIPE, SIG_IGN);
     work.result.exit_code = -1;
     if (begin(&work, &err) < 0 || steps_build(&work, &err) < 0)
         tell_failure(&work, &err);
