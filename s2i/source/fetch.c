@@ -277,21 +277,23 @@ static int add_transport(struct job *job, struct buffer *url, struct error *err)
 
 /* --- running it --- */
 
-/* The last of git's "fatal: " lines, or of its others. */
-static struct slice last_line(struct slice said)
+/* The first line that tells a failure: later ones are its consequences. */
+static struct slice first_line(struct slice said)
 {
-    struct slice line, found = SLICE_NONE;
-    bool fatal = false;
+    static const char *const others[] = {"remote: ", "warning: ", "hint: ", "From "};
+    struct slice line;
 
-    while (said.at != NULL && said.size > 0) {
+    while (said.size > 0) {
+        bool other = false;
         slice_split(said, '\n', &line, &said);
-        bool is_fatal = slice_starts(line, "fatal: ");
-        if (line.size == 0 || (fatal && !is_fatal))
-            continue;
-        found = is_fatal ? slice_from(line, sizeof("fatal: ") - 1) : line;
-        fatal = is_fatal;
+        for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
+            other |= slice_starts(line, others[i]);
+        if (line.size > 0 && !other)
+            return slice_starts(line, "fatal: ")   ? slice_from(line, sizeof("fatal: ") - 1)
+                   : slice_starts(line, "error: ") ? slice_from(line, sizeof("error: ") - 1)
+                                                   : line;
     }
-    return found;
+    return SLICE("no reason was given");
 }
 
 static bool says(const struct buffer *said, const char *text)
@@ -310,14 +312,16 @@ static int explain(const struct fetch *fetch, int status, const struct buffer *s
                    struct error *err)
 {
     OWNED(buffer_drop) struct buffer shown = BUFFER_NONE;
+    struct slice line = first_line(buffer_slice(said));
 
-    if (says(said, "died of signal 25"))
+    /* The writer of the pack is ended by its limit, and says nothing itself. */
+    if (slice_equal(line, SLICE("fetch-pack: invalid index-pack output")))
         return error_set(err, ERROR_INVALID, "the source is larger than %llu bytes",
                          (unsigned long long)fetch->rules->bytes_max);
     if (says(said, "couldn't find remote ref"))
         return error_set(err, ERROR_INVALID, "the source has no branch, tag or commit %.100s",
                          fetch->ref == NULL ? "at its HEAD" : fetch->ref);
-    source_text_clean(last_line(buffer_slice(said)), MESSAGE_MAX, &shown);
+    source_text_clean(line, MESSAGE_MAX, &shown);
     error_set(err, ERROR_INVALID, "git: %.*s", SLICE_ARG(buffer_slice(&shown)));
     return error_set_cause(err, "git fetch ended with status %d", status);
 }
