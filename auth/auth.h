@@ -159,7 +159,7 @@ struct auth_request {
     struct slice fetch_site; /* Sec-Fetch-Site */
     struct slice origin;
     bool changes; /* not GET or HEAD */
-    bool json;    /* Content-Type is application/json, or there is no body */
+    bool json;    /* Content-Type is one that no form of a page has, or there is no body */
 };
 
 struct auth_answer {

@@ -79,7 +79,7 @@ int api_account_name_check(struct slice name, const char *field, struct error *e
     return error_set_field(err, field,
                            "%s must be 1 to %d lower-case letters and digits, with single . _ or "
                            "hyphens between them, and not local",
-                           field, NAME_MAX);
+                           field, WORD_MAX);
 }
 
 int api_password_hash(const struct request *request, struct slice name, struct slice password,

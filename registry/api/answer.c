@@ -83,14 +83,19 @@ int answer_condition(const struct request *request, int64_t version, int64_t *if
     return 0;
 }
 
+int answer_flag(const struct request *request, const char *name, bool *out, struct error *err)
+{
+    struct slice value = request_parameter(request, name);
+
+    *out = slice_equal_text(value, "true");
+    if (value.at != NULL && !*out && !slice_equal_text(value, "false"))
+        return error_set_field(err, name, "%s must be true or false", name);
+    return 0;
+}
+
 int answer_dry_run(const struct request *request, bool *dry_run, struct error *err)
 {
-    struct slice value = request_parameter(request, "dry_run");
-
-    *dry_run = slice_equal_text(value, "true");
-    if (value.at != NULL && !*dry_run && !slice_equal_text(value, "false"))
-        return error_set_field(err, "dry_run", "dry_run must be true or false");
-    return 0;
+    return answer_flag(request, "dry_run", dry_run, err);
 }
 
 void answer_would_delete(struct reply *reply, const char *what, int64_t count)

@@ -29,7 +29,10 @@ void answer_done(struct reply *reply); /* 204 */
  * PRECONDITION */
 int answer_condition(const struct request *request, int64_t version, int64_t *if_version,
                      struct error *err) MUST_CHECK;
-/* ?dry_run=true. INVALID  another word than true or false */
+/* A parameter that is true or false; absent is false. name is a constant. INVALID  another word */
+int answer_flag(const struct request *request, const char *name, bool *out,
+                struct error *err) MUST_CHECK;
+/* ?dry_run=true. INVALID */
 int answer_dry_run(const struct request *request, bool *dry_run, struct error *err) MUST_CHECK;
 /* 200: so many of these would go. */
 void answer_would_delete(struct reply *reply, const char *what, int64_t count);

@@ -7,6 +7,6 @@
 #include "registry/http/route.h"
 
 /* Everything under /api/v1; immutable. registry/api/openapi.json describes each row. */
-extern const struct route_table api_routes, api_repos_routes, api_care_routes;
+extern const struct route_table api_routes, api_repos_routes, api_care_routes, api_builds_routes;
 
 #endif

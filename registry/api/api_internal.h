@@ -16,7 +16,7 @@
 #include "storage/accounts.h"
 #include "storage/content.h"
 
-enum { DESCRIPTION_MAX = 1000, NAME_MAX = 64, LABEL_MAX = 100, PATTERN_MAX = 257 };
+enum { DESCRIPTION_MAX = 1000, WORD_MAX = 64, LABEL_MAX = 100, PATTERN_MAX = 257 };
 enum { SCOPES_TEXT_MAX = 4000, PASSWORD_TEXT_MAX = 512 };
 
 /* A time of the body that must lie ahead; null is 0, absent the given default. INVALID */
@@ -192,6 +192,32 @@ int api_repo_policy_get(struct request *request, struct reply *reply, struct err
 int api_repo_policy_put(struct request *request, struct reply *reply, struct error *err);
 int api_repo_policy_delete(struct request *request, struct reply *reply, struct error *err);
 int api_repo_policy_preview(struct request *request, struct reply *reply, struct error *err);
+
+/* --- builds --- */
+
+int api_builds_get(struct request *request, struct reply *reply, struct error *err);
+int api_repo_builds_get(struct request *request, struct reply *reply, struct error *err);
+int api_build_get(struct request *request, struct reply *reply, struct error *err);
+int api_build_cancel(struct request *request, struct reply *reply, struct error *err);
+int api_build_retry(struct request *request, struct reply *reply, struct error *err);
+int api_build_log_get(struct request *request, struct reply *reply, struct error *err);
+extern const struct body_stream api_build_post;
+
+int api_build_configs_get(struct request *request, struct reply *reply, struct error *err);
+int api_build_config_get(struct request *request, struct reply *reply, struct error *err);
+int api_build_config_put(struct request *request, struct reply *reply, struct error *err);
+int api_build_config_patch(struct request *request, struct reply *reply, struct error *err);
+int api_build_config_delete(struct request *request, struct reply *reply, struct error *err);
+int api_build_secrets_get(struct request *request, struct reply *reply, struct error *err);
+int api_build_secret_hook_put(struct request *request, struct reply *reply, struct error *err);
+int api_build_secret_source_put(struct request *request, struct reply *reply, struct error *err);
+int api_build_secret_file_put(struct request *request, struct reply *reply, struct error *err);
+int api_build_secret_hook_delete(struct request *request, struct reply *reply, struct error *err);
+int api_build_secret_source_delete(struct request *request, struct reply *reply, struct error *err);
+int api_build_secret_file_delete(struct request *request, struct reply *reply, struct error *err);
+int api_build_deliveries_get(struct request *request, struct reply *reply, struct error *err);
+int api_build_deliveries_test(struct request *request, struct reply *reply, struct error *err);
+extern const struct body_stream api_hook_post;
 
 /* --- what repositories hold --- */
 

@@ -269,9 +269,9 @@ static int put(const struct request *request, enum account_kind kind, struct sli
 
 enum { POST_ACCOUNT, POST_PATTERN, POST_LEVEL, POST_ACTIONS, POST_COUNT };
 static const struct json_member post_members[] = {
-    [POST_ACCOUNT] = {"account", JSON_TEXT, .required = true, .least = 1, .most = NAME_MAX},
+    [POST_ACCOUNT] = {"account", JSON_TEXT, .required = true, .least = 1, .most = WORD_MAX},
     [POST_PATTERN] = {"pattern", JSON_TEXT, .required = true, .least = 1, .most = PATTERN_MAX},
-    [POST_LEVEL] = {"level", JSON_TEXT, .most = NAME_MAX},
+    [POST_LEVEL] = {"level", JSON_TEXT, .most = WORD_MAX},
     [POST_ACTIONS] = {"actions", JSON_LIST, .least = 1, .most = ACTIONS_MAX},
 };
 
@@ -328,7 +328,7 @@ int api_grants_post(struct request *request, struct reply *reply, struct error *
 
 enum { PATCH_LEVEL, PATCH_ACTIONS, PATCH_COUNT };
 static const struct json_member patch_members[] = {
-    [PATCH_LEVEL] = {"level", JSON_TEXT, .most = NAME_MAX},
+    [PATCH_LEVEL] = {"level", JSON_TEXT, .most = WORD_MAX},
     [PATCH_ACTIONS] = {"actions", JSON_LIST, .least = 1, .most = ACTIONS_MAX},
 };
 

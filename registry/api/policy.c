@@ -173,7 +173,7 @@ int api_policy_get(struct request *request, struct reply *reply, struct error *e
 enum { POST_PATTERN, POST_MODE, POST_RULES, POST_COUNT };
 static const struct json_member post_members[] = {
     [POST_PATTERN] = {"pattern", JSON_TEXT, .required = true, .least = 1, .most = PATTERN_MAX},
-    [POST_MODE] = {"mode", JSON_TEXT, .required = true, .most = NAME_MAX},
+    [POST_MODE] = {"mode", JSON_TEXT, .required = true, .most = WORD_MAX},
     [POST_RULES] = {"rules", JSON_LIST, .required = true, .most = INT64_MAX},
 };
 
@@ -206,11 +206,11 @@ int api_policies_post(struct request *request, struct reply *reply, struct error
 
 enum { CHANGE_MODE, CHANGE_RULES, CHANGE_COUNT };
 static const struct json_member patch_members[] = {
-    [CHANGE_MODE] = {"mode", JSON_TEXT, .most = NAME_MAX},
+    [CHANGE_MODE] = {"mode", JSON_TEXT, .most = WORD_MAX},
     [CHANGE_RULES] = {"rules", JSON_LIST, .most = INT64_MAX},
 };
 static const struct json_member put_members[] = {
-    [CHANGE_MODE] = {"mode", JSON_TEXT, .required = true, .most = NAME_MAX},
+    [CHANGE_MODE] = {"mode", JSON_TEXT, .required = true, .most = WORD_MAX},
     [CHANGE_RULES] = {"rules", JSON_LIST, .required = true, .most = INT64_MAX},
 };
 
@@ -416,16 +416,6 @@ static void answer_preview(const struct request *request, struct reply *reply,
     list_answer_id(request, reply, &body, next, -1);
 }
 
-static int going_read(const struct request *request, bool *going, struct error *err)
-{
-    struct slice value = request_parameter(request, "going");
-
-    *going = slice_equal_text(value, "true");
-    if (value.at != NULL && !*going && !slice_equal_text(value, "false"))
-        return error_set_field(err, "going", "going must be true or false");
-    return 0;
-}
-
 static const struct json_member preview_members[] = {
     {"rules", JSON_LIST, .most = INT64_MAX},
 };
@@ -442,7 +432,8 @@ int api_repo_policy_preview(struct request *request, struct reply *reply, struct
 
     assert_worker_thread();
     if (json_read(&body, request, JSON_MEMBERS(preview_members), &value, err) < 0 ||
-        list_query_by_id(request, &query, err) < 0 || going_read(request, &going, err) < 0 ||
+        list_query_by_id(request, &query, err) < 0 ||
+        answer_flag(request, "going", &going, err) < 0 ||
         (value.given && rules_read(&value, &rules, err) < 0) ||
         api_long_read_begin(request, &reads, err) < 0 ||
         retention_open(&retention, request->services->storage, request->name,

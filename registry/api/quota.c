@@ -77,7 +77,7 @@ int api_quota_get(struct request *request, struct reply *reply, struct error *er
 
 enum { POST_KIND, POST_SUBJECT, POST_BYTES, POST_COUNT };
 static const struct json_member post_members[] = {
-    [POST_KIND] = {"kind", JSON_TEXT, .required = true, .most = NAME_MAX},
+    [POST_KIND] = {"kind", JSON_TEXT, .required = true, .most = WORD_MAX},
     [POST_SUBJECT] = {"subject", JSON_TEXT, .required = true, .least = 1, .most = PATTERN_MAX},
     [POST_BYTES] = {"bytes", JSON_NUMBER, .required = true, .least = 0, .most = INT64_MAX},
 };

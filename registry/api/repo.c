@@ -92,7 +92,7 @@ int api_repos_get(struct request *request, struct reply *reply, struct error *er
 enum { POST_NAME, POST_VISIBILITY, POST_DESCRIPTION, POST_COUNT };
 static const struct json_member post_members[] = {
     [POST_NAME] = {"name", JSON_TEXT, .required = true, .most = OCI_NAME_MAX},
-    [POST_VISIBILITY] = {"visibility", JSON_TEXT, .most = NAME_MAX},
+    [POST_VISIBILITY] = {"visibility", JSON_TEXT, .most = WORD_MAX},
     [POST_DESCRIPTION] = {"description", JSON_TEXT, .most = DESCRIPTION_MAX},
 };
 
@@ -139,7 +139,7 @@ int api_repos_post(struct request *request, struct reply *reply, struct error *e
 
 enum { PATCH_VISIBILITY, PATCH_DESCRIPTION, PATCH_COUNT };
 static const struct json_member patch_members[] = {
-    [PATCH_VISIBILITY] = {"visibility", JSON_TEXT, .most = NAME_MAX},
+    [PATCH_VISIBILITY] = {"visibility", JSON_TEXT, .most = WORD_MAX},
     [PATCH_DESCRIPTION] = {"description", JSON_TEXT, .most = DESCRIPTION_MAX},
 };
 

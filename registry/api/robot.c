@@ -12,7 +12,7 @@
 
 enum { POST_NAME, POST_DESCRIPTION, POST_EXPIRES, POST_TOKEN_EXPIRES, POST_GRANTS, POST_COUNT };
 static const struct json_member post_members[] = {
-    [POST_NAME] = {"name", JSON_TEXT, .required = true, .most = NAME_MAX},
+    [POST_NAME] = {"name", JSON_TEXT, .required = true, .most = WORD_MAX},
     [POST_DESCRIPTION] = {"description", JSON_TEXT, .most = DESCRIPTION_MAX},
     [POST_EXPIRES] = {"expires_at", JSON_TIME, .nullable = true},
     [POST_TOKEN_EXPIRES] = {"token_expires_at", JSON_TIME, .nullable = true},
@@ -22,7 +22,7 @@ static const struct json_member post_members[] = {
 enum { GRANT_PATTERN, GRANT_LEVEL, GRANT_ACTIONS, GRANT_COUNT };
 static const struct json_member grant_members[] = {
     [GRANT_PATTERN] = {"pattern", JSON_TEXT, .required = true, .least = 1, .most = PATTERN_MAX},
-    [GRANT_LEVEL] = {"level", JSON_TEXT, .most = NAME_MAX},
+    [GRANT_LEVEL] = {"level", JSON_TEXT, .most = WORD_MAX},
     [GRANT_ACTIONS] = {"actions", JSON_LIST, .least = 1, .most = ACTIONS_MAX},
 };
 

@@ -167,7 +167,7 @@ int api_setup_get(struct request *request, struct reply *reply, struct error *er
 enum { SETUP_TOKEN, SETUP_USERNAME, SETUP_PASSWORD, SETUP_COUNT };
 static const struct json_member setup_members[] = {
     [SETUP_TOKEN] = {"token", JSON_SECRET, .required = true, .most = AUTH_SECRET_MAX},
-    [SETUP_USERNAME] = {"username", JSON_TEXT, .required = true, .most = NAME_MAX},
+    [SETUP_USERNAME] = {"username", JSON_TEXT, .required = true, .most = WORD_MAX},
     [SETUP_PASSWORD] = {"password", JSON_SECRET, .required = true, .most = PASSWORD_TEXT_MAX},
 };
 

@@ -7,9 +7,9 @@
 
 enum { POST_NAME, POST_PASSWORD, POST_ROLE, POST_DESCRIPTION, POST_EXPIRES, POST_COUNT };
 static const struct json_member post_members[] = {
-    [POST_NAME] = {"name", JSON_TEXT, .required = true, .most = NAME_MAX},
+    [POST_NAME] = {"name", JSON_TEXT, .required = true, .most = WORD_MAX},
     [POST_PASSWORD] = {"password", JSON_SECRET, .most = PASSWORD_TEXT_MAX},
-    [POST_ROLE] = {"role", JSON_TEXT, .most = NAME_MAX},
+    [POST_ROLE] = {"role", JSON_TEXT, .most = WORD_MAX},
     [POST_DESCRIPTION] = {"description", JSON_TEXT, .most = DESCRIPTION_MAX},
     [POST_EXPIRES] = {"expires_at", JSON_TIME, .nullable = true},
 };
@@ -67,7 +67,7 @@ int api_users_post(struct request *request, struct reply *reply, struct error *e
 
 enum { PATCH_ROLE, PATCH_PASSWORD, PATCH_DESCRIPTION, PATCH_DISABLED, PATCH_EXPIRES, PATCH_COUNT };
 static const struct json_member patch_members[] = {
-    [PATCH_ROLE] = {"role", JSON_TEXT, .most = NAME_MAX},
+    [PATCH_ROLE] = {"role", JSON_TEXT, .most = WORD_MAX},
     [PATCH_PASSWORD] = {"password", JSON_SECRET, .most = PASSWORD_TEXT_MAX},
     [PATCH_DESCRIPTION] = {"description", JSON_TEXT, .most = DESCRIPTION_MAX},
     [PATCH_DISABLED] = {"disabled", JSON_FLAG, .required = false},

@@ -32,7 +32,7 @@ struct cli_option {
 
 struct cli_call;
 
-enum { CLI_TABLES_MAX = 3 };
+enum { CLI_TABLES_MAX = 4 };
 
 /* A row of a table that ends with an empty one. run returns the exit status. */
 struct cli_command {
@@ -111,6 +111,8 @@ extern const struct cli_command cli_job_commands[];
 extern const struct cli_command cli_check_commands[];
 extern const struct cli_command cli_audit_commands[];
 extern const struct cli_command cli_backup_commands[];
+extern const struct cli_command cli_build_commands[];
+extern const struct cli_command cli_build_config_commands[];
 extern const struct cli_command cli_api_commands[];
 extern const struct cli_command cli_builder_commands[];
 

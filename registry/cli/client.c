@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <curl/curl.h>
 
@@ -31,6 +32,7 @@ struct client {
     struct buffer where;  /* what people call it: the same, or the socket's path */
     struct buffer answer; /* of the request under way */
     bool too_long;
+    long seconds; /* how long an answer may take */
     char reason[CURL_ERROR_SIZE];
     char password[PROMPT_SECRET_MAX + 1]; /* "": there is none */
 };
@@ -186,7 +188,7 @@ int client_open(struct client **out, const struct cli_call *call)
     curl_easy_setopt(client->curl, CURLOPT_ERRORBUFFER, client->reason);
     curl_easy_setopt(client->curl, CURLOPT_PROTOCOLS_STR, "http,https");
     curl_easy_setopt(client->curl, CURLOPT_NOSIGNAL, 1L);
-    curl_easy_setopt(client->curl, CURLOPT_TIMEOUT, seconds);
+    client->seconds = seconds;
     curl_easy_setopt(client->curl, CURLOPT_USERAGENT, "slipway/" SLIPWAY_VERSION);
     curl_easy_setopt(client->curl, CURLOPT_WRITEFUNCTION, receive);
     curl_easy_setopt(client->curl, CURLOPT_WRITEDATA, client);
@@ -213,32 +215,54 @@ static int unanswered(struct client *client, CURLcode outcome)
                         : "");
 }
 
-static int exchange(struct client *client, const char *method, const char *path, struct slice body,
-                    long *status)
+/* What every request has; the body comes on top. The list is freed by the caller. */
+static struct curl_slist *request_begin(struct client *client, const char *method, const char *path,
+                                        const char *type)
 {
-    OWNED(buffer_drop) struct buffer url = BUFFER_NONE;
-    struct curl_slist *headers = curl_slist_append(NULL, "Content-Type: application/json");
+    OWNED(buffer_drop) struct buffer url = BUFFER_NONE, header = BUFFER_NONE;
 
     buffer_print(&url, "%s/api/v1%s", client->base.at, path);
     buffer_append(&url, "", 1);
+    buffer_print(&header, "Content-Type: %s", type);
+    buffer_append(&header, "", 1);
+    struct curl_slist *headers = curl_slist_append(NULL, header.at);
     client->answer.size = 0;
     client->too_long = false;
     curl_easy_setopt(client->curl, CURLOPT_URL, url.at);
-    curl_easy_setopt(client->curl, CURLOPT_POSTFIELDS, body.at == NULL ? "" : body.at);
-    curl_easy_setopt(client->curl, CURLOPT_POSTFIELDSIZE, (long)body.size);
     if (strcmp(method, "GET") == 0)
         curl_easy_setopt(client->curl, CURLOPT_HTTPGET, 1L);
     curl_easy_setopt(client->curl, CURLOPT_CUSTOMREQUEST, method);
     curl_easy_setopt(client->curl, CURLOPT_HTTPHEADER, headers);
+    return headers;
+}
+
+static CURLcode perform(struct client *client, struct curl_slist *headers)
+{
     CURLcode outcome = curl_easy_perform(client->curl);
+
     curl_easy_setopt(client->curl, CURLOPT_HTTPHEADER, NULL);
     curl_slist_free_all(headers);
+    return outcome;
+}
+
+static int judge(struct client *client, CURLcode outcome, long *status)
+{
     if (client->too_long)
         return cli_fail(client->call, CLI_FAILED, "the answer is too long");
     if (outcome != CURLE_OK)
         return unanswered(client, outcome);
     curl_easy_getinfo(client->curl, CURLINFO_RESPONSE_CODE, status);
     return CLI_DONE;
+}
+
+static int exchange(struct client *client, const char *method, const char *path, struct slice body,
+                    long *status)
+{
+    curl_easy_setopt(client->curl, CURLOPT_TIMEOUT, client->seconds);
+    curl_easy_setopt(client->curl, CURLOPT_POSTFIELDS, body.at == NULL ? "" : body.at);
+    curl_easy_setopt(client->curl, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)body.size);
+    struct curl_slist *headers = request_begin(client, method, path, "application/json");
+    return judge(client, perform(client, headers), status);
 }
 
 static enum cli_exit exit_of(long status)
@@ -278,21 +302,14 @@ static int refused(struct client *client, long status, const json_t *problem)
                     id == NULL ? "" : ", request ", id == NULL ? "" : id);
 }
 
-int client_send(struct client *client, const char *method, const char *path, const json_t *body,
-                json_t **answer)
+/* What was answered, read: a refusal is told. */
+static int settle(struct client *client, long status, json_t **answer)
 {
-    OWNED(memory_drop) char *text = body == NULL ? NULL : json_dumps(body, JSON_COMPACT);
-    OWNED(json_drop) json_t *got = NULL;
-    long status = 0;
-    int outcome = exchange(client, method, path, slice_of(text), &status);
+    OWNED(json_drop)
+    json_t *got = client->answer.size == 0 ? json_null()
+                                           : json_loadb(client->answer.at, client->answer.size,
+                                                        JSON_REJECT_DUPLICATES, NULL);
 
-    if (text != NULL)
-        explicit_bzero(text, strlen(text)); /* may hold a password */
-    if (outcome != CLI_DONE)
-        return outcome;
-    got = client->answer.size == 0
-              ? json_null()
-              : json_loadb(client->answer.at, client->answer.size, JSON_REJECT_DUPLICATES, NULL);
     if (status < 200 || status > 299)
         return refused(client, status, got);
     if (got == NULL)
@@ -300,6 +317,90 @@ int client_send(struct client *client, const char *method, const char *path, con
     if (answer != NULL)
         *answer = TAKE(got);
     return CLI_DONE;
+}
+
+int client_send(struct client *client, const char *method, const char *path, const json_t *body,
+                json_t **answer)
+{
+    OWNED(memory_drop) char *text = body == NULL ? NULL : json_dumps(body, JSON_COMPACT);
+    long status = 0;
+    int outcome = exchange(client, method, path, slice_of(text), &status);
+
+    if (text != NULL)
+        explicit_bzero(text, strlen(text)); /* may hold a password */
+    return outcome == CLI_DONE ? settle(client, status, answer) : outcome;
+}
+
+/* --- bodies and replies that go on --- */
+
+static size_t file_read(char *out, size_t one, size_t count, void *argument)
+{
+    const int *fd = argument;
+    ssize_t got;
+
+    do
+        got = read(*fd, out, one * count);
+    while (got < 0 && errno == EINTR);
+    return got < 0 ? CURL_READFUNC_ABORT : (size_t)got;
+}
+
+int client_upload(struct client *client, const char *path, const char *type, int fd, uint64_t size,
+                  json_t **answer)
+{
+    CURL *curl = client->curl;
+    long status = 0;
+
+    curl_easy_setopt(curl, CURLOPT_TIMEOUT, 0L);
+    curl_easy_setopt(curl, CURLOPT_LOW_SPEED_LIMIT, 1L);
+    curl_easy_setopt(curl, CURLOPT_LOW_SPEED_TIME, client->seconds);
+    curl_easy_setopt(curl, CURLOPT_POST, 1L);
+    curl_easy_setopt(curl, CURLOPT_POSTFIELDS, NULL);
+    curl_easy_setopt(curl, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)size);
+    curl_easy_setopt(curl, CURLOPT_READFUNCTION, file_read);
+    curl_easy_setopt(curl, CURLOPT_READDATA, &fd);
+    int outcome =
+        judge(client, perform(client, request_begin(client, "POST", path, type)), &status);
+    curl_easy_setopt(curl, CURLOPT_LOW_SPEED_LIMIT, 0L);
+    return outcome == CLI_DONE ? settle(client, status, answer) : outcome;
+}
+
+struct following {
+    struct client *client;
+    void (*take)(void *arg, struct slice bytes);
+    void *arg;
+};
+
+static size_t follow_receive(char *bytes, size_t one, size_t count, void *argument)
+{
+    struct following *following = argument;
+    long status = 0;
+
+    curl_easy_getinfo(following->client->curl, CURLINFO_RESPONSE_CODE, &status);
+    if (status != 200)
+        return receive(bytes, one, count, following->client);
+    following->take(following->arg, (struct slice){bytes, one * count});
+    return one * count;
+}
+
+int client_follow(struct client *client, const char *path,
+                  void (*take)(void *arg, struct slice bytes), void *arg, bool *broken)
+{
+    struct following following = {client, take, arg};
+    CURL *curl = client->curl;
+    long status = 0;
+
+    curl_easy_setopt(curl, CURLOPT_TIMEOUT, 0L);
+    curl_easy_setopt(curl, CURLOPT_TCP_KEEPALIVE, 1L);
+    curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, follow_receive);
+    curl_easy_setopt(curl, CURLOPT_WRITEDATA, &following);
+    CURLcode outcome = perform(client, request_begin(client, "GET", path, "application/json"));
+    curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, receive);
+    curl_easy_setopt(curl, CURLOPT_WRITEDATA, client);
+    *broken = outcome != CURLE_OK;
+    if (*broken)
+        return CLI_DONE;
+    curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &status);
+    return status == 200 ? CLI_DONE : settle(client, status, NULL);
 }
 
 int client_list(struct client *client, const char *path, json_t **answer)

@@ -28,6 +28,15 @@ int client_send(struct client *client, const char *method, const char *path, con
                 json_t **answer) MUST_CHECK;
 /* All pages of a list, as one object with items and total. *answer is the caller's. */
 int client_list(struct client *client, const char *path, json_t **answer) MUST_CHECK;
+/* A POST whose body is so many bytes of a file, from where it stands; it may take as long as bytes
+ * go. *answer as above. */
+int client_upload(struct client *client, const char *path, const char *type, int fd, uint64_t size,
+                  json_t **answer) MUST_CHECK;
+/* A reply that goes on: its bytes as they come, for as long as it does. *broken: the connection
+ * ended before the reply did, which is no failure and is not told: ask again for what is missing.
+ */
+int client_follow(struct client *client, const char *path,
+                  void (*take)(void *arg, struct slice bytes), void *arg, bool *broken) MUST_CHECK;
 /* Any method and body, whatever is answered is printed: for `api`. */
 int client_raw(struct client *client, const char *method, const char *path,
                struct slice body) MUST_CHECK;

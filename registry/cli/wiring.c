@@ -274,6 +274,7 @@ void wiring_add_routes(struct wiring *wiring)
 {
     add_routes(wiring, &v2_routes);
     add_routes(wiring, &api_routes);
+    add_routes(wiring, &api_builds_routes); /* before repos/<name>, which takes any path below it */
     add_routes(wiring, &api_repos_routes);
     add_routes(wiring, &api_care_routes);
     add_routes(wiring, &probe_routes);

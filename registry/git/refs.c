@@ -216,6 +216,7 @@ bool refs_map(const struct s2i_options *options, const char *default_ref, const 
         slice_split(row.tags, ',', &one, &row.tags);
         add_filled(one, row.star, out);
     }
-    add_filled(SLICE("git-*"), (struct slice){commit, COMMIT_SHORT}, out);
+    if (commit[0] != 0)
+        add_filled(SLICE("git-*"), (struct slice){commit, COMMIT_SHORT}, out);
     return true;
 }

@@ -30,7 +30,7 @@ const char *refs_default(const struct s2i_options *options, const char *head, bo
  * stood for; "-" alone: not built. Without such a row the default branch is "latest" and its name,
  * a Git tag vX is vX. Always also "git-" and 12 digits of the commit. Spec: 13.21
  *   default_ref  full name, or NULL
- *   commit       peeled */
+ *   commit       peeled; "": not known yet */
 bool refs_map(const struct s2i_options *options, const char *default_ref, const char *ref,
               const char *commit, struct s2i_list *out);
 /* Characters no tag may have become '-', one at the start '_'; at most 128 are kept. */

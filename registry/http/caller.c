@@ -15,14 +15,20 @@ static struct slice mount_from(const struct request *request)
     return oci_name_valid(from) ? from : SLICE_NONE;
 }
 
-static bool body_is_json(const struct request *request)
+/* Of a type that a browser sends for no page of others without asking us first. */
+static bool body_is_ours(const struct request *request)
 {
+    static const char *const types[] = {"application/json", "application/x-tar", "application/gzip",
+                                        "application/zip"};
     struct slice type, rest;
 
     if (request->content_length == 0 && !request->chunked)
         return true;
     slice_split(request_header(request, "content-type"), ';', &type, &rest);
-    return slice_equal_ignore_case(slice_trim(type), "application/json");
+    for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++)
+        if (slice_equal_ignore_case(slice_trim(type), types[i]))
+            return true;
+    return false;
 }
 
 static void api_fill(const struct request *request, struct auth_request *out)
@@ -31,7 +37,7 @@ static void api_fill(const struct request *request, struct auth_request *out)
     out->fetch_site = request_header(request, "sec-fetch-site");
     out->origin = request_header(request, "origin");
     out->changes = (request->method & (METHOD_GET | METHOD_HEAD)) == 0;
-    out->json = body_is_json(request);
+    out->json = body_is_ours(request);
 }
 
 /* Spec: AUTHZ-02. */

@@ -278,6 +278,8 @@ static int route_judge(struct exchange *exchange) ON(loop_thread)
     if (outcome != ROUTE_UNKNOWN) {
         exchange->management |= action_is_api(request->route->action);
         exchange->no_store |= exchange->management || request->route->action == ACTION_TOKEN;
+        if (request->route->action == ACTION_HOOK)
+            request->authorization = exchange->authorization;
     }
     if (rate_judge(exchange) < 0 || admin_judge_request(exchange) < 0)
         return -1;

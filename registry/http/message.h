@@ -58,6 +58,8 @@ struct request {
     struct slice name;      /* <name> of the route, validated; SLICE_NONE when it has none */
     struct slice reference; /* <reference>, <digest>, <id>: the last variable segment, decoded */
     struct slice body;      /* BODY_COLLECT routes: the whole body */
+    /* Authorization, for ACTION_HOOK alone: its handler judges it, auth does not. */
+    struct slice authorization;
     const struct services *services;
     const struct identity *caller; /* who asks, once authorised; held by the request */
     bool may_push; /* the caller's grant covers push on name: answers to it give leases (P4) */

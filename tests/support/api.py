@@ -62,6 +62,8 @@ def validator(schema):
 def check_body(content, response, where):
     kind = response["Content-Type"].split(";")[0]
     assert kind in content, where
+    if "json" not in kind:
+        return
     judge = validator(json.dumps(content[kind]["schema"]))
     bodies = [json.loads(line) for line in response.body.splitlines()] if kind.endswith("jsonl") else [response.json()]
     for body in bodies:
@@ -91,7 +93,7 @@ def check(method, path, response):
     answers = described["responses"]
     assert str(response.status) in answers or response.status == 405 or response.status >= 500, where
     answer = resolved(answers.get(str(response.status), answers["default"]))
-    if method == "HEAD" or response.status in (204, 304):
+    if method == "HEAD" or response.status in (204, 304, 416):
         assert not response.body, where
         return
     check_body(answer["content"], response, where)

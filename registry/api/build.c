@@ -1,0 +1,371 @@
+/* build.c - builds: what they are and how they ended; cancelled, and begun again.
+ * Touches  storage: rows of builds; the queue, by way of s2i/s2i.h.
+ * Never    shows the value of a secret; reads the log.
+ *
+ * Who may pull what a build makes, or push there, sees it; names of accounts and the options are
+ * for who pushes. Spec: s2i 12.1, 12.3, 13.40 to 13.44, 13.46. */
+#include "registry/api/build.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "registry/core/log.h"
+
+void api_json_drop(json_t **json)
+{
+    json_decref(*json);
+}
+
+int api_builds_needed(const struct request *request, struct error *err)
+{
+    if (request->services->builds != NULL)
+        return 0;
+    return error_set(err, ERROR_UNAVAILABLE, "this server does not build images");
+}
+
+/* --- one build --- */
+
+int api_build_at(const struct request *request, struct build_record *out, unsigned *rights,
+                 struct error *err)
+{
+    const struct services *services = request->services;
+    int64_t id;
+
+    if (answer_id(request, &id, err) < 0)
+        return -1;
+    if (build_find(services->storage, id, out, err) < 0) {
+        if (err->code != ERROR_NOT_FOUND)
+            return -1;
+        error_clear(err);
+        return answer_missing(err);
+    }
+    *rights = auth_rights(services->auth, request->caller, slice_of(out->repository));
+    return (*rights & (RIGHT_PULL | RIGHT_PUSH)) != 0 ? 0 : answer_missing(err);
+}
+
+int api_build_push_needed(unsigned rights, struct error *err)
+{
+    if ((rights & RIGHT_PUSH) != 0)
+        return 0;
+    return error_set(err, ERROR_DENIED, "this needs the right to push into its repository");
+}
+
+int api_build_options_read(const char *text, struct s2i_options *out, struct error *err)
+{
+    OWNED(api_json_drop) json_t *document = json_loads(text, JSON_REJECT_DUPLICATES, NULL);
+
+    if (!json_is_object(document))
+        return error_set(err, ERROR_INTERNAL, "stored options are not JSON");
+    return s2i_options_read(out, document, S2I_FROM_CONFIG, err);
+}
+
+void api_build_options_write(struct buffer *out, const char *name,
+                             const struct s2i_options *options)
+{
+    OWNED(api_json_drop) json_t *document = s2i_options_write(options, false);
+    OWNED(memory_drop) char *text = json_dumps(document, JSON_COMPACT);
+
+    write_raw(out, name, slice_of(text));
+}
+
+/* record->spec holds more than the options: how the queue is to go about it. */
+static void options_of_build(struct buffer *out, const struct build_record *build)
+{
+    OWNED(api_json_drop) json_t *spec = json_loads(build->spec, 0, NULL);
+    OWNED(s2i_options_drop) struct s2i_options options = {0};
+    struct error ignored = {0};
+
+    if (s2i_options_read(&options, json_object_get(spec, "options"), S2I_FROM_CONFIG, &ignored) < 0)
+        write_null(out, "options");
+    else
+        api_build_options_write(out, "options", &options);
+}
+
+static void text_or_null(struct buffer *out, const char *name, const char *value)
+{
+    write_text_or_null(out, name, value[0] == 0 ? NULL : value);
+}
+
+static void number_or_null(struct buffer *out, const char *name, int64_t value, bool is)
+{
+    if (is)
+        write_i64(out, name, value);
+    else
+        write_null(out, name);
+}
+
+static void people_write(struct buffer *out, const struct build_record *build, bool shown)
+{
+    text_or_null(out, "actor", shown ? build->actor : "");
+    text_or_null(out, "ended_by", shown ? build->ended_by : "");
+}
+
+static void source_write(struct buffer *out, const struct build_record *build)
+{
+    write_text(out, "source", slice_of(build_source_name(build->source)));
+    text_or_null(out, "url", build->url);
+    text_or_null(out, "ref", build->ref);
+    text_or_null(out, "commit", build->commit);
+    text_or_null(out, "builder", build->builder);
+    text_or_null(out, "builder_digest", build->builder_digest);
+}
+
+/* What every answer has of it; the brace is left open. */
+static void build_write_open(struct buffer *out, const struct build_record *build, unsigned rights,
+                             bool auditor)
+{
+    bool ended = build_state_ended(build->state);
+
+    write_open(out, NULL, '{');
+    write_i64(out, "id", build->id);
+    write_text(out, "repository", slice_of(build->repository));
+    write_text(out, "state", slice_of(build_state_name(build->state)));
+    text_or_null(out, "reason", build->reason);
+    text_or_null(out, "message", build->message);
+    write_text(out, "trigger", slice_of(build->trigger));
+    people_write(out, build, auditor || (rights & RIGHT_PUSH) != 0);
+    source_write(out, build);
+    write_raw(out, "tags", slice_of(build->tags));
+    write_raw(out, "stages", slice_of(build->stages));
+    write_raw(out, "facts", slice_of(build->facts));
+    number_or_null(out, "exit_code", build->exit_code, ended && build->exit_code >= 0);
+    text_or_null(out, "result_digest", build->result_digest);
+    number_or_null(out, "layer_size", build->layer_size, build->result_digest[0] != 0);
+    write_i64(out, "log_size", build->log_size);
+    number_or_null(out, "retry_of", build->retry_of, build->retry_of != 0);
+    write_time(out, "created_at", build->created_at);
+    write_time(out, "started_at", build->started_at);
+    write_time(out, "finished_at", build->finished_at);
+}
+
+/* "waiting": how many are before it (13.43). */
+static int one_write(const struct request *request, const struct build_record *build,
+                     unsigned rights, struct buffer *out, struct error *err) ON(worker_thread)
+{
+    uint64_t ahead = 0;
+
+    if (build->state == BUILD_PENDING &&
+        build_ahead(request->services->storage, build->id, &ahead, err) < 0)
+        return -1;
+    build_write_open(out, build, rights, request->caller->role == ACCOUNT_ROLE_AUDITOR);
+    number_or_null(out, "ahead", (int64_t)ahead, build->state == BUILD_PENDING);
+    if ((rights & RIGHT_PUSH) != 0)
+        options_of_build(out, build);
+    write_close(out, '}');
+    return 0;
+}
+
+static int answer(const struct request *request, struct reply *reply,
+                  const struct build_record *build, unsigned rights, struct error *err)
+    ON(worker_thread)
+{
+    OWNED(buffer_drop) struct buffer body = BUFFER_NONE;
+
+    if (one_write(request, build, rights, &body, err) < 0)
+        return -1;
+    answer_json(reply, &body);
+    return 0;
+}
+
+int api_build_get(struct request *request, struct reply *reply, struct error *err)
+{
+    OWNED(build_record_drop) struct build_record build = {.id = 0};
+    unsigned rights;
+
+    assert_worker_thread();
+    if (api_build_at(request, &build, &rights, err) < 0)
+        return -1;
+    return answer(request, reply, &build, rights, err);
+}
+
+int api_build_answer(const struct request *request, struct reply *reply, int64_t id,
+                     struct error *err)
+{
+    const struct services *services = request->services;
+    OWNED(build_record_drop) struct build_record build = {.id = 0};
+    OWNED(buffer_drop) struct buffer location = BUFFER_NONE;
+
+    if (build_find(services->storage, id, &build, err) < 0)
+        return -1;
+    buffer_print(&location, "/api/v1/builds/%" PRId64, id);
+    unsigned rights = auth_rights(services->auth, request->caller, slice_of(build.repository));
+    if (answer(request, reply, &build, rights, err) < 0)
+        return -1;
+    reply_header_slice(reply, "Location", buffer_slice(&location));
+    reply->status = 201;
+    return 0;
+}
+
+/* --- waiting for its end --- */
+
+/* Who waits: the pipe that his reply comes from, and what he may see. */
+struct waiter {
+    int fd;
+    unsigned rights;
+    bool auditor;
+};
+
+/* A pipe takes this much at once, so that nobody here waits for a reader. */
+enum { PIPE_SIZE = 1 << 20 };
+
+static void ended(void *arg, const struct build_record *record)
+{
+    struct waiter *waiter = arg;
+    OWNED(buffer_drop) struct buffer body = BUFFER_NONE;
+
+    build_write_open(&body, record, waiter->rights, waiter->auditor);
+    write_close(&body, '}');
+    buffer_append_text(&body, "\n");
+    if (write(waiter->fd, body.at, body.size) < 0)
+        log_event(LOG_DEBUG, "build.waiter_gone", F_I64("build", record->id));
+    close(waiter->fd);
+    free(waiter);
+}
+
+int api_build_answer_end(const struct request *request, struct reply *reply, int64_t id,
+                         struct error *err)
+{
+    const struct services *services = request->services;
+    struct waiter *waiter;
+    int ends[2];
+
+    if (pipe2(ends, O_CLOEXEC) < 0)
+        return error_set_errno(err, ERROR_UNAVAILABLE, errno, "nobody can wait now");
+    fcntl(ends[1], F_SETPIPE_SZ, PIPE_SIZE);
+    fcntl(ends[1], F_SETFL, O_NONBLOCK);
+    waiter = memory_new(sizeof(*waiter));
+    *waiter = (struct waiter){ends[1], auth_rights(services->auth, request->caller, request->name),
+                              request->caller->role == ACCOUNT_ROLE_AUDITOR};
+    if (builds_when_ended(services->builds, id, ended, waiter, err) < 0) {
+        close(ends[0]);
+        close(ends[1]);
+        free(waiter);
+        return -1;
+    }
+    reply->status = 201;
+    reply_header(reply, "Location", "/api/v1/builds/%" PRId64, id);
+    reply_header_slice(reply, "Content-Type", SLICE("application/json"));
+    reply_live(reply, ends[0], NULL, NULL);
+    reply_live_follower(reply);
+    return 0;
+}
+
+/* --- lists --- */
+
+static int filter_read(const struct request *request, struct build_filter *out, struct error *err)
+{
+    struct slice state = request_parameter(request, "state");
+    enum build_state wanted;
+
+    *out = (struct build_filter){
+        .repository = request->name,
+        .ref = request_parameter(request, "ref"),
+        .commit = request_parameter(request, "commit"),
+        .trigger = request_parameter(request, "trigger"),
+        .state = -1,
+    };
+    if (state.at == NULL)
+        return 0;
+    if (!build_state_parse(state, &wanted))
+        return error_set_field(err, "state",
+                               "state must be New, Pending, Running, Complete, Failed, Error or "
+                               "Cancelled");
+    out->state = (int)wanted;
+    return 0;
+}
+
+static int list(const struct request *request, struct reply *reply, struct build_filter *filter,
+                struct error *err) ON(worker_thread)
+{
+    const struct services *services = request->services;
+    OWNED(build_page_drop) struct build_page page = {.items = NULL};
+    struct buffer body = BUFFER_NONE;
+    struct list_query query;
+
+    if (list_query_by_id(request, &query, err) < 0)
+        return -1;
+    filter->before_id = query.after_id;
+    filter->limit = query.limit;
+    if (build_list(services->storage, filter, &page, err) < 0)
+        return -1;
+    list_open(&body);
+    for (size_t i = 0; i < page.count; i++) {
+        unsigned rights =
+            auth_rights(services->auth, request->caller, slice_of(page.items[i].repository));
+        build_write_open(&body, &page.items[i], rights,
+                         request->caller->role == ACCOUNT_ROLE_AUDITOR);
+        write_close(&body, '}');
+    }
+    list_answer_id(request, reply, &body,
+                   page.more && page.count > 0 ? page.items[page.count - 1].id : 0, -1);
+    return 0;
+}
+
+int api_builds_get(struct request *request, struct reply *reply, struct error *err)
+{
+    struct repository_filter visible;
+    struct build_filter filter;
+
+    assert_worker_thread();
+    if (filter_read(request, &filter, err) < 0)
+        return -1;
+    auth_list_filter(request->services->auth, request->caller, &visible);
+    filter.visible = &visible;
+    return list(request, reply, &filter, err);
+}
+
+int api_repo_builds_get(struct request *request, struct reply *reply, struct error *err)
+{
+    struct build_filter filter;
+
+    assert_worker_thread();
+    if (filter_read(request, &filter, err) < 0)
+        return -1;
+    return list(request, reply, &filter, err);
+}
+
+/* --- its end, and another try --- */
+
+int api_build_cancel(struct request *request, struct reply *reply, struct error *err)
+{
+    const struct services *services = request->services;
+    OWNED(build_record_drop) struct build_record build = {.id = 0}, after = {.id = 0};
+    OWNED(event_drop) struct event event = {0};
+    unsigned rights;
+
+    assert_worker_thread();
+    if (api_build_at(request, &build, &rights, err) < 0 || api_build_push_needed(rights, err) < 0 ||
+        api_builds_needed(request, err) < 0)
+        return -1;
+    event_new_id(&event, request, "build.cancel", "build", build.id);
+    write_text(&event.detail, "repository", slice_of(build.repository));
+    if (builds_cancel(services->builds, build.id, slice_of(request->caller->name),
+                      SLICE("CancelledBuild"), event_done(&event), err) < 0 ||
+        build_find(services->storage, build.id, &after, err) < 0)
+        return -1;
+    return answer(request, reply, &after, rights, err);
+}
+
+int api_build_retry(struct request *request, struct reply *reply, struct error *err)
+{
+    const struct services *services = request->services;
+    OWNED(build_record_drop) struct build_record build = {.id = 0};
+    OWNED(event_drop) struct event event = {0};
+    struct actor actor = auth_actor(request->caller);
+    unsigned rights;
+    int64_t id;
+
+    assert_worker_thread();
+    if (api_build_at(request, &build, &rights, err) < 0 || api_build_push_needed(rights, err) < 0 ||
+        api_builds_needed(request, err) < 0)
+        return -1;
+    event_new_id(&event, request, "build.retry", "build", build.id);
+    write_text(&event.detail, "repository", slice_of(build.repository));
+    if (builds_retry(services->builds, build.id, &actor, slice_of(request->caller->name),
+                     event_done(&event), &id, err) < 0)
+        return -1;
+    return api_build_answer(request, reply, id, err);
+}
