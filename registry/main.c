@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "registry/cli/cli.h"
+#include "registry/git/git.h"
 #include "s2i/builder/builder.h"
 #include "s2i/source/source.h"
 
@@ -70,6 +71,8 @@ static const struct part {
     {"source", false, run_source},
     {"builder-worker", false, run_builder_worker},
     {"askpass", true, run_askpass},
+    {"proc-receive", true, git_proc_receive},
+    {"reference-transaction", true, git_reference_transaction},
 };
 
 static const struct part *find_part(const char *const *words)

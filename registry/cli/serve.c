@@ -149,6 +149,7 @@ static int serve(const struct cli_call *call, struct wiring *wiring, struct erro
     OWNED(wiring_jobs_drop) struct jobs *jobs = NULL;
     OWNED(wiring_schedule_drop) struct schedule *schedule = NULL;
     OWNED(wiring_builds_drop) struct builds *builds = NULL;
+    OWNED(wiring_git_drop) struct git *git = NULL;
     OWNED(wiring_server_drop) struct server *server = NULL; /* closed first: it uses all of them */
     const struct config *config = &wiring->config;
     OWNED(reload_drop) struct reload reload;
@@ -158,10 +159,15 @@ static int serve(const struct cli_call *call, struct wiring *wiring, struct erro
         wiring_open_auth(config, wiring_auth_mode(config), storage, &auth, err) < 0 ||
         wiring_open_jobs(config, storage, &jobs, err) < 0 ||
         wiring_open_schedule(config, storage, jobs, &schedule, err) < 0 ||
-        wiring_open_builds(config, storage, auth, &builds, err) < 0)
+        wiring_open_builds(config, storage, auth, &builds, err) < 0 ||
+        wiring_open_git(config, storage, builds, &git, err) < 0)
         return -1;
-    const struct services rooms = {
-        .storage = storage, .auth = auth, .jobs = jobs, .schedule = schedule, .builds = builds};
+    const struct services rooms = {.storage = storage,
+                                   .auth = auth,
+                                   .jobs = jobs,
+                                   .schedule = schedule,
+                                   .builds = builds,
+                                   .git = git};
     if (wiring_open_server(wiring, &rooms, &server, err) < 0)
         return -1;
     reload.auth = auth;

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "registry/api/api.h"
+#include "registry/git/git.h"
 #include "registry/jobs/backup.h"
 #include "registry/jobs/check_job.h"
 #include "registry/jobs/gc.h"
@@ -41,6 +42,11 @@ void wiring_schedule_drop(struct schedule **schedule)
 void wiring_builds_drop(struct builds **builds)
 {
     builds_close(*builds);
+}
+
+void wiring_git_drop(struct git **git)
+{
+    git_close(*git);
 }
 
 void wiring_server_drop(struct server **server)
@@ -169,6 +175,17 @@ int wiring_open_builds(const struct config *config, struct storage *storage, str
     return builds_open(out, &options, err);
 }
 
+/* --- sources --- */
+
+int wiring_open_git(const struct config *config, struct storage *storage, struct builds *builds,
+                    struct git **out, struct error *err)
+{
+    const struct git_options options = {.storage = storage, .config = config, .builds = builds};
+
+    *out = NULL;
+    return config->builds_enabled ? git_open(out, &options, err) : 0;
+}
+
 /* --- auth --- */
 
 enum auth_mode wiring_auth_mode(const struct config *config)
@@ -278,6 +295,7 @@ void wiring_add_routes(struct wiring *wiring)
     add_routes(wiring, &api_repos_routes);
     add_routes(wiring, &api_care_routes);
     add_routes(wiring, &probe_routes);
+    add_routes(wiring, &git_routes);
 }
 
 /* server.listen, then the admin socket. */

@@ -45,7 +45,10 @@ int wiring_open_schedule(const struct config *config, struct storage *storage, s
 /* auth answers which images a build may stand on. */
 int wiring_open_builds(const struct config *config, struct storage *storage, struct auth *auth,
                        struct builds **out, struct error *err) MUST_CHECK;
-/* rooms: storage, auth, jobs, schedule and builds. */
+/* *out is NULL where builds are off or there is no git program; builds may be NULL. */
+int wiring_open_git(const struct config *config, struct storage *storage, struct builds *builds,
+                    struct git **out, struct error *err) MUST_CHECK;
+/* rooms: all that services names, but config and probes. */
 int wiring_open_server(struct wiring *wiring, const struct services *rooms, struct server **out,
                        struct error *err) MUST_CHECK;
 /* A storage without threads of its own, for commands that work while no server runs. */
@@ -61,6 +64,7 @@ void wiring_auth_drop(struct auth **auth);
 void wiring_jobs_drop(struct jobs **jobs);
 void wiring_schedule_drop(struct schedule **schedule);
 void wiring_builds_drop(struct builds **builds);
+void wiring_git_drop(struct git **git);
 void wiring_server_drop(struct server **server);
 
 #endif

@@ -193,10 +193,10 @@ static void say_async(struct session *session, const struct pushed_ref *ref)
 {
     struct slice name = ref_short(ref->command->ref);
 
-    session_say(session, "-----> Build %lld of %.*s goes on without this push", (long long)ref->id,
-                SLICE_ARG(name));
-    session_say(session, "       %s/api/v1/builds/%lld",
-                session->git->options.config->server_public_url, (long long)ref->id);
+    session_say(session, "%.*s (%.12s): build %lld goes on without this push", SLICE_ARG(name),
+                ref->commit, (long long)ref->id);
+    session_say(session, "%s/api/v1/builds/%lld", session->git->options.config->server_public_url,
+                (long long)ref->id);
 }
 
 /* True when it has to be waited for. */
@@ -215,8 +215,8 @@ static bool build_begin(struct session *session, struct pushed_ref *ref) ON(work
         ref->state = REF_ACCEPTED;
         return false;
     }
-    session_say(session, "-----> Build %lld: %s from %.*s (%.12s)", (long long)ref->id,
-                session->repository, SLICE_ARG(name), ref->commit);
+    session_say(session, "%.*s (%.12s): build %lld", SLICE_ARG(name), ref->commit,
+                (long long)ref->id);
     session->following = false;
     session->look_pause_ms = LOOK_FIRST_MS;
     session->ahead = 0;

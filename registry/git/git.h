@@ -30,7 +30,8 @@ void git_close(struct git *git);
 
 extern const struct route_table git_routes;
 
-/* When words[0] is the name of a hook, this process is one: its exit status; else -1. */
-int git_hook_main(int count, char **words);
+/* This program as git's hooks, by their names: words and exit status of a process. */
+int git_proc_receive(const char *const *words);
+int git_reference_transaction(const char *const *words);
 
 #endif

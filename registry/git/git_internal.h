@@ -131,6 +131,7 @@ struct service {
     int status;                    /* git's, as of waitpid */
     bool replied, gone;            /* the reply has ended; because the client went */
     bool ending;                   /* was told to end */
+    bool heard_out;                /* no hook will say anything more */
     struct session *session;       /* SERVICE_PUSH */
 };
 
@@ -175,7 +176,8 @@ struct git {
 };
 void room_wake(struct git *git);
 int room_watch(struct git *git, struct watch *watch, struct error *err) MUST_CHECK;
-void room_forget(struct git *git, struct watch *watch); /* closes it */
+void room_unwatch(struct git *git, const struct watch *watch); /* stays open */
+void room_forget(struct git *git, struct watch *watch);        /* closes it */
 
 /* --- pushes (session.c) --- */
 
@@ -221,7 +223,7 @@ struct session {
     char *repository, *path;
     const struct identity *caller; /* held */
     char remote[64], request_id[REQUEST_ID_MAX + 1];
-    int channel; /* to the hooks */
+    int channel; /* to the hooks; the service closes it */
     /* under git->lock */
     unsigned events;
     bool queued, busy, over, gone;

@@ -226,19 +226,19 @@ static int reference_transaction(int channel, const char *state)
     return FAILED;
 }
 
-int git_hook_main(int count, char **words)
+int git_proc_receive(const char *const *words)
 {
-    const char *name = count > 0 ? strrchr(words[0], '/') : NULL;
-    int channel;
+    int channel = channel_find();
 
-    name = name == NULL ? (count > 0 ? words[0] : "") : name + 1;
-    bool receives = strcmp(name, "proc-receive") == 0;
-    if (!receives && strcmp(name, "reference-transaction") != 0)
-        return -1;
-    channel = channel_find();
-    if (channel < 0) /* care moves no ref for anybody */
-        return receives ? complain("this is a hook of slipway's, for git") : 0;
-    if (receives)
-        return proc_receive(channel);
-    return reference_transaction(channel, count > 1 ? words[1] : "");
+    (void)words;
+    return channel < 0 ? complain("this is a hook of slipway's, for git") : proc_receive(channel);
+}
+
+int git_reference_transaction(const char *const *words)
+{
+    int channel = channel_find();
+
+    if (channel < 0 || words[1] == NULL)
+        return complain("this is a hook of slipway's, for git");
+    return reference_transaction(channel, words[1]);
 }

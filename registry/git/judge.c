@@ -6,6 +6,7 @@
 
 #include "registry/core/oci.h"
 #include "registry/git/git_internal.h"
+#include "storage/content.h"
 
 enum { BUILDS_OF_PUSH_MAX = 50 };
 
@@ -287,7 +288,28 @@ static void refuse_doubles(struct session *session)
                 compare_tags(&session->refs[i], &session->refs[j]);
 }
 
-static void plan_builds(struct session *session)
+/* Told before anything is built. A tag of the commit that may not move stands for it already. */
+static void check_protection(const struct session *session, struct pushed_ref *ref)
+    ON(worker_thread)
+{
+    for (size_t i = 0; i < ref->tags.count;) {
+        OWNED(content_tag_drop) struct content_tag tag = {0};
+        struct error none = {0};
+        const char *name = ref->tags.items[i];
+        bool fixed = content_tag_find(session->git->options.storage, slice_of(session->repository),
+                                      slice_of(name), &tag, &none) == 0 &&
+                     (tag.protection & TAG_IMMUTABLE) != 0;
+        if (fixed && is_commit_tag(name)) {
+            list_remove_at(&ref->tags, i);
+            continue;
+        }
+        if (fixed)
+            ref_refuse(ref, "the image tag %.60s may not move", name);
+        i++;
+    }
+}
+
+static void plan_builds(struct session *session) ON(worker_thread)
 {
     size_t builds = 0;
 
@@ -301,6 +323,8 @@ static void plan_builds(struct session *session)
         else if (++builds > BUILDS_OF_PUSH_MAX)
             ref_refuse(ref, "more than %d builds in one push: send it in parts",
                        BUILDS_OF_PUSH_MAX);
+        else
+            check_protection(session, ref);
     }
     refuse_doubles(session);
 }

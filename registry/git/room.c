@@ -38,11 +38,16 @@ int room_watch(struct git *git, struct watch *watch, struct error *err)
     return 0;
 }
 
+void room_unwatch(struct git *git, const struct watch *watch)
+{
+    epoll_ctl(git->epoll, EPOLL_CTL_DEL, watch->fd, NULL);
+}
+
 void room_forget(struct git *git, struct watch *watch)
 {
     if (watch->fd < 0)
         return;
-    epoll_ctl(git->epoll, EPOLL_CTL_DEL, watch->fd, NULL);
+    room_unwatch(git, watch);
     fd_drop(&watch->fd);
 }
 

@@ -173,9 +173,10 @@ static int refuse_dumb(struct request *request, struct reply *reply, struct erro
 {
     (void)reply;
     if (request_parameter(request, "service").at != NULL)
-        error_set(err, ERROR_DENIED, "only git-upload-pack and git-receive-pack are served");
+        error_set(err, ERROR_BAD_REQUEST, "only git-upload-pack and git-receive-pack are served");
     else
-        error_set(err, ERROR_DENIED, "git's dumb protocol is not served: use git 1.6.6 or newer");
+        error_set(err, ERROR_BAD_REQUEST,
+                  "git's dumb protocol is not served: use git 1.6.6 or newer");
     return -1;
 }
 

@@ -23,8 +23,8 @@
 #include "s2i/confine.h"
 
 enum {
-    FETCH_MS = 60 * 60 * 1000, /* a clone may take, at a slow client */
-    TERM_MS = 2000,            /* for removing locks and what came in, after SIGTERM */
+    SERVICE_MS = 60 * 60 * 1000, /* a clone may take, or the body of a push, at a slow client */
+    TERM_MS = 2000,              /* for removing locks and what came in, after SIGTERM */
     HOOK_SEND_S = 20,
 };
 
@@ -190,8 +190,7 @@ static struct service *service_new(struct git *git, const struct service_wish *w
     service->complaints = (struct watch){WATCH_ERRORS, -1, service, 0};
     service->hook = (struct watch){WATCH_HOOK, -1, service, 0};
     service->drain = (struct watch){WATCH_DRAIN, -1, service, 0};
-    if (wish->kind != SERVICE_PUSH)
-        service->deadline_ms = clock_monotonic_ms() + FETCH_MS;
+    service->deadline_ms = clock_monotonic_ms() + SERVICE_MS;
     return service;
 }
 
@@ -351,9 +350,9 @@ int service_start(struct git *git, const struct service_wish *wish, const struct
 /* What the hooks said last comes before the end. */
 static void hear_out(struct service *service)
 {
-    struct pollfd hook = {.events = POLLIN};
+    struct pollfd hook = {.fd = service->hook.fd, .events = POLLIN};
 
-    while ((hook.fd = service->hook.fd) >= 0 && poll(&hook, 1, 0) > 0)
+    while (!service->heard_out && poll(&hook, 1, 0) > 0)
         session_arrived(service->session);
 }
 
@@ -412,7 +411,8 @@ void service_ready(struct service *service, struct watch *watch)
         errors_ready(service, watch);
         break;
     case WATCH_HOOK:
-        session_arrived(service->session);
+        if (!service->heard_out)
+            session_arrived(service->session);
         break;
     case WATCH_DRAIN:
         drain_ready(service, watch);

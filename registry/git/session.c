@@ -99,6 +99,8 @@ static void message_whole(struct session *session)
 {
     struct hook_message *message = TAKE(session->arriving);
 
+    if (message->kind == HOOK_PUSH)
+        session->service->deadline_ms = 0; /* it is here: builds take what time they take */
     *session->message_last = message;
     session->message_last = &message->next;
     session_post(session, EVENT_MESSAGE);
@@ -127,8 +129,8 @@ void session_arrived(struct session *session)
     int got = wire_receive(service->hook.fd, git->piece, WIRE_PIECE_MAX + 1, &packet, &err);
 
     if (got <= 0) {
-        room_forget(git, &service->hook);
-        session->channel = -1;
+        service->heard_out = true; /* a step thread may still be sending: it stays open */
+        room_unwatch(git, &service->hook);
         return;
     }
     fd_drop(&packet.fd);
@@ -188,12 +190,9 @@ int session_send(struct session *session, enum hook_kind kind, struct slice text
                  bool pieces)
 {
     struct error err = {0};
-    int channel = session->channel;
 
-    if (channel < 0)
-        return -1;
-    return pieces ? wire_send_text(channel, (enum wire_kind)kind, text, fd, &err)
-                  : wire_send(channel, (enum wire_kind)kind, text, fd, &err);
+    return pieces ? wire_send_text(session->channel, (enum wire_kind)kind, text, fd, &err)
+                  : wire_send(session->channel, (enum wire_kind)kind, text, fd, &err);
 }
 
 /* Names in it are whatever a client sent: control characters are shown, not obeyed (13.13). */

@@ -276,6 +276,27 @@ POST        /api/v1/hooks/<hook>/gitea         -- -- -- -- -- -- -- - --- -- - 0
 POST        /api/v1/hooks/<hook>/bitbucket     -- -- -- -- -- -- -- - --- -- - 0
 POST        /api/v1/hooks/<hook>/generic       -- -- -- -- -- -- -- - --- -- - 0
 
+GET         /git/<name>.git/info/refs?service=git-upload-pack 11 -- -- ++ ++ ++ ++ - +-+ +- 1 0
+                                       public  11 -+ ++ ++ ++ ++ ++ + +++ +- 1 0
+GET         /git/<name>.git/info/refs?service=git-receive-pack 11 -- -- -- ++ ++ ++ + --+ -- 1 0
+                                       public  11 -- -- -- ++ ++ ++ + --+ -- 1 0
+GET         /git/<name>.git/info/refs 11 -- -- ++ ++ ++ ++ - +-+ +- 1 0
+                                       public  11 -+ ++ ++ ++ ++ ++ + +++ +- 1 0
+POST        /git/<name>.git/git-upload-pack 11 -- -- ++ ++ ++ ++ - +-+ +- 1 0
+                                       public  11 -+ ++ ++ ++ ++ ++ + +++ +- 1 0
+POST        /git/<name>.git/git-receive-pack 11 -- -- -- ++ ++ ++ + --+ -- 1 0
+                                       public  11 -- -- -- ++ ++ ++ + --+ -- 1 0
+GET         /<name>.git/info/refs?service=git-upload-pack 11 -- -- ++ ++ ++ ++ - +-+ +- 1 0
+                                       public  11 -+ ++ ++ ++ ++ ++ + +++ +- 1 0
+GET         /<name>.git/info/refs?service=git-receive-pack 11 -- -- -- ++ ++ ++ + --+ -- 1 0
+                                       public  11 -- -- -- ++ ++ ++ + --+ -- 1 0
+GET         /<name>.git/info/refs 11 -- -- ++ ++ ++ ++ - +-+ +- 1 0
+                                       public  11 -+ ++ ++ ++ ++ ++ + +++ +- 1 0
+POST        /<name>.git/git-upload-pack 11 -- -- ++ ++ ++ ++ - +-+ +- 1 0
+                                       public  11 -+ ++ ++ ++ ++ ++ + +++ +- 1 0
+POST        /<name>.git/git-receive-pack 11 -- -- -- ++ ++ ++ + --+ -- 1 0
+                                       public  11 -- -- -- ++ ++ ++ + --+ -- 1 0
+
 GET|HEAD    /livez                             ++ ++ ++ ++ ++ ++ ++ + +++ ++ + +
 GET|HEAD    /startupz                          ++ ++ ++ ++ ++ ++ ++ + +++ ++ + +
 GET|HEAD    /readyz                            ++ ++ ++ ++ ++ ++ ++ + +++ ++ + +
@@ -284,7 +305,9 @@ GET|HEAD    /readyz                            ++ ++ ++ ++ ++ ++ ++ + +++ ++ + +
 # Which credentials count where. What does not is refused with 401 whoever shows it; a cookie that does not count is
 # none, and where nobody is asked nothing is looked at.
 COUNTS = {"/v2": ("password", "token", "jwt"), "/token": ("password", "token"),
+          "/git": ("password", "token"), "/<name>": ("password", "token"),
           "/api": ("password", "token", "bearer", "cookie")}
+GIT = ("/git", "/<name>")
 TOKENS_ONLY = {"robot", "chief-pull", "chief-api"}
 OPEN_TO_ALL = {"/api/v1/session", "/api/v1/setup", "/api/v1/openapi.json", "/api/v1/repos"}
 
@@ -608,6 +631,10 @@ def outcome(response, row):
         return "0" if "no account behind" in response.json()["detail"] else "?"
     return "+" if row.area is not None and response.code in ABSENT_CODES else "0"
 
+    if row.area in GIT:
+        return "+" if b"keeps no sources" in response.body else "0"
+    return "+" if response.code in ABSENT_CODES else "0"
+
 
 def wanted(row, repository, column, credential, nobody):
     """The letter that must come out, with 3 for 403. nobody: the column of who shows nothing."""
@@ -629,7 +656,7 @@ def check_refusal(response, row, credential, where):
         assert "WWW-Authenticate" not in response, where
         return
     challenge = response["WWW-Authenticate"]
-    assert challenge.startswith("Basic " if row.area == "/token" else "Bearer "), where
+    assert challenge.startswith("Basic " if row.area in ("/token", *GIT) else "Bearer "), where
     if row.area == "/v2" and credential in ("jwt", "bearer"):
         assert tokens.parse_challenge(response)["error"] in ("invalid_token", "insufficient_scope"), where
     elif row.area == "/v2":

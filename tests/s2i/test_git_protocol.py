@@ -1,0 +1,409 @@
+"""test_git_protocol.py - clone, fetch and push by the git at hand, without builds: pushes say so.
+
+Touches  a server of its own; runs git.
+Never    another server.
+"""
+import gzip
+import json
+import os
+import subprocess
+
+import pytest
+
+from support import building, people, process, wire
+
+@pytest.fixture(scope="module")
+def server(folder):
+    """Builds are on, but no builder comes."""
+    one = process.Server(folder / "sources", {"builds.enabled": "true", "builds.builder": "external",
+                                              "builds.socket": folder / "nobody.sock"})
+    one.start()
+    yield one
+    one.finish()
+
+
+def url(server, name, user=None):
+    at = f"{user[0]}:{user[1]}@" if user else ""
+    return f"http://{at}{server.host}/git/{name}.git"
+
+
+def push(app, server, name, *refs, words=(), check=True, **more):
+    """Nothing is built of it."""
+    return building.git(app.folder, *more.pop("settings", ()), "push", "-o", "no-build", *words, url(server, name),
+                        *(refs or ("main",)), check=check, **more)
+
+
+def refs(server, name):
+    """ref -> id, as a client sees them."""
+    listed = building.git("/", "ls-remote", url(server, name), check=False).stdout
+    return {line.split("\t")[1]: line.split("\t")[0] for line in listed.splitlines()}
+
+
+def bare(server, name):
+    return server.root / "builds" / "repos" / f"{name}.git"
+
+
+def packet(text):
+    return b"%04x" % (len(text) + 4) + text
+
+
+def objects(server, name):
+    """How many objects there are, in whatever form."""
+    counted = building.git(bare(server, name), "count-objects", "-v").stdout
+    numbers = dict(line.split(": ") for line in counted.splitlines())
+    return int(numbers["count"]) + int(numbers["in-pack"])
+
+
+@pytest.mark.parametrize("version", (0, 1, 2))
+def test_push_and_clone_in_every_protocol(server, source, name, tmp_path, version):
+    """s2i 13.1 to 13.7, 13.14: what was pushed is cloned; the client says which protocol."""
+    app = source({"a": "1", "dir/b": "2"})
+    settings = ("-c", f"protocol.version={version}")
+    said = push(app, server, name, settings=settings).stderr
+    assert "[new branch]" in said and "main: not built, as asked" in said
+    app.commit({"a": "3"})
+    push(app, server, name, settings=settings)
+    building.git(tmp_path, *settings, "clone", "-q", url(server, name), "copy")
+    assert (tmp_path / "copy/a").read_text() == "3"
+    assert building.git(tmp_path / "copy", "rev-parse", "HEAD").stdout.strip() == app.head()
+    app.commit({"a": "4"})
+    push(app, server, name, settings=settings)
+    building.git(tmp_path / "copy", *settings, "pull", "-q")
+    assert (tmp_path / "copy/a").read_text() == "4"
+
+
+def test_large_push_in_chunks(server, source, name, tmp_path):
+    """s2i 13.4: the probe of four bytes, then a body of unknown length."""
+    data = os.urandom(3_000_000)
+    app = source({"big": data})
+    push(app, server, name, settings=("-c", "http.postBuffer=65536"))
+    building.git(tmp_path, "clone", "-q", url(server, name), "copy")
+    assert (tmp_path / "copy/big").read_bytes() == data
+
+
+def test_the_short_address(server, source, name):
+    """s2i 13.20: the same repository without /git; not where the first part is one of ours."""
+    app = source({"a": "1"})
+    short = f"http://{server.host}/{name}.git"
+    building.git(app.folder, "push", "-q", "-o", "no-build", short, "main")
+    assert refs(server, name)["refs/heads/main"] == app.head()
+    for first in ("v2", "api", "token", "livez", "ui"):
+        done = building.git(app.folder, "push", f"http://{server.host}/{first}/x.git", "main", check=False)
+        assert done.returncode != 0 and "not found" in done.stderr
+
+
+def test_a_name_that_nobody_can_have(server, client_of, source):
+    """A repository may not lie inside another one's folder."""
+    client = client_of(server)
+    for name in ("a.git/b", "a/b.git", "A", "a//b", "..", "a/.git/b"):
+        answer = client.get(f"/git/{name}.git/info/refs?service=git-receive-pack")
+        assert answer.status in (400, 404), name
+        assert not bare(server, name).exists()
+
+
+@pytest.fixture
+def client_of():
+    made = []
+
+    def make(server):
+        made.append(server.client())
+        return made[-1]
+    yield make
+    for client in made:
+        client.close()
+
+
+def test_the_advertisement(server, source, name, client_of):
+    """s2i 13.1, 13.3: its type, its first packets, what it promises; the same for an empty repository."""
+    client = client_of(server)
+    answer = client.get(f"/git/{name}.git/info/refs?service=git-receive-pack",
+                        headers=[("Git-Protocol", "version=2")])
+    assert answer.status == 200
+    assert answer["content-type"] == "application/x-git-receive-pack-advertisement"
+    assert answer["cache-control"] == "no-cache"
+    assert answer.body.startswith(b"001f# service=git-receive-pack\n0000")
+    first = answer.body[35:]
+    assert first[4:44] == b"0" * 40 and first[44:61] == b" capabilities^{}\0"
+    for word in (b"report-status", b"side-band-64k", b"delete-refs", b"quiet", b"atomic", b"ofs-delta",
+                 b"push-options", b"object-format=sha1"):
+        assert word in first
+    assert not bare(server, name).exists()  # asking makes nothing
+    push(source({"a": "1"}), server, name)
+    answer = client.get(f"/git/{name}.git/info/refs?service=git-upload-pack", headers=[("Git-Protocol", "version=2")])
+    assert answer.body.startswith(b"000eversion 2\n")
+    assert client.get("/git/none/such.git/info/refs?service=git-upload-pack").status == 404
+    dumb = client.get(f"/git/{name}.git/info/refs")
+    assert dumb.status == 400 and b"dumb" in dumb.body
+    assert client.get(f"/git/{name}.git/HEAD").status == 404
+    assert client.get(f"/git/{name}.git/git-upload-pack").status == 405
+
+
+def test_bodies_of_another_kind(server, name, client_of, source):
+    """s2i 13.4: the probe is answered; another type is not taken; gzip is."""
+    client = client_of(server)
+    kind = ("Content-Type", "application/x-git-receive-pack-request")
+    probe = client.post(f"/git/{name}.git/git-receive-pack", body=b"0000", headers=[kind])
+    assert (probe.status, probe.body) == (200, b"")
+    assert probe["content-type"] == "application/x-git-receive-pack-result"
+    assert client.post(f"/git/{name}.git/git-receive-pack", body=b"0000").status == 415
+    assert client.post(f"/git/{name}.git/git-receive-pack", body=b"0000",
+                       headers=[kind, ("Content-Encoding", "br")]).status == 415
+    app = source({"a": "1"})
+    push(app, server, name)
+    want = packet(b"want " + app.head().encode() + b" no-progress\n") + b"0000" + packet(b"done\n")
+    kind = ("Content-Type", "application/x-git-upload-pack-request")
+    plain = client.post(f"/git/{name}.git/git-upload-pack", body=want, headers=[kind])
+    packed = client.post(f"/git/{name}.git/git-upload-pack", body=gzip.compress(want),
+                         headers=[kind, ("Content-Encoding", "gzip")])
+    assert plain.status == 200 and b"PACK" in plain.body and packed.body == plain.body
+    broken = client.post(f"/git/{name}.git/git-upload-pack", body=gzip.compress(want)[:-9],
+                         headers=[kind, ("Content-Encoding", "gzip")])
+    assert b"PACK" not in broken.body or broken.status == 200  # whatever it is, it ends
+
+
+def test_several_refs_are_judged_one_by_one(server, source, name):
+    """s2i 13.12, 13.24: only branches and tags; the others move, unless the push is atomic."""
+    app = source({"a": "1"})
+    done = push(app, server, name, "main", "main:refs/notes/x", "main:refs/heads/b", check=False)
+    assert done.returncode == 1
+    assert "(only branches and tags can be pushed)" in done.stderr
+    assert set(refs(server, name)) == {"HEAD", "refs/heads/main", "refs/heads/b"}
+    done = push(app, server, name, "main:c", "main:refs/notes/x", words=("--atomic",), check=False)
+    assert done.returncode == 1 and "atomic" in done.stderr
+    assert "refs/heads/c" not in refs(server, name)
+
+
+def test_tags_deletion_and_force(server, source, name):
+    """s2i 13.12: annotated and light tags, deleting, forcing."""
+    app = source({"a": "1"})
+    building.git(app.folder, "tag", "-a", "v1", "-m", "one")
+    building.git(app.folder, "tag", "light")
+    push(app, server, name, "main", "v1", "light", "main:gone")
+    listed = refs(server, name)
+    assert listed["refs/tags/v1^{}"] == app.head() == listed["refs/tags/light"]
+    push(app, server, name, ":gone", ":light")
+    assert set(refs(server, name)) == {"HEAD", "refs/heads/main", "refs/tags/v1", "refs/tags/v1^{}"}
+    building.git(app.folder, "commit", "-q", "--amend", "-m", "another")
+    assert push(app, server, name, check=False).returncode == 1
+    push(app, server, name, words=("-f",))
+    assert refs(server, name)["refs/heads/main"] == app.head()
+
+
+def test_a_tag_of_no_commit_is_kept(server, source, name):
+    """A tag may name anything; a branch may not."""
+    app = source({"a": "1"})
+    blob = building.git(app.folder, "rev-parse", "HEAD:a").stdout.strip()
+    push(app, server, name, f"{blob}:refs/tags/blob")
+    done = push(app, server, name, f"{blob}:refs/heads/blob", check=False)
+    assert done.returncode == 1 and "must name a commit" in done.stderr
+
+
+def test_shallow_both_ways(server, source, name, tmp_path):
+    """s2i 13.12: a push from a shallow clone is taken when its tip is whole."""
+    app = source({"a": "1"})
+    for text in "234":
+        app.commit({"a": text})
+    push(app, server, name)
+    building.git(tmp_path, "clone", "-q", "--depth", "1", url(server, name), "copy")
+    copy = tmp_path / "copy"
+    assert building.git(copy, "rev-list", "--count", "HEAD").stdout.strip() == "1"
+    (copy / "a").write_text("5")
+    building.git(copy, "commit", "-qam", "five")
+    building.git(copy, "push", "-q", "-o", "no-build", url(server, f"{name}-other"), "main")
+    building.git(copy, "push", "-q", "-o", "no-build", url(server, name), "main")
+    building.git(tmp_path, "clone", "-q", url(server, f"{name}-other"), "again")
+    assert (tmp_path / "again/a").read_text() == "5"
+    building.git(copy, "fetch", "-q", "--unshallow")
+    assert building.git(copy, "rev-list", "--count", "HEAD").stdout.strip() == "5"
+
+
+def test_thin_and_empty_packs(server, source, name):
+    """s2i 13.10: deltas against what is here; a push that brings no object."""
+    lines = "".join(f"line {i}\n" for i in range(5000))
+    app = source({"a": lines})
+    push(app, server, name)
+    app.commit({"a": lines.replace("line 77\n", "changed\n")})
+    push(app, server, name, words=("--thin",))
+    push(app, server, name, "main:second")  # every object is here
+    assert refs(server, name)["refs/heads/second"] == app.head()
+    building.git(bare(server, name), "fsck", "--strict")
+
+
+def test_the_first_branch_is_what_a_clone_checks_out(server, source, name, tmp_path):
+    app = source({"a": "1"})
+    push(app, server, name, "main:trunk")
+    building.git(tmp_path, "clone", "-q", url(server, name), "copy")
+    assert building.git(tmp_path / "copy", "branch", "--show-current").stdout.strip() == "trunk"
+
+
+def test_options_are_known_or_refused(server, source, name):
+    """s2i 13.23"""
+    app = source({"a": "1"})
+    done = building.git(app.folder, "push", "-o", "asinc", url(server, name), "main", check=False)
+    assert done.returncode == 1 and "the push option asinc is not known" in done.stderr
+    assert not refs(server, name)
+
+
+def test_hostile_trees_and_packs(server, source, name):
+    """s2i 4.10, 13.10: what git's own checks refuse."""
+    app = source({"a": "1"})
+    tree = building.git(app.folder, "rev-parse", "HEAD^{tree}").stdout.strip()
+    blob = building.git(app.folder, "rev-parse", "HEAD:a").stdout.strip()
+    for entry in (b"100644 ..\0", b"40000 .git\0", b"100644 a/b\0"):
+        child = bytes.fromhex(tree if entry.startswith(b"4") else blob)
+        made = subprocess.run(["git", "hash-object", "-t", "tree", "-w", "--stdin", "--literally"], input=entry + child,
+                              cwd=app.folder, env=building.environment(), capture_output=True, check=True)
+        commit = building.git(app.folder, "commit-tree", "-m", "bad", made.stdout.decode().strip()).stdout.strip()
+        done = push(app, server, name, f"{commit}:refs/heads/bad", check=False)
+        assert done.returncode == 1
+    assert not refs(server, name)
+
+
+def test_a_rejected_push_leaves_no_objects(server, source, name):
+    """s2i 13.11: what no ref needs goes, when no push is under way."""
+    app = source({"a": "1"})
+    push(app, server, name)
+    before = objects(server, name)
+    app.commit({"b": "2", "c": "3"})
+    assert push(app, server, name, "main:refs/notes/x", check=False).returncode == 1
+    process.wait_for(lambda: objects(server, name) == before, 10, "objects of a rejected push go")
+    push(app, server, name)
+    assert objects(server, name) > before
+
+
+def test_a_ref_that_moved_meanwhile(server, source, name, client_of):
+    """s2i 13.11: old must match; it is said before anything is built."""
+    app = source({"a": "1"})
+    push(app, server, name)
+    old = app.head()
+    app.commit({"a": "2"})
+    push(app, server, name)
+    pack = building.git(app.folder, "rev-parse", "HEAD").stdout.strip()
+    line = f"{old} {old} refs/heads/main\0report-status".encode()  # it stands at another commit now
+    empty = subprocess.run(["git", "pack-objects", "--stdout", "-q"], input=b"", cwd=app.folder, capture_output=True,
+                           env=building.environment(), check=True).stdout
+    answer = client_of(server).post(f"/git/{name}.git/git-receive-pack", body=packet(line) + b"0000" + empty,
+                                    headers=[("Content-Type", "application/x-git-receive-pack-request")])
+    assert b"ng refs/heads/main fetch first" in answer.body
+    assert refs(server, name)["refs/heads/main"] == pack
+
+
+def test_pushes_at_once_into_one_repository(server, source, name):
+    """s2i 13.a: they take turns; each branch is there in the end, and the repository is sound."""
+    app = source({"a": "1"})
+    pushes = [subprocess.Popen(["git", "push", "-q", "-o", "no-build", url(server, name), f"main:b{i}"],
+                               cwd=app.folder, env=building.environment(), stderr=subprocess.PIPE) for i in range(12)]
+    for one in pushes:
+        assert one.wait(60) == 0, one.stderr.read()
+        one.stderr.close()
+    assert {f"refs/heads/b{i}" for i in range(12)} <= set(refs(server, name))
+    building.git(bare(server, name), "fsck", "--strict")
+
+
+def test_a_client_that_goes_while_it_sends(server, source, name):
+    """s2i 13.25: nothing is left, no process and no folder of objects."""
+    connection = server.connect()
+    head = (f"POST /git/{name}.git/git-receive-pack HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n"
+            "Content-Type: application/x-git-receive-pack-request\r\n\r\n").encode()
+    line = packet(b"0" * 40 + b" " + b"1" * 40 + b" refs/heads/main\0report-status side-band-64k")
+    body = line + b"0000PACK\0\0\0\2\0\0\0\3"
+    connection.send(head + b"%x\r\n" % len(body) + body + b"\r\n")
+    process.wait_for(lambda: list((bare(server, name) / "objects").glob("tmp_objdir*")) or children(server), 10, "git")
+    connection.close()
+    process.wait_for(lambda: not children(server), 10, "git's end")
+    assert not list((bare(server, name) / "objects").glob("tmp_objdir*"))
+    assert not refs(server, name)
+
+
+def children(server):
+    """Processes of git below the server."""
+    listed = subprocess.run(["ps", "--ppid", str(server.pid), "-o", "comm="], capture_output=True, text=True)
+    return [name for name in listed.stdout.split() if name.startswith("git")]
+
+
+def test_a_crash_leaves_only_private_folders(folder, source, name):
+    """s2i 13.11: what a killed server leaves is gone after its start; git does not outlive it."""
+    server = process.Server(folder / "crash", {"builds.enabled": "true", "builds.builder": "external"})
+    server.start()
+    app = source({"a": "1"})
+    push(app, server, name)
+    connection = server.connect()
+    head = (f"POST /git/{name}.git/git-receive-pack HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n"
+            "Content-Type: application/x-git-receive-pack-request\r\n\r\n").encode()
+    line = packet(b"0" * 40 + b" " + b"1" * 40 + b" refs/heads/x\0report-status side-band-64k")
+    body = line + b"0000PACK\0\0\0\2\0\0\0\3"
+    connection.send(head + b"%x\r\n" % len(body) + body + b"\r\n")
+    found = lambda: list((bare(server, name) / "objects").glob("tmp_objdir*"))  # noqa: E731
+    process.wait_for(found, 10, "a folder of what comes in")
+    server.kill()
+    connection.close()
+    (bare(server, name) / "refs/heads/main.lock").write_text("")
+    server.start()
+    process.wait_for(lambda: not found() and not (bare(server, name) / "refs/heads/main.lock").exists(), 10, "swept")
+    app.commit({"a": "2"})
+    push(app, server, name)
+    assert refs(server, name)["refs/heads/main"] == app.head()
+    server.finish()
+
+
+def test_who_may(folder, source, name):
+    """s2i 13.9, 13.14: Basic is asked for; who may pull clones, who may push pushes; nothing tells what exists."""
+    server = people.Registry(folder / "asks", {"builds.enabled": "true", "builds.builder": "external"},
+                             people=lambda who: [who.user(one) for one in ("reader", "writer", "other")])
+    server.initialise()
+    server.accounts.grant("reader", "team/*", people.READ)
+    server.accounts.grant("writer", "team/*", people.WRITE)
+    server.start()
+    client = wire.Client(server.target)
+    app = source({"a": "1"})
+    for service in ("git-receive-pack", "git-upload-pack"):
+        for path in (name, "no/such"):
+            asked = client.get(f"/git/{path}.git/info/refs?service={service}")
+            assert asked.status == 401 and asked["www-authenticate"].startswith("Basic realm=")
+    reader, writer, other = [(who, people.password_of(who).replace(" ", "%20").replace(":", "%3A"))
+                             for who in ("reader", "writer", "other")]
+    push_as = lambda who: building.git(app.folder, "push", "-o", "no-build",  # noqa: E731
+                                       url(server, name, who), "main", check=False)
+    list_as = lambda who, path=name: building.git("/", "ls-remote", url(server, path, who), check=False)  # noqa: E731
+    for who in (reader, other):
+        refused = push_as(who)
+        assert refused.returncode == 128 and "403" in refused.stderr
+    assert not bare(server, name).exists()
+    assert "not found" in list_as(reader).stderr
+    assert push_as(writer).returncode == 0
+    assert list_as(reader).stdout.endswith("refs/heads/main\n")
+    assert list_as(other).stderr == list_as(other, "no/such").stderr.replace("no/such", name)
+    client.close()
+    server.finish()
+
+
+def test_no_name_is_made_where_that_is_off(folder, source, name):
+    """s2i 13.20"""
+    server = process.Server(folder / "fixed", {"builds.enabled": "true", "builds.builder": "external",
+                                               "builds.create_on_push": "false"})
+    server.start()
+    app = source({"a": "1"})
+    assert "not found" in push(app, server, name, check=False).stderr
+    client = server.client()
+    assert client.post("/api/v1/repos", body=json.dumps({"name": name}).encode(),
+                       headers=[("Content-Type", "application/json")]).status == 201
+    push(app, server, name)
+    client.close()
+    server.finish()
+
+
+def test_a_repository_that_grows_is_cut(folder, source, name, tmp_path):
+    """s2i 13.15: above builds.repository_max only the newest commits are kept; pushing goes on."""
+    server = process.Server(folder / "small", {"builds.enabled": "true", "builds.builder": "external",
+                                               "builds.repository_max": "1MiB"})
+    server.start()
+    app = source({"a": os.urandom(700_000)})
+    for _ in range(2):
+        app.commit({"a": os.urandom(700_000)})
+    push(app, server, name)
+    process.wait_for(lambda: (bare(server, name) / "shallow").exists(), 20, "the cut")
+    app.commit({"b": "1"})
+    push(app, server, name)
+    building.git(tmp_path, "clone", "-q", url(server, name), "copy")
+    assert (tmp_path / "copy/a").read_bytes() == (app.folder / "a").read_bytes()
+    server.finish()
