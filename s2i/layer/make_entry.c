@@ -244,16 +244,17 @@ static int describe(struct maker *maker, struct walk_folder *folder, int fd,
     return owner(maker, folder, file, entry, err);
 }
 
-static int write_symlink(struct maker *maker, struct walk_folder *folder, struct tar_entry *entry,
-                         const char *path, struct error *err)
+static int write_symlink(struct maker *maker, struct walk_folder *folder,
+                         const struct tar_entry *described, const char *path, struct error *err)
 {
+    struct tar_entry entry = *described;
     char text[LAYER_PATH_MAX + 1];
     ssize_t size = readlinkat(maker->make->upper, path, text, sizeof(text));
 
     if (size < 0)
-        return fail(err, entry->path, errno);
-    entry->mode = 0777;
-    entry->link = (struct slice){text, (size_t)size};
+        return fail(err, entry.path, errno);
+    entry.mode = 0777;
+    entry.link = (struct slice){text, (size_t)size};
     return write_header(maker, folder, entry, err);
 }
 
