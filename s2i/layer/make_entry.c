@@ -255,7 +255,7 @@ static int write_symlink(struct maker *maker, struct walk_folder *folder,
         return fail(err, entry.path, errno);
     entry.mode = 0777;
     entry.link = (struct slice){text, (size_t)size};
-    return write_header(maker, folder, entry, err);
+    return write_header(maker, folder, &entry, err);
 }
 
 static int write_regular(struct maker *maker, struct walk_folder *folder, int fd,
