@@ -629,11 +629,9 @@ def outcome(response, row):
         return "+" if response.status in REPLIES else f"({response.status})"
     if row.area == "/api":
         return "0" if "no account behind" in response.json()["detail"] else "?"
-    return "+" if row.area is not None and response.code in ABSENT_CODES else "0"
-
     if row.area in GIT:
-        return "+" if b"keeps no sources" in response.body else "0"
-    return "+" if response.code in ABSENT_CODES else "0"
+        return "+" if b"has no sources here" in response.body else "0"
+    return "+" if row.area is not None and response.code in ABSENT_CODES else "0"
 
 
 def wanted(row, repository, column, credential, nobody):

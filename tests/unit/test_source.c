@@ -429,11 +429,10 @@ static void test_source_meets_its_limits_while_it_walks(void **state)
     is_refused(&many, "InvalidSource", "more than 10000 files and folders");
 
     OWNED(memory_drop)
-    char *deep =
-        run(place,
-            "{ printf 'commit refs/heads/deep\\ncommitter x <x> 0 +0000\\ndata 0\\nM 100644 "
-            "inline '; for i in $(seq 300); do printf 'd/'; done; printf 'f\\ndata 0\\n'; } | "
-            "git fast-import --quiet && git rev-parse refs/heads/deep");
+    char *deep = run(
+        place, "{ printf 'commit refs/heads/deep\\ncommitter x <x> 0 +0000\\ndata 0\\nM 100644 "
+               "inline '; for i in $(seq 300); do printf 'd/'; done; printf 'f\\ndata 0\\n'; } | "
+               "git fast-import --quiet && git rev-parse refs/heads/deep");
     OWNED(found_drop) struct found nested = open_commit(place, deep);
     is_refused(&nested, "InvalidSource", "");
 }
