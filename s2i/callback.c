@@ -144,7 +144,8 @@ static int post(struct callbacks *callbacks, const struct source_request *reques
         error_clear(err);
         if (source_http(request, &rules, &answer, status, err) == 0)
             return 0;
-        if (i == TRIES || !pause_ms(callbacks, AGAIN_MS * (unsigned)i))
+        if (i == TRIES || err->code == ERROR_INVALID || /* the URL itself is refused */
+            !pause_ms(callbacks, AGAIN_MS * (unsigned)i))
             return -1;
     }
 }

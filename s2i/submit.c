@@ -266,8 +266,9 @@ static void tags_read(const char *text, struct s2i_list *out)
     const json_t *tag;
     size_t i;
 
-    json_array_foreach(tags, i, tag)
+    json_array_foreach(tags, i, tag) {
         s2i_list_add(out, slice_of(json_string_value(tag)));
+    }
     json_decref(tags);
 }
 

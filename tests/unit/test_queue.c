@@ -5,13 +5,12 @@
 #include "s2i/queue.h"
 
 #include <poll.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "registry/core/clock.h"
 #include "storage/content.h"
+#include "tests/support/hello.h"
 #include "tests/support/store.h"
 
 enum { STARTS_MAX = 512, WAIT_MS = 20 * 1000 };
@@ -632,34 +631,6 @@ static void test_queue_masks_are_all_that_is_secret(void **state)
 
 /* --- asking for builds, with a builder that says hello --- */
 
-static int builder_connect(struct stage *stage)
-{
-    struct fixture *fixture = stage->fixture;
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    OWNED(buffer_drop) struct buffer path = BUFFER_NONE;
-    static const char hello[] = "h{\"slots\":4,\"level\":\"user\"}";
-    int builder = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-
-    buffer_print(&path, "%s/builder.sock", fixture->root);
-    stage->config.builds_builder = memory_text(SLICE("external"));
-    stage->config.builds_socket = memory_text(buffer_slice(&path));
-    stage->config.storage_root = fixture->root;
-    stage->config.builds_folder = stage->config.builds_socket;
-    OK(link_open(&stage->builds.link, &stage->config, &fixture->err));
-    assert_true(slice_to_text(buffer_slice(&path), address.sun_path, sizeof(address.sun_path)));
-    assert_int_equal(connect(builder, (struct sockaddr *)&address, sizeof(address)), 0);
-    assert_int_equal(send(builder, hello, sizeof(hello) - 1, 0), (ssize_t)sizeof(hello) - 1);
-    for (int i = 0; i < 500; i++) {
-        struct builds_health health = {.enabled = true};
-        link_health(stage->builds.link, &health);
-        if (health.able)
-            return builder;
-        usleep(10 * 1000);
-    }
-    fail_msg("the builder was not heard");
-    return -1;
-}
-
 static int try_submit(struct stage *stage, enum build_source source, int archive, int64_t *id)
 {
     const struct slice tags[] = {SLICE("latest"), SLICE("v\"1")};
@@ -693,7 +664,7 @@ static void test_queue_submit_makes_a_row_and_supersedes(void **state)
     assert_int_equal(try_submit(stage, BUILD_FROM_URL, -1, &first), -1);
     assert_int_equal(fixture->err.code, ERROR_UNAVAILABLE); /* builds are off */
     assert_int_equal(number(fixture, "SELECT count(*) FROM builds"), 0);
-    int builder = builder_connect(stage);
+    int builder = builder_connect(stage->fixture, &stage->config, &stage->builds.link);
     assert_int_equal(try_submit(stage, BUILD_FROM_URL, -1, &first), 0);
     AWAIT(stage, stage->running == 1);
     assert_int_equal(try_submit(stage, BUILD_FROM_URL, -1, &second), 0);
@@ -748,7 +719,7 @@ static void test_queue_archives_live_as_long_as_they_are_needed(void **state)
     set_hold(stage, true);
     stage->becomes = BUILD_FAILED;
     queue_begin(stage, 1);
-    int builder = builder_connect(stage);
+    int builder = builder_connect(stage->fixture, &stage->config, &stage->builds.link);
     assert_int_equal(try_submit(stage, BUILD_FROM_ARCHIVE, fileno(source), &id), 0);
     read_archive(stage, id, "a tar");
     AWAIT(stage, stage->running == 1);
@@ -780,7 +751,7 @@ static void test_queue_a_source_that_cannot_be_kept_ends_its_build(void **state)
     int64_t id = 0;
 
     queue_begin(stage, 1);
-    int builder = builder_connect(stage);
+    int builder = builder_connect(stage->fixture, &stage->config, &stage->builds.link);
     assert_int_equal(try_submit(stage, BUILD_FROM_ARCHIVE, 9999, &id), -1);
     AWAIT(stage, stage->ends[id] == 1);
     assert_int_equal(state_of(stage, id), BUILD_ERROR);
