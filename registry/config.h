@@ -103,6 +103,7 @@ struct config {
     uint64_t builds_log_max;
     uint64_t builds_cache_max;
     char *builds_network;
+    struct config_list builds_attest;
     struct config_list builds_proxy_allow;
     char *builds_http_proxy;
     struct config_list builds_sources_schemes;

@@ -164,6 +164,8 @@ const struct setting config_settings[] = {
            "unpacked layers of builder images that are kept for the next build"),
     CHOICE("builds.network", builds_network, "none", "none|proxy|host",
            "what builds reach, and the most they may ask for: nothing, builds.proxy_allow, all"),
+    {"builds.attest", SETTING_LIST, AT(builds_attest), "provenance,sbom", 0, 3, NULL,
+     "what stands beside each image as its referrers: provenance, sbom, log"},
     LIST("builds.proxy_allow", builds_proxy_allow,
          "what the proxy lets builds reach: host:port patterns, such as *.debian.org:443"),
     TEXT("builds.http_proxy", builds_http_proxy, "",

@@ -16,68 +16,82 @@
 
 enum { DESCRIPTORS_MAX = 1000, LABELS_MAX = 10240 };
 
-static struct actor asker(const struct build_record *record)
+struct publisher publisher_of(const struct build_task *task)
 {
-    return (struct actor){.account = record->account, .name = slice_of(record->actor)};
+    return (struct publisher){
+        .builds = task->builds,
+        .repository = slice_of(task->record.repository),
+        .actor = {.account = task->record.account, .name = slice_of(task->record.actor)}};
 }
 
 /* --- blobs --- */
 
-static int arrival_begin(const struct build_task *task, struct arrival *arrival, struct error *err)
-    ON(worker_thread)
+static int arrival_begin(const struct publisher *publisher, struct arrival *arrival,
+                         struct error *err) ON(worker_thread)
 {
-    struct storage *storage = task->builds->storage;
-    struct slice repository = slice_of(task->record.repository);
-    const struct actor actor = asker(&task->record);
+    struct storage *storage = publisher->builds->storage;
 
-    if (storage_upload_start(storage, repository, DIGEST_SHA256, &actor, arrival->id, err) < 0)
+    if (storage_upload_start(storage, publisher->repository, DIGEST_SHA256, &publisher->actor,
+                             arrival->id, err) < 0)
         return -1;
-    return storage_upload_claim(storage, repository, slice_of(arrival->id), &arrival->upload, err);
+    return storage_upload_claim(storage, publisher->repository, slice_of(arrival->id),
+                                &arrival->upload, err);
 }
 
-int arrival_write(const struct build_task *task, struct arrival *arrival, struct slice bytes,
+int arrival_write(const struct publisher *publisher, struct arrival *arrival, struct slice bytes,
                   struct error *err)
 {
-    if (arrival->upload == NULL && arrival_begin(task, arrival, err) < 0)
+    if (arrival->upload == NULL && arrival_begin(publisher, arrival, err) < 0)
         return -1;
     return storage_upload_append(arrival->upload, bytes, err);
 }
 
-int arrival_finish(const struct build_task *task, struct arrival *arrival,
+int arrival_finish(const struct publisher *publisher, struct arrival *arrival,
                    const struct digest *digest, struct error *err)
 {
     struct descriptor stored;
 
-    if (arrival->upload == NULL && arrival_begin(task, arrival, err) < 0)
+    if (arrival->upload == NULL && arrival_begin(publisher, arrival, err) < 0)
         return -1;
     return storage_upload_finish(TAKE(arrival->upload), digest, &stored, err);
 }
 
 /* A session that did not become a blob is of no use to anybody. */
-void arrival_drop(const struct build_task *task, struct arrival *arrival)
+void arrival_drop(const struct publisher *publisher, struct arrival *arrival)
 {
     struct error ignored = {0};
 
     if (arrival->upload == NULL)
         return;
     storage_upload_release(TAKE(arrival->upload));
-    if (storage_upload_cancel(task->builds->storage, slice_of(task->record.repository),
+    if (storage_upload_cancel(publisher->builds->storage, publisher->repository,
                               slice_of(arrival->id), &ignored) < 0)
         error_clear(&ignored);
 }
 
+int publish_blob(const struct publisher *publisher, struct slice bytes, const struct digest *digest,
+                 struct error *err)
+{
+    struct arrival arrival = {0};
+
+    int outcome = arrival_write(publisher, &arrival, bytes, err) < 0
+                      ? -1
+                      : arrival_finish(publisher, &arrival, digest, err);
+    arrival_drop(publisher, &arrival);
+    return outcome;
+}
+
 /* The base's layers are linked into the result's repository, no byte is copied. */
-static int mount_layers(const struct build_task *task, const struct s2i_image *base,
+static int mount_layers(const struct publisher *publisher, const struct s2i_image *base,
                         struct error *err) ON(worker_thread)
 {
-    const struct actor actor = asker(&task->record);
     char text[DIGEST_TEXT_MAX];
 
     for (size_t i = 0; i < base->layer_count; i++) {
         bool mounted = true;
-        if (storage_blob_mount(task->builds->storage, slice_of(task->record.repository),
-                               slice_of(base->repository), &base->layers[i].digest, &actor,
-                               &mounted, err) < 0)
+        if (storage_blob_mount(publisher->builds->storage, publisher->repository,
+                               slice_of(base->repository), &base->layers[i].digest,
+                               &publisher->actor, &mounted, err) < 0)
             return -1;
         if (!mounted)
             return error_set(err, ERROR_UNAVAILABLE, "the builder's layer %s is gone",
@@ -122,11 +136,9 @@ static void links_fill(const struct document *document, struct manifest_link *ou
                                         .may_be_missing = document->blobs[i].nondistributable};
 }
 
-/* A manifest that the server made, or has: with these tags, in one transaction. */
-static int manifest_put(struct builds *builds, struct slice repository, struct slice payload,
-                        struct slice media_type, const struct s2i_list *tags,
-                        const struct actor *actor, struct digest *digest, struct error *err)
-    ON(worker_thread)
+int publish_manifest(const struct publisher *publisher, struct slice payload,
+                     struct slice media_type, const struct s2i_list *tags, struct attestations *out,
+                     struct error *err)
 {
     OWNED(document_drop) struct document document = {0};
     struct missing missing = {0};
@@ -147,62 +159,55 @@ static int manifest_put(struct builds *builds, struct slice repository, struct s
                                .blob_count = document.blob_count,
                                .tags = names,
                                .tag_count = tags->count,
-                               .actor = actor};
+                               .actor = &publisher->actor};
     digest_of(DIGEST_SHA256, payload, &put.digest);
-    *digest = put.digest;
-    int outcome = storage_manifest_put(builds->storage, repository, &put, &missing, err);
+    int outcome = storage_manifest_put(publisher->builds->storage, publisher->repository, &put,
+                                       &missing, err);
     missing_drop(&missing);
-    return outcome;
-}
-
-static int put_blob(const struct build_task *task, struct slice bytes, const struct digest *digest,
-                    struct error *err) ON(worker_thread)
-{
-    struct arrival arrival = {0};
-
-    int outcome = arrival_write(task, &arrival, bytes, err) < 0
-                      ? -1
-                      : arrival_finish(task, &arrival, digest, err);
-    arrival_drop(task, &arrival);
+    if (out != NULL) {
+        out->digest = put.digest;
+        out->size = payload.size;
+        snprintf(out->media_type, sizeof(out->media_type), "%s", document.media_type);
+    }
     return outcome;
 }
 
 int publish_result(const struct build_task *task, const struct s2i_spec *spec,
-                   const struct s2i_result *result, struct digest *digest, struct error *err)
+                   const struct s2i_result *result, struct attestations *out, struct error *err)
 {
     const struct s2i_image *base = spec->runtime.name != NULL ? &spec->runtime : &spec->builder;
     OWNED(contract_result_drop) struct contract_result made = {0};
     OWNED(s2i_list_drop) struct s2i_list tags = {0};
+    const struct publisher publisher = publisher_of(task);
     const struct s2i_list none = {0};
-    const struct actor actor = asker(&task->record);
 
     if (publish_tag_list(&task->record, &tags, err) < 0 ||
         contract_result_make(spec, result, &tags, LABELS_MAX, &made, err) < 0 ||
-        mount_layers(task, base, err) < 0 ||
-        put_blob(task, buffer_slice(&made.config), &made.config_digest, err) < 0)
+        mount_layers(&publisher, base, err) < 0 ||
+        publish_blob(&publisher, buffer_slice(&made.config), &made.config_digest, err) < 0)
         return -1;
-    return manifest_put(task->builds, slice_of(task->record.repository),
-                        buffer_slice(&made.manifest), SLICE_NONE, task->hold_tags ? &none : &tags,
-                        &actor, digest, err);
+    return publish_manifest(&publisher, buffer_slice(&made.manifest), SLICE_NONE,
+                            task->hold_tags ? &none : &tags, out, err);
 }
 
 int publish_tags(struct builds *builds, const struct build_record *record,
                  const struct digest *digest, const struct actor *actor, struct error *err)
 {
     const struct manifest_reference reference = {.digest = *digest};
+    const struct publisher publisher = {builds, slice_of(record->repository),
+                                        actor == NULL ? (struct actor){0} : *actor};
     OWNED(s2i_list_drop) struct s2i_list tags = {0};
     const struct manifest *manifest = NULL;
-    struct digest put;
 
     if (publish_tag_list(record, &tags, err) < 0)
         return -1;
     if (tags.count == 0)
         return 0;
-    if (storage_manifest_get(builds->storage, slice_of(record->repository), &reference, false,
-                             &manifest, err) < 0)
+    if (storage_manifest_get(builds->storage, publisher.repository, &reference, false, &manifest,
+                             err) < 0)
         return -1;
-    int outcome = manifest_put(builds, slice_of(record->repository), manifest->payload,
-                               manifest->media_type, &tags, actor, &put, err);
+    int outcome =
+        publish_manifest(&publisher, manifest->payload, manifest->media_type, &tags, NULL, err);
     storage_manifest_release(manifest);
     return outcome;
 }

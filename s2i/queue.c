@@ -310,8 +310,9 @@ static void run_one(struct queue *queue, struct running *running) ON(worker_thre
     OWNED(build_outcome_drop)
     struct build_outcome out = {.state = BUILD_ERROR, .exit_code = -1};
     struct build_task *task = &running->task;
+    const int64_t id = task->record.id;
 
-    log_event(LOG_INFO, "build.started", F_I64("id", task->record.id),
+    log_event(LOG_INFO, "build.started", F_I64("id", id),
               F_TEXT("repository", task->record.repository), F_TEXT("actor", task->record.actor));
     perform(queue, task, &out);
     int64_t log_size = end_log(task);
@@ -322,7 +323,9 @@ static void run_one(struct queue *queue, struct running *running) ON(worker_thre
     }
     queue_leave(queue, running); /* (2) */
     if (ended)
-        queue_ended(queue, task->record.id);
+        queue_ended(queue, id);
+    if (ended && out.state == BUILD_COMPLETE)
+        attest_publish(queue->with.builds, &out.attestations);
 }
 
 /* --- threads --- */

@@ -35,6 +35,24 @@ struct builds {
     char *scratch;      /* scratch: fetched repositories; emptied at start */
 };
 
+/* --- what stands beside an image (attest.c) --- */
+
+/* Texts to be published once the build has ended: nobody waits for them. */
+struct attestations {
+    int64_t build, account;
+    char *repository, *actor;
+    char media_type[128]; /* of the image's manifest: "" when there is nothing to attest */
+    struct digest digest;
+    uint64_t size;
+    int64_t seconds;                /* the source's time */
+    bool log;                       /* the log too */
+    struct buffer provenance, sbom; /* empty: not wanted */
+};
+void attestations_drop(struct attestations *attestations);
+/* As builds.attest says; each is a referrer of the image. Spec: s2i 7.12, 15.5 */
+void attest_publish(struct builds *builds, const struct attestations *attestations)
+    ON(worker_thread);
+
 /* --- one build (session.c) --- */
 
 /* What queue.c hands over: a claimed row. */
@@ -56,7 +74,8 @@ struct build_outcome {
     int exit_code; /* -1 */
     struct digest result;
     int64_t layer_size;
-    struct buffer stages, facts; /* JSON texts */
+    struct buffer stages, facts;      /* JSON texts */
+    struct attestations attestations; /* of an image that was made */
 };
 void build_outcome_drop(struct build_outcome *outcome);
 /* Runs the build to its end; always fills out. Records progress by build_progress_put. */
@@ -90,19 +109,34 @@ void image_unpin(const struct builds *builds, const struct s2i_image *image, int
 
 /* --- what a build gives back (publish.c) --- */
 
-/* A blob that arrives from a builder. */
+/* Whose repository, in whose name. */
+struct publisher {
+    struct builds *builds;
+    struct slice repository;
+    struct actor actor;
+};
+struct publisher publisher_of(const struct build_task *task);
+
+/* A blob that arrives, from a builder or from us. */
 struct arrival {
     struct upload *upload; /* NULL: none has begun */
     char id[64];           /* of its session */
 };
-int arrival_write(const struct build_task *task, struct arrival *arrival, struct slice bytes,
+int arrival_write(const struct publisher *publisher, struct arrival *arrival, struct slice bytes,
                   struct error *err) MUST_CHECK ON(worker_thread);
-int arrival_finish(const struct build_task *task, struct arrival *arrival,
+int arrival_finish(const struct publisher *publisher, struct arrival *arrival,
                    const struct digest *digest, struct error *err) MUST_CHECK ON(worker_thread);
-void arrival_drop(const struct build_task *task, struct arrival *arrival) ON(worker_thread);
+void arrival_drop(const struct publisher *publisher, struct arrival *arrival) ON(worker_thread);
+int publish_blob(const struct publisher *publisher, struct slice bytes, const struct digest *digest,
+                 struct error *err) MUST_CHECK ON(worker_thread);
+/* A manifest whose blobs are there: with these tags, in one transaction. out (may be NULL): its
+ * digest, size and media type. */
+int publish_manifest(const struct publisher *publisher, struct slice payload,
+                     struct slice media_type, const struct s2i_list *tags, struct attestations *out,
+                     struct error *err) MUST_CHECK ON(worker_thread);
 /* Config, manifest, and (unless they are held) the tags. (3) of s2i.h */
 int publish_result(const struct build_task *task, const struct s2i_spec *spec,
-                   const struct s2i_result *result, struct digest *digest,
+                   const struct s2i_result *result, struct attestations *out,
                    struct error *err) MUST_CHECK ON(worker_thread);
 /* Moves the build's tags to a manifest that is there. */
 int publish_tags(struct builds *builds, const struct build_record *record,

@@ -342,9 +342,11 @@ static int publish(struct session *session) ON(worker_thread)
     session_stage_begin(session, "PushImage");
     for (size_t i = 0; i < session->result.layer_count; i++)
         session->out->layer_size += (int64_t)session->result.layers[i].layer.size;
-    if (publish_result(session->task, &session->spec, &session->result, &session->out->result,
+    if (publish_result(session->task, &session->spec, &session->result, &session->out->attestations,
                        &err) < 0)
         return session_fail_by(session, "PushImageToRegistryFailed", &err);
+    session->out->result = session->out->attestations.digest;
+    session_attest(session);
     session_stage_end(session);
     return 0;
 }
@@ -392,6 +394,7 @@ static void session_begin(struct session *session, struct build_task *task,
                                 .stages = json_array(),
                                 .facts = json_object(),
                                 .begun_ms = clock_monotonic_ms()};
+    session->publisher = publisher_of(task);
     session->spec.build = task->record.id;
     session->spec.mode = mode;
     session->spec.options = task->options;
@@ -434,6 +437,7 @@ void build_outcome_drop(struct build_outcome *outcome)
 {
     buffer_drop(&outcome->stages);
     buffer_drop(&outcome->facts);
+    attestations_drop(&outcome->attestations);
 }
 
 void session_run(struct build_task *task, struct build_outcome *out)

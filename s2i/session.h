@@ -1,6 +1,6 @@
-/* session.h - shared by session.c (one build), settle.c (what it may), talk.c (the words with its
- * builder) and told.c (what is recorded and said of it). Touches  nothing. Never    included from
- * outside s2i/. */
+/* session.h - shared by session.c (one build), settle.c (what it may), attest.c (what stands beside
+ * it), talk.c (the words with its builder) and told.c (what is recorded and said of it). Touches
+ * nothing. Never    included from outside s2i/. */
 #ifndef SLIPWAY_S2I_SESSION_H
 #define SLIPWAY_S2I_SESSION_H
 
@@ -16,6 +16,7 @@ struct session {
     struct s2i_result result;
     int source;  /* the tar; -1: none */
     int channel; /* -1: none */
+    struct publisher publisher;
     struct arrival arrival;
     json_t *stages;    /* array; the last one may be open */
     json_t *facts;     /* object */
@@ -49,6 +50,11 @@ void session_facts_of_result(struct session *session);
 
 /* Once the source is known: options, limits, network, secrets. */
 int session_settle(struct session *session) MUST_CHECK ON(worker_thread);
+
+/* --- attest.c --- */
+
+/* The image is there: what is to stand beside it is written, to be published later. */
+void session_attest(struct session *session);
 
 /* --- talk.c --- */
 

@@ -75,7 +75,7 @@ static int take_blob_end(struct talk *talk, struct slice json, struct error *err
     else if (++talk->layers > LAYERS_MAX)
         error_set(err, ERROR_INVALID, "the build makes more than %d layers", LAYERS_MAX);
     else
-        outcome = arrival_finish(session->task, &session->arrival, &digest, err);
+        outcome = arrival_finish(&session->publisher, &session->arrival, &digest, err);
     json_decref(told);
     return outcome;
 }
@@ -114,7 +114,7 @@ static int take(struct talk *talk, const struct wire_packet *packet, struct erro
     case WIRE_WANT:
         return give_layer(talk, payload, err);
     case WIRE_BLOB:
-        return arrival_write(session->task, &session->arrival, payload, err);
+        return arrival_write(&session->publisher, &session->arrival, payload, err);
     case WIRE_BLOB_END:
         return take_blob_end(talk, payload, err);
     case WIRE_RESULT:
@@ -199,7 +199,7 @@ int session_talk(struct session *session)
     }
     talk.deadline_ms = clock_monotonic_ms() + session->spec.limits.timeout_ms + LATE_MS;
     int outcome = give_spec(session, &err) < 0 ? -1 : converse(&talk, &err);
-    arrival_drop(task, &session->arrival);
+    arrival_drop(&session->publisher, &session->arrival);
     buffer_drop(&talk.result);
     link_give_back(task->builds->link, session->channel);
     session->channel = -1;

@@ -9,8 +9,7 @@
 #define SLIPWAY_CLI_CLI_H
 
 #include "registry/config.h"
-
-#define SLIPWAY_VERSION "0.1.0"
+#include "registry/core/version.h"
 
 enum cli_exit {
     CLI_DONE = 0,
