@@ -34,6 +34,8 @@ enum { IDS = 65536, LAYERS_MAX = 500, WORKER_CHANNEL = 3 };
 #define DESK "/tmp"
 #define WORKER_SETUP "SLIPWAY_WORKER" /* in a worker's environment */
 
+struct work;
+
 /* --- what a builder tells its workers (setup.c) --- */
 
 struct worker_setup {
@@ -53,6 +55,8 @@ void worker_setup_drop(struct worker_setup *setup);
 #define MACHINE_PLATFORM "linux/amd64"
 #elif defined(__aarch64__)
 #define MACHINE_PLATFORM "linux/arm64"
+#else
+#define MACHINE_PLATFORM "linux/other"
 #endif
 
 /* Finds runtime and level, both into setup as well; setup->folder exists. */
@@ -85,6 +89,17 @@ int tree_erase(int folder, const char *name);
 bool tree_path_clean(const char *path, char *out, size_t capacity) MUST_CHECK;
 uint64_t tree_bytes(int folder); /* as stored, of all below it */
 
+/* --- archives of strangers (apart.c) --- */
+
+/* Runs a job in a child that sees nothing but the folder, and descriptors that are open. What it
+ * changes in memory is lost. Its error and notes come back. */
+typedef int apart_job(void *arg, struct s2i_list *notes, struct error *err);
+int apart_run(struct work *work, int folder, apart_job *job, void *arg, struct s2i_list *notes,
+              struct error *err) MUST_CHECK;
+/* The same for layer_untar. */
+int apart_untar(struct work *work, int fd, int folder, const struct tar_wish *wish,
+                struct s2i_list *notes, struct error *err) MUST_CHECK;
+
 /* --- control groups (cgroup.c) --- */
 
 struct cgroup_means {
@@ -102,8 +117,6 @@ void cgroup_events(const struct cgroup_means *means, const char *name, struct cg
 void cgroup_sweep(const struct cgroup_means *means, const char *prefix);
 
 /* --- one build --- */
-
-struct work;
 
 /* Layers of an image, unpacked, held while it lives (layers.c). */
 struct stack {
@@ -142,6 +155,11 @@ void root_drop(struct root *root); /* unmounts */
  */
 int root_open_over(struct work *work, struct root *below, struct root *out,
                    struct error *err) MUST_CHECK;
+/* Whether something else stands there when the container runs; path without the leading '/'. */
+bool root_mounted_over(const char *path);
+/* Where a folder of the container really is, without its links and the leading '/'; false when
+ * there is none, or its place is mounted over. */
+bool root_real_path(const struct root *root, const char *folder, char *out, size_t capacity);
 int root_user(const struct root *root, const char *wanted, struct container_user *out,
               struct error *err) MUST_CHECK;
 

@@ -87,16 +87,18 @@ static int failed(struct work *work, const struct error *err)
 }
 
 /* last: the image gets at least one layer. */
-static int make_one(struct work *work, struct layer_make *make, bool last, struct error *err)
+static int make_one(struct work *work, const struct layer_make *wanted, bool last,
+                    struct error *err)
 {
     OWNED(holding_drop) struct holding holding = {.work = work};
-    OWNED(memory_drop) char *name = slice_name(make);
+    OWNED(memory_drop) char *name = slice_name(wanted);
+    struct layer_make make = *wanted;
     struct s2i_layer layer = {0};
     uint64_t entries = 0;
 
-    make->sink = hold;
-    make->arg = &holding;
-    if (layer_make(make, &layer, &entries, err) < 0)
+    make.sink = hold;
+    make.arg = &holding;
+    if (layer_make(&make, &layer, &entries, err) < 0)
         return failed(work, err);
     if (entries == 0 && !holding.let_go && !(last && work->result.layer_count == 0)) {
         free(layer.media_type);

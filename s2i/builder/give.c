@@ -21,25 +21,6 @@ static int broken(struct work *work, const char *what, struct error *err)
 
 /* --- mounting files --- */
 
-/* Where a path of the container really is, without its links and the leading '/'. */
-static bool real_path(const struct root *root, const char *folder, const char *name, char *out,
-                      size_t capacity)
-{
-    char link[64], real[PATH_MAX];
-    size_t above = strlen(root->path);
-    OWNED(fd_drop) int fd = tree_open(root->root, folder, O_PATH | O_DIRECTORY, 0);
-
-    if (fd < 0)
-        return false;
-    snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
-    ssize_t size = readlink(link, real, sizeof(real) - 1);
-    if (size < (ssize_t)above || strncmp(real, root->path, above) != 0)
-        return false;
-    real[size] = 0;
-    const char *below = real + above + (real[above] == '/');
-    return snprintf(out, capacity, "%s%s%s", below, below[0] == 0 ? "" : "/", name) < (int)capacity;
-}
-
 static struct mount_file *new_mount(struct run *run, const char *target)
 {
     if (run->mount_count == sizeof(run->mounts) / sizeof(run->mounts[0]))
@@ -117,7 +98,7 @@ static int find_target(struct work *work, const struct assembly *assembly, struc
                        struct slice given, char *out, size_t capacity, struct error *err)
 {
     OWNED(buffer_drop) struct buffer path = BUFFER_NONE;
-    char clean[PATH_MAX], *slash;
+    char clean[PATH_MAX], above[PATH_MAX], *slash;
 
     if (given.size == 0 || given.at[0] != '/')
         buffer_print(&path, "%s/", assembly->root.config.working_dir);
@@ -131,7 +112,9 @@ static int find_target(struct work *work, const struct assembly *assembly, struc
         snprintf(clean + strlen(clean), 300, "/%.*s", SLICE_ARG(secret));
     slash = strrchr(clean, '/');
     *slash = 0;
-    if (!real_path(&assembly->root, slash == clean ? "/" : clean, slash + 1, out, capacity))
+    if (!root_real_path(&assembly->root, slash == clean ? "/" : clean, above, sizeof(above)) ||
+        snprintf(out, capacity, "%s%s%s", above, above[0] == 0 ? "" : "/", slash + 1) >=
+            (int)capacity)
         return work_fail(work, "GenericS2IBuildFailed", err,
                          "The destination directory for %.*s injection must exist in container",
                          SLICE_ARG(secret));

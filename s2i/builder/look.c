@@ -36,7 +36,8 @@ int look_destination(struct work *work, struct assembly *assembly, struct error 
     const char *given = contract_destination(&work->spec.options, &assembly->root.config);
 
     assembly->destination[0] = '/';
-    if (!tree_path_clean(given, assembly->destination + 1, sizeof(assembly->destination) - 64))
+    if (!tree_path_clean(given, assembly->destination + 1, sizeof(assembly->destination) - 64) ||
+        root_mounted_over(assembly->destination + 1)) /* it would be hidden */
         return work_fail(work, "FileSystemOperationFailed", err,
                          "the destination %.80s is no path in a container", given);
     return 0;

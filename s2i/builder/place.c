@@ -169,7 +169,7 @@ int place_source(struct work *work, struct assembly *assembly, struct error *err
                                   .arg = assembly->ignore};
     if (lseek(work->source, 0, SEEK_SET) < 0)
         return broken(work, err, "the source");
-    int outcome = layer_untar(work->source, assembly->src, &work->ids, &wish, &notes, err);
+    int outcome = apart_untar(work, work->source, assembly->src, &wish, &notes, err);
     work_notes(work, &notes);
     if (outcome < 0 && scratch_full())
         return work_because(work, "DiskLimit");

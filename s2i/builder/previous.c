@@ -71,7 +71,7 @@ static int restore(struct work *work, struct assembly *assembly, int output, str
                                   .strict = false,
                                   .limits = {.bytes_max = work->spec.limits.disk,
                                              .entries_max = work->spec.limits.files_max}};
-    int outcome = layer_untar(output, folder, &work->ids, &wish, &notes, err);
+    int outcome = apart_untar(work, output, folder, &wish, &notes, err);
     work_notes(work, &notes);
     if (outcome == 0)
         return 0;

@@ -7,6 +7,7 @@
  * that containers need (builder_internal.h). */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -150,6 +151,36 @@ void root_drop(struct root *root)
     unmount(root);
     stack_drop(&root->stack);
     image_config_drop(&root->config);
+}
+
+/* --- where a path leads --- */
+
+bool root_mounted_over(const char *path)
+{
+    static const char *const folders[] = {"proc", "dev", "sys"};
+    size_t size = strcspn(path, "/");
+
+    for (size_t i = 0; i < sizeof(folders) / sizeof(folders[0]); i++)
+        if (strlen(folders[i]) == size && strncmp(path, folders[i], size) == 0)
+            return true;
+    return false;
+}
+
+bool root_real_path(const struct root *root, const char *folder, char *out, size_t capacity)
+{
+    char link[PATH_SIZE], real[PATH_MAX];
+    size_t above = strlen(root->path);
+    OWNED(fd_drop) int fd = tree_open(root->root, folder, O_PATH | O_DIRECTORY, 0);
+
+    if (fd < 0)
+        return false;
+    snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+    ssize_t size = readlink(link, real, sizeof(real) - 1);
+    if (size < (ssize_t)above || strncmp(real, root->path, above) != 0)
+        return false;
+    real[size] = 0;
+    const char *below = real + above + (real[above] == '/');
+    return !root_mounted_over(below) && snprintf(out, capacity, "%s", below) < (int)capacity;
 }
 
 /* --- its users --- */

@@ -76,9 +76,8 @@ static int open_pipe(const struct work *work, const struct run *run, int *read_e
 static int spawn_runtime(struct watch *watch, int out, int err_fd)
 {
     const struct work *work = watch->work;
-    char *words[20], *const environment[] = {(char *)(uintptr_t) "PATH=/usr/sbin:/usr/bin:/sbin:"
-                                                                 "/bin",
-                                             NULL};
+    static const char path[] = "PATH=/usr/sbin:/usr/bin:/sbin:/bin";
+    char *words[20], *const environment[] = {(char *)(uintptr_t)path, NULL};
     const char *wanted[] = {work->setup.runtime,
                             "--root",
                             DESK "/r/state",

@@ -168,7 +168,7 @@ static int mount_memory(uint64_t size)
     char options[128];
 
     snprintf(options, sizeof(options), "size=%llu,nr_inodes=%llu,mode=0711",
-             (unsigned long long)size, (unsigned long long)(size / BYTES_PER_FILE + 1024));
+             (unsigned long long)size, (unsigned long long)size / BYTES_PER_FILE + 1024);
     return mount("tmpfs", SCRATCH, "tmpfs", MS_NODEV | MS_NOATIME, options);
 }
 

@@ -5,6 +5,7 @@
  *   IMAGE > SOURCE > LOOK (a plan ends here) > ARTIFACTS > ASSEMBLE > COMMIT > HOOK */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,20 +23,22 @@ static void proxy_drop(struct proxy **proxy)
 
 /* --- running a script --- */
 
-/* Created if it is missing (6.1). */
+/* Created if it is missing (6.1). The runtime gets the real place: a link into /proc would be
+ * followed by it in the running container. */
 static int working_folder(struct work *work, const struct assembly *assembly, char *out,
                           size_t capacity, struct error *err)
 {
     const char *given = assembly->root.config.working_dir;
+    char clean[1024] = "/";
 
-    out[0] = '/';
-    if (!tree_path_clean(given, out + 1, capacity - 1))
+    if (!tree_path_clean(given, clean + 1, sizeof(clean) - 1))
         return work_fail(work, "FileSystemOperationFailed", err,
                          "the working directory %.80s is no path in a container", given);
-    OWNED(fd_drop) int folder = tree_folder(assembly->root.root, out, &assembly->owner);
-    if (folder < 0)
+    OWNED(fd_drop) int folder = tree_folder(assembly->root.root, clean, &assembly->owner);
+    out[0] = '/';
+    if (folder < 0 || !root_real_path(&assembly->root, clean, out + 1, capacity - 1))
         return work_fail(work, "FileSystemOperationFailed", err,
-                         "the working directory %.80s cannot be made: %s", given, strerror(errno));
+                         "the working directory %.80s cannot be made or used", given);
     return 0;
 }
 
@@ -43,7 +46,7 @@ int step_run(struct work *work, struct assembly *assembly, const char *const *wo
              const char *reason, int output, struct error *err)
 {
     OWNED(proxy_drop) struct proxy *proxy = NULL;
-    char folder[1024];
+    char folder[PATH_MAX];
     struct run run = {.root = &assembly->root,
                       .words = words,
                       .environment = &assembly->environment,

@@ -112,6 +112,10 @@ static int mount_desk(struct work *work, struct error *err)
             return broken(err, "the worker's desk cannot be laid out");
     if (move_mount(tree, "", AT_FDCWD, DESK "/f", MOVE_MOUNT_F_EMPTY_PATH) < 0)
         return broken(err, "the builder's folder cannot be mounted");
+    /* A device that an archive got into a layer is none there. */
+    if (mount(NULL, DESK "/f", NULL, MS_REMOUNT | MS_BIND | MS_NODEV | MS_NOSUID | MS_NOEXEC,
+              NULL) < 0)
+        return broken(err, "the builder's folder cannot be guarded");
     fd_drop(&work->folder);
     work->folder = open(DESK "/f", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     return work->folder < 0 ? broken(err, "the builder's folder cannot be opened") : 0;

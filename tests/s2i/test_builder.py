@@ -181,6 +181,14 @@ def test_metadata_is_read_inside_the_container(shop):
     failed(assemble(shop, "mkdir -p /tmp/.s2i; mkfifo /tmp/.s2i/image_metadata.json\n"), "GenericS2IBuildFailed")
 
 
+@pytest.mark.parametrize("folder", ["/proc/self/fd/8", "/link/7", "/../proc", "/dev/shm"])
+def test_a_working_folder_among_the_descriptors(shop, folder):
+    """s2i 16.3: the runtime would follow it out of the container (CVE-2024-21626)."""
+    image = workshop.builder_image(config={"WorkingDir": folder}, more=[layer_with_link("link", "/proc/self/fd")])
+    outcome = failed(shop.build(image, {".s2i/bin/assemble": "#!/bin/sh\npwd\n"}), "FileSystemOperationFailed")
+    assert "working directory" in outcome.result["message"] and outcome.out == b""
+
+
 def test_links_of_the_source_and_the_image_lead_nowhere(shop):
     """s2i 4.9, 16.13: the destination is a link out of the image, scripts are links."""
     outside = pathlib.Path(tempfile.mkdtemp())
@@ -337,7 +345,7 @@ def test_calls_that_are_refused(shop, probe):
                               options={"assemble_user": "0"}))
     assert outcome.out.decode().split() == [
         "mount:1", "unshare:1", "setns:1", "clone-user:1", "clone-net:1", "clone3:38", "ptrace:1", "keyctl:1", "bpf:1",
-        "perf:1", "userfaultfd:1", "io_uring:1", "handle:1", "fork:0"], outcome.text
+        "perf:1", "userfaultfd:1", "io_uring:1", "handle:1", "fork:0", "foreign:31"], outcome.text
 
 
 PROBE = r"""
@@ -372,6 +380,15 @@ int main(void)
     say("io_uring", syscall(SYS_io_uring_setup, 1, 0));
     say("handle", syscall(SYS_open_by_handle_at, 0, 0, 0));
     child("fork", 0);
+    pid_t pid = fork();
+    if (pid == 0) {
+        long got;
+        __asm__ volatile("int $0x80" : "=a"(got) : "a"(20) : "memory"); /* getpid of another architecture */
+        _exit(got > 0);
+    }
+    int status = 0;
+    waitpid(pid, &status, 0);
+    printf("foreign:%d\n", WIFSIGNALED(status) ? WTERMSIG(status) : 0);
     return 0;
 }
 """

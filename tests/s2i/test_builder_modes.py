@@ -32,7 +32,7 @@ def test_a_plan_runs_nothing(shop):
     """s2i 15.9."""
     outcome = done(shop.build(IMAGE, {**APP, ".s2iignore": "*.html\n", ".s2i/bin/run": "#!/bin/sh\n",
                                       ".s2i/environment": "A=b\n"}, mode="plan"))
-    assert outcome.log == b"" and not outcome.blobs
+    assert outcome.out == b"" and not outcome.blobs and [s["name"] for s in outcome.stages if "ms" in s] == ["PullImages"]
     result = outcome.result
     assert result["files_in"] == 3 and result["files_ignored"] == 1 and result["env"] == ["A=b"]
     found = {script["name"]: script.get("from") for script in result["scripts"]}
