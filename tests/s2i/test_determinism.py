@@ -10,7 +10,7 @@ BUSY = building.ASSEMBLE + """
 cd /opt/app-root/src
 for i in 3 1 2; do echo $i > made-$i; done
 ln made-1 hard; ln -s made-2 soft; mkdir -p empty; chmod 0700 empty
-rm /etc/motd 2>/dev/null; rm -r /home; mkdir /home; echo x > /home/new
+rm /etc/group; rm -r /home; mkdir /home; echo x > /home/new
 """
 
 
@@ -30,7 +30,7 @@ def test_twice_in_other_surroundings(make_server, source, name):
                 "env", *(f"{key}={value}" for key, value in around.items()), "sh", "-c", 'umask 077; exec "$@"', "-", *words()]
         server.start()
         process.wait_for(lambda s=server: "builder.connected" in s.log.read_text(), 20, "a builder")
-        building.builder(server, assemble=BUSY)
+        building.builder(server, assemble=BUSY, labels={"io.openshift.s2i.assemble-user": "0"})
         app.push(server, name, "-o", "builder=builders/test")
         digests.append(building.manifest(server, name)[0])
     assert digests[0] == digests[1]
@@ -42,7 +42,7 @@ def test_rebuilt_on_demand_gives_the_same(server, source, name, client):
     app.push(server, name, "-o", "builder=builders/test")
     first = building.manifest(server, name)[0]
     building.git(app.folder, "branch", "other")
-    again = app.push(server, name, "-o", "builder=builders/test", "-o", "rebuild", ref="other")
+    again = app.push(server, name, "-o", "builder=builders/test", "-o", "rebuild", "-o", "tag=other", ref="other")
     assert "assembling" in again.stderr
     one, two = building.manifest(server, name, "main"), building.manifest(server, name, "other")
     assert layers(one[1]) == layers(two[1]) and one[0] == first
@@ -53,7 +53,7 @@ def test_the_same_commit_to_another_branch_is_not_built_again(server, source, na
     app = source(FILES)
     app.push(server, name, "-o", "builder=builders/test")
     building.git(app.folder, "branch", "other")
-    again = app.push(server, name, "-o", "builder=builders/test", ref="other")
+    again = app.push(server, name, "-o", "builder=builders/test", "-o", "tag=other", ref="other")
     assert "assembling" not in again.stderr and "Nothing to build" in again.stderr
     assert building.manifest(server, name, "other")[0] == building.manifest(server, name, "main")[0]
 
@@ -68,13 +68,13 @@ def test_push_url_and_archive_give_the_same_layer(make_server, source, name, tmp
     url = f"http://127.0.0.1:{server.port}/git/{name}-push.git"
     client = server.client()
     made = client.post(f"/api/v1/repos/{name}-url/-/builds?wait=true", body=json.dumps(
-        {"url": url, "ref": "main", "builder": "builders/test"}).encode(), headers=[("Content-Type", "application/json")])
+        {"source": "url", "options": {"url": url, "ref": "main", "builder": "builders/test"}}).encode(), headers=[("Content-Type", "application/json")])
     assert made.status in (200, 201), made
     archive = tmp_path / "source.tar"
     subprocess.run(["git", "archive", "-o", archive, "HEAD"], cwd=app.folder, check=True)
     with tarfile.open(archive) as made:
         assert "index.html" in made.getnames()
-    sent = client.post(f"/api/v1/repos/{name}-archive/-/builds?wait=true&builder=builders/test", body=archive.read_bytes(),
+    sent = client.post(f"/api/v1/repos/{name}-archive/-/builds?wait=true&options=%7B%22builder%22:%22builders/test%22%7D", body=archive.read_bytes(),
                        headers=[("Content-Type", "application/x-tar")])
     assert sent.status in (200, 201), sent
     found = [layers(building.manifest(server, f"{name}-{kind}")[1])[-1] for kind in ("push", "url", "archive")]

@@ -58,8 +58,8 @@ def test_nothing_of_ours_is_left_in_the_layer(server, built):
     assert not names & {"etc/hosts", "etc/resolv.conf", "etc/hostname"}
 
 
-def test_podman_runs_it(server, built, tmp_path):
-    store = ["--root", tmp_path / "root", "--runroot", tmp_path / "run", "--storage-driver", "vfs"]
+def test_podman_runs_it(server, built, folder):
+    store = ["--root", folder / "p", "--runroot", folder / "r", "--storage-driver", "vfs"]
     said = engines.run(engines.need("podman"), *store, "--cgroup-manager=cgroupfs", "--runtime=runc", "run", "--rm",
                        "--tls-verify=false", "--network=none", "--ulimit=nofile=1024:1024", "--ulimit=nproc=1024:1024",
                        "--entrypoint", "/bin/cat", f"127.0.0.1:{server.port}/{built}:latest",

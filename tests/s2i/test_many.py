@@ -52,8 +52,11 @@ def test_one_repository_builds_in_order(make_server, source, name):
         app.commit({"index.html": f"{number}\n"})
         building.git(app.folder, "branch", "-f", f"b{number}")
     refs = [f"b{number}" for number in range(6)]
-    threads = [threading.Thread(target=app.push, args=(server, name, "-o", "builder=builders/test"), kwargs={"ref": ref})
-               for ref in refs]
+    results = {}
+
+    def push(ref):
+        results[ref] = app.push(server, name, "-o", "builder=builders/test", "-o", f"tag={ref}", ref=ref, check=False)
+    threads = [threading.Thread(target=push, args=(ref,)) for ref in refs]
     for thread in threads:
         thread.start()
     other = source({"index.html": "other\n"})
@@ -62,5 +65,7 @@ def test_one_repository_builds_in_order(make_server, source, name):
     for thread in threads:
         thread.join()
     assert waiting >= 2, "the other repository waited for all of them"
+    failed = [result.stderr for result in results.values() if result.returncode != 0]
+    assert not failed, failed
     for number, ref in enumerate(refs):
         assert building.layer_entries(server, name, ref)["opt/app-root/src/index.html"][1] == f"{number}\n".encode()
