@@ -77,9 +77,24 @@ void session_stage_end(struct session *session)
                             json_integer((json_int_t)(clock_monotonic_ms() - session->stage_ms)));
 }
 
+/* The one before goes on when the builder does more of the same. */
+static bool stage_again(struct session *session, const char *name)
+{
+    size_t count = json_array_size(session->stages);
+    json_t *last = count == 0 ? NULL : json_array_get(session->stages, count - 1);
+    const char *before = json_string_value(json_object_get(last, "name"));
+
+    if (before == NULL || strcmp(before, name) != 0)
+        return false;
+    json_object_del(last, "duration_ms");
+    return true;
+}
+
 void session_stage_begin(struct session *session, const char *name)
 {
     session_stage_end(session);
+    if (stage_again(session, name))
+        return;
     session->stage_ms = clock_monotonic_ms();
     json_array_append_new(session->stages,
                           json_pack("{s:s, s:o}", "name", name, "started_at", text_now()));

@@ -20,6 +20,7 @@ struct search {
     const char *image;    /* of the image, or NULL */
     struct buffer folder; /* where scripts go that are not in the image; terminated */
     size_t by_option;     /* scripts that the option's URL gave */
+    bool incremental; /* so that save-artifacts matters */
     bool old_folder_noted;
     struct contract_scripts *out;
     const char **reason;
@@ -202,7 +203,7 @@ static int find_all(struct search *search, const struct wanted *wanted, size_t c
         return error_set(search->err, ERROR_INVALID,
                          "could not download any scripts from URL %.120s", search->option);
     }
-    for (size_t i = 0; i < count; i++)
+    for (size_t i = 0; i < count && search->incremental; i++)
         if (out->items[i].from == NULL && strcmp(wanted[i].name, "save-artifacts") == 0)
             note(search, "there is no save-artifacts script, which is optional");
     return missing(search, wanted, runtime);
@@ -233,8 +234,12 @@ int contract_scripts_find(const struct s2i_options *options, const struct image_
                                         {"save-artifacts", false},
                                         {"usage", false}};
     const struct wanted of_runtime[] = {{"assemble-runtime", true}, {"run", true}};
-    struct search search = {
-        .tree = tree, .option = options->scripts_url, .out = out, .reason = reason, .err = err};
+    struct search search = {.tree = tree,
+                            .option = options->scripts_url,
+                            .incremental = options->incremental,
+                            .out = out,
+                            .reason = reason,
+                            .err = err};
 
     *out = (struct contract_scripts){.items = NULL};
     *reason = NULL;
