@@ -1,6 +1,8 @@
 """Says hello to every GET."""
 import http.server
 import os
+import signal
+import sys
 
 
 class Hello(http.server.BaseHTTPRequestHandler):
@@ -13,4 +15,5 @@ class Hello(http.server.BaseHTTPRequestHandler):
         self.wfile.write(body)
 
 
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # as process 1 it would be ignored
 http.server.ThreadingHTTPServer(("", int(os.environ.get("PORT", "8080"))), Hello).serve_forever()
