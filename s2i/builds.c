@@ -41,7 +41,10 @@ static int remove_one(const char *path, const struct stat *status, int kind, str
 
 static int folders_open(struct builds *builds, struct error *err)
 {
-    builds->folder = path_below(builds->config->storage_root, "builds");
+    /* children that read it run in folders of their own */
+    OWNED(memory_drop) char *root = realpath(builds->config->storage_root, NULL);
+
+    builds->folder = path_below(root == NULL ? builds->config->storage_root : root, "builds");
     builds->repositories = path_below(builds->folder, "repos");
     builds->archives = path_below(builds->folder, "archives");
     builds->log_folder = path_below(builds->folder, "logs");

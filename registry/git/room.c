@@ -219,7 +219,9 @@ int git_open(struct git **out, const struct git_options *options, struct error *
     git->options = *options;
     git->program = program;
     git->gzip = confine_program("gzip");
-    git->folder = below(options->config->storage_root, "builds");
+    /* git runs in the repository's folder: nothing it is told of may be relative to ours */
+    OWNED(memory_drop) char *root = realpath(options->config->storage_root, NULL);
+    git->folder = below(root == NULL ? options->config->storage_root : root, "builds");
     git->repositories = below(git->folder, "repos");
     git->hooks = below(git->folder, "hooks");
     git->nothing = below(git->hooks, "nothing.git");
