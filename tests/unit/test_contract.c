@@ -197,7 +197,7 @@ struct script_case {
     struct files files;
     const char *option; /* scripts URL */
     const char *config;
-    bool http, runtime, with_runtime;
+    bool http, runtime, with_runtime, incremental;
     const char *wanted; /* "name=from>path ..."; or "!reason text" */
     const char *note;   /* part of a note; NULL: not looked at */
 };
@@ -226,6 +226,7 @@ static void check_scripts(const struct script_case *test)
     OWNED(contract_scripts_drop) struct contract_scripts scripts;
     struct files files = test->files;
     const struct s2i_options options = {.scripts_url = literal(test->option),
+                                        .incremental = test->incremental,
                                         .runtime_image =
                                             literal(test->with_runtime ? "run" : NULL)};
     const struct contract_tree tree = {in_image, in_source, test->http ? fetch : NULL, &files};
@@ -265,6 +266,7 @@ static void test_scripts_find(void **state)
         {{BOTH, "", ""},
          NULL,
          S2I_LABEL,
+         .incremental = true,
          .wanted = "assemble=image:///s2i/>/s2i/assemble run=image:///s2i/>/s2i/run",
          .note = "no save-artifacts"},
         /* each by itself from the source */
