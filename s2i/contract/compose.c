@@ -100,6 +100,47 @@ const char *compose_layer_type(const char *media_type, bool docker)
     return docker ? NULL : media_type;
 }
 
+/* --- what a base says of itself only --- */
+
+void compose_forget_commit(json_t *document)
+{
+    static const char *const members[] = {"id",        "parent",           "container",
+                                          "throwaway", "container_config", "docker_version"};
+    json_t *config = compose_object(document, "config");
+
+    for (size_t i = 0; i < LENGTH(members); i++)
+        json_object_del(document, members[i]);
+    json_object_del(config, "OnBuild");
+    json_object_del(config, "Image");
+}
+
+/* --- history --- */
+
+/* Spec: s2i 7.8 */
+json_t *compose_history(json_t *document, const struct s2i_image *base)
+{
+    json_t *history = json_object_get(document, "history");
+    const json_t *entry;
+    size_t made = 0, i;
+
+    json_array_foreach((json_t *)(uintptr_t)history, i, entry)
+        made += json_is_object(entry) && !json_is_true(json_object_get(entry, "empty_layer"));
+    if (json_is_array(history) && made == base->layer_count)
+        return history;
+    history = json_array();
+    for (i = 0; i < base->layer_count; i++) {
+        struct buffer comment = BUFFER_NONE;
+        json_t *layer = json_object();
+        buffer_append_text(&comment, "layer of ");
+        buffer_append_slice(&comment, compose_reference_name(base->name));
+        compose_set(layer, "comment", buffer_slice(&comment));
+        json_array_append_new(history, layer);
+        buffer_drop(&comment);
+    }
+    json_object_set_new(document, "history", history);
+    return history;
+}
+
 /* --- labels --- */
 
 /* A subject is cut to 80 characters. */
@@ -114,16 +155,38 @@ static struct slice cut(struct slice text)
     return (struct slice){text.at, text.size - rest.size};
 }
 
-/* A label of our prefix. One the builder has of its own making would be untrue of the result. */
+/* The name of a label, terminated. */
+static void label_name(struct buffer *out, const char *prefix, const char *name)
+{
+    out->size = 0;
+    buffer_print(out, "%s%s%c", prefix, name, 0);
+}
+
+void compose_forget_facts(json_t *labels, const char *prefix)
+{
+    static const char *const names[] = {"image",           "commit.id",         "commit.ref",
+                                        "commit.author",   "commit.date",       "commit.message",
+                                        "source-location", "source-context-dir"};
+    struct buffer label = BUFFER_NONE;
+
+    for (size_t i = 0; i < LENGTH(names); i++) {
+        label_name(&label, prefix, names[i]);
+        json_object_del(labels, label.at);
+    }
+    buffer_drop(&label);
+}
+
+static const char *prefix_of(const struct s2i_options *options)
+{
+    return options->label_prefix != NULL ? options->label_prefix : LABEL_PREFIX_DEFAULT;
+}
+
 static void set_fact(json_t *labels, const struct s2i_options *options, const char *name,
                      struct slice value)
 {
     struct buffer label = BUFFER_NONE;
 
-    buffer_append_text(&label, options->label_prefix != NULL ? options->label_prefix
-                                                             : LABEL_PREFIX_DEFAULT);
-    buffer_print(&label, "%s%c", name, 0);
-    json_object_del(labels, label.at);
+    label_name(&label, prefix_of(options), name);
     compose_set(labels, label.at, value);
     buffer_drop(&label);
 }
@@ -141,6 +204,7 @@ static void set_generated(json_t *labels, const struct s2i_spec *spec)
     compose_set(labels, "io.k8s.display-name",
                 options->application_name != NULL ? slice_of(options->application_name) : target);
     compose_set(labels, "io.k8s.description", slice_of(options->description));
+    compose_forget_facts(labels, prefix_of(options));
     set_fact(labels, options, "image", slice_of(spec->builder.name));
     set_fact(labels, options, "commit.id", slice_of(source->commit));
     set_fact(labels, options, "commit.ref", compose_ref_name(source->ref));

@@ -35,6 +35,14 @@ struct slice compose_ref_name(const char *ref);
 /* A layer's media type in a Docker manifest or in OCI's; NULL: Docker has none for it. */
 const char *compose_layer_type(const char *media_type, bool docker);
 
+/* Takes away what is true of a base only: how a daemon committed it, its triggers (10.2). */
+void compose_forget_commit(json_t *document);
+/* Labels of our making (7.4) that a base has of its own. */
+void compose_forget_facts(json_t *labels, const char *prefix);
+/* The history of a base's config, borrowed: its own entries when as many made a layer as it has
+ * layers, else one for each. */
+json_t *compose_history(json_t *document, const struct s2i_image *base);
+
 /* All labels of the result in their order (7.3): inherited may be NULL. label_max: bytes of names
  * and values together; 0: no limit. INVALID */
 int compose_labels(const struct s2i_spec *spec, const struct s2i_list *said,

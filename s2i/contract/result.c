@@ -12,8 +12,6 @@
 #include "s2i/contract/compose.h"
 #include "s2i/contract/contract.h"
 
-#define LENGTH(array) (sizeof(array) / sizeof((array)[0]))
-
 void contract_result_drop(struct contract_result *result)
 {
     buffer_drop(&result->config);
@@ -51,8 +49,6 @@ static int set_config(json_t *document, const struct s2i_spec *spec,
 
     if (compose_labels(spec, &result->labels, base->labels, label_max, &labels, err) < 0)
         return -1;
-    json_object_del(config, "OnBuild");
-    json_object_del(config, "Image");
     if (json_is_null(json_object_get(config, "Entrypoint")))
         json_object_del(config, "Entrypoint");
     json_object_set_new(config, "Cmd", json_pack("[o]", s2i_json_text(slice_of(result->run))));
@@ -89,31 +85,6 @@ static int set_diff_ids(json_t *document, const struct s2i_image *base,
     return 0;
 }
 
-/* The base's own entries when they fit its layers, else one for each layer. */
-static json_t *history_of(json_t *document, const struct s2i_image *base)
-{
-    json_t *history = json_object_get(document, "history");
-    const json_t *entry;
-    size_t made = 0, i;
-
-    json_array_foreach((json_t *)(uintptr_t)history, i, entry)
-        made += json_is_object(entry) && !json_is_true(json_object_get(entry, "empty_layer"));
-    if (json_is_array(history) && made == base->layer_count)
-        return history;
-    history = json_array();
-    for (i = 0; i < base->layer_count; i++) {
-        struct buffer comment = BUFFER_NONE;
-        json_t *layer = json_object();
-        buffer_append_text(&comment, "layer of ");
-        buffer_append_slice(&comment, compose_reference_name(base->name));
-        compose_set(layer, "comment", buffer_slice(&comment));
-        json_array_append_new(history, layer);
-        buffer_drop(&comment);
-    }
-    json_object_set_new(document, "history", history);
-    return history;
-}
-
 /* Spec: s2i 7.8 */
 static json_t *our_entry(const struct s2i_spec *spec)
 {
@@ -134,7 +105,7 @@ static json_t *our_entry(const struct s2i_spec *spec)
 static void set_history(json_t *document, const struct s2i_spec *spec, const struct s2i_image *base,
                         const struct s2i_result *result)
 {
-    json_t *history = history_of(document, base);
+    json_t *history = compose_history(document, base);
 
     for (size_t i = 0; i < result->layer_count; i++)
         json_array_append_new(history, our_entry(spec));
@@ -143,16 +114,6 @@ static void set_history(json_t *document, const struct s2i_spec *spec, const str
     json_t *entry = our_entry(spec); /* nothing changed but the config */
     json_object_set_new(entry, "empty_layer", json_true());
     json_array_append_new(history, entry);
-}
-
-/* How the base itself was committed by a daemon is untrue of the result. */
-static void forget_commit(json_t *document)
-{
-    static const char *const members[] = {"id",        "parent",           "container",
-                                          "throwaway", "container_config", "docker_version"};
-
-    for (size_t i = 0; i < LENGTH(members); i++)
-        json_object_del(document, members[i]);
 }
 
 static int make_config(const struct s2i_spec *spec, const struct s2i_result *result,
@@ -164,7 +125,7 @@ static int make_config(const struct s2i_spec *spec, const struct s2i_result *res
     if (image_config_read(&image, slice_of(base->config), err) < 0)
         return -1;
     OWNED(json_decrefp) json_t *document = json_deep_copy(image.document);
-    forget_commit(document);
+    compose_forget_commit(document);
     compose_set_time(document, "created", spec->source.time);
     if (set_config(document, spec, result, &image, label_max, err) < 0 ||
         set_diff_ids(document, base, result, err) < 0)
