@@ -123,6 +123,8 @@ static void say_ahead(struct session *session, int64_t id) ON(worker_thread)
     if (ahead > 0)
         session_say(session, "waiting for build %lld (%llu ahead)", (long long)id,
                     (unsigned long long)ahead);
+    else
+        session_say(session, "waiting for build %lld: it is the next", (long long)id);
 }
 
 void building_look(struct session *session)
@@ -219,7 +221,7 @@ static bool build_begin(struct session *session, struct pushed_ref *ref) ON(work
                 (long long)ref->id);
     session->following = false;
     session->look_pause_ms = LOOK_FIRST_MS;
-    session->ahead = 0;
+    session->ahead = UINT64_MAX;
     if (wait_for(session, ref->id, &err) < 0) {
         ref_refuse(ref, "build %lld: %s", (long long)ref->id, err.message);
         return false;

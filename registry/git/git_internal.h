@@ -55,6 +55,8 @@ bool repository_exists(const char *path);
 int repository_make(const char *path, struct error *err) MUST_CHECK;
 /* What a ref holds; false: there is none. */
 bool repository_ref(const char *path, const char *ref, char out[GIT_OID_SIZE + 1]);
+/* Names of all branches and tags, at most `limit`. */
+void repository_refs(const char *path, size_t limit, struct s2i_list *out);
 /* The ref that HEAD names, "refs/heads/main". */
 bool repository_head(const char *path, char out[PUSH_REF_SIZE_MAX]);
 int repository_head_put(const char *path, const char *ref, struct error *err) MUST_CHECK;
@@ -245,7 +247,7 @@ struct session {
     bool asked, following, reported, paused;
     bool left; /* the hook does not listen any more */
     uint64_t look_pause_ms;
-    uint64_t ahead;
+    uint64_t ahead; /* as it was told last; UINT64_MAX: not yet */
 };
 
 struct session *session_new(struct git *git, const struct request *request, struct place *place);

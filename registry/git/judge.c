@@ -8,7 +8,7 @@
 #include "registry/git/git_internal.h"
 #include "storage/content.h"
 
-enum { BUILDS_OF_PUSH_MAX = 50 };
+enum { BUILDS_OF_PUSH_MAX = 50, PRESENT_MAX = 10000 };
 
 static bool brings(const struct pushed_ref *ref)
 {
@@ -259,6 +259,23 @@ static void list_remove_at(struct s2i_list *list, size_t index)
             (list->count - index) * sizeof(*list->items));
 }
 
+static bool has_tag(const struct s2i_list *list, const char *tag)
+{
+    for (size_t i = 0; i < list->count; i++)
+        if (strcmp(list->items[i], tag) == 0)
+            return true;
+    return false;
+}
+
+static void refuse_double(struct pushed_ref *ref, const char *tag, const char *first,
+                          const char *second)
+{
+    struct slice a = ref_short(first), b = ref_short(second);
+
+    ref_refuse(ref, "%.30s would be %.*s and %.*s", tag, a.size > 24 ? 24 : (int)a.size, a.at,
+               b.size > 24 ? 24 : (int)b.size, b.at);
+}
+
 /* Two refs of a push that mean one tag are both refused; the tag of the commit is the first's. */
 static void compare_tags(struct pushed_ref *a, struct pushed_ref *b)
 {
@@ -271,17 +288,48 @@ static void compare_tags(struct pushed_ref *a, struct pushed_ref *b)
                 list_remove_at(&b->tags, j);
                 break;
             }
-            struct slice first = ref_short(a->command->ref), second = ref_short(b->command->ref);
-            ref_refuse(a, "%.30s would be %.*s and %.*s", tag,
-                       first.size > 24 ? 24 : (int)first.size, first.at,
-                       second.size > 24 ? 24 : (int)second.size, second.at);
+            refuse_double(a, tag, a->command->ref, b->command->ref);
             ref_refuse(b, "%s", a->reason);
             return;
         }
 }
 
+static bool is_pushed(const struct session *session, const char *ref)
+{
+    for (size_t i = 0; i < session->push.count; i++)
+        if (strcmp(session->push.commands[i].ref, ref) == 0)
+            return true;
+    return false;
+}
+
+/* A tag that is made of the name of a ref which is there already is that one's. */
+static void compare_present(const struct session *session, struct pushed_ref *ref,
+                            const struct s2i_list *present)
+{
+    const char *default_ref = session->default_ref[0] == 0 ? NULL : session->default_ref;
+    OWNED(s2i_list_drop) struct s2i_list own = {0};
+
+    refs_map_own(&session->options, default_ref, ref->command->ref, &own);
+    for (size_t i = 0; i < present->count && ref->state != REF_REFUSED; i++) {
+        OWNED(s2i_list_drop) struct s2i_list theirs = {0};
+        const char *other = present->items[i];
+        if (!is_pushed(session, other))
+            refs_map_own(&session->options, default_ref, other, &theirs);
+        for (size_t j = 0; j < own.count; j++)
+            if (has_tag(&theirs, own.items[j]))
+                refuse_double(ref, own.items[j], ref->command->ref, other);
+    }
+}
+
 static void refuse_doubles(struct session *session)
 {
+    OWNED(s2i_list_drop) struct s2i_list present = {0};
+
+    if (session->wishes.tags.count == 0 && session->options.tags.count == 0)
+        repository_refs(session->path, PRESENT_MAX, &present);
+    for (size_t i = 0; i < session->push.count; i++)
+        if (session->refs[i].build)
+            compare_present(session, &session->refs[i], &present);
     for (size_t i = 0; i < session->push.count; i++)
         for (size_t j = i + 1; j < session->push.count; j++)
             if (session->refs[i].build && session->refs[j].build)

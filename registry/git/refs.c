@@ -203,8 +203,9 @@ static bool default_row(const char *default_ref, const char *ref, struct row *ou
                   : names_version(ref_short(ref));
 }
 
-bool refs_map(const struct s2i_options *options, const char *default_ref, const char *ref,
-              const char *commit, struct s2i_list *out)
+/* own: only what has a star. False: it is not built. */
+static bool map(const struct s2i_options *options, const char *default_ref, const char *ref,
+                bool own, struct s2i_list *out)
 {
     struct row row;
     struct slice one;
@@ -214,8 +215,24 @@ bool refs_map(const struct s2i_options *options, const char *default_ref, const 
         return false;
     while (row.tags.size > 0) {
         slice_split(row.tags, ',', &one, &row.tags);
-        add_filled(one, row.star, out);
+        if (!own || memchr(one.at, '*', one.size) != NULL)
+            add_filled(one, row.star, out);
     }
+    return true;
+}
+
+void refs_map_own(const struct s2i_options *options, const char *default_ref, const char *ref,
+                  struct s2i_list *out)
+{
+    if (!map(options, default_ref, ref, true, out))
+        s2i_list_drop(out);
+}
+
+bool refs_map(const struct s2i_options *options, const char *default_ref, const char *ref,
+              const char *commit, struct s2i_list *out)
+{
+    if (!map(options, default_ref, ref, false, out))
+        return false;
     if (commit[0] != 0)
         add_filled(SLICE("git-*"), (struct slice){commit, COMMIT_SHORT}, out);
     return true;

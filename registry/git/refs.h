@@ -33,6 +33,9 @@ const char *refs_default(const struct s2i_options *options, const char *head, bo
  *   commit       peeled; "": not known yet */
 bool refs_map(const struct s2i_options *options, const char *default_ref, const char *ref,
               const char *commit, struct s2i_list *out);
+/* Only the tags that are made of the ref's name: no other ref may mean them. */
+void refs_map_own(const struct s2i_options *options, const char *default_ref, const char *ref,
+                  struct s2i_list *out);
 /* Characters no tag may have become '-', one at the start '_'; at most 128 are kept. */
 void refs_tag_name(struct slice name, struct buffer *out);
 

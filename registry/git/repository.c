@@ -160,6 +160,58 @@ bool repository_ref(const char *path, const char *ref, char out[GIT_OID_SIZE + 1
     return packed_ref(path, ref, out);
 }
 
+static void add_ref(struct slice name, size_t limit, struct s2i_list *out)
+{
+    OWNED(memory_drop) char *ref = memory_text(name);
+
+    if (out->count < limit && ref_objection(ref) == NULL)
+        s2i_list_add(out, name);
+}
+
+/* prefix: "refs/heads", of the folder. */
+static void add_loose(const char *path, const char *prefix, size_t limit, int depth,
+                      struct s2i_list *out)
+{
+    OWNED(memory_drop) char *folder_path = joined(path, prefix);
+    DIR *folder = opendir(folder_path);
+    struct dirent *entry;
+
+    while (folder != NULL && out->count < limit && (entry = readdir(folder)) != NULL) {
+        if (entry->d_name[0] == '.')
+            continue;
+        OWNED(memory_drop) char *below = joined(prefix, entry->d_name);
+        if (entry->d_type == DT_DIR && depth < DEPTH_MAX)
+            add_loose(path, below, limit, depth + 1, out);
+        else if (entry->d_type == DT_REG)
+            add_ref(slice_of(below), limit, out);
+    }
+    if (folder != NULL)
+        closedir(folder);
+}
+
+static void add_packed(const char *path, size_t limit, struct s2i_list *out)
+{
+    OWNED(memory_drop) char *file = joined(path, "packed-refs");
+    OWNED(buffer_drop) struct buffer text = BUFFER_NONE;
+    struct slice rest, line;
+
+    if (read_file(file, PACKED_MAX, &text) < 0)
+        return;
+    rest = buffer_slice(&text);
+    while (rest.size > 0) {
+        slice_split(rest, '\n', &line, &rest);
+        if (line.size > GIT_OID_SIZE && line.at[GIT_OID_SIZE] == ' ')
+            add_ref(slice_from(line, GIT_OID_SIZE + 1), limit, out);
+    }
+}
+
+void repository_refs(const char *path, size_t limit, struct s2i_list *out)
+{
+    add_loose(path, "refs/heads", limit, 0, out);
+    add_loose(path, "refs/tags", limit, 0, out);
+    add_packed(path, limit, out);
+}
+
 bool repository_head(const char *path, char out[PUSH_REF_SIZE_MAX])
 {
     OWNED(memory_drop) char *file = joined(path, "HEAD");
