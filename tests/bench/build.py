@@ -19,7 +19,7 @@ from rows import MIB, Line, Series
 from servers import Slipway
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
-from support import building, process  # noqa: E402
+from support import building, process, wire  # noqa: E402
 
 BUILDER = "builders/bench"
 PUSHES = 100
@@ -32,7 +32,7 @@ class Building(Slipway):
     settings = {"auth.mode": "none", "builds.enabled": "true", "builds.concurrency": "4", "builds.keep_complete": "1000"}
 
     def __enter__(self):
-        self.target = ("127.0.0.1", self.port)
+        self.target = wire.Target("127.0.0.1", self.port, None)
         process.wait_for(lambda: b"builder.connected" in pathlib.Path(self.log.name).read_bytes(), 20, "a builder")
         building.builder(self, BUILDER)
         return self
@@ -52,7 +52,8 @@ class Application:
     def push(self, server, repository, ref="main"):
         """Seconds."""
         began = time.monotonic()
-        self.source.push(server, repository, "-q", "-o", f"builder={BUILDER}", ref=ref)
+        tag = () if ref == "main" else ("-o", f"tag={ref}")
+        self.source.push(server, repository, "-q", "-o", f"builder={BUILDER}", *tag, ref=ref)
         return time.monotonic() - began
 
 
@@ -78,7 +79,7 @@ class Buildah:
                               f"RUN {building.SCRIPTS}/assemble\nCMD {building.SCRIPTS}/run\n")
         common = ["--tls-verify=false", "--signature-policy", str(self.folder / "policy.json")]
         began = time.monotonic()
-        self.run("bud", *common, "-q", "--pull-never" if application.changes > 1 else "--pull", "-f", str(dockerfile),
+        self.run("bud", *common, "-q", "--pull=false", "-f", str(dockerfile),
                  "-t", f"{address}/{repository}:latest", str(context))
         self.run("push", "-q", *common, f"{address}/{repository}:latest")
         return time.monotonic() - began
@@ -123,16 +124,22 @@ def push_many(server, folder, count):
     return wall
 
 
+def memory_of(pid):
+    """Resident bytes of one process."""
+    with open(f"/proc/{pid}/status") as file:
+        return next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmRSS:"))
+
+
 def build(bench):
     """A push beside buildah, the same commit again, many pushes at once."""
     series = Series()
     count = 20 if bench.quick else PUSHES
     with bench.start(Building) as server, tempfile.TemporaryDirectory(dir=bench.root) as folder:
         side_by_side(bench, server, folder, series)
-        before = server.memory_bytes()
+        before = memory_of(server.process.pid)
         series.add("many", push_many(server, folder, count))
-        peak, after = server.memory_peak_bytes(), server.memory_bytes()
-    memory = f"memory {before / MIB:.0f} MiB before, {after / MIB:.0f} after; the server at most {peak / MIB:.0f}"
+        peak, after = server.memory_peak_bytes(), memory_of(server.process.pid)
+    memory = f"memory {before / MIB:.0f} MiB before, {after / MIB:.0f} after, at most {peak / MIB:.0f}"
     return [
         Line("git push of a small app to tag moved", "buildah", "s", "<=", 0.5, series["push"], series["buildah"],
              note="bud with isolation chroot, its fastest here, and push of the same"),
@@ -142,4 +149,36 @@ def build(bench):
     ]  # fmt: skip
 
 
-ROWS = {"build": build}
+BURN = "#!/bin/sh\necho burning\nfor i in 1 2 3 4; do (while :; do :; done) & done\nsleep 30\n"
+
+
+def beside(bench):
+    """p99 of small GETs, 4,000 a second, alone and while a build keeps four processes busy."""
+    series = Series()
+    options = {"clients": 8, "interval_us": 2000, "warmup": 0.3, "seconds": bench.seconds(2)}
+    path = f"/v2/{BUILDER}/manifests/latest"
+    with bench.start(Building) as server, tempfile.TemporaryDirectory(dir=bench.root) as folder:
+        source = building.Source(pathlib.Path(folder) / "app", {"x": "x", ".s2i/bin/assemble": BURN})
+        for number in range(bench.repetitions):
+            seen = bench.load(server, "get", nice=-15, path=path, **options)
+            series.add("idle", seen["latency"]["p99_us"] / 1e3)
+            source.commit({"x": f"{number}"})
+            aside = threading.Thread(target=source.push, args=(server, "bench/burn", "-o", f"builder={BUILDER}"),
+                                     kwargs={"check": False})
+            aside.start()
+            wait_burning(server, number + 1)
+            seen = bench.load(server, "get", nice=-15, path=path, **options)
+            series.add("busy", seen["latency"]["p99_us"] / 1e3)
+            server.request("POST", f"/api/v1/builds/{number + 1}:cancel")
+            aside.join()
+    return [
+        Line("small GET p99 while a build burns CPU", "idle", "ms", "<=", 5, series["busy"], series["idle"])
+    ]  # fmt: skip
+
+
+def wait_burning(server, build):
+    log = pathlib.Path(server.root) / "store/builds/logs" / f"{build}.log"
+    process.wait_for(lambda: log.exists() and b"burning" in log.read_bytes(), 30, "the build runs")
+
+
+ROWS = {"build": build, "beside": beside}

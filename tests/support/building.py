@@ -62,7 +62,7 @@ def base_tar(scripts, files, app_owner=1001):
 
 def push_image(server, repository, tag, layers, config):
     """layers: plain tars. The manifest's digest."""
-    client = wire.Client(server.target) if hasattr(server, "target") else server.client()
+    client = wire.Client(server.target)
     descriptors, diff_ids = [], []
     for plain in layers:
         packed = gzip.compress(plain, 6, mtime=0)
