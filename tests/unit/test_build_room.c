@@ -115,6 +115,7 @@ static void test_build_room_starts_with_nothing_half_done(void **state)
     builds_close(room->builds);
     room->builds = NULL;
     room->config.builds_retry_on_restart = true;
+    build_record_drop(&record);
     OK(build_claim(fixture->store, 0, &record, &found, &fixture->err));
     assert_int_equal(record.id, waits);
     open_room(room);
