@@ -230,7 +230,7 @@ class Image:
             if layer.entries:
                 plain = layer.tar()
                 diff_ids.append(digest(plain))
-                descriptors.append(self.blob(gzip.compress(plain, 6, mtime=0), LAYER))
+                descriptors.append(self.blob(gzip.compress(plain, 2, mtime=0), LAYER))
         config = self.blob(compact(config_of(name, recipe, diff_ids)), CONFIG)
         self.manifest = compact({"schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": descriptors})
         self.size = sum(len(blob) for blob in self.blobs.values())
