@@ -101,12 +101,12 @@ int api_build_configs_get(struct request *request, struct reply *reply, struct e
 
 enum { CHANGE_PAUSED, CHANGE_OPTIONS, CHANGE_COUNT };
 static const struct json_member patch_members[] = {
-    [CHANGE_PAUSED] = {"paused", JSON_FLAG},
-    [CHANGE_OPTIONS] = {"options", JSON_GROUP},
+    [CHANGE_PAUSED] = {.name = "paused", .kind = JSON_FLAG},
+    [CHANGE_OPTIONS] = {.name = "options", .kind = JSON_GROUP},
 };
 static const struct json_member put_members[] = {
-    [CHANGE_PAUSED] = {"paused", JSON_FLAG},
-    [CHANGE_OPTIONS] = {"options", JSON_GROUP, .required = true},
+    [CHANGE_PAUSED] = {.name = "paused", .kind = JSON_FLAG},
+    [CHANGE_OPTIONS] = {.name = "options", .kind = JSON_GROUP, .required = true},
 };
 
 /* Unless they are replaced, the old options stay; of secret variables NAME=*** does. */

@@ -135,7 +135,7 @@ enum { START_SOURCE, START_COMMIT, START_OPTIONS, START_COUNT };
 static const struct json_member members[] = {
     [START_SOURCE] = {"source", JSON_TEXT, .least = 1, .most = WORD_MAX},
     [START_COMMIT] = {"commit", JSON_TEXT, .least = 40, .most = 64},
-    [START_OPTIONS] = {"options", JSON_GROUP},
+    [START_OPTIONS] = {.name = "options", .kind = JSON_GROUP},
 };
 
 static int source_read(const struct start *start, const struct json_value *value,

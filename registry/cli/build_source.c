@@ -268,14 +268,12 @@ static int pack_one(struct packing *packing, int folder, const char *name)
                 SLICE_ARG(buffer_slice(&packing->path)));
         return CLI_DONE;
     }
+    OWNED(fd_drop)
     int below = openat(folder, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (below < 0)
         return failed(packing, "opened");
     int outcome = put_header(packing, &status, '5', SLICE_NONE);
-    if (outcome == CLI_DONE)
-        return pack_folder(packing, below);
-    close(below);
-    return outcome;
+    return outcome == CLI_DONE ? pack_folder(packing, below) : outcome;
 }
 
 static int by_name(const struct dirent **a, const struct dirent **b)
@@ -289,10 +287,9 @@ static int is_packed(const struct dirent *entry)
            strcmp(entry->d_name, ".git") != 0;
 }
 
-/* Consumes folder. In bytewise order: the same folder gives the same archive. */
+/* In bytewise order: the same folder gives the same archive. */
 static int pack_folder(struct packing *packing, int folder)
 {
-    OWNED(fd_drop) int owned = folder;
     struct dirent **entries = NULL;
     size_t before = packing->path.size;
     int outcome = CLI_DONE;
@@ -338,18 +335,15 @@ int build_folder_pack(const struct cli_call *call, const char *folder, int *fd, 
     OWNED(packing_drop) struct packing packing = {.call = call};
     OWNED(fd_drop) int out = -1;
     OWNED(buffer_drop) struct buffer end = BUFFER_NONE;
-    int top = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    OWNED(fd_drop) int top = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
     if (top < 0)
         return cli_fail(call, CLI_FAILED, "%s cannot be opened: %s", folder, strerror(errno));
     int status = scratch_open(call, &out);
-    if (status != CLI_DONE) {
-        close(top);
-        return status;
-    }
     packing.out = out;
     tar_write_end(&end);
-    status = pack_folder(&packing, top);
+    if (status == CLI_DONE)
+        status = pack_folder(&packing, top);
     if (status == CLI_DONE)
         status = put(&packing, buffer_slice(&end));
     if (status != CLI_DONE)
