@@ -60,10 +60,8 @@ static bool below_whiteout(struct slice path, bool *meta)
     return false;
 }
 
-static int hide(struct unpacking *unpacking, int parent, const char *name, struct slice path,
-                struct error *err)
+static int hide(const struct unpacking *unpacking, int parent, const char *name, struct error *err)
 {
-    struct place *place = &unpacking->place;
     OWNED(fd_drop) int folder = -1;
     struct stat file;
 
@@ -75,13 +73,12 @@ static int hide(struct unpacking *unpacking, int parent, const char *name, struc
     if (!S_ISDIR(file.st_mode))
         return 0; /* the layer's own, or hidden already */
     folder = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (folder < 0 || mark_opaque(folder, place->ids) < 0)
+    if (folder < 0 || mark_opaque(folder, unpacking->place.ids) < 0)
         return error_set_errno(err, ERROR_INTERNAL, errno, "cannot hide what is below a folder");
-    (void)path;
     return 0;
 }
 
-static int hide_all(struct unpacking *unpacking, int parent, struct error *err)
+static int hide_all(const struct unpacking *unpacking, int parent, struct error *err)
 {
     OWNED(fd_drop) int folder = openat(parent, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
@@ -90,8 +87,8 @@ static int hide_all(struct unpacking *unpacking, int parent, struct error *err)
     return 0;
 }
 
-static int whiteout(struct unpacking *unpacking, int parent, const char *name, struct slice path,
-                    struct error *err)
+static int whiteout(const struct unpacking *unpacking, int parent, const char *name,
+                    struct slice path, struct error *err)
 {
     const char *hidden = name + sizeof(WHITEOUT_PREFIX) - 1;
 
@@ -101,7 +98,7 @@ static int whiteout(struct unpacking *unpacking, int parent, const char *name, s
         return 0; /* AUFS kept such files for itself */
     if (hidden[0] == 0 || strcmp(hidden, ".") == 0 || strcmp(hidden, "..") == 0)
         return refuse(err, path, "it marks nothing as removed");
-    return hide(unpacking, parent, hidden, path, err);
+    return hide(unpacking, parent, hidden, err);
 }
 
 /* --- entries --- */

@@ -101,7 +101,8 @@ class Tests:
 
     def targets(self):
         """What make has to build beside the program."""
-        return {f"{BUILD}/{self.unit}"} if self.unit else {f"{BUILD}/interpose.so", f"{BUILD}/tests/support/routes"}
+        programs = [self.unit] if self.unit else ["interpose.so", "tests/support/routes", "tests/support/layer_probe"]
+        return {f"{BUILD}/{program}" for program in programs}
 
     def command(self):
         if self.unit:
