@@ -1,6 +1,6 @@
 /* layer_internal.h - shared by the files of s2i/layer/: inflate.c (stored bytes become a tar),
  * place.c (files of an archive below a folder), xattr.c (attributes, owners, marks of overlay),
- * walk.c (upper and lower folders), compress.c (a tar becomes stored bytes).
+ * walk.c (upper and lower folders), compress.c (a tar becomes stored bytes), common.c.
  * Touches  nothing.
  * Never    included from outside s2i/layer/. */
 #ifndef SLIPWAY_S2I_LAYER_INTERNAL_H
@@ -24,6 +24,8 @@ enum {
 #define WHITEOUT_META ".wh..wh." /* marks of AUFS for itself; and: */
 #define WHITEOUT_OPAQUE ".wh..wh..opq"
 
+/* --- common.c --- */
+
 /* Below folder, however the archive's links stand: nothing outside is reached. links: symbolic
  * links on the way are followed inside the folder, else they are refused. -1 with errno. */
 int open_below(int folder, const char *path, int flags, bool links);
@@ -32,8 +34,12 @@ int open_below(int folder, const char *path, int flags, bool links);
 enum { SHOWN_MAX = 120 };
 const char *path_shown(struct slice path, char out[SHOWN_MAX]);
 
-/* Adds a sentence; after some dozens the rest is only counted by nobody. notes may be NULL. */
+/* Adds a sentence; after some dozens "and more". notes may be NULL. */
 void note(struct s2i_list *notes, const char *format, ...) PRINTF_LIKE(2, 3);
+/* INVALID: the archive's fault. Returns -1. */
+int entry_refuse(struct slice path, const char *why, struct error *err);
+/* The disk's: "cannot <verb> '<path>'". Returns -1. */
+int entry_fail(const char *verb, struct slice path, int number, struct error *err);
 
 /* --- inflate.c --- */
 

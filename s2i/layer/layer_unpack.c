@@ -38,13 +38,6 @@ static enum packing packing_of(const char *media_type)
     return slice_ends(type, "zstd") ? PACKED_ZSTD : PACKED_NOT;
 }
 
-static int refuse(struct error *err, struct slice path, const char *why)
-{
-    char shown[SHOWN_MAX];
-
-    return error_set(err, ERROR_INVALID, "archive entry '%s': %s", path_shown(path, shown), why);
-}
-
 /* --- whiteouts --- */
 
 /* ".wh." as the start of some part of the path but the last. */
@@ -97,7 +90,7 @@ static int whiteout(const struct unpacking *unpacking, int parent, const char *n
     if (strncmp(name, WHITEOUT_META, sizeof(WHITEOUT_META) - 1) == 0)
         return 0; /* AUFS kept such files for itself */
     if (hidden[0] == 0 || strcmp(hidden, ".") == 0 || strcmp(hidden, "..") == 0)
-        return refuse(err, path, "it marks nothing as removed");
+        return entry_refuse(path, "it marks nothing as removed", err);
     return hide(unpacking, parent, hidden, err);
 }
 
@@ -115,7 +108,7 @@ static int place_entry(struct unpacking *unpacking, int parent, const char *name
         return 0;
     }
     if (entry->type == '1' && slice_equal(entry->link, entry->path))
-        return refuse(err, entry->path, "it is a link to itself");
+        return entry_refuse(entry->path, "it is a link to itself", err);
     if (place_clear(parent, name, entry->type == '5', &was_whiteout, entry->path, err) < 0)
         return -1;
     switch (entry->type) {
@@ -143,9 +136,9 @@ static int unpack_entry(struct unpacking *unpacking, const struct tar_entry *ent
     if (entry->path.size == 0)
         return entry->type == '5'
                    ? place_root(&unpacking->place, entry, unpacking->notes, err)
-                   : refuse(err, SLICE("/"), "the folder itself can only be a folder");
+                   : entry_refuse(SLICE("/"), "the folder itself can only be a folder", err);
     if (below_whiteout(entry->path, &meta))
-        return meta ? 0 : refuse(err, entry->path, "it is below a mark of a removed file");
+        return meta ? 0 : entry_refuse(entry->path, "it is below a mark of a removed file", err);
     if (place_parent(&unpacking->place, entry->path, &parent, name, err) < 0)
         return -1;
     if (strncmp(name, WHITEOUT_PREFIX, sizeof(WHITEOUT_PREFIX) - 1) == 0)

@@ -29,14 +29,6 @@ void maker_drop(struct maker *maker)
     free(maker->links.slots);
 }
 
-static int fail(struct error *err, struct slice path, int number)
-{
-    char shown[SHOWN_MAX];
-
-    return error_set_errno(err, ERROR_INTERNAL, number, "cannot read '%s'",
-                           path_shown(path, shown));
-}
-
 int make_refuse(struct slice path, const char *why, struct error *err)
 {
     char shown[SHOWN_MAX];
@@ -80,13 +72,14 @@ static int write_content(struct maker *maker, int fd, struct slice path, uint64_
     scan_begin(maker->scan);
     while (left > 0) {
         size_t space = LAYER_BUFFER - maker->tar.size;
-        ssize_t got = read(fd, maker->tar.at + maker->tar.size, left < space ? left : space);
+        size_t want = left < space ? (size_t)left + 1 : space; /* one more: has it grown? */
+        ssize_t got = read(fd, maker->tar.at + maker->tar.size, want);
         if (got < 0 && errno == EINTR)
             continue;
         if (got < 0)
-            return fail(err, path, errno);
-        if (got == 0)
-            return error_set(err, ERROR_INTERNAL, "a file became shorter while it was read");
+            return entry_fail("read", path, errno, err);
+        if (got == 0 || (uint64_t)got > left)
+            return error_set(err, ERROR_INTERNAL, "a file changed while it was read");
         if (scan_bytes(maker->scan, (struct slice){maker->tar.at + maker->tar.size, (size_t)got}))
             return scan_refuse(path, err);
         maker->tar.size += (size_t)got;
@@ -167,11 +160,11 @@ static char type_of(mode_t mode)
 /* Level (b): of a file that overlay copied up, the base layer's word; else the new files' owner. A
  * link or a fifo carries no marks: it is the base's when the base has one of that kind there, and
  * belongs to whom its folder does. Spec: 16.3 */
-static int owner_single(struct maker *maker, struct walk_folder *folder, const struct stat *file,
-                        struct tar_entry *entry, struct error *err)
+static int owner_single(struct maker *maker, struct walk_folder *folder, int fd,
+                        const struct stat *file, struct tar_entry *entry, struct error *err)
 {
     const struct layer_make *make = maker->make;
-    OWNED(fd_drop) int fd = -1;
+    OWNED(fd_drop) int from = -1;
     char text[LAYER_PATH_MAX + 1];
     struct stat below;
     size_t lower;
@@ -179,7 +172,8 @@ static int owner_single(struct maker *maker, struct walk_folder *folder, const s
 
     entry->uid = make->uid;
     entry->gid = make->gid;
-    if (folder->hidden || !slice_to_text(entry->path, text, sizeof(text)))
+    if (folder->hidden || (S_ISDIR(file->st_mode) && fd >= 0 && is_opaque(fd, &make->ids)) ||
+        !slice_to_text(entry->path, text, sizeof(text)))
         return 0;
     if (walk_shown(make, folder, entry->path, &shown, &lower, &below, err) < 0)
         return -1;
@@ -191,20 +185,20 @@ static int owner_single(struct maker *maker, struct walk_folder *folder, const s
         char *slash = strrchr(text, '/');
         *(slash == NULL ? text : slash) = 0;
     }
-    fd = open_below(make->lowers[lower], text, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, false);
-    if (fd < 0)
-        return fail(err, entry->path, errno);
-    read_owner(fd, &make->ids, &entry->uid, &entry->gid);
+    from = open_below(make->lowers[lower], text, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, false);
+    if (from < 0)
+        return entry_fail("read", entry->path, errno, err);
+    read_owner(from, &make->ids, &entry->uid, &entry->gid);
     return 0;
 }
 
-static int owner(struct maker *maker, struct walk_folder *folder, const struct stat *file,
+static int owner(struct maker *maker, struct walk_folder *folder, int fd, const struct stat *file,
                  struct tar_entry *entry, struct error *err)
 {
     const struct layer_ids *ids = &maker->make->ids;
 
     if (ids->single)
-        return owner_single(maker, folder, file, entry, err);
+        return owner_single(maker, folder, fd, file, entry, err);
     if (file->st_uid < ids->base || file->st_uid - ids->base >= ids->count ||
         file->st_gid < ids->base || file->st_gid - ids->base >= ids->count)
         return make_refuse(entry->path, "belongs to nobody of the container", err);
@@ -241,7 +235,7 @@ static int describe(struct maker *maker, struct walk_folder *folder, int fd,
         return -1;
     entry->xattrs = maker->xattrs.items;
     entry->xattr_count = maker->xattrs.count;
-    return owner(maker, folder, file, entry, err);
+    return owner(maker, folder, fd, file, entry, err);
 }
 
 static int write_symlink(struct maker *maker, struct walk_folder *folder,
@@ -252,7 +246,7 @@ static int write_symlink(struct maker *maker, struct walk_folder *folder,
     ssize_t size = readlinkat(maker->make->upper, path, text, sizeof(text));
 
     if (size < 0)
-        return fail(err, entry.path, errno);
+        return entry_fail("read", entry.path, errno, err);
     entry.mode = 0777;
     entry.link = (struct slice){text, (size_t)size};
     return write_header(maker, folder, &entry, err);
@@ -262,7 +256,7 @@ static int write_regular(struct maker *maker, struct walk_folder *folder, int fd
                          struct tar_entry *entry, uint64_t size, struct error *err)
 {
     if (fd < 0)
-        return fail(err, entry->path, EACCES);
+        return entry_fail("read", entry->path, EACCES, err);
     entry->size = size;
     if (size > LAYER_BUFFER)
         (void)posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL);
@@ -279,10 +273,10 @@ int make_file(struct maker *maker, struct walk_folder *folder, struct slice path
     char text[LAYER_PATH_MAX + 1], shown[SHOWN_MAX];
 
     if (!slice_to_text(path, text, sizeof(text)))
-        return fail(err, path, ENAMETOOLONG);
+        return entry_fail("read", path, ENAMETOOLONG, err);
 
     if (open_entry(maker, text, &fd, &file) < 0)
-        return fail(err, path, errno);
+        return entry_fail("read", path, errno, err);
     if (S_ISSOCK(file.st_mode)) {
         note(maker->make->notes, "socket '%s' is left out of the layer", path_shown(path, shown));
         return 0;
@@ -317,9 +311,9 @@ int make_folder(struct maker *maker, struct walk_folder *folder, struct error *e
         return -1;
     folder->written = true;
     if (!slice_to_text(folder->path, text, sizeof(text)))
-        return fail(err, folder->path, ENAMETOOLONG);
+        return entry_fail("read", folder->path, ENAMETOOLONG, err);
     if (open_entry(maker, text, &fd, &file) < 0 || !S_ISDIR(file.st_mode))
-        return fail(err, folder->path, errno);
+        return entry_fail("read", folder->path, errno, err);
     if (describe(maker, folder->parent, fd, &file, &entry, err) < 0)
         return -1;
     return write_header(maker, folder->parent, &entry, err);

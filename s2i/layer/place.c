@@ -8,13 +8,8 @@
  * the deepest up; so a folder of mode 0 stops nothing. Spec: s2i 19.3, 19.4, 19.6 */
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/openat2.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/syscall.h>
-#include <sys/sysmacros.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
@@ -31,65 +26,7 @@ struct pending_folder {
     struct buffer acl; /* the default one, which files made before must not inherit */
 };
 
-enum { NOTES_MAX = 50, OPEN_TRIES = 64 };
 static const char ACL_DEFAULT[] = "system.posix_acl_default";
-
-int open_below(int folder, const char *path, int flags, bool links)
-{
-    struct open_how how = {
-        .flags = (uint64_t)(flags | O_CLOEXEC),
-        .resolve = RESOLVE_NO_MAGICLINKS |
-                   (links ? RESOLVE_IN_ROOT : RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS),
-    };
-    long fd = -1;
-
-    for (int i = 0; i < OPEN_TRIES; i++) { /* EAGAIN: something was renamed meanwhile */
-        fd = syscall(SYS_openat2, folder, path[0] == 0 ? "." : path, &how, sizeof(how));
-        if (fd >= 0 || (errno != EAGAIN && errno != EINTR))
-            break;
-    }
-    return (int)fd;
-}
-
-const char *path_shown(struct slice path, char out[SHOWN_MAX])
-{
-    size_t size = path.size < SHOWN_MAX - 4 ? path.size : SHOWN_MAX - 4;
-
-    for (size_t i = 0; i < size; i++)
-        out[i] = (unsigned char)path.at[i] < ' ' || path.at[i] == 0x7f ? '?' : path.at[i];
-    memcpy(out + size, "...", 4);
-    if (size == path.size)
-        out[size] = 0;
-    return out;
-}
-
-void note(struct s2i_list *notes, const char *format, ...)
-{
-    OWNED(buffer_drop) struct buffer text = BUFFER_NONE;
-    va_list list;
-
-    if (notes == NULL || notes->count > NOTES_MAX)
-        return;
-    va_start(list, format);
-    buffer_print_list(&text, format, list);
-    va_end(list);
-    s2i_list_add(notes, notes->count == NOTES_MAX ? SLICE("and more") : buffer_slice(&text));
-}
-
-static int refuse(struct error *err, struct slice path, const char *why)
-{
-    char shown[SHOWN_MAX];
-
-    return error_set(err, ERROR_INVALID, "archive entry '%s': %s", path_shown(path, shown), why);
-}
-
-static int fail(struct error *err, struct slice path, int number)
-{
-    char shown[SHOWN_MAX];
-
-    return error_set_errno(err, ERROR_INTERNAL, number, "cannot unpack '%s'",
-                           path_shown(path, shown));
-}
 
 void place_drop(struct place *place)
 {
@@ -245,8 +182,8 @@ static int open_parent(struct place *place, const char *path, struct slice entry
     if (fd >= 0)
         return fd;
     if (errno == EEXIST || errno == ENOTDIR || errno == ELOOP || errno == EXDEV)
-        return refuse(err, entry, "the way to it is no folder");
-    return fail(err, entry, errno);
+        return entry_refuse(entry, "the way to it is no folder", err);
+    return entry_fail("unpack", entry, errno, err);
 }
 
 /* Parts are not "..", and as long as the kernel takes them. */
@@ -277,13 +214,13 @@ int place_parent(struct place *place, struct slice path, int *parent, char name[
     size_t cut = path.size;
 
     if (problem != NULL)
-        return refuse(err, path, problem);
+        return entry_refuse(path, problem, err);
     while (cut > 0 && path.at[cut - 1] != '/')
         cut--;
     struct slice above = {path.at, cut == 0 ? 0 : cut - 1};
     if (!slice_to_text(slice_from(path, cut), name, LAYER_NAME_MAX + 1) ||
         !slice_to_text(above, text, sizeof(text)))
-        return refuse(err, path, "its name is not valid");
+        return entry_refuse(path, "its name is not valid", err);
     if (place->parent < 0 || !slice_equal(buffer_slice(&place->parent_path), above)) {
         forget_parent(place);
         place->parent = open_parent(place, text, path, err);
@@ -302,14 +239,14 @@ int place_clear(int parent, const char *name, bool folder, bool *whiteout, struc
 
     *whiteout = false;
     if (fstatat(parent, name, &file, AT_SYMLINK_NOFOLLOW) < 0)
-        return errno == ENOENT ? 0 : fail(err, path, errno);
+        return errno == ENOENT ? 0 : entry_fail("unpack", path, errno, err);
     if (S_ISDIR(file.st_mode) && folder)
         return 0;
     *whiteout = S_ISCHR(file.st_mode);
     if (unlinkat(parent, name, S_ISDIR(file.st_mode) ? AT_REMOVEDIR : 0) < 0)
         return errno == ENOTEMPTY || errno == EEXIST
-                   ? refuse(err, path, "it replaces a folder of the same archive")
-                   : fail(err, path, errno);
+                   ? entry_refuse(path, "it replaces a folder of the same archive", err)
+                   : entry_fail("unpack", path, errno, err);
     return 0;
 }
 
@@ -331,12 +268,12 @@ static int folder_set(struct place *place, int fd, const struct tar_entry *entry
     OWNED(buffer_drop) struct buffer acl = BUFFER_NONE;
 
     if (!owner_known(place, entry->uid, entry->gid))
-        return refuse(err, entry->path, "its owner is out of range");
+        return entry_refuse(entry->path, "its owner is out of range", err);
     if (own(place, fd, entry->uid, entry->gid) < 0)
-        return fail(err, entry->path, errno);
+        return entry_fail("unpack", entry->path, errno, err);
     set_xattrs(place, fd, entry, &acl, notes);
     if (pend(place, fd, entry->path, entry->mode, entry->mtime) < 0)
-        return fail(err, entry->path, errno);
+        return entry_fail("unpack", entry->path, errno, err);
     place->pending[place->pending_count - 1].acl = buffer_taken(&acl);
     return 0;
 }
@@ -347,10 +284,10 @@ int place_folder(struct place *place, int parent, const char *name, const struct
     OWNED(fd_drop) int fd = -1;
 
     if (mkdirat(parent, name, 0700) < 0 && errno != EEXIST)
-        return fail(err, entry->path, errno);
+        return entry_fail("unpack", entry->path, errno, err);
     fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0 || (opaque && mark_opaque(fd, place->ids) < 0))
-        return fail(err, entry->path, errno);
+        return entry_fail("unpack", entry->path, errno, err);
     return folder_set(place, fd, entry, notes, err);
 }
 
@@ -365,7 +302,7 @@ static int write_content(int fd, const struct tar_entry *entry, struct tar_reade
         if (got == 0)
             return 0;
         if (fd_write(fd, (struct slice){buffer, got}) < 0)
-            return fail(err, entry->path, errno);
+            return entry_fail("unpack", entry->path, errno, err);
     }
 }
 
@@ -376,18 +313,18 @@ int place_file(struct place *place, int parent, const char *name, const struct t
     struct timespec times[2];
 
     if (!owner_known(place, entry->uid, entry->gid))
-        return refuse(err, entry->path, "its owner is out of range");
+        return entry_refuse(entry->path, "its owner is out of range", err);
     fd = openat(parent, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (fd < 0)
-        return fail(err, entry->path, errno);
+        return entry_fail("unpack", entry->path, errno, err);
     if (write_content(fd, entry, reader, buffer, err) < 0)
         return -1;
     both_times(entry->mtime, times);
     if (own(place, fd, entry->uid, entry->gid) < 0)
-        return fail(err, entry->path, errno);
+        return entry_fail("unpack", entry->path, errno, err);
     set_xattrs(place, fd, entry, NULL, notes); /* changing the owner would take capabilities away */
     if (fchmod(fd, entry->mode) < 0 || futimens(fd, times) < 0)
-        return fail(err, entry->path, errno);
+        return entry_fail("unpack", entry->path, errno, err);
     return 0;
 }
 
@@ -398,14 +335,14 @@ int place_symlink(struct place *place, int parent, const char *name, const struc
     struct timespec times[2];
 
     if (!owner_known(place, entry->uid, entry->gid))
-        return refuse(err, entry->path, "its owner is out of range");
+        return entry_refuse(entry->path, "its owner is out of range", err);
     if (entry->link.size == 0 || !slice_to_text(entry->link, text, sizeof(text)))
-        return refuse(err, entry->path, "its target is empty or too long");
+        return entry_refuse(entry->path, "its target is empty or too long", err);
     both_times(entry->mtime, times);
     if (symlinkat(text, parent, name) < 0 ||
         own_link(place, parent, name, entry->uid, entry->gid) < 0 ||
         utimensat(parent, name, times, AT_SYMLINK_NOFOLLOW) < 0)
-        return fail(err, entry->path, errno);
+        return entry_fail("unpack", entry->path, errno, err);
     return 0;
 }
 
@@ -415,13 +352,13 @@ int place_fifo(struct place *place, int parent, const char *name, const struct t
     struct timespec times[2];
 
     if (!owner_known(place, entry->uid, entry->gid))
-        return refuse(err, entry->path, "its owner is out of range");
+        return entry_refuse(entry->path, "its owner is out of range", err);
     both_times(entry->mtime, times);
     if (mkfifoat(parent, name, 0600) < 0 ||
         own_link(place, parent, name, entry->uid, entry->gid) < 0 ||
         fchmodat(parent, name, entry->mode, 0) < 0 ||
         utimensat(parent, name, times, AT_SYMLINK_NOFOLLOW) < 0)
-        return fail(err, entry->path, errno);
+        return entry_fail("unpack", entry->path, errno, err);
     return 0;
 }
 
@@ -435,7 +372,7 @@ int place_hard_link(struct place *place, int parent, const char *name,
     struct stat file;
 
     if (problem != NULL || entry->link.size == 0 || !slice_to_text(entry->link, text, sizeof(text)))
-        return refuse(err, entry->path, "its target is not valid");
+        return entry_refuse(entry->path, "its target is not valid", err);
     char *slash = strrchr(text, '/');
     if (slash != NULL)
         *slash = 0;
@@ -444,9 +381,9 @@ int place_hard_link(struct place *place, int parent, const char *name,
         open_below(place->folder, slash == NULL ? "" : text, O_PATH | O_DIRECTORY, place->links);
     if (folder < 0 || fstatat(folder, last, &file, AT_SYMLINK_NOFOLLOW) < 0 ||
         S_ISDIR(file.st_mode) || S_ISCHR(file.st_mode))
-        return refuse(err, entry->path, "its target is no file of the archive");
+        return entry_refuse(entry->path, "its target is no file of the archive", err);
     if (linkat(folder, last, parent, name, 0) < 0)
-        return fail(err, entry->path, errno);
+        return entry_fail("unpack", entry->path, errno, err);
     return 0;
 }
 
@@ -459,7 +396,7 @@ int place_root(struct place *place, const struct tar_entry *entry, struct s2i_li
     OWNED(fd_drop) int fd = open_below(place->folder, "", O_RDONLY | O_DIRECTORY, place->links);
 
     if (fd < 0)
-        return fail(err, SLICE("/"), errno);
+        return entry_fail("unpack", SLICE("/"), errno, err);
     return folder_set(place, fd, entry == NULL ? &plain : entry, notes, err);
 }
 
@@ -503,7 +440,7 @@ int place_finish(struct place *place, struct error *err)
         if (last != NULL && strcmp(last->path, pending->path) == 0)
             continue;
         if (finish_one(place, pending) < 0)
-            return fail(err, slice_of(pending->path), errno);
+            return entry_fail("unpack", slice_of(pending->path), errno, err);
         last = pending;
     }
     return 0;

@@ -17,14 +17,6 @@
 #include "registry/core/fd.h"
 #include "s2i/layer/layer_internal.h"
 
-static int fail(struct error *err, struct slice path, int number)
-{
-    char shown[SHOWN_MAX];
-
-    return error_set_errno(err, ERROR_INTERNAL, number, "cannot read '%s'",
-                           path_shown(path, shown));
-}
-
 static bool stands_for_removed(const struct stat *file)
 {
     return S_ISCHR(file->st_mode) && file->st_rdev == makedev(0, 0);
@@ -84,13 +76,13 @@ static int open_dir(int top, struct slice path, DIR **out, struct error *err)
     else
         errno = ENAMETOOLONG;
     if (fd < 0)
-        return fail(err, path, errno);
+        return entry_fail("read", path, errno, err);
     *out = fdopendir(fd);
     if (*out != NULL)
         return 0;
     int number = errno;
     close(fd);
-    return fail(err, path, number);
+    return entry_fail("read", path, number, err);
 }
 
 static int kind_of(DIR *dir, const struct dirent *entry, bool *folder, bool *whiteout)
@@ -120,11 +112,11 @@ static int list(int top, struct slice path, struct walk_names *out, struct error
         errno = 0;
         entry = readdir(dir);
         if (entry == NULL)
-            return errno == 0 ? 0 : fail(err, path, errno);
+            return errno == 0 ? 0 : entry_fail("read", path, errno, err);
         if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
             continue;
         if (kind_of(dir, entry, &folder, &whiteout) < 0)
-            return fail(err, path, errno);
+            return entry_fail("read", path, errno, err);
         add_name(out, entry->d_name, folder, whiteout);
     }
 }
@@ -160,7 +152,7 @@ static int look(int lower, struct slice path, struct stat *file, struct error *e
         return 0;
     if (fstatat(lower, text, file, AT_SYMLINK_NOFOLLOW) == 0)
         return 1;
-    return errno == ENOENT || errno == ENOTDIR ? 0 : fail(err, path, errno);
+    return errno == ENOENT || errno == ENOTDIR ? 0 : entry_fail("read", path, errno, err);
 }
 
 static int lower_opaque(const struct layer_make *make, size_t lower, struct slice path,
@@ -170,10 +162,10 @@ static int lower_opaque(const struct layer_make *make, size_t lower, struct slic
     char text[LAYER_PATH_MAX + 1];
 
     if (!slice_to_text(path, text, sizeof(text)))
-        return fail(err, path, ENAMETOOLONG);
+        return entry_fail("read", path, ENAMETOOLONG, err);
     fd = open_below(make->lowers[lower], text, O_RDONLY | O_DIRECTORY, false);
     if (fd < 0)
-        return fail(err, path, errno);
+        return entry_fail("read", path, errno, err);
     *opaque = is_opaque(fd, &make->ids);
     return 0;
 }

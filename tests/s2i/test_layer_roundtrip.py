@@ -11,6 +11,7 @@ import pathlib
 import shutil
 import subprocess
 import tarfile
+import tempfile
 
 import pytest
 
@@ -43,10 +44,9 @@ def base():
 
 
 @pytest.fixture
-def stack(tmp_path):
-    top = pathlib.Path(f"/tmp/slipway-layer-{os.getpid()}-{tmp_path.name[-20:]}")
-    shutil.rmtree(top, ignore_errors=True)
-    top.mkdir(mode=0o755)
+def stack():
+    top = pathlib.Path(tempfile.mkdtemp(prefix="sl-", dir="/tmp"))  # short: podman wants it so
+    top.chmod(0o755)
 
     def make(level="plain", archives=None, name=None):
         return layering.Stack(top / (name or level), level, archives or base())
@@ -54,11 +54,19 @@ def stack(tmp_path):
     shutil.rmtree(top, ignore_errors=True)
 
 
-def unpacked(top, tars):
-    """What umoci makes of the layers."""
+def by_umoci(top, tars):
+    """What it makes of the layers."""
     engines.run(engines.need("umoci"), "unpack", "--image", f"{layering.layout(top / 'layout', tars)}:it",
                 top / "bundle")
     return overlaid.look(top / "bundle/rootfs")
+
+
+def by_podman(top, tars):
+    podman = [engines.need("podman"), "--root", top / "pod", "--runroot", top / "pod-run", "--storage-driver", "vfs"]
+    image = engines.run(*podman, "pull", "--quiet", f"oci:{layering.layout(top / 'pod-layout', tars)}:it").strip()
+    tree = overlaid.look(engines.run(*podman, "image", "mount", image).strip())
+    engines.run(*podman, "image", "umount", image)
+    return tree
 
 
 def differences(one, other):
@@ -73,7 +81,11 @@ def test_others_see_what_the_build_saw(stack, level):
     merged = ours.change("owners")
     told, tar = ours.make()
     assert told["notes"] == ["socket 'socket' is left out of the layer"]
-    assert differences(merged, unpacked(ours.top, [*ours.archives, tar])) == {}
+    assert differences(merged, by_umoci(ours.top, [*ours.archives, tar])) == {}
+    if level == "plain":
+        assert differences(merged, by_podman(ours.top, [*ours.archives, tar])) == {}
+        listed = subprocess.run(["tar", "-tf", "-"], input=tar, capture_output=True, check=True)
+        assert len(listed.stdout.splitlines()) == told["entries"] and listed.stderr.count(b"\n") == 1, listed.stderr
 
 
 def test_all_levels_make_the_same_layer(stack):
@@ -180,7 +192,7 @@ def test_slices_stack_to_the_same_tree(stack):
     tars = [ours.make(*slices, f"slice_number={number}", name=f"slice{number}")[1] for number in range(3)]
     assert layering.names(tars[0]) == ["app/", "app/fresh/", "app/fresh/deep/", "app/fresh/deep/file", "app/mine"]
     assert [name for name in layering.names(tars[2]) if name.startswith("app/")] == ["app/"]
-    found = unpacked(ours.top, [*ours.archives, *tars])
+    found = by_umoci(ours.top, [*ours.archives, *tars])
     for tree in (merged, found):  # links between slices become files
         for value in tree.values():
             value.pop("names", None)
@@ -210,9 +222,11 @@ def test_owners_at_level_b(stack):
     """Files of the base keep their owners in the layer; new ones belong to the assemble user. Spec: s2i 16.3"""
     ours = stack("single")
     ours.change("script", script="append('app/mine'); write('app/new'); os.chmod('untouched', 0o777); "
-                                 "append('hard/one'); os.unlink('ping'); write('ping')")
+                                 "append('hard/one'); os.unlink('ping'); write('ping'); "
+                                 "remove('again'); os.mkdir('again'); os.mkdir('again/sub')")
     _, tar = ours.make("uid=1001", "gid=5")
     with tarfile.open(fileobj=io.BytesIO(tar)) as members:
         assert {member.name: (member.uid, member.gid) for member in members} == {
             "app": (1001, 0), "app/mine": (1001, 0), "app/new": (1001, 5), "untouched": (7, 8), "hard": (0, 0),
-            "hard/one": (0, 0), "ping": (1001, 5)}
+            "hard/one": (0, 0), "ping": (1001, 5), "again": (1001, 5), "again/.wh.g": (0, 0), "again/sub": (1001, 5),
+            "again/sub/.wh.kept-name": (0, 0), "again/sub/.wh.old": (0, 0)}
