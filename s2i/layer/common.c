@@ -56,18 +56,3 @@ void note(struct s2i_list *notes, const char *format, ...)
     va_end(list);
     s2i_list_add(notes, notes->count == NOTES_MAX ? SLICE("and more") : buffer_slice(&text));
 }
-
-int entry_refuse(struct slice path, const char *why, struct error *err)
-{
-    char shown[SHOWN_MAX];
-
-    return error_set(err, ERROR_INVALID, "archive entry '%s': %s", path_shown(path, shown), why);
-}
-
-int entry_fail(const char *verb, struct slice path, int number, struct error *err)
-{
-    char shown[SHOWN_MAX];
-
-    return error_set_errno(err, ERROR_INTERNAL, number, "cannot %s '%s'", verb,
-                           path_shown(path, shown));
-}

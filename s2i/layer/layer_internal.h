@@ -37,9 +37,20 @@ const char *path_shown(struct slice path, char out[SHOWN_MAX]);
 /* Adds a sentence; after some dozens "and more". notes may be NULL. */
 void note(struct s2i_list *notes, const char *format, ...) PRINTF_LIKE(2, 3);
 /* INVALID: the archive's fault. Returns -1. */
-int entry_refuse(struct slice path, const char *why, struct error *err);
+static inline int entry_refuse(struct slice path, const char *why, struct error *err)
+{
+    char shown[SHOWN_MAX];
+
+    return error_set(err, ERROR_INVALID, "archive entry '%s': %s", path_shown(path, shown), why);
+}
 /* The disk's: "cannot <verb> '<path>'". Returns -1. */
-int entry_fail(const char *verb, struct slice path, int number, struct error *err);
+static inline int entry_fail(const char *verb, struct slice path, int number, struct error *err)
+{
+    char shown[SHOWN_MAX];
+
+    return error_set_errno(err, ERROR_INTERNAL, number, "cannot %s '%s'", verb,
+                           path_shown(path, shown));
+}
 
 /* --- inflate.c --- */
 

@@ -295,8 +295,11 @@ def test_sources_keep_links_as_text(place):
     """Spec: s2i 4.9, 19.7"""
     untar(place, [link("l", "../out"), link("m", "/etc")], "strict=1")
     assert os.readlink(place / "in/l") == "../out"
-    with pytest.raises(layering.Refused, match="the way to it is no folder"):
-        untar(place, [entry("l/file")], "strict=1")
+    for link_or_file in ("l/file", "inside/file"):
+        with pytest.raises(layering.Refused, match="the way to it is no folder"):
+            untar(place, [folder("d/"), link("inside", "d"), entry(link_or_file)], "strict=1")
+        (place / "in/inside").unlink()
+    assert os.listdir(place / "in/d") == []
 
 
 def test_a_quiet_stream_ends(place):
