@@ -151,6 +151,8 @@ static void fill(const struct place *place)
     put_text(place->lower, "gone", "");
     assert_int_equal(mknodat(place->upper, "gone", S_IFCHR, makedev(0, 0)), 0);
     assert_int_equal(mknodat(place->upper, "never was", S_IFCHR, makedev(0, 0)), 0);
+    assert_int_equal(mknodat(place->lower, "gone before", S_IFCHR, makedev(0, 0)), 0);
+    assert_int_equal(mknodat(place->upper, "gone before", S_IFCHR, makedev(0, 0)), 0);
 }
 
 /* What was made unpacks to what makes the same again. Spec: s2i 17, 18.1, 18.4, 18.5 */
