@@ -58,7 +58,7 @@ void source_credentials_choose(const struct s2i_list *list, const struct source_
     struct slice password = best(list, url, "password", &password_length);
     struct slice token = best(list, url, "token", &token_length), user, rest;
 
-    *out = (struct credentials){NULL};
+    *out = (struct credentials){.user = NULL};
     if (password.at != NULL && (token.at == NULL || password_length >= token_length)) {
         slice_split(password, ':', &user, &rest);
         out->user = memory_text(user);

@@ -145,7 +145,7 @@ static int perform(struct call *call, const struct source_url *url, int *status,
 int source_http(const struct source_request *request, const struct source_rules *rules,
                 struct buffer *out, int *status, struct error *err)
 {
-    OWNED(source_url_drop) struct source_url url = {NULL};
+    OWNED(source_url_drop) struct source_url url = {.scheme = NULL};
     OWNED(buffer_drop) struct buffer rest = BUFFER_NONE;
     OWNED(buffer_drop) struct buffer pin = BUFFER_NONE;
     OWNED(buffer_drop) struct buffer whole = BUFFER_NONE;

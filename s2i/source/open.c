@@ -220,7 +220,7 @@ static const char *member(const json_t *object, const char *name)
 static int fetch_module(struct opening *opening, struct module_urls *urls, const json_t *gitlink,
                         char **repository, struct error *err)
 {
-    struct source_url url = {NULL};
+    struct source_url url = {.scheme = NULL};
 
     if (!source_is_commit(slice_of(member(gitlink, "commit"))))
         return error_set(err, ERROR_INTERNAL, "the source reader names no commit");

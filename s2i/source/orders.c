@@ -80,7 +80,7 @@ static int read_modules(struct reading_orders *out, const json_t *modules, struc
     size_t i;
 
     json_array_foreach(modules, i, object) {
-        struct reading_module module = {NULL};
+        struct reading_module module = {.path = NULL};
         if (record_read(&module, module_fields, MODULE_FIELDS, object, err) < 0) {
             record_drop(&module, module_fields, MODULE_FIELDS);
             return -1;

@@ -30,7 +30,7 @@ void source_url_drop(struct source_url *url)
     free(url->host);
     free(url->path);
     free(url->ref);
-    *url = (struct source_url){NULL};
+    *url = (struct source_url){.scheme = NULL};
 }
 
 static bool is_alnum(char c)
@@ -199,7 +199,7 @@ static int read_all(struct slice text, struct source_url *out, struct error *err
 
 int source_url_read(struct slice text, struct source_url *out, struct error *err)
 {
-    OWNED(source_url_drop) struct source_url url = {NULL};
+    OWNED(source_url_drop) struct source_url url = {.scheme = NULL};
     struct slice place, ref;
 
     if (text.size == 0 || text.size > URL_MAX)
@@ -212,7 +212,7 @@ int source_url_read(struct slice text, struct source_url *out, struct error *err
     if (read_all(place, &url, err) < 0)
         return -1;
     *out = url;
-    url = (struct source_url){NULL};
+    url = (struct source_url){.scheme = NULL};
     return 0;
 }
 
@@ -239,7 +239,7 @@ int source_url_permitted(const struct source_url *url, const struct source_rules
 
 int source_url_check(struct slice text, const struct source_rules *rules, struct error *err)
 {
-    OWNED(source_url_drop) struct source_url url = {NULL};
+    OWNED(source_url_drop) struct source_url url = {.scheme = NULL};
 
     if (source_url_read(text, &url, err) < 0)
         return -1;
@@ -293,7 +293,7 @@ static bool read_prefix(struct slice prefix, struct source_url *out, struct slic
 
 bool source_url_begins(const struct source_url *url, struct slice prefix)
 {
-    OWNED(source_url_drop) struct source_url wanted = {NULL};
+    OWNED(source_url_drop) struct source_url wanted = {.scheme = NULL};
     OWNED(buffer_drop) struct buffer text = BUFFER_NONE;
     struct slice start, path;
 

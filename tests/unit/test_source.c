@@ -294,7 +294,8 @@ static void test_source_context_dir(void **state)
         wish.context_dir = slice_of(cases[i].context);
         OWNED(found_drop) struct found pushed = open_wish(&wish);
         wish.kind = BUILD_FROM_ARCHIVE;
-        OWNED(fd_drop) int archive = wish.archive = open(path, O_RDONLY | O_CLOEXEC);
+        OWNED(fd_drop) int archive = open(path, O_RDONLY | O_CLOEXEC);
+        wish.archive = archive;
         OWNED(found_drop) struct found sent = open_wish(&wish);
         if (cases[i].reason != NULL) {
             is_refused(&pushed, cases[i].reason, "");
@@ -590,8 +591,9 @@ static void test_source_stops_when_it_is_told(void **state)
     const struct place *place = *state;
     OWNED(memory_drop) char *commit = run(place, basic);
     struct source_wish wish = wish_for(place);
-    OWNED(fd_drop) int wake = wish.cancel = eventfd(1, EFD_CLOEXEC);
+    OWNED(fd_drop) int wake = eventfd(1, EFD_CLOEXEC);
 
+    wish.cancel = wake;
     wish.kind = BUILD_FROM_PUSH;
     wish.commit = slice_of(commit);
     OWNED(found_drop) struct found stopped = open_wish(&wish);
@@ -624,6 +626,7 @@ static void test_source_leaves_nothing_behind(void **state)
     OWNED(found_drop) struct found found = open_commit(place, commit);
     OWNED(memory_drop) char *left = run(place, "ls -A scratch");
 
+    is_good(&found);
     assert_string_equal(left, "");
 }
 

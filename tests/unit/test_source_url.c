@@ -84,7 +84,7 @@ static void test_source_url_read(void **state)
 
     (void)state;
     for (size_t i = 0; i < LENGTH(cases); i++) {
-        OWNED(source_url_drop) struct source_url url = {NULL};
+        OWNED(source_url_drop) struct source_url url = {.scheme = NULL};
         OWNED(buffer_drop) struct buffer text = BUFFER_NONE;
         struct error err = {0};
         bool taken = source_url_read(slice_of(cases[i].text), &url, &err) == 0;
@@ -151,7 +151,7 @@ static void test_source_url_begins(void **state)
 
     (void)state;
     for (size_t i = 0; i < LENGTH(cases); i++) {
-        OWNED(source_url_drop) struct source_url url = {NULL};
+        OWNED(source_url_drop) struct source_url url = {.scheme = NULL};
         struct error err = {0};
         assert_int_equal(source_url_read(slice_of(cases[i].url), &url, &err), 0);
         if (source_url_begins(&url, slice_of(cases[i].prefix)) != cases[i].begins)
@@ -178,7 +178,7 @@ static void test_source_url_join(void **state)
 
     (void)state;
     for (size_t i = 0; i < LENGTH(cases); i++) {
-        OWNED(source_url_drop) struct source_url parent = {NULL};
+        OWNED(source_url_drop) struct source_url parent = {.scheme = NULL};
         OWNED(buffer_drop) struct buffer text = BUFFER_NONE;
         struct error err = {0};
         assert_int_equal(source_url_read(slice_of(cases[i].parent), &parent, &err), 0);
