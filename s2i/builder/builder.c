@@ -69,7 +69,7 @@ static int open_folder(struct builder *builder, struct error *err)
     if (builder->folder < 0 || fstat(builder->folder, &about) < 0 ||
         make_folder(builder->folder, "layers") < 0 ||
         make_folder(builder->folder, "layers-user") < 0 ||
-        make_folder(builder->folder, "templates") < 0)
+        make_folder(builder->folder, "caches") < 0 || make_folder(builder->folder, "templates") < 0)
         return error_set_errno(err, ERROR_UNAVAILABLE, errno, "%s cannot be used", path);
     builder->lock = openat(builder->folder, "lock", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (builder->lock < 0 || flock(builder->lock, LOCK_EX | LOCK_NB) < 0)

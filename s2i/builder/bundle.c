@@ -104,6 +104,17 @@ static json_t *mount_of(const char *target, const char *type, const char *const 
                      "options", texts(options, count));
 }
 
+/* Flags of the mount it is from must be among them: a user namespace cannot take one off. */
+static json_t *mount_of_desk(const struct mount_file *mount)
+{
+    static const char *const read_only[] = {"bind", "ro", "nosuid", "nodev", "noexec"};
+    static const char *const writable[] = {"bind", "rw", "nosuid", "nodev", "noatime"};
+
+    return json_pack("{s:s, s:s, s:s, s:o}", "destination", mount->target, "type", "bind", "source",
+                     mount->source, "options",
+                     texts(mount->writable ? writable : read_only, LENGTH(read_only)));
+}
+
 static json_t *mounts(const struct run *run)
 {
     static const char *const proc[] = {"nosuid", "noexec", "nodev"};
@@ -118,11 +129,7 @@ static json_t *mounts(const struct run *run)
     json_array_append_new(array, mount_of("/dev/pts", "devpts", pts, LENGTH(pts)));
     json_array_append_new(array, mount_of("/dev/shm", "tmpfs", shm, LENGTH(shm)));
     for (size_t i = 0; i < run->mount_count; i++)
-        json_array_append_new(array, json_pack("{s:s, s:s, s:s, s:[s, s, s, s, s]}", "destination",
-                                               run->mounts[i].target, "type", "bind", "source",
-                                               run->mounts[i].source, "options", "bind",
-                                               run->mounts[i].writable ? "rw" : "ro", "nosuid",
-                                               "nodev", "noexec"));
+        json_array_append_new(array, mount_of_desk(&run->mounts[i]));
     return array;
 }
 

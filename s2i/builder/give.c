@@ -21,7 +21,7 @@ static int broken(struct work *work, const char *what, struct error *err)
 
 /* --- mounting files --- */
 
-static struct mount_file *new_mount(struct run *run, const char *target)
+struct mount_file *run_mount(struct run *run, const char *target)
 {
     if (run->mount_count == sizeof(run->mounts) / sizeof(run->mounts[0]))
         return NULL;
@@ -139,7 +139,7 @@ static int give_secret(struct work *work, struct assembly *assembly, struct run 
     s2i_list_add(&assembly->targets, slice_of(target));
     if (content.size >= SCAN_MIN)
         s2i_list_add(&assembly->secrets, buffer_slice(&content));
-    struct mount_file *mount = new_mount(run, assembly->targets.items[assembly->targets.count - 1]);
+    struct mount_file *mount = run_mount(run, assembly->targets.items[assembly->targets.count - 1]);
     if (mount == NULL)
         return work_fail(work, "GenericS2IBuildFailed", err, "too many secrets");
     uid_t owner = work->ids.base + (work->setup.root ? assembly->user.uid : 0);
@@ -179,7 +179,7 @@ bool give_network_files(const struct work *work)
 static int give_file(struct work *work, struct run *run, const char *target, struct slice content,
                      struct error *err)
 {
-    struct mount_file *mount = new_mount(run, target);
+    struct mount_file *mount = run_mount(run, target);
 
     if (mount == NULL)
         return work_fail(work, "GenericS2IBuildFailed", err, "too many files are mounted");

@@ -27,6 +27,7 @@ void assembly_drop(struct assembly *assembly)
     s2i_list_drop(&assembly->left_out);
     s2i_list_wipe(&assembly->secrets);
     s2i_list_drop(&assembly->targets);
+    s2i_list_drop(&assembly->caches);
     buffer_drop(&assembly->slices);
     root_drop(&assembly->root);
 }

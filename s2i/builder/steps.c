@@ -62,6 +62,8 @@ int step_run(struct work *work, struct assembly *assembly, const char *const *wo
         return -1;
     if (strcmp(reason, "AssembleFailed") == 0 && give_secrets(work, assembly, &run, err) < 0)
         return -1;
+    if (assembly->gets_caches && give_caches(work, assembly, &run, err) < 0)
+        return -1;
     return run_container(work, &run, err);
 }
 
@@ -164,8 +166,11 @@ static int assemble(struct work *work, struct assembly *assembly, struct error *
 
     work_stage(work, "Assemble");
     work_step(work, "Running %s as %s", script->path, work->result.assemble_user);
+    assembly->gets_caches = true;
     if (step_run(work, assembly, words, "AssembleFailed", -1, err) < 0)
         return -1;
+    save_caches(work, assembly);
+    save_caches(work, assembly);
     return commit_metadata(work, assembly, err);
 }
 

@@ -29,6 +29,8 @@ struct assembly {
     struct s2i_list left_out; /* of the layer, without a leading '/' */
     struct s2i_list secrets;  /* exact bytes, for 10.22 */
     struct s2i_list targets;  /* of mounts */
+    bool gets_caches;         /* the next container that runs does */
+    struct s2i_list caches;   /* their paths, as they were given */
     struct buffer slices;     /* .s2i/slices */
 };
 #define ASSEMBLY_NONE ((struct assembly){.root = ROOT_NONE, .src = -1})
@@ -63,11 +65,21 @@ int place_read(struct work *work, const struct assembly *assembly, const char *p
 
 int give_secrets(struct work *work, struct assembly *assembly, struct run *run,
                  struct error *err) MUST_CHECK;
+/* One more mount; NULL: no room. target is borrowed. */
+struct mount_file *run_mount(struct run *run, const char *target);
 /* Whether containers get hosts and resolv.conf. */
 bool give_network_files(const struct work *work);
 /* hosts, resolv.conf, the proxy; *proxy is closed by the caller, after the run. */
 int give_network(struct work *work, struct assembly *assembly, struct run *run,
                  struct proxy **proxy, struct error *err) MUST_CHECK;
+
+/* --- caches.c (8.7) --- */
+
+int give_caches(struct work *work, struct assembly *assembly, struct run *run,
+                struct error *err) MUST_CHECK;
+/* After assemble went well; what cannot be kept is a warning. */
+void save_caches(struct work *work, const struct assembly *assembly);
+void caches_evict(const struct work *work);
 
 /* --- commit.c --- */
 

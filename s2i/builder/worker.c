@@ -205,6 +205,7 @@ static void finish(struct work *work)
 
     if (layers >= 0)
         layers_evict(layers, work->setup.cache_max);
+    caches_evict(work);
 }
 
 int builder_worker(void)

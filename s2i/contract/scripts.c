@@ -20,7 +20,7 @@ struct search {
     const char *image;    /* of the image, or NULL */
     struct buffer folder; /* where scripts go that are not in the image; terminated */
     size_t by_option;     /* scripts that the option's URL gave */
-    bool incremental; /* so that save-artifacts matters */
+    bool incremental;     /* so that save-artifacts matters */
     bool old_folder_noted;
     struct contract_scripts *out;
     const char **reason;

@@ -165,6 +165,51 @@ def test_packages_are_told(shop):
     assert done(shop.build(image, APP)).result["packages"] == ["deb base 1.2", "deb last 2:1-1", "apk musl 1.2-r3"]
 
 
+# --- caches (8.7) ---
+
+COUNT = "cd /var/cache/app; echo run >> runs; wc -l < runs; ls -ln runs; touch new$(cat runs | wc -l) || exit 2; printf '#!/bin/sh\\necho tool\\n' > tool; " \
+        "chmod 755 tool; ./tool; cd /; [ -e /var/cache/app/fail ] && exit 1; exit 0\n"
+
+
+def cached(shop, ref="main", image=IMAGE, script=COUNT, **options):
+    return shop.build(image, {".s2i/bin/assemble": "#!/bin/sh\n" + script, ".s2i/cache": "# paths\n/var/cache/app\n"},
+                      options=options, source={"time": building.WHEN, "files": 1, "ref": ref})
+
+
+@pytest.mark.parametrize("kind", ["root", "user"])
+def test_a_cache_lives_from_build_to_build(kind):
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="sw-"))
+    folder.chmod(0o755)
+    (folder / "builder").mkdir()
+    if kind == "user":
+        shutil.chown(folder / "builder", workshop.USER, workshop.USER)
+    shop = workshop.Workshop(folder / "builder", user=workshop.USER if kind == "user" else None)
+    first = done(cached(shop))
+    assert first.out.startswith(b"1\n") and first.out.endswith(b"tool\n")
+    assert not [name for name in first.entries() if "cache/app" in name]
+    second = done(cached(shop))
+    assert second.out.startswith(b"2\n") and first.diff_id == second.diff_id
+    assert (b" 1001 " if kind == "root" else b" 0 ") in second.out
+    assert done(cached(shop, "branch")).out.startswith(b"3\n")         # begins with main's
+    assert done(cached(shop, "branch")).out.startswith(b"4\n")         # goes on with its own
+    assert done(cached(shop)).out.startswith(b"3\n")                   # which is not main's
+    failed(cached(shop, script="echo lost >> /var/cache/app/runs; exit 1\n"), "AssembleFailed")
+    assert done(cached(shop)).out.startswith(b"4\n")                   # a failed build changes none
+    files = list((folder / "builder/caches").iterdir())
+    assert len(files) == 2
+    for file in files:
+        file.write_bytes(b"broken")
+    outcome = done(cached(shop))
+    assert outcome.out.startswith(b"1\n") and "cannot be used" in outcome.text
+    shop.finish()
+    shutil.rmtree(folder)
+
+
+def test_caches_that_are_refused(shop):
+    for path in ("/proc/x", "/", "/a/../.."):
+        assert shop.build(IMAGE, {**APP, ".s2i/cache": path + "\n"}).result["reason"] == "GenericS2IBuildFailed", path
+
+
 # --- networks (16.9) ---
 
 class Echo(threading.Thread):
