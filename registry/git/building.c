@@ -12,7 +12,7 @@
 #include "registry/git/packet.h"
 #include "s2i/log.h"
 
-enum { LOOK_FIRST_MS = 5, LOOK_MAX_MS = 250 };
+enum { LOOK_FIRST_MS = 5, LOOK_MAX_MS = 250, MOVE_MS = 10 * 60 * 1000 };
 
 static struct pushed_ref *current(struct session *session)
 {
@@ -270,6 +270,9 @@ static void report(struct session *session)
     }
     packet_append_flush(&text);
     session->reported = true;
+    pthread_mutex_lock(&session->git->lock); /* what is left takes moments */
+    session->service->deadline_ms = clock_monotonic_ms() + MOVE_MS;
+    pthread_mutex_unlock(&session->git->lock);
     session->left |= session_send(session, HOOK_REPORT, buffer_slice(&text), -1, true) < 0;
 }
 

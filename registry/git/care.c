@@ -12,6 +12,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -57,6 +58,17 @@ static struct place *place_find(struct git *git, struct slice name)
     return place;
 }
 
+static void place_forget(struct git *git, struct place *place)
+{
+    struct place **at = &git->places;
+
+    while (*at != place)
+        at = &(*at)->next;
+    *at = place->next;
+    free(place->name);
+    free(place);
+}
+
 static void stop_care(struct place *place)
 {
     place->yields = true;
@@ -77,11 +89,12 @@ struct place *place_enter(struct git *git, struct slice name)
 {
     pthread_mutex_lock(&git->lock);
     struct place *place = place_find(git, name);
+    bool first = place->pushes++ == 0; /* from now on no care begins */
     while (place->caring) {
         stop_care(place);
         pthread_cond_wait(&git->place_changed, &git->lock);
     }
-    if (place->pushes++ == 0)
+    if (first)
         sweep_once(git, place);
     pthread_mutex_unlock(&git->lock);
     return place;
@@ -180,7 +193,8 @@ static bool prune(const struct pass *pass)
 static bool repack(const struct pass *pass)
 {
     const char *const words[] = {pass->git->program, "repack", "-a", "-d", "-q", NULL};
-    const char *const refs[] = {pass->git->program, "pack-refs", "--all", NULL};
+    /* without --all: what pins commits for builds stays where it is dropped */
+    const char *const refs[] = {pass->git->program, "pack-refs", NULL};
 
     return run_git(pass, words, -1) && run_git(pass, refs, -1);
 }
@@ -192,9 +206,9 @@ struct sizes {
     size_t packs, loose;
 };
 
-static void folder_size(const char *path, bool loose, struct sizes *out)
+static void folder_size(const char *path, const char *name, bool loose, struct sizes *out)
 {
-    DIR *folder = opendir(path);
+    DIR *folder = repository_folder(path, name);
     struct dirent *entry;
     struct stat info;
 
@@ -212,15 +226,13 @@ static void folder_size(const char *path, bool loose, struct sizes *out)
 
 static struct sizes sizes_of(const char *path)
 {
-    OWNED(buffer_drop) struct buffer folder = BUFFER_NONE;
     struct sizes sizes = {0};
+    char name[32];
 
-    buffer_print(&folder, "%s/objects/pack", path);
-    folder_size(folder.at, false, &sizes);
+    folder_size(path, "objects/pack", false, &sizes);
     for (unsigned i = 0; i < 256; i++) {
-        folder.size = 0;
-        buffer_print(&folder, "%s/objects/%02x", path, i);
-        folder_size(folder.at, true, &sizes);
+        snprintf(name, sizeof(name), "objects/%02x", i);
+        folder_size(path, name, true, &sizes);
     }
     return sizes;
 }
@@ -242,11 +254,9 @@ static bool build_needs(const struct git *git, struct slice name) ON(worker_thre
 
 static void drop_pins(const struct pass *pass) ON(worker_thread)
 {
-    OWNED(buffer_drop) struct buffer path = BUFFER_NONE;
+    DIR *folder = repository_folder(pass->path, "refs/builds");
     struct dirent *entry;
 
-    buffer_print(&path, "%s/refs/builds", pass->path);
-    DIR *folder = opendir(path.at);
     while (folder != NULL && (entry = readdir(folder)) != NULL)
         if (entry->d_name[0] != '.' && !build_needs(pass->git, slice_of(entry->d_name)))
             unlinkat(dirfd(folder), entry->d_name, 0);
@@ -259,13 +269,13 @@ static void drop_pins(const struct pass *pass) ON(worker_thread)
 static bool tips_write(const struct pass *pass)
 {
     const char *const words[] = {pass->git->program, "rev-list", "--no-walk", "--all", NULL};
-    OWNED(buffer_drop) struct buffer path = BUFFER_NONE, fresh = BUFFER_NONE;
+    OWNED(buffer_drop) struct buffer tips = BUFFER_NONE;
+    OWNED(fd_drop) int file = memfd_create("tips", MFD_CLOEXEC);
+    struct error err = {0};
 
-    buffer_print(&path, "%s/shallow", pass->path);
-    buffer_print(&fresh, "%s.new", path.at);
-    OWNED(fd_drop)
-    int fd = open(fresh.at, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
-    return fd >= 0 && run_git(pass, words, fd) && fsync(fd) == 0 && rename(fresh.at, path.at) == 0;
+    return file >= 0 && run_git(pass, words, file) && lseek(file, 0, SEEK_SET) == 0 &&
+           fd_read(file, TIPS_MAX, &tips) == 0 && tips.size > 0 &&
+           repository_write(pass->path, "shallow", buffer_slice(&tips), &err) == 0;
 }
 
 static void shrink(const struct pass *pass, uint64_t size)
@@ -328,24 +338,43 @@ static void care_of(struct git *git, struct place *place) ON(worker_thread)
     pthread_cond_broadcast(&git->place_changed);
 }
 
-/* All there are, when the server begins: crashes leave things behind (13.11). */
-static void find_all(struct git *git, const char *path, size_t root, int depth)
+/* Of a repository that nothing was pushed to since the server began: nothing is remembered. */
+static void care_at_start(struct git *git, struct slice name) ON(worker_thread)
+{
+    pthread_mutex_lock(&git->lock);
+    struct place *place = place_find(git, name);
+    if (place->pushes == 0 && !place->caring)
+        care_of(git, place);
+    if (place->pushes == 0 && !place->used && !place->dirty)
+        place_forget(git, place);
+    pthread_mutex_unlock(&git->lock);
+}
+
+static bool is_ending(struct git *git)
+{
+    pthread_mutex_lock(&git->lock);
+    bool ending = git->care->ending;
+    pthread_mutex_unlock(&git->lock);
+    return ending;
+}
+
+/* All there are, when the server begins: crashes leave things behind (13.11). root: bytes of the
+ * path that are not the name. */
+static void care_for_all(struct git *git, const char *path, size_t root, int depth)
+    ON(worker_thread)
 {
     DIR *folder = opendir(path);
     struct dirent *entry;
 
-    while (folder != NULL && (entry = readdir(folder)) != NULL) {
+    while (folder != NULL && !is_ending(git) && (entry = readdir(folder)) != NULL) {
         OWNED(buffer_drop) struct buffer below = BUFFER_NONE;
         if (entry->d_name[0] == '.' || entry->d_type != DT_DIR || depth >= DEPTH_MAX)
             continue;
         buffer_print(&below, "%s/%s", path, entry->d_name);
-        if (!slice_ends(buffer_slice(&below), ".git")) {
-            find_all(git, below.at, root, depth + 1);
-            continue;
-        }
-        pthread_mutex_lock(&git->lock);
-        place_find(git, (struct slice){below.at + root, below.size - root - 4})->used = true;
-        pthread_mutex_unlock(&git->lock);
+        if (slice_ends(buffer_slice(&below), ".git"))
+            care_at_start(git, (struct slice){below.at + root, below.size - root - 4});
+        else
+            care_for_all(git, below.at, root, depth + 1);
     }
     if (folder != NULL)
         closedir(folder);
@@ -357,7 +386,7 @@ static void *care_main(void *arg)
     struct care *care = git->care;
 
     become_worker_thread();
-    find_all(git, git->repositories, strlen(git->repositories) + 1, 0);
+    care_for_all(git, git->repositories, strlen(git->repositories) + 1, 0);
     pthread_mutex_lock(&git->lock);
     while (!care->ending) {
         struct place *place = place_next(git);

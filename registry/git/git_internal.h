@@ -11,6 +11,7 @@
 #ifndef SLIPWAY_GIT_INTERNAL_H
 #define SLIPWAY_GIT_INTERNAL_H
 
+#include <dirent.h>
 #include <pthread.h>
 
 #include "auth/auth.h"
@@ -53,6 +54,11 @@ char *repository_path(const struct git *git, struct slice name);
 bool repository_exists(const char *path);
 /* Makes it with all folders above, unless it is there. */
 int repository_make(const char *path, struct error *err) MUST_CHECK;
+/* A folder of it by its path in there, no symbolic link on the way; NULL: there is none. */
+DIR *repository_folder(const char *path, const char *name);
+/* A file of it, whole or not at all. */
+int repository_write(const char *path, const char *name, struct slice bytes,
+                     struct error *err) MUST_CHECK;
 /* What a ref holds; false: there is none. */
 bool repository_ref(const char *path, const char *ref, char out[GIT_OID_SIZE + 1]);
 /* Names of all branches and tags, at most `limit`. */

@@ -302,34 +302,45 @@ static bool is_pushed(const struct session *session, const char *ref)
     return false;
 }
 
-/* A tag that is made of the name of a ref which is there already is that one's. */
-static void compare_present(const struct session *session, struct pushed_ref *ref,
-                            const struct s2i_list *present)
+/* A tag that is made of the name of a ref which is there already is that one's. mine: of the refs
+ * of the push, by their order. */
+static void compare_present(struct session *session, const char *present,
+                            const struct s2i_list *mine)
 {
     const char *default_ref = session->default_ref[0] == 0 ? NULL : session->default_ref;
-    OWNED(s2i_list_drop) struct s2i_list own = {0};
+    OWNED(s2i_list_drop) struct s2i_list theirs = {0};
 
-    refs_map_own(&session->options, default_ref, ref->command->ref, &own);
-    for (size_t i = 0; i < present->count && ref->state != REF_REFUSED; i++) {
-        OWNED(s2i_list_drop) struct s2i_list theirs = {0};
-        const char *other = present->items[i];
-        if (!is_pushed(session, other))
-            refs_map_own(&session->options, default_ref, other, &theirs);
-        for (size_t j = 0; j < own.count; j++)
-            if (has_tag(&theirs, own.items[j]))
-                refuse_double(ref, own.items[j], ref->command->ref, other);
-    }
+    if (!is_pushed(session, present))
+        refs_map_own(&session->options, default_ref, present, &theirs);
+    for (size_t i = 0; theirs.count > 0 && i < session->push.count; i++)
+        for (size_t j = 0; j < mine[i].count; j++)
+            if (has_tag(&theirs, mine[i].items[j]))
+                refuse_double(&session->refs[i], mine[i].items[j], session->refs[i].command->ref,
+                              present);
+}
+
+/* Tags of the push's own wish are looked at no further. */
+static void refuse_present(struct session *session)
+{
+    const char *default_ref = session->default_ref[0] == 0 ? NULL : session->default_ref;
+    OWNED(s2i_list_drop) struct s2i_list present = {0};
+    OWNED(memory_drop)
+    struct s2i_list *mine = memory_new(session->push.count * sizeof(*mine));
+
+    if (session->wishes.tags.count > 0 || session->options.tags.count > 0)
+        return;
+    for (size_t i = 0; i < session->push.count; i++)
+        if (session->refs[i].build)
+            refs_map_own(&session->options, default_ref, session->refs[i].command->ref, &mine[i]);
+    repository_refs(session->path, PRESENT_MAX, &present);
+    for (size_t i = 0; i < present.count; i++)
+        compare_present(session, present.items[i], mine);
+    for (size_t i = 0; i < session->push.count; i++)
+        s2i_list_drop(&mine[i]);
 }
 
 static void refuse_doubles(struct session *session)
 {
-    OWNED(s2i_list_drop) struct s2i_list present = {0};
-
-    if (session->wishes.tags.count == 0 && session->options.tags.count == 0)
-        repository_refs(session->path, PRESENT_MAX, &present);
-    for (size_t i = 0; i < session->push.count; i++)
-        if (session->refs[i].build)
-            compare_present(session, &session->refs[i], &present);
     for (size_t i = 0; i < session->push.count; i++)
         for (size_t j = i + 1; j < session->push.count; j++)
             if (session->refs[i].build && session->refs[j].build)
@@ -374,6 +385,7 @@ static void plan_builds(struct session *session) ON(worker_thread)
         else
             check_protection(session, ref);
     }
+    refuse_present(session);
     refuse_doubles(session);
 }
 

@@ -1,21 +1,31 @@
 /* repository.c - bare repositories as folders: made, their refs read, swept after a crash.
  * Touches  <root>/builds/repos.
- * Never    reads an object; follows a symbolic link; writes a ref that clients see. */
+ * Never    reads an object; follows a symbolic link below a repository: git writes there, and what
+ *          it reads was written by strangers; writes a ref that clients see. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/openat2.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "registry/core/fd.h"
 #include "registry/core/oci.h"
 #include "registry/git/git_internal.h"
 
-enum { FILE_MODE = 0600, FOLDER_MODE = 0700, PACKED_MAX = 64 * 1024 * 1024, DEPTH_MAX = 64 };
+enum {
+    FILE_MODE = 0600,
+    FOLDER_MODE = 0700,
+    PACKED_MAX = 64 * 1024 * 1024,
+    DEPTH_MAX = 64,
+    FRESH_SIZE = 32,
+};
+static const char FRESH[] = "new-"; /* begins names of files on their way */
 
 bool repository_name_sane(struct slice name)
 {
@@ -31,19 +41,19 @@ bool repository_name_sane(struct slice name)
     return true;
 }
 
-static char *joined(const char *folder, const char *name)
-{
-    OWNED(buffer_drop) struct buffer path = BUFFER_NONE;
-
-    buffer_print(&path, "%s/%s", folder, name);
-    return memory_text(buffer_slice(&path));
-}
-
 char *repository_path(const struct git *git, struct slice name)
 {
     OWNED(buffer_drop) struct buffer path = BUFFER_NONE;
 
     buffer_print(&path, "%s/%.*s.git", git->repositories, SLICE_ARG(name));
+    return memory_text(buffer_slice(&path));
+}
+
+static char *joined(const char *folder, const char *name)
+{
+    OWNED(buffer_drop) struct buffer path = BUFFER_NONE;
+
+    buffer_print(&path, "%s/%s", folder, name);
     return memory_text(buffer_slice(&path));
 }
 
@@ -54,27 +64,79 @@ bool repository_exists(const char *path)
     return access(head, F_OK) == 0;
 }
 
-/* --- small files --- */
+/* --- below a repository --- */
 
-static int read_file(const char *path, size_t limit, struct buffer *out)
+static int root_open(const char *path)
 {
-    OWNED(fd_drop) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    return open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+}
+
+static int open_below(int root, const char *name, int flags)
+{
+    const struct open_how how = {.flags = (uint64_t)(flags | O_CLOEXEC),
+                                 .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS};
+
+    return (int)syscall(SYS_openat2, root, name, &how, sizeof(how));
+}
+
+DIR *repository_folder(const char *path, const char *name)
+{
+    OWNED(fd_drop) int root = root_open(path);
+    OWNED(fd_drop) int fd = root < 0 ? -1 : open_below(root, name, O_RDONLY | O_DIRECTORY);
+    DIR *folder = fd < 0 ? NULL : fdopendir(fd);
+
+    if (folder != NULL)
+        fd = -1; /* the folder's now */
+    return folder;
+}
+
+static int read_below(const char *path, const char *name, size_t limit, struct buffer *out)
+{
+    OWNED(fd_drop) int root = root_open(path);
+    OWNED(fd_drop) int fd = root < 0 ? -1 : open_below(root, name, O_RDONLY);
 
     return fd < 0 ? -1 : fd_read(fd, limit, out);
 }
 
-/* Whole or not at all, and durable: by a rename. */
-static int write_file(const char *path, struct slice bytes, struct error *err)
+static void fresh_name(char out[FRESH_SIZE])
 {
-    OWNED(buffer_drop) struct buffer fresh = BUFFER_NONE;
+    uint8_t random[8];
+    char digits[2 * sizeof(random)];
 
-    buffer_print(&fresh, "%s.new", path);
+    random_bytes(random, sizeof(random));
+    hex_encode(random, sizeof(random), digits);
+    snprintf(out, FRESH_SIZE, "%s%.16s", FRESH, digits);
+}
+
+static int put_fresh(int root, const char *fresh, struct slice bytes)
+{
     OWNED(fd_drop)
-    int fd = open(fresh.at, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, FILE_MODE);
-    if (fd < 0 || fd_write(fd, bytes) < 0 || fsync(fd) < 0 || rename(fresh.at, path) < 0)
-        return error_set_errno(err, ERROR_UNAVAILABLE, errno,
-                               "the repository of sources cannot be written");
-    return 0;
+    int fd = openat(root, fresh, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, FILE_MODE);
+
+    return fd < 0 || fd_write(fd, bytes) < 0 ? -1 : fsync(fd);
+}
+
+/* Whole or not at all, and durable: by a rename into `folder` ("." or below). */
+static int write_below(const char *path, const char *folder, const char *name, struct slice bytes,
+                       struct error *err)
+{
+    OWNED(fd_drop) int root = root_open(path);
+    OWNED(fd_drop) int parent = root < 0 ? -1 : open_below(root, folder, O_RDONLY | O_DIRECTORY);
+    char fresh[FRESH_SIZE];
+
+    fresh_name(fresh);
+    if (parent >= 0 && put_fresh(root, fresh, bytes) == 0 &&
+        renameat(root, fresh, parent, name) == 0 && fsync(parent) == 0)
+        return 0;
+    error_set_errno(err, ERROR_UNAVAILABLE, errno, "the repository of sources cannot be written");
+    if (parent >= 0)
+        unlinkat(root, fresh, 0);
+    return -1;
+}
+
+int repository_write(const char *path, const char *name, struct slice bytes, struct error *err)
+{
+    return write_below(path, ".", name, bytes, err);
 }
 
 /* --- making --- */
@@ -95,29 +157,23 @@ static int make_folders(char *path)
     }
 }
 
-static int fill(const char *folder, struct error *err)
+int repository_make(const char *path, struct error *err)
 {
     static const char *const folders[] = {"objects/info", "objects/pack", "refs/heads", "refs/tags",
                                           "refs/builds"};
-    OWNED(memory_drop) char *head = joined(folder, "HEAD"), *config = joined(folder, "config");
 
+    if (repository_exists(path))
+        return 0;
     for (size_t i = 0; i < sizeof(folders) / sizeof(folders[0]); i++) {
-        OWNED(memory_drop) char *path = joined(folder, folders[i]);
-        if (make_folders(path) < 0)
+        OWNED(memory_drop) char *folder = joined(path, folders[i]);
+        if (make_folders(folder) < 0)
             return error_set_errno(err, ERROR_UNAVAILABLE, errno,
                                    "a repository of sources cannot be made");
     }
-    if (write_file(config, SLICE("[core]\n\trepositoryformatversion = 0\n\tbare = true\n"), err) <
-        0)
+    if (repository_write(path, "config",
+                         SLICE("[core]\n\trepositoryformatversion = 0\n\tbare = true\n"), err) < 0)
         return -1;
-    return write_file(head, SLICE("ref: refs/heads/main\n"), err); /* last: now it exists */
-}
-
-int repository_make(const char *path, struct error *err)
-{
-    if (repository_exists(path))
-        return 0;
-    return fill(path, err);
+    return repository_write(path, "HEAD", SLICE("ref: refs/heads/main\n"), err); /* now it exists */
 }
 
 /* --- refs --- */
@@ -131,31 +187,39 @@ static bool oid_take(struct slice text, char out[GIT_OID_SIZE + 1])
     return true;
 }
 
-static bool packed_ref(const char *path, const char *ref, char out[GIT_OID_SIZE + 1])
+/* The next line of packed-refs that has a ref: "<oid> <ref>". */
+static bool packed_next(struct slice *text, struct slice *oid, struct slice *ref)
 {
-    OWNED(memory_drop) char *file = joined(path, "packed-refs");
-    OWNED(buffer_drop) struct buffer text = BUFFER_NONE;
-    struct slice rest, line;
+    struct slice line;
 
-    if (read_file(file, PACKED_MAX, &text) < 0)
+    while (text->size > 0) {
+        slice_split(*text, '\n', &line, text);
+        if (slice_split(line, ' ', oid, ref) && oid_valid(*oid))
+            return true;
+    }
+    return false;
+}
+
+static bool packed_ref(const char *path, const char *wanted, char out[GIT_OID_SIZE + 1])
+{
+    OWNED(buffer_drop) struct buffer text = BUFFER_NONE;
+    struct slice rest, oid, ref;
+
+    if (read_below(path, "packed-refs", PACKED_MAX, &text) < 0)
         return false;
     rest = buffer_slice(&text);
-    while (rest.size > 0) {
-        slice_split(rest, '\n', &line, &rest);
-        if (line.size > GIT_OID_SIZE && line.at[GIT_OID_SIZE] == ' ' &&
-            slice_equal_text(slice_from(line, GIT_OID_SIZE + 1), ref))
-            return oid_take(line, out);
-    }
+    while (packed_next(&rest, &oid, &ref))
+        if (slice_equal_text(ref, wanted))
+            return oid_take(oid, out);
     return false;
 }
 
 bool repository_ref(const char *path, const char *ref, char out[GIT_OID_SIZE + 1])
 {
-    OWNED(memory_drop) char *file = joined(path, ref);
     OWNED(buffer_drop) struct buffer text = BUFFER_NONE;
 
     assert(ref_objection(ref) == NULL);
-    if (read_file(file, PATH_MAX, &text) == 0)
+    if (read_below(path, ref, PATH_MAX, &text) == 0)
         return oid_take(buffer_slice(&text), out);
     return packed_ref(path, ref, out);
 }
@@ -172,8 +236,7 @@ static void add_ref(struct slice name, size_t limit, struct s2i_list *out)
 static void add_loose(const char *path, const char *prefix, size_t limit, int depth,
                       struct s2i_list *out)
 {
-    OWNED(memory_drop) char *folder_path = joined(path, prefix);
-    DIR *folder = opendir(folder_path);
+    DIR *folder = repository_folder(path, prefix);
     struct dirent *entry;
 
     while (folder != NULL && out->count < limit && (entry = readdir(folder)) != NULL) {
@@ -189,36 +252,26 @@ static void add_loose(const char *path, const char *prefix, size_t limit, int de
         closedir(folder);
 }
 
-static void add_packed(const char *path, size_t limit, struct s2i_list *out)
-{
-    OWNED(memory_drop) char *file = joined(path, "packed-refs");
-    OWNED(buffer_drop) struct buffer text = BUFFER_NONE;
-    struct slice rest, line;
-
-    if (read_file(file, PACKED_MAX, &text) < 0)
-        return;
-    rest = buffer_slice(&text);
-    while (rest.size > 0) {
-        slice_split(rest, '\n', &line, &rest);
-        if (line.size > GIT_OID_SIZE && line.at[GIT_OID_SIZE] == ' ')
-            add_ref(slice_from(line, GIT_OID_SIZE + 1), limit, out);
-    }
-}
-
 void repository_refs(const char *path, size_t limit, struct s2i_list *out)
 {
+    OWNED(buffer_drop) struct buffer text = BUFFER_NONE;
+    struct slice rest, oid, ref;
+
     add_loose(path, "refs/heads", limit, 0, out);
     add_loose(path, "refs/tags", limit, 0, out);
-    add_packed(path, limit, out);
+    if (read_below(path, "packed-refs", PACKED_MAX, &text) < 0)
+        return;
+    rest = buffer_slice(&text);
+    while (packed_next(&rest, &oid, &ref))
+        add_ref(ref, limit, out);
 }
 
 bool repository_head(const char *path, char out[PUSH_REF_SIZE_MAX])
 {
-    OWNED(memory_drop) char *file = joined(path, "HEAD");
     OWNED(buffer_drop) struct buffer text = BUFFER_NONE;
     struct slice line, rest;
 
-    if (read_file(file, PATH_MAX, &text) < 0)
+    if (read_below(path, "HEAD", PATH_MAX, &text) < 0)
         return false;
     slice_split(buffer_slice(&text), '\n', &line, &rest);
     return slice_starts(line, "ref: ") &&
@@ -227,24 +280,20 @@ bool repository_head(const char *path, char out[PUSH_REF_SIZE_MAX])
 
 int repository_head_put(const char *path, const char *ref, struct error *err)
 {
-    OWNED(memory_drop) char *file = joined(path, "HEAD");
     OWNED(buffer_drop) struct buffer text = BUFFER_NONE;
 
     buffer_print(&text, "ref: %s\n", ref);
-    return write_file(file, buffer_slice(&text), err);
+    return repository_write(path, "HEAD", buffer_slice(&text), err);
 }
 
 int repository_pin(const char *path, int64_t build, const char *commit, struct error *err)
 {
-    OWNED(buffer_drop) struct buffer file = BUFFER_NONE, text = BUFFER_NONE;
+    OWNED(buffer_drop) struct buffer text = BUFFER_NONE;
+    char name[32];
 
-    buffer_print(&file, "%s/refs/builds", path);
-    if (mkdir(file.at, FOLDER_MODE) < 0 && errno != EEXIST)
-        return error_set_errno(err, ERROR_UNAVAILABLE, errno,
-                               "the repository of sources cannot be written");
-    buffer_print(&file, "/%lld", (long long)build);
+    snprintf(name, sizeof(name), "%lld", (long long)build);
     buffer_print(&text, "%s\n", commit);
-    return write_file(file.at, buffer_slice(&text), err);
+    return write_below(path, "refs/builds", name, buffer_slice(&text), err);
 }
 
 /* --- after a crash --- */
@@ -268,41 +317,51 @@ static void remove_tree(int parent, const char *name, int depth)
     unlinkat(parent, name, AT_REMOVEDIR);
 }
 
-static bool is_left_over(const char *name)
+/* Nothing that git keeps, and no ref, has such a name. */
+static bool is_lock(const char *name)
+{
+    return slice_ends(slice_of(name), ".lock");
+}
+
+static bool is_on_its_way(const char *name)
 {
     struct slice text = slice_of(name);
 
-    return slice_ends(text, ".lock") || slice_ends(text, ".new") || slice_starts(text, "tmp_") ||
-           slice_starts(text, ".tmp-") || slice_starts(text, "incoming-");
+    return is_lock(name) || slice_starts(text, "tmp_") || slice_starts(text, ".tmp-") ||
+           slice_starts(text, FRESH);
 }
 
-/* deep: folders are looked into (refs). */
-static void sweep_folder(const char *path, bool deep, int depth)
+static void sweep(const char *path, const char *name, bool (*left_over)(const char *name))
 {
-    DIR *folder = opendir(path);
+    DIR *folder = repository_folder(path, name);
     struct dirent *entry;
 
-    while (folder != NULL && (entry = readdir(folder)) != NULL) {
-        if (is_left_over(entry->d_name)) {
+    while (folder != NULL && (entry = readdir(folder)) != NULL)
+        if (left_over(entry->d_name))
             remove_tree(dirfd(folder), entry->d_name, 0);
-        } else if (deep && depth < DEPTH_MAX && entry->d_type == DT_DIR &&
-                   entry->d_name[0] != '.') {
-            OWNED(memory_drop) char *below = joined(path, entry->d_name);
-            sweep_folder(below, true, depth + 1);
-        }
-    }
     if (folder != NULL)
         closedir(folder);
 }
 
+static void sweep_locks(const char *path, const char *name, int depth)
+{
+    DIR *folder = repository_folder(path, name);
+    struct dirent *entry;
+
+    while (folder != NULL && depth < DEPTH_MAX && (entry = readdir(folder)) != NULL)
+        if (entry->d_type == DT_DIR && entry->d_name[0] != '.') {
+            OWNED(memory_drop) char *below = joined(name, entry->d_name);
+            sweep_locks(path, below, depth + 1);
+        }
+    if (folder != NULL)
+        closedir(folder);
+    sweep(path, name, is_lock);
+}
+
 void repository_sweep(const char *path)
 {
-    OWNED(memory_drop) char *objects = joined(path, "objects");
-    OWNED(memory_drop) char *packs = joined(path, "objects/pack");
-    OWNED(memory_drop) char *refs = joined(path, "refs");
-
-    sweep_folder(path, false, 0); /* HEAD.lock, packed-refs.lock, shallow.lock */
-    sweep_folder(objects, false, 0);
-    sweep_folder(packs, false, 0);
-    sweep_folder(refs, true, 0);
+    sweep(path, ".", is_on_its_way);
+    sweep(path, "objects", is_on_its_way);
+    sweep(path, "objects/pack", is_on_its_way);
+    sweep_locks(path, "refs", 0); /* a branch may be called tmp_x */
 }

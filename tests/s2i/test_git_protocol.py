@@ -326,7 +326,7 @@ def test_a_crash_leaves_only_private_folders(folder, source, name):
     server = process.Server(folder / "crash", {"builds.enabled": "true", "builds.builder": "external"})
     server.start()
     app = source({"a": "1"})
-    push(app, server, name)
+    push(app, server, name, "main", "main:tmp_x", "main:new-x", "main:a.new")  # names that locks and the like have
     connection = server.connect()
     head = (f"POST /git/{name}.git/git-receive-pack HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n"
             "Content-Type: application/x-git-receive-pack-request\r\n\r\n").encode()
@@ -340,6 +340,7 @@ def test_a_crash_leaves_only_private_folders(folder, source, name):
     (bare(server, name) / "refs/heads/main.lock").write_text("")
     server.start()
     process.wait_for(lambda: not found() and not (bare(server, name) / "refs/heads/main.lock").exists(), 10, "swept")
+    assert {"refs/heads/tmp_x", "refs/heads/new-x", "refs/heads/a.new"} <= set(refs(server, name))
     app.commit({"a": "2"})
     push(app, server, name)
     assert refs(server, name)["refs/heads/main"] == app.head()
@@ -395,15 +396,19 @@ def test_no_name_is_made_where_that_is_off(folder, source, name):
 def test_a_repository_that_grows_is_cut(folder, source, name, tmp_path):
     """s2i 13.15: above builds.repository_max only the newest commits are kept; pushing goes on."""
     server = process.Server(folder / "small", {"builds.enabled": "true", "builds.builder": "external",
-                                               "builds.repository_max": "1MiB"})
+                                               "builds.repository_max": "1MiB",
+                                               "builds.sources.max_size": "1MiB"})
     server.start()
     app = source({"a": os.urandom(700_000)})
-    for _ in range(2):
-        app.commit({"a": os.urandom(700_000)})
+    push(app, server, name)
+    app.commit({"a": os.urandom(700_000)})
     push(app, server, name)
     process.wait_for(lambda: (bare(server, name) / "shallow").exists(), 20, "the cut")
     app.commit({"b": "1"})
     push(app, server, name)
+    large = source({"a": os.urandom(1_200_000)}, "large")  # above builds.sources.max_size
+    done = push(large, server, f"{name}-large", check=False, settings=("-c", "http.postBuffer=65536"))
+    assert done.returncode == 1 and "exceeds maximum allowed size" in done.stderr
     building.git(tmp_path, "clone", "-q", url(server, name), "copy")
     assert (tmp_path / "copy/a").read_bytes() == (app.folder / "a").read_bytes()
     server.finish()
