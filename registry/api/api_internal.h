@@ -201,6 +201,7 @@ int api_build_get(struct request *request, struct reply *reply, struct error *er
 int api_build_cancel(struct request *request, struct reply *reply, struct error *err);
 int api_build_retry(struct request *request, struct reply *reply, struct error *err);
 int api_build_log_get(struct request *request, struct reply *reply, struct error *err);
+int api_builds_health(struct request *request, struct reply *reply, struct error *err);
 extern const struct body_stream api_build_post;
 
 int api_build_configs_get(struct request *request, struct reply *reply, struct error *err);

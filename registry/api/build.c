@@ -26,6 +26,30 @@ int api_builds_needed(const struct request *request, struct error *err)
     return error_set(err, ERROR_UNAVAILABLE, "this server does not build images");
 }
 
+/* Spec: s2i 16.3, 16.4. */
+int api_builds_health(struct request *request, struct reply *reply, struct error *err)
+{
+    struct builds_health health = {.problem = "this server does not build images"};
+    struct buffer body = BUFFER_NONE;
+
+    (void)err;
+    assert_worker_thread();
+    if (request->services->builds != NULL)
+        builds_health(request->services->builds, &health);
+    write_open(&body, NULL, '{');
+    write_flag(&body, "enabled", health.enabled);
+    write_flag(&body, "able", health.able);
+    write_text_or_null(&body, "problem", health.problem[0] == 0 ? NULL : health.problem);
+    write_text_or_null(&body, "level", health.level[0] == 0 ? NULL : health.level);
+    write_i64(&body, "builders", (int64_t)health.builders);
+    write_i64(&body, "slots", (int64_t)health.slots);
+    write_i64(&body, "running", (int64_t)health.running);
+    write_i64(&body, "waiting", (int64_t)health.waiting);
+    write_close(&body, '}');
+    answer_json(reply, &body);
+    return 0;
+}
+
 /* --- one build --- */
 
 int api_build_at(const struct request *request, struct build_record *out, unsigned *rights,

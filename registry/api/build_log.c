@@ -115,18 +115,33 @@ static int answer_file(const struct request *request, struct reply *reply, int64
 
 /* --- followed --- */
 
-static int answer_live(const struct request *request, struct reply *reply,
-                       const struct log_follow *wish, struct error *err) ON(worker_thread)
+static void head_write(struct reply *reply, const struct log_follow *wish)
 {
     bool events = wish->form == LOG_SSE;
-    int fd;
 
-    if (build_log_follow(builds_logs(request->services->builds), wish, &fd, err) < 0)
-        return -1;
     reply->status = 200;
     reply_header_slice(reply, "Content-Type",
                        events ? SLICE("text/event-stream") : SLICE("text/plain; charset=utf-8"));
     reply_header_slice(reply, "X-Accel-Buffering", SLICE("no"));
+}
+
+/* A build that waits has no log yet: events tell when to come again, text is empty. */
+static void answer_nothing_yet(struct reply *reply, const struct log_follow *wish)
+{
+    head_write(reply, wish);
+    reply_header_slice(reply, "Retry-After", SLICE("1"));
+    if (wish->form == LOG_SSE)
+        reply_bytes(reply, SLICE("retry: 1000\n\n"), NULL, NULL);
+}
+
+static int answer_live(const struct request *request, struct reply *reply,
+                       const struct log_follow *wish, struct error *err) ON(worker_thread)
+{
+    int fd;
+
+    if (build_log_follow(builds_logs(request->services->builds), wish, &fd, err) < 0)
+        return -1;
+    head_write(reply, wish);
     reply_live(reply, fd, NULL, NULL);
     reply_live_follower(reply);
     return 0;
@@ -142,7 +157,12 @@ int api_build_log_get(struct request *request, struct reply *reply, struct error
     if (api_build_at(request, &build, &rights, err) < 0 || api_builds_needed(request, err) < 0 ||
         wish_read(request, build.id, &wish, err) < 0)
         return -1;
-    if (wish.plain || request->method == METHOD_HEAD)
-        return answer_file(request, reply, build.id, err);
-    return answer_live(request, reply, &wish.follow, err);
+    bool whole = wish.plain || request->method == METHOD_HEAD;
+    int outcome = whole ? answer_file(request, reply, build.id, err)
+                        : answer_live(request, reply, &wish.follow, err);
+    if (outcome == 0 || whole || err->code != ERROR_NOT_FOUND || build_state_ended(build.state))
+        return outcome;
+    error_clear(err);
+    answer_nothing_yet(reply, &wish.follow);
+    return 0;
 }

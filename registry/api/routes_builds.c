@@ -147,6 +147,11 @@ static const struct route routes[] = {
      .action = ACTION_HOOK,
      .body = BODY_STREAM,
      .stream = &api_hook_post},
+    {.pattern = BASE "system/builds",
+     .endpoint = "api.system.builds",
+     .methods = METHODS_READ,
+     .action = ACTION_API_SYSTEM,
+     .handle = api_builds_health},
 };
 
 const struct route_table api_builds_routes = {routes, sizeof(routes) / sizeof(routes[0])};

@@ -266,6 +266,7 @@ POST        /api/v1/repos/<name>/-/build-config/deliveries:test 11 11 ?? -- -- -
                                        public  11 11 -- -- -- -- ++ - --+ -? 1 +
 GET|HEAD    /api/v1/build-configs              11 11 ++ ++ ++ ++ ++ + +++ -+ 1 +
 GET|HEAD    /api/v1/builds                     11 11 ++ ++ ++ ++ ++ + +++ -+ 1 +
+GET|HEAD    /api/v1/system/builds              11 11 -- -- -- -- -- - -++ -+ 1 +
 GET|HEAD    /api/v1/builds/<id>                11 11 ?? ++ ++ ++ ++ + +?+ -? 1 +
 GET|HEAD    /api/v1/builds/<id>/log            11 11 ?? ++ ++ ++ ++ + +?+ -? 1 +
 POST        /api/v1/builds/<id>:cancel         11 11 ?? -- ++ ++ ++ + -?+ -? 1 +
