@@ -273,6 +273,22 @@ static int logs(const struct cli_call *call)
     return build_wait(call, client, (int64_t)id, true, 0, &end);
 }
 
+/* --- the builder --- */
+
+static const struct show_column health[] = {
+    {"builds are on", "enabled"}, {"can build", "able"},  {"problem", "problem"},
+    {"builders", "builders"},     {"rights", "level"},    {"slots", "slots"},
+    {"running", "running"},       {"waiting", "waiting"}, {0},
+};
+
+static int status(const struct cli_call *call)
+{
+    OWNED(buffer_drop) struct buffer path = BUFFER_NONE;
+
+    buffer_append_text(&path, "/builder");
+    return verb_show(call, &path, health);
+}
+
 /* --- tables --- */
 
 static const struct cli_option list_options[] = {
@@ -329,6 +345,11 @@ const struct cli_command cli_build_commands[] = {
      "prints the log of a build",
      logs,
      {log_options, cli_remote, cli_settings}},
+    {"build status",
+     NULL,
+     "shows whether images can be built here now, and why not",
+     status,
+     {cli_remote, cli_settings}},
     {"build cancel", "ID", "asks a build to stop", cancel, {cli_remote, cli_settings}},
     {"build retry",
      "ID",
