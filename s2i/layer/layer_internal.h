@@ -108,10 +108,14 @@ struct place {
     uint64_t folder_uid, folder_gid; /* of folders that no entry made, in the container */
     int parent;                      /* the last one, by its path; -1 */
     struct buffer parent_path;
+    uint64_t implied;               /* folders without an entry, which count as some */
     struct pending_folder *pending; /* modes and times that come last (19.6) */
     size_t pending_count, pending_capacity;
 };
 void place_drop(struct place *place);
+/* INVALID: so many entries, and the folders made for them, are more than the limit. */
+bool place_too_many(const struct place *place, uint64_t entries, const struct layer_limits *limits,
+                    struct error *err);
 /* The folder an entry goes into, made where it is missing, and the entry's own name.
  * INVALID  "..", a name too long, a way through what is no folder */
 int place_parent(struct place *place, struct slice path, int *parent, char name[LAYER_NAME_MAX + 1],

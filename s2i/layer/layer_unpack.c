@@ -154,10 +154,9 @@ static int unpack_all(struct unpacking *unpacking, struct error *err)
     if (place_root(&unpacking->place, NULL, NULL, err) < 0)
         return -1;
     while ((more = tar_next(unpacking->reader, &entry, err)) > 0) {
-        if (unpacking->limits->entries_max > 0 &&
-            ++unpacking->entries > unpacking->limits->entries_max)
-            return error_set(err, ERROR_INVALID, "the archive has more than %llu entries",
-                             (unsigned long long)unpacking->limits->entries_max);
+        unpacking->entries++;
+        if (place_too_many(&unpacking->place, unpacking->entries, unpacking->limits, err))
+            return -1;
         if (unpack_entry(unpacking, &entry, err) < 0)
             return -1;
     }

@@ -125,9 +125,9 @@ static int untar_all(struct untarring *untarring, struct error *err)
     int more;
 
     while ((more = tar_next(untarring->reader, &entry, err)) > 0) {
-        if (limits->entries_max > 0 && ++untarring->entries > limits->entries_max)
-            return error_set(err, ERROR_INVALID, "the archive has more than %llu entries",
-                             (unsigned long long)limits->entries_max);
+        untarring->entries++;
+        if (place_too_many(&untarring->place, untarring->entries, limits, err))
+            return -1;
         if (untar_entry(untarring, &entry, err) < 0)
             return -1;
     }

@@ -41,6 +41,16 @@ void place_drop(struct place *place)
     place->pending_count = 0;
 }
 
+bool place_too_many(const struct place *place, uint64_t entries, const struct layer_limits *limits,
+                    struct error *err)
+{
+    if (limits->entries_max == 0 || entries + place->implied <= limits->entries_max)
+        return false;
+    error_set(err, ERROR_INVALID, "the archive has more than %llu entries",
+              (unsigned long long)limits->entries_max);
+    return true;
+}
+
 /* --- owners --- */
 
 static bool owner_known(const struct place *place, uint64_t uid, uint64_t gid)
@@ -140,6 +150,7 @@ static int make_missing(struct place *place, int above, const char *name, struct
     if (fd < 0 || own(place, fd, place->folder_uid, place->folder_gid) < 0 ||
         (whiteout && mark_opaque(fd, place->ids) < 0))
         return -1;
+    place->implied++;
     return pend(place, fd, path, 0755, 0);
 }
 

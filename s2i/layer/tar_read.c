@@ -4,7 +4,8 @@
  *
  * (1) Every entry has a path without a leading slash, "." or empty part and without a zero byte, at
  * most TAR_NAME_MAX bytes; ".." stands as it came: who writes files refuses it. (2) Memory is
- * bounded: headers that say more than RECORDS_MAX bytes are refused. Spec: s2i 19.5, 20.8 */
+ * and time are bounded: headers that say more than RECORDS_MAX bytes are refused. Spec:
+ * s2i 19.5, 20.8 */
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,7 +14,8 @@
 
 enum {
     READ_SIZE = 64 * 1024,
-    RECORDS_MAX = 1024 * 1024, /* of one pax header, and of all global ones */
+    RECORDS_MAX = 1024 * 1024, /* of one pax header */
+    GLOBAL_MAX = 16 * 1024,    /* of all global ones: they are read again for every entry */
     XATTRS_MAX = 256,
 };
 
@@ -313,10 +315,10 @@ static int apply_records(struct tar_reader *reader, const struct buffer *from,
 /* --- headers --- */
 
 /* Content of a header that says something of the next: appended to out. */
-static int read_extension(struct tar_reader *reader, uint64_t size, struct buffer *out,
+static int read_extension(struct tar_reader *reader, uint64_t size, size_t most, struct buffer *out,
                           struct error *err)
 {
-    if (size > RECORDS_MAX || out->size + size > RECORDS_MAX)
+    if (size > most || out->size + size > most)
         return invalid(err, "an extended header is too long");
     buffer_reserve(out, size + 1);
     if (take_all(reader, out->at + out->size, size, err) < 0)
@@ -329,7 +331,7 @@ static int read_long_name(struct tar_reader *reader, uint64_t size, struct buffe
                           struct error *err)
 {
     out->size = 0;
-    if (read_extension(reader, size, out, err) < 0)
+    if (read_extension(reader, size, RECORDS_MAX, out, err) < 0)
         return -1;
     out->size = out->size == 0 ? 0 : strnlen(out->at, out->size);
     *given = true;
@@ -343,9 +345,9 @@ static int extension(struct tar_reader *reader, char type, uint64_t size, struct
 
     if (type == 'x' || type == 'X') {
         reader->records.size = 0;
-        status = read_extension(reader, size, &reader->records, err);
+        status = read_extension(reader, size, RECORDS_MAX, &reader->records, err);
     } else if (type == 'g') {
-        status = read_extension(reader, size, &reader->global, err);
+        status = read_extension(reader, size, GLOBAL_MAX, &reader->global, err);
     } else if (type == 'L') {
         status = read_long_name(reader, size, &reader->path, &reader->path_given, err);
     } else if (type == 'K') {

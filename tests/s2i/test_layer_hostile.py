@@ -204,6 +204,8 @@ def test_limits(place):
     many = layering.archive([entry(f"f{number}") for number in range(11)])
     assert "more than 10 entries" in refused(place, many, "entries_max=10")
     assert len(os.listdir(place / "in")) == 10
+    deep = layering.archive([entry("/".join([str(number)] * 9)) for number in range(9)])
+    assert "more than 10 entries" in refused(place, deep, "entries_max=10")
     big = layering.archive([entry("big", data=bytes(1 << 20))])
     assert "unpacks to more than 1000000 bytes" in refused(place, big, "bytes_max=1000000")
 

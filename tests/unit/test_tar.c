@@ -401,6 +401,7 @@ static void test_tar_refuses_headers(void **state)
         {"00004000001", "too long", 'L'},
         {"77777777777", "too long", 'L'},
         {"77777777777", "too long", 'g'},
+        {"00000040001", "too long", 'g'},
         {"", "sparse", 'S'},
         {"", "unknown type", 'M'},
         {"", "unknown type", 'Z'},
