@@ -195,7 +195,6 @@ int api_repo_policy_preview(struct request *request, struct reply *reply, struct
 
 /* --- builds --- */
 
-int api_builder_get(struct request *request, struct reply *reply, struct error *err);
 int api_builds_get(struct request *request, struct reply *reply, struct error *err);
 int api_repo_builds_get(struct request *request, struct reply *reply, struct error *err);
 int api_build_get(struct request *request, struct reply *reply, struct error *err);

@@ -285,7 +285,7 @@ static int status(const struct cli_call *call)
 {
     OWNED(buffer_drop) struct buffer path = BUFFER_NONE;
 
-    buffer_append_text(&path, "/builder");
+    buffer_append_text(&path, "/system/builds");
     return verb_show(call, &path, health);
 }
 

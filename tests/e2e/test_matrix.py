@@ -265,7 +265,6 @@ GET|HEAD    /api/v1/repos/<name>/-/build-config/deliveries 11 11 ?? -- -- -- ++ 
 POST        /api/v1/repos/<name>/-/build-config/deliveries:test 11 11 ?? -- -- -- ++ ? -?+ -? 1 +
                                        public  11 11 -- -- -- -- ++ - --+ -? 1 +
 GET|HEAD    /api/v1/build-configs              11 11 ++ ++ ++ ++ ++ + +++ -+ 1 +
-GET|HEAD    /api/v1/builder                    11 11 -- -- -- -- -- - -++ -+ 1 +
 GET|HEAD    /api/v1/builds                     11 11 ++ ++ ++ ++ ++ + +++ -+ 1 +
 GET|HEAD    /api/v1/system/builds              11 11 -- -- -- -- -- - -++ -+ 1 +
 GET|HEAD    /api/v1/builds/<id>                11 11 ?? ++ ++ ++ ++ + +?+ -? 1 +
