@@ -78,18 +78,19 @@ static int spawn_runtime(struct watch *watch, int out, int err_fd)
     const struct work *work = watch->work;
     static const char path[] = "PATH=/usr/sbin:/usr/bin:/sbin:/bin";
     char *words[20], *const environment[] = {(char *)(uintptr_t)path, NULL};
+    static const char state[] = DESK "/r/state", log[] = RUNTIME_LOG, bundle[] = DESK "/b";
     const char *wanted[] = {work->setup.runtime,
                             "--root",
-                            DESK "/r/state",
+                            state,
                             "--log",
-                            RUNTIME_LOG,
+                            log,
                             "--log-format",
                             "json",
                             "--rootless",
                             work->setup.root ? "false" : "true",
                             "run",
                             "--bundle",
-                            DESK "/b",
+                            bundle,
                             work->setup.keeps ? "--keep" : work->cgroup, /* before the name */
                             work->setup.keeps ? work->cgroup : NULL,
                             NULL};
