@@ -279,16 +279,18 @@ struct client {
     SSL *ssl; /* NULL: plain */
 };
 
-static struct client dial(const struct server *server, bool tls)
+static struct client dial_from(const char *from, const struct server *server, bool tls)
 {
     const char *address = server_address(server, 0);
     struct sockaddr_in to = {.sin_family = AF_INET,
                              .sin_addr = {htonl(INADDR_LOOPBACK)},
                              .sin_port =
                                  htons((uint16_t)strtoul(strrchr(address, ':') + 1, NULL, 10))};
+    const struct sockaddr_in here = {.sin_family = AF_INET, .sin_addr = {inet_addr(from)}};
     struct timeval patience = {.tv_sec = PATIENCE_MS / 1000};
     struct client client = {.fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
 
+    assert_int_equal(bind(client.fd, (const struct sockaddr *)&here, sizeof(here)), 0);
     assert_int_equal(connect(client.fd, (struct sockaddr *)&to, sizeof(to)), 0);
     setsockopt(client.fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
     if (tls) {
@@ -298,6 +300,11 @@ static struct client dial(const struct server *server, bool tls)
         assert_int_equal(SSL_connect(client.ssl), 1);
     }
     return client;
+}
+
+static struct client dial(const struct server *server, bool tls)
+{
+    return dial_from("127.0.0.1", server, tls);
 }
 
 static void hang_up(struct client *client)
@@ -837,6 +844,28 @@ static void test_a_place_is_free_at_the_end_of_the_body(void **state)
     end(server);
 }
 
+/* One address with many bodies does not lock others out. */
+static void test_a_piped_body_gives_way_to_another_address(void **state)
+{
+    struct server *server = serve_with(false, (struct times){60000, 60000, 2});
+    struct client first = dial(server, false), second = dial(server, false);
+    struct client other = dial_from("127.0.0.2", server, false);
+    char answer[ANSWER_MAX];
+
+    (void)state;
+    ask(&first, POST_PUSH, answer);
+    ask(&second, POST_PUSH, answer);
+    ask(&other, POST_PUSH, answer);
+    assert_non_null(strstr(answer, "HTTP/1.1 200 "));
+    await(&scene.ended, 1);
+    assert_int_equal(scene.gone, 1);
+    expect_end(&first); /* it stood still for longest */
+    hang_up(&first);
+    hang_up(&second);
+    hang_up(&other);
+    end(server);
+}
+
 /* --- back-pressure of the reply --- */
 
 /* Writes until nothing is taken any more for a while, or the reader is gone. */
@@ -893,6 +922,43 @@ static void test_a_client_that_takes_nothing_is_given_up(void **state)
     assert_int_equal(scene.ended, 0);
     produce_until_full();
     expect_released(1);
+    hang_up(&client);
+    end(server);
+}
+
+static void *produce_much(void *argument)
+{
+    static const char bytes[8 * MIB];
+
+    (void)argument;
+    return write(scene.producer, bytes, sizeof(bytes)) == sizeof(bytes) ? &scene : NULL;
+}
+
+/* A client that was slow and has caught up is not waited for. */
+static void test_time_runs_only_while_the_client_has_to_take(void **state)
+{
+    struct server *server = serve_with(false, (struct times){60000, 100, 100});
+    struct client client = dial(server, false);
+    char answer[ANSWER_MAX], got[65536];
+    pthread_t thread;
+    void *written;
+
+    (void)state;
+    ask(&client, "GET /live HTTP/1.0\r\n\r\n", answer);
+    pthread_create(&thread, NULL, produce_much, NULL);
+    usleep(30000);
+    for (size_t heard = 0; heard < 8 * MIB;) {
+        ssize_t more = client_read(&client, got, sizeof(got));
+        assert_true(more > 0);
+        heard += (size_t)more;
+    }
+    pthread_join(thread, &written);
+    assert_non_null(written);
+    usleep(350000); /* more than three times the write idle time */
+    assert_int_equal(scene.ended, 0);
+    produce("x");
+    expect_heard(&client, "x");
+    end_reply();
     hang_up(&client);
     end(server);
 }
@@ -971,8 +1037,10 @@ int main(void)
         cmocka_unit_test(test_a_reader_that_closes_early_ends_the_body_alone),
         cmocka_unit_test(test_a_reply_may_end_before_its_body),
         cmocka_unit_test(test_a_place_is_free_at_the_end_of_the_body),
+        cmocka_unit_test(test_a_piped_body_gives_way_to_another_address),
         cmocka_unit_test(test_a_slow_client_holds_the_producer_back),
         cmocka_unit_test(test_a_client_that_takes_nothing_is_given_up),
+        cmocka_unit_test(test_time_runs_only_while_the_client_has_to_take),
         cmocka_unit_test(test_draining_waits_for_live_replies_but_not_for_followers),
         cmocka_unit_test(test_closing_breaks_live_replies_off),
     };
