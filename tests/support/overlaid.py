@@ -213,11 +213,14 @@ def child():
 
 
 def run(orders):
-    """The tree as it looks in the overlay after the changes. Level (b) runs as an ordinary user."""
+    """The tree as it looks in the overlay after the changes; None when none can be mounted. Level (b) runs as an
+    ordinary user."""
     words = [sys.executable, __file__]
     if orders["level"] == "single":
         words = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "unshare", "-r", *words]
     done = subprocess.run(words, input=json.dumps(orders), capture_output=True, text=True, timeout=60, check=False)
+    if "overlay: Operation not permitted" in done.stderr or "mount namespace: Operation not permitted" in done.stderr:
+        return None
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
