@@ -61,6 +61,11 @@ int builds_again(struct builds *builds, const struct build_record *record, struc
                  const struct actor *actor, struct slice actor_name,
                  const struct audit_event *event, int64_t *out, struct error *err) MUST_CHECK
     ON(worker_thread);
+/* The same, built whatever was built before, and no tag moves. */
+int builds_apart(struct builds *builds, const struct build_record *record, struct slice trigger,
+                 const struct actor *actor, struct slice actor_name,
+                 const struct audit_event *event, int64_t *out, struct error *err) MUST_CHECK
+    ON(worker_thread);
 
 /* --- waiters.c --- */
 

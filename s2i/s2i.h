@@ -73,6 +73,16 @@ int builds_cancel(struct builds *builds, int64_t id, struct slice actor, struct 
 int builds_retry(struct builds *builds, int64_t id, const struct actor *actor,
                  struct slice actor_name, const struct audit_event *event, int64_t *out,
                  struct error *err) MUST_CHECK ON(worker_thread);
+/* The same beside the first, to see whether it comes out the same: nothing built before is taken,
+ * and no tag moves. Errors as above. Spec: 15.2 */
+int builds_verify(struct builds *builds, int64_t id, const struct actor *actor,
+                  struct slice actor_name, const struct audit_event *event, int64_t *out,
+                  struct error *err) MUST_CHECK ON(worker_thread);
+/* What the images of two builds into one repository differ in, a line each; none: they are the
+ * same. Reads their layers. CONFLICT  one of them made none.  NOT_FOUND  its image is gone. */
+int builds_differences(struct builds *builds, const struct build_record *one,
+                       const struct build_record *other, struct s2i_list *out,
+                       struct error *err) MUST_CHECK ON(worker_thread);
 /* What a build would do (15.9), or what a builder's usage says (10.4); nothing is recorded, nothing
  * is published. *fd, the caller's: to read a JSON text from when it is known, which takes as long
  * as a slot, a fetch and a look take: for reply_live. {"error": {"reason", "message"}} when it

@@ -289,9 +289,8 @@ static int source_of(const struct builds *builds, const struct build_record *rec
                      (long long)record->id);
 }
 
-int builds_again(struct builds *builds, const struct build_record *record, struct slice trigger,
-                 const struct actor *actor, struct slice actor_name,
-                 const struct audit_event *event, int64_t *out, struct error *err)
+static int again(struct builds *builds, const struct build_record *record, bool apart,
+                 const struct build_request *by, int64_t *out, struct error *err) ON(worker_thread)
 {
     OWNED(s2i_options_drop) struct s2i_options options = {.url = NULL};
     OWNED(s2i_list_drop) struct s2i_list tags = {0};
@@ -301,25 +300,47 @@ int builds_again(struct builds *builds, const struct build_record *record, struc
     if (source_of(builds, record, &archive, err) < 0 ||
         build_spec_read(record->spec, &options, &held, err) < 0)
         return -1;
+    options.rebuild |= apart;
     tags_read(record->tags, &tags);
     OWNED(memory_drop) struct slice *names = memory_new((tags.count + 1) * sizeof(*names));
     for (size_t i = 0; i < tags.count; i++)
         names[i] = slice_of(tags.items[i]);
     const struct build_request request = {.repository = slice_of(record->repository),
                                           .source = record->source,
-                                          .trigger = trigger,
-                                          .actor = actor,
-                                          .actor_name = actor_name,
+                                          .trigger = by->trigger,
+                                          .actor = by->actor,
+                                          .actor_name = by->actor_name,
                                           .options = &options,
                                           .url = slice_of(record->url),
                                           .ref = slice_of(record->ref),
                                           .commit = slice_of(record->commit),
                                           .tags = names,
                                           .tag_count = tags.count,
+                                          .hold_tags = apart,
                                           .archive = archive,
                                           .retry_of = record->id,
-                                          .event = event};
+                                          .event = by->event};
     return builds_submit(builds, &request, out, err);
+}
+
+int builds_again(struct builds *builds, const struct build_record *record, struct slice trigger,
+                 const struct actor *actor, struct slice actor_name,
+                 const struct audit_event *event, int64_t *out, struct error *err)
+{
+    const struct build_request by = {
+        .trigger = trigger, .actor = actor, .actor_name = actor_name, .event = event};
+
+    return again(builds, record, false, &by, out, err);
+}
+
+int builds_apart(struct builds *builds, const struct build_record *record, struct slice trigger,
+                 const struct actor *actor, struct slice actor_name,
+                 const struct audit_event *event, int64_t *out, struct error *err)
+{
+    const struct build_request by = {
+        .trigger = trigger, .actor = actor, .actor_name = actor_name, .event = event};
+
+    return again(builds, record, true, &by, out, err);
 }
 
 int builds_retry(struct builds *builds, int64_t id, const struct actor *actor,

@@ -373,23 +373,82 @@ int api_build_cancel(struct request *request, struct reply *reply, struct error 
     return answer(request, reply, &after, rights, err);
 }
 
-int api_build_retry(struct request *request, struct reply *reply, struct error *err)
+/* Both count: :retry moves the tags again, :verify does not. */
+typedef int again(struct builds *builds, int64_t id, const struct actor *actor,
+                  struct slice actor_name, const struct audit_event *event, int64_t *out,
+                  struct error *err);
+
+static int begin_again(const struct request *request, struct reply *reply, const char *action,
+                       again *how, struct error *err) ON(worker_thread)
 {
-    const struct services *services = request->services;
     OWNED(build_record_drop) struct build_record build = {.id = 0};
     OWNED(event_drop) struct event event = {0};
     struct actor actor = auth_actor(request->caller);
     unsigned rights;
     int64_t id;
 
-    assert_worker_thread();
     if (api_build_at(request, &build, &rights, err) < 0 || api_build_push_needed(rights, err) < 0 ||
         api_builds_needed(request, err) < 0)
         return -1;
-    event_new_id(&event, request, "build.retry", "build", build.id);
+    event_new_id(&event, request, action, "build", build.id);
     write_text(&event.detail, "repository", slice_of(build.repository));
-    if (builds_retry(services->builds, build.id, &actor, slice_of(request->caller->name),
-                     event_done(&event), &id, err) < 0)
+    if (how(request->services->builds, build.id, &actor, slice_of(request->caller->name),
+            event_done(&event), &id, err) < 0)
         return -1;
     return api_build_answer(request, reply, id, err);
+}
+
+int api_build_retry(struct request *request, struct reply *reply, struct error *err)
+{
+    assert_worker_thread();
+    return begin_again(request, reply, "build.retry", builds_retry, err);
+}
+
+int api_build_verify(struct request *request, struct reply *reply, struct error *err)
+{
+    assert_worker_thread();
+    return begin_again(request, reply, "build.verify", builds_verify, err);
+}
+
+/* ?with=: another build into the same repository. */
+static int other_at(const struct request *request, const struct build_record *build,
+                    struct build_record *out, struct error *err) ON(worker_thread)
+{
+    struct slice text = request_parameter(request, "with");
+    uint64_t id = 0;
+
+    if (!slice_to_u64(text, &id) || id == 0)
+        return error_set_field(err, "with", "with must be the id of another build");
+    if (build_find(request->services->storage, (int64_t)id, out, err) == 0 &&
+        slice_equal(slice_of(out->repository), slice_of(build->repository)))
+        return 0;
+    if (err->code != ERROR_NONE && err->code != ERROR_NOT_FOUND)
+        return -1;
+    error_clear(err);
+    return error_set_field(err, "with", "with must be a build into the same repository");
+}
+
+int api_build_differences_get(struct request *request, struct reply *reply, struct error *err)
+{
+    OWNED(build_record_drop) struct build_record build = {.id = 0}, other = {.id = 0};
+    OWNED(api_long_read_end) atomic_uint *reads = NULL;
+    OWNED(s2i_list_drop) struct s2i_list differences = {0};
+    struct buffer body = BUFFER_NONE;
+    unsigned rights;
+
+    assert_worker_thread();
+    if (api_build_at(request, &build, &rights, err) < 0 ||
+        other_at(request, &build, &other, err) < 0 || api_builds_needed(request, err) < 0 ||
+        api_long_read_begin(request, &reads, err) < 0 ||
+        builds_differences(request->services->builds, &build, &other, &differences, err) < 0)
+        return -1;
+    write_open(&body, NULL, '{');
+    write_flag(&body, "same", differences.count == 0);
+    write_open(&body, "differences", '[');
+    for (size_t i = 0; i < differences.count; i++)
+        write_text(&body, NULL, slice_of(differences.items[i]));
+    write_close(&body, ']');
+    write_close(&body, '}');
+    answer_json(reply, &body);
+    return 0;
 }

@@ -253,6 +253,56 @@ static int detect(const struct cli_call *call)
     return CLI_DONE;
 }
 
+/* --- the same again? (15.2) --- */
+
+static int differences(const struct cli_call *call, struct client *client, uint64_t one,
+                       int64_t other)
+{
+    OWNED(buffer_drop) struct buffer path = BUFFER_NONE;
+    OWNED(json_drop) json_t *answer = NULL;
+    size_t i;
+    json_t *line;
+
+    buffer_print(&path, "/builds/%" PRIu64 "/differences?with=%" PRId64, one, other);
+    buffer_append(&path, "", 1);
+    int status = client_send(client, "GET", path.at, NULL, &answer);
+    if (status != CLI_DONE)
+        return status;
+    bool same = json_is_true(json_object_get(answer, "same"));
+    if (cli_flag(call, "--json"))
+        show_json(answer);
+    json_array_foreach(json_object_get(answer, "differences"), i, line) {
+        if (!cli_flag(call, "--json"))
+            build_log_show(json_string_value(line));
+    }
+    fputs(same ? "the same image came out again\n" : "another image came out\n", stderr);
+    return same ? CLI_DONE : CLI_FAILED;
+}
+
+static int verify(const struct cli_call *call)
+{
+    OWNED(client_close) struct client *client = NULL;
+    OWNED(buffer_drop) struct buffer path = BUFFER_NONE;
+    OWNED(json_drop) json_t *build = NULL, *end = NULL;
+    uint64_t id;
+
+    if (!slice_to_u64(slice_of(call->words[0]), &id))
+        return cli_usage(call, "%s is no id of a build", call->words[0]);
+    int status = client_open(&client, call);
+    build_path(call, ":verify", &path);
+    buffer_append(&path, "", 1);
+    if (status == CLI_DONE)
+        status = client_send(client, "POST", path.at, NULL, &build);
+    if (status != CLI_DONE)
+        return status;
+    int64_t other = json_integer_value(json_object_get(build, "id"));
+    fprintf(stderr, "build %" PRId64 " makes it again\n", other);
+    status = build_wait(call, client, other, false, 0, &end);
+    if (status == CLI_DONE)
+        status = build_ended(call, end);
+    return status == CLI_DONE ? differences(call, client, id, other) : status;
+}
+
 /* --- logs --- */
 
 static int logs(const struct cli_call *call)
@@ -356,5 +406,10 @@ const struct cli_command cli_build_commands[] = {
      "builds the same again, and shows the log",
      retry,
      {detach, cli_remote, cli_settings}},
+    {"build verify",
+     "ID",
+     "builds the same again beside it, and shows what differs",
+     verify,
+     {cli_remote, cli_settings}},
     {0},
 };

@@ -76,6 +76,17 @@ struct layer_make {
 int layer_make(const struct layer_make *make, struct s2i_layer *out, uint64_t *entries,
                struct error *err) MUST_CHECK;
 
+/* What two stored layers differ in, a line a path in bytewise order: "usr/bin/x: content, mode",
+ * "etc/y: only in the first"; out gets at most so many lines. Each descriptor is read from where it
+ * stands. INVALID  an archive's fault. Spec: 15.2 */
+struct layer_pair {
+    int fd;
+    const struct s2i_layer *layer;
+};
+int layer_differences(const struct layer_pair *one, const struct layer_pair *other,
+                      const struct layer_limits *limits, size_t most, struct s2i_list *out,
+                      struct error *err) MUST_CHECK;
+
 /* --- tar, as we write it (17.5) and read it (pure) --- */
 
 struct tar_entry {

@@ -55,6 +55,7 @@ static inline int entry_fail(const char *verb, struct slice path, int number, st
 /* --- inflate.c --- */
 
 enum packing { PACKED_NOT, PACKED_GZIP, PACKED_ZSTD };
+enum packing packing_of(const char *media_type); /* layer_unpack.c */
 
 struct inflater;
 /* limits and hashes what comes out; fd is read from where it stands. quiet_ms: as of tar_wish. */

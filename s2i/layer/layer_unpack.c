@@ -29,7 +29,7 @@ static void unpacking_drop(struct unpacking *unpacking)
     memory_drop(&unpacking->buffer);
 }
 
-static enum packing packing_of(const char *media_type)
+enum packing packing_of(const char *media_type)
 {
     struct slice type = slice_of(media_type == NULL ? "" : media_type);
 

@@ -270,6 +270,8 @@ GET|HEAD    /api/v1/system/builds              11 11 -- -- -- -- -- - -++ -+ 1 +
 GET|HEAD    /api/v1/builds/<id>                11 11 ?? ++ ++ ++ ++ + +?+ -? 1 +
 GET|HEAD    /api/v1/builds/<id>/log            11 11 ?? ++ ++ ++ ++ + +?+ -? 1 +
 POST        /api/v1/builds/<id>:cancel         11 11 ?? -- ++ ++ ++ + -?+ -? 1 +
+POST        /api/v1/builds/<id>:verify         11 11 ?? -- ++ ++ ++ + -?+ -? 1 +
+GET|HEAD    /api/v1/builds/<id>/differences    11 11 ?? ++ ++ ++ ++ + +?+ -? 1 +
 POST        /api/v1/builds/<id>:retry          11 11 ?? -- ++ ++ ++ + -?+ -? 1 +
 POST        /api/v1/hooks/<hook>/github        -- -- -- -- -- -- -- - --- -- - 0
 POST        /api/v1/hooks/<hook>/gitlab        -- -- -- -- -- -- -- - --- -- - 0

@@ -171,3 +171,26 @@ def test_secrets_and_hooks(run, name, tmp_path):
     assert github.startswith("/api/v1/hooks/") and github.endswith("/github")
     assert "was started" in run("hook", "test", name).stdout
     assert "was started" in run("hook", "ls", name).stdout
+
+
+SAME = "#!/bin/sh\ncp -R /tmp/src/. /opt/app-root/src/\n"
+OTHER = SAME + ("cat /proc/sys/kernel/random/uuid > /opt/app-root/src/random\n"
+                "touch /opt/app-root/src/$(cat /proc/sys/kernel/random/uuid)\n")
+
+
+def test_whether_the_same_comes_out_again(run, source, name, server):
+    """s2i 15.2: differing paths are named, and no tag moves."""
+    app = source({"index.html": "one", ".s2i/bin/assemble": SAME})
+    app.push(server, name, "-o", "builder=builders/test")
+    first = json.loads(run("ls", name, "--json").stdout)["items"][0]["id"]
+    assert run("verify", first).stdout == ""
+    app.commit({".s2i/bin/assemble": OTHER})
+    app.push(server, name, "-o", "builder=builders/test")
+    end = json.loads(run("ls", name, "--json").stdout)["items"][0]
+    differs = run("verify", end["id"], check=False)
+    lines = differs.stdout.splitlines()
+    assert differs.returncode == FAILED and "opt/app-root/src/random: content" in lines, differs
+    whats = [line.split(": ")[1] for line in lines if line.count("-") == 5]
+    assert sorted(whats) == ["only in the first", "only in the second"], lines
+    assert building.manifest(server, name)[0] == end["result_digest"]
+    assert run("verify", 999999, check=False).returncode == NOT_FOUND
