@@ -71,16 +71,17 @@ void running_drop(struct running **running)
     *running = NULL;
 }
 
-/* Under lock. The first reason stays. */
-static void stop(struct running *running, struct slice reason, struct slice by)
+/* Under lock. The first who wants it stays. */
+static void stop(struct running *running, bool closing, struct slice by, struct slice why)
 {
     const uint64_t one = 1;
 
     if (running->stopped)
         return;
     running->stopped = true;
-    snprintf(running->reason, sizeof(running->reason), "%.*s", SLICE_ARG(reason));
+    running->closing = closing;
     snprintf(running->by, sizeof(running->by), "%.*s", SLICE_ARG(by));
+    snprintf(running->why, sizeof(running->why), "%.*s", SLICE_ARG(why));
     if (write(running->task.wake, &one, sizeof(one)) < 0)
         assert(errno == EAGAIN || errno == EBADF); /* it is awake, or there is nothing to wake */
 }
@@ -92,8 +93,8 @@ bool build_task_stopped(const struct build_task *task, char reason[64], char by[
 
     pthread_mutex_lock(&queue->lock);
     bool stopped = running->stopped;
-    memcpy(reason, running->reason, sizeof(running->reason));
-    memcpy(by, running->by, sizeof(running->by));
+    snprintf(reason, 64, "%s", stopped && !running->closing ? "CancelledBuild" : "");
+    snprintf(by, 256, "%s%s%.50s", running->by, running->why[0] == 0 ? "" : ": ", running->why);
     pthread_mutex_unlock(&queue->lock);
     return stopped;
 }
@@ -205,8 +206,7 @@ static void perform(struct queue *queue, struct build_task *task, struct build_o
 /* What the server's end cut off stays in its row as it is. */
 static bool cut_off(const struct running *running, const struct build_outcome *out)
 {
-    return running->stopped && running->reason[0] == 0 && out->state == BUILD_ERROR &&
-           out->reason[0] == 0;
+    return running->closing && out->state == BUILD_ERROR && out->reason[0] == 0;
 }
 
 static int record_end(struct queue *queue, const struct running *running,
@@ -363,7 +363,7 @@ static struct running *claim(struct queue *queue) ON(worker_thread)
     if (found)
         list_add(queue, running);
     if (found && queue->closing)
-        stop(running, SLICE(""), SLICE(""));
+        stop(running, true, SLICE_NONE, SLICE_NONE);
     queue->claiming = queue->looking = false;
     queue->look = queue->look || found || status < 0;
     pthread_cond_broadcast(&queue->changed);
@@ -398,7 +398,7 @@ static void *work(void *arg)
 /* --- stopping --- */
 
 /* (2). False when it does not run. */
-static bool stop_running(struct queue *queue, int64_t id, struct slice reason, struct slice by)
+static bool stop_running(struct queue *queue, int64_t id, struct slice by, struct slice why)
 {
     struct running *running;
 
@@ -406,25 +406,24 @@ static bool stop_running(struct queue *queue, int64_t id, struct slice reason, s
     while ((running = find_running(queue, id)) == NULL && queue->claiming)
         pthread_cond_wait(&queue->changed, &queue->lock);
     if (running != NULL)
-        stop(running, reason, by);
+        stop(running, false, by, why);
     pthread_mutex_unlock(&queue->lock);
     return running != NULL;
 }
 
 /* Spec: s2i 13.44. Between the two looks it may begin, or end: then the next one knows. */
-int queue_cancel(struct queue *queue, int64_t id, struct slice actor, struct slice reason,
+int queue_cancel(struct queue *queue, int64_t id, struct slice actor, struct slice why,
                  const struct audit_event *event, struct error *err)
 {
     struct builds *builds = queue->with.builds;
     bool running = true;
 
     for (int i = 0; i < CANCEL_TRIES; i++) {
-        if (build_cancel(builds->storage, id, actor, reason, i == 0 ? event : NULL, &running, err) <
-            0)
+        if (build_cancel(builds->storage, id, actor, why, i == 0 ? event : NULL, &running, err) < 0)
             return -1;
         if (!running)
             queue_ended(queue, id);
-        if (!running || stop_running(queue, id, reason, actor))
+        if (!running || stop_running(queue, id, actor, why))
             return 0;
     }
     return error_set(err, ERROR_UNAVAILABLE, "build %lld is about to end", (long long)id);
@@ -458,7 +457,8 @@ void queue_watch(struct queue *queue)
         int found = build_find(queue->with.builds->storage, list[i].id, &record, &err);
         if (found < 0 ? err.code == ERROR_NOT_FOUND
                       : build_state_ended(record.state) || record.epoch != list[i].epoch)
-            stop_running(queue, list[i].id, SLICE("CancelledBuild"), SLICE("the server"));
+            stop_running(queue, list[i].id, SLICE("the server"),
+                         SLICE("its repository was deleted"));
     }
 }
 
@@ -491,7 +491,7 @@ void queue_stop(struct queue *queue)
     pthread_mutex_lock(&queue->lock);
     queue->closing = true;
     for (struct running *at = queue->list; at != NULL; at = at->next)
-        stop(at, SLICE(""), SLICE(""));
+        stop(at, true, SLICE_NONE, SLICE_NONE);
     pthread_cond_broadcast(&queue->work);
     pthread_cond_broadcast(&queue->changed);
     pthread_mutex_unlock(&queue->lock);

@@ -31,7 +31,7 @@ void queue_look(struct queue *queue);
 /* A build ended that did not run: whoever wants to know is told. */
 void queue_ended(struct queue *queue, int64_t id);
 /* As builds_cancel. */
-int queue_cancel(struct queue *queue, int64_t id, struct slice actor, struct slice reason,
+int queue_cancel(struct queue *queue, int64_t id, struct slice actor, struct slice why,
                  const struct audit_event *event, struct error *err) MUST_CHECK ON(worker_thread);
 /* Builds that run while their rows say something else (their repository was deleted) stop. */
 void queue_watch(struct queue *queue) ON(worker_thread);
@@ -41,7 +41,8 @@ struct running {
     struct build_task task; /* first: build_task_stopped finds the rest by it */
     struct running *next;   /* under the queue's lock, as what follows */
     bool stopped;
-    char reason[64], by[256];
+    bool closing; /* by the end of the server, not by somebody */
+    char by[200], why[200];
 };
 /* Of a record, which is taken over. */
 struct running *running_new(struct builds *builds, struct build_record *record);

@@ -66,8 +66,9 @@ struct build_request {
  * able (16.4): nothing was made. */
 int builds_submit(struct builds *builds, const struct build_request *request, int64_t *id,
                   struct error *err) MUST_CHECK ON(worker_thread);
-/* Idempotent while it runs. CONFLICT  has ended.  NOT_FOUND. Spec: 13.44 */
-int builds_cancel(struct builds *builds, int64_t id, struct slice actor, struct slice reason,
+/* Its reason will be CancelledBuild; why: a sentence for its message, or SLICE_NONE. Idempotent
+ * while it runs. CONFLICT  has ended.  NOT_FOUND. Spec: 13.44 */
+int builds_cancel(struct builds *builds, int64_t id, struct slice actor, struct slice why,
                   const struct audit_event *event, struct error *err) MUST_CHECK ON(worker_thread);
 /* The same source and options again. CONFLICT  not ended yet, or its source is gone. */
 int builds_retry(struct builds *builds, int64_t id, const struct actor *actor,

@@ -252,10 +252,10 @@ int builds_submit(struct builds *builds, const struct build_request *request, in
     return 0;
 }
 
-int builds_cancel(struct builds *builds, int64_t id, struct slice actor, struct slice reason,
+int builds_cancel(struct builds *builds, int64_t id, struct slice actor, struct slice why,
                   const struct audit_event *event, struct error *err)
 {
-    return queue_cancel(builds->queue, id, actor, reason, event, err);
+    return queue_cancel(builds->queue, id, actor, why, event, err);
 }
 
 /* --- once more --- */

@@ -100,9 +100,9 @@ struct build_end {
 };
 int build_finish(struct storage *store, const struct build_end *end, struct error *err) MUST_CHECK
     ON(worker_thread);
-/* A build that waits: CANCELLED. *running: it runs; only the event is written. CONFLICT  has ended.
- * NOT_FOUND */
-int build_cancel(struct storage *store, int64_t id, struct slice actor, struct slice reason,
+/* A build that waits: CANCELLED, reason CancelledBuild; why: a sentence for its message, or
+ * SLICE_NONE. *running: it runs; only the event is written. CONFLICT  has ended. NOT_FOUND */
+int build_cancel(struct storage *store, int64_t id, struct slice actor, struct slice why,
                  const struct audit_event *event, bool *running, struct error *err) MUST_CHECK
     ON(worker_thread);
 /* At start: what an earlier process left NEW or RUNNING. again: those that ran wait anew, the one

@@ -335,7 +335,7 @@ int build_finish(struct storage *store, const struct build_end *end, struct erro
 
 struct cancel {
     int64_t id;
-    struct slice actor, reason;
+    struct slice actor, why;
     const struct audit_event *event;
     bool running;
 };
@@ -352,19 +352,20 @@ static int cancel(struct db_tx *tx, void *arg, struct error *err)
     with->running = record.state == BUILD_RUNNING;
     if (with->running)
         return meta_build_tell(tx, with->event, with->id, err);
-    const struct build_end end = {.id = with->id,
-                                  .state = BUILD_CANCELLED,
-                                  .reason = with->reason,
-                                  .message = SLICE("it was cancelled while it waited"),
-                                  .ended_by = with->actor,
-                                  .event = with->event};
+    const struct build_end end = {
+        .id = with->id,
+        .state = BUILD_CANCELLED,
+        .reason = SLICE("CancelledBuild"),
+        .message = with->why.size == 0 ? SLICE("it was cancelled while it waited") : with->why,
+        .ended_by = with->actor,
+        .event = with->event};
     return finish_row(tx, &end, err);
 }
 
-int build_cancel(struct storage *store, int64_t id, struct slice actor, struct slice reason,
+int build_cancel(struct storage *store, int64_t id, struct slice actor, struct slice why,
                  const struct audit_event *event, bool *running, struct error *err)
 {
-    struct cancel with = {id, actor, reason, event, false};
+    struct cancel with = {id, actor, why, event, false};
 
     if (meta_write(store->meta, cancel, &with, err) < 0)
         return -1;

@@ -366,8 +366,8 @@ int api_build_cancel(struct request *request, struct reply *reply, struct error 
         return -1;
     event_new_id(&event, request, "build.cancel", "build", build.id);
     write_text(&event.detail, "repository", slice_of(build.repository));
-    if (builds_cancel(services->builds, build.id, slice_of(request->caller->name),
-                      SLICE("CancelledBuild"), event_done(&event), err) < 0 ||
+    if (builds_cancel(services->builds, build.id, slice_of(request->caller->name), SLICE_NONE,
+                      event_done(&event), err) < 0 ||
         build_find(services->storage, build.id, &after, err) < 0)
         return -1;
     return answer(request, reply, &after, rights, err);

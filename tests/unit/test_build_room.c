@@ -143,7 +143,7 @@ static void test_build_room_says_that_builds_are_off(void **state)
     assert_non_null(strstr(health.problem, "off"));
     FAILS(builds_submit(room->builds, &request, &id, &fixture->err), ERROR_UNAVAILABLE);
     FAILS(builds_plan(room->builds, &request, false, &fd, &fixture->err), ERROR_UNAVAILABLE);
-    OK(builds_cancel(room->builds, 1, SLICE("ana"), SLICE("CancelledBuild"), NULL, &fixture->err));
+    OK(builds_cancel(room->builds, 1, SLICE("ana"), SLICE_NONE, NULL, &fixture->err));
     assert_int_equal(number(fixture, "SELECT count(*) FROM builds"), 1);
 }
 
@@ -425,7 +425,7 @@ static void test_build_room_callbacks_are_tried_again(void **state)
     OK(build_secret_put(fixture->store, config.id, BUILD_SECRET_HOOK, SLICE("new"), SLICE("two"),
                         NULL, &fixture->err));
     int64_t id = add(fixture, BUILD_PENDING, BUILD_FROM_URL, spec);
-    OK(builds_cancel(room->builds, id, SLICE("ana"), SLICE("CancelledBuild"), NULL, &fixture->err));
+    OK(builds_cancel(room->builds, id, SLICE("ana"), SLICE_NONE, NULL, &fixture->err));
     pthread_join(receiver.thread, NULL);
     close(receiver.socket);
     static const char body[] = "{\"success\":false,\"build\":1,\"reason\":\"CancelledBuild\"}";

@@ -228,8 +228,7 @@ static void test_builds_an_end_is_final(void **state)
     for (enum build_state at = BUILD_COMPLETE; at <= BUILD_CANCELLED; at++)
         assert_int_equal(end(fixture, id, 1, at), -1);
     assert_int_equal(end(fixture, id, 0, BUILD_ERROR), -1);
-    FAILS(build_cancel(fixture->store, id, SLICE("ana"), SLICE("CancelledBuild"), NULL, &running,
-                       &fixture->err),
+    FAILS(build_cancel(fixture->store, id, SLICE("ana"), SLICE_NONE, NULL, &running, &fixture->err),
           ERROR_CONFLICT);
     assert_int_equal(state_of(fixture, id), BUILD_COMPLETE);
 }
@@ -246,18 +245,19 @@ static void test_builds_cancel_ends_what_waits_only(void **state)
     for (int i = 0; i < 2; i++) {
         build.state = i == 0 ? BUILD_NEW : BUILD_PENDING;
         assert_int_equal(try_add(fixture, &build, &id), 0);
-        OK(build_cancel(fixture->store, id, SLICE("eva"), SLICE("CancelledBuild"), &event, &running,
+        OK(build_cancel(fixture->store, id, SLICE("eva"), SLICE("it rains"), &event, &running,
                         &fixture->err));
         assert_false(running);
         OWNED(build_record_drop) struct build_record record = find(fixture, id);
         assert_int_equal(record.state, BUILD_CANCELLED);
         assert_string_equal(record.reason, "CancelledBuild");
+        assert_string_equal(record.message, "it rains");
         assert_string_equal(record.ended_by, "eva");
         assert_true(record.finished_at > 0);
         FAILS(build_ready(fixture->store, id, &superseded, &count, &fixture->err), ERROR_CONFLICT);
     }
-    OK(build_cancel(fixture->store, running_id, SLICE("eva"), SLICE("CancelledBuild"), &event,
-                    &running, &fixture->err));
+    OK(build_cancel(fixture->store, running_id, SLICE("eva"), SLICE_NONE, &event, &running,
+                    &fixture->err));
     assert_true(running);
     assert_int_equal(state_of(fixture, running_id), BUILD_RUNNING);
     assert_int_equal(number(fixture, "SELECT count(*) FROM audit WHERE action = 'build.cancel'"),

@@ -78,6 +78,7 @@ static void run(struct build_task *task, struct build_outcome *out)
     if (build_task_stopped(task, reason, by)) {
         out->state = reason[0] == 0 ? BUILD_ERROR : BUILD_CANCELLED;
         snprintf(out->reason, sizeof(out->reason), "%s", reason);
+        snprintf(out->message, sizeof(out->message), "cancelled by %s", by);
     } else if (stage->becomes == BUILD_COMPLETE) {
         out->result = digest_text_of("image");
         out->layer_size = 7;
@@ -363,7 +364,7 @@ static void test_queue_starts_no_more_than_builders_have_room_for(void **state)
 static int cancel(struct stage *stage, int64_t id)
 {
     stage->fixture->err = (struct error){0};
-    return queue_cancel(stage->builds.queue, id, SLICE("eva"), SLICE("CancelledBuild"), NULL,
+    return queue_cancel(stage->builds.queue, id, SLICE("eva"), SLICE("it rains"), NULL,
                         &stage->fixture->err);
 }
 
@@ -391,6 +392,7 @@ static void test_queue_cancels_in_each_state(void **state)
     assert_int_equal(record.state, BUILD_CANCELLED);
     assert_string_equal(record.reason, "CancelledBuild");
     assert_string_equal(record.ended_by, "eva");
+    assert_string_equal(record.message, "cancelled by eva: it rains");
     assert_int_equal(cancel(stage, 99), -1);
     assert_int_equal(stage->fixture->err.code, ERROR_NOT_FOUND);
     assert_int_equal(stage->started, 1);
@@ -541,8 +543,8 @@ static void test_queue_waiters_notice_ends_nobody_told(void **state)
     queue_begin(stage, 1);
     int64_t id = add(stage, "a");
     wait_for(stage, id, &waiting);
-    OK(build_cancel(stage->builds.storage, id, SLICE("eva"), SLICE("CancelledBuild"), NULL,
-                    &running, &fixture->err));
+    OK(build_cancel(stage->builds.storage, id, SLICE("eva"), SLICE_NONE, NULL, &running,
+                    &fixture->err));
     waiters_look(stage->builds.waiters);
     AWAIT(stage, waiting.calls == 1);
     assert_int_equal(waiting.state, BUILD_CANCELLED);
