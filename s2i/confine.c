@@ -78,6 +78,20 @@ static int lifeline_open(struct error *err)
 
 /* --- in the child --- */
 
+/* The thread sanitizer does not know of threads it did not see begin: there the memory is copied.
+ */
+#if defined(__SANITIZE_THREAD__)
+enum { SHARED_MEMORY = 0 };
+#else
+enum { SHARED_MEMORY = CLONE_VM };
+#endif
+
+/* What failed; in memory that both see. */
+struct report {
+    const char *volatile step;
+    volatile int number;
+};
+
 struct launch {
     const struct confinement *with;
     int standard[3]; /* all above 2 */
@@ -86,9 +100,8 @@ struct launch {
     int lifeline, ruleset;
     struct sock_fprog filter;
     sigset_t none;
-    /* what failed; the parent reads it */
-    const char *volatile step;
-    volatile int number;
+    struct report *report; /* of the child */
+    struct report told;    /* to the parent */
 };
 
 struct kernel_action {
@@ -103,8 +116,8 @@ struct kernel_action {
 
 IN_CHILD static int failed(struct launch *launch, const char *step)
 {
-    launch->step = step;
-    launch->number = errno;
+    launch->report->step = step;
+    launch->report->number = errno;
     return -1;
 }
 
@@ -285,18 +298,20 @@ static int prepare(struct launch *launch, struct sock_filter *filter, struct err
 static pid_t run(struct launch *launch, int *pidfd)
 {
     void *stack = mmap(NULL, STACK_SIZE, PROT_READ | PROT_WRITE,
-                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+                       MAP_SHARED | MAP_ANONYMOUS | MAP_STACK, -1, 0);
     sigset_t all, before;
     pid_t pid;
 
     if (stack == MAP_FAILED)
         return -1;
+    launch->report = stack; /* at its far end */
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     pid = clone(child_main, (char *)stack + STACK_SIZE,
-                CLONE_VM | CLONE_VFORK | CLONE_PIDFD | SIGCHLD, launch, pidfd);
+                SHARED_MEMORY | CLONE_VFORK | CLONE_PIDFD | SIGCHLD, launch, pidfd);
     int number = errno;
     pthread_sigmask(SIG_SETMASK, &before, NULL);
+    launch->told = *launch->report;
     munmap(stack, STACK_SIZE);
     errno = number;
     return pid;
@@ -315,12 +330,12 @@ int confine_start(const struct confinement *with, pid_t *pid, int *pidfd, struct
     child = run(&launch, &handle);
     if (child < 0)
         return error_set_errno(err, ERROR_UNAVAILABLE, errno, "a program cannot be started");
-    if (launch.step != NULL) {
+    if (launch.told.step != NULL) {
         while (waitpid(child, NULL, 0) < 0 && errno == EINTR)
             ;
-        error_set_errno(err, ERROR_UNAVAILABLE, launch.number, "a program cannot be started");
-        return error_set_cause(err, "%s of %s: %s", launch.step, with->words[0],
-                               strerrordesc_np(launch.number));
+        error_set_errno(err, ERROR_UNAVAILABLE, launch.told.number, "a program cannot be started");
+        return error_set_cause(err, "%s of %s: %s", launch.told.step, with->words[0],
+                               strerrordesc_np(launch.told.number));
     }
     *pid = child;
     if (pidfd != NULL)
