@@ -1,4 +1,5 @@
 """test_source_fetch.py - sources by URL: what is fetched, and what a strange server cannot make us do."""
+import io
 import json
 import os
 import pathlib
@@ -285,6 +286,48 @@ def test_over_the_git_protocol(tmp_path, fetch):
     finally:
         os.killpg(daemon.pid, signal.SIGKILL)
         daemon.wait()
+
+
+def test_over_ssh(tmp_path, fetch):
+    """s2i 16.11, 16.12: by a key, from a host whose key is known, and from no other."""
+    paramiko = pytest.importorskip("paramiko", reason="python3-paramiko is not installed")
+    from support import sshserver
+    key = paramiko.ECDSAKey.generate()
+    remote = gitserver.GitServer(tmp_path / "remote")
+    remote.close()
+    commit = remote.repository("app", {"one": "1"})
+    server = sshserver.SshServer(remote.folder, key)
+    text = io.StringIO()
+    key.write_private_key(text)
+    try:
+        place, url = f"ssh://127.0.0.1:{server.port}", f"ssh://git@127.0.0.1:{server.port}/app.git"
+        opens = f"n\t{place}\tssh-key\t{text.getvalue()}"
+        known = f"n\t{place}\tknown-hosts\t{server.known_hosts()}"
+        other = f"n\t{place}\tknown-hosts\t{server.known_hosts(paramiko.ECDSAKey.generate())}"
+        answer = fetch(url, schemes=["ssh"], credentials=[opens, known])
+        assert answer.get("facts", answer).get("commit") == commit, answer
+        assert answer["facts"]["url"] == f"ssh://127.0.0.1:{server.port}/app.git"
+        asked = len(server.commands)
+        refused(fetch(url, schemes=["ssh"], credentials=[opens]), "FetchSourceFailed", "known-hosts")
+        refused(fetch(url, schemes=["ssh"], credentials=[opens, other]), "FetchSourceFailed")
+        refused(fetch(url, schemes=["ssh"], credentials=[known]), "FetchSourceFailed", "Permission denied")
+        assert len(server.commands) == asked
+    finally:
+        server.close()
+
+
+def test_the_program_is_its_own_askpass(tmp_path):
+    """By the name git calls it; without a descriptor it says nothing."""
+    (tmp_path / "askpass").symlink_to(process.binary())
+    with open(tmp_path / "secret", "w+b") as file:
+        file.write(b"ann\n" + SECRET.encode())
+        file.flush()
+        for prompt, said in (("Username for 'https://x': ", "ann\n"), ("Password for 'https://ann@x': ", SECRET + "\n")):
+            done = subprocess.run([tmp_path / "askpass", prompt], pass_fds=[file.fileno()], capture_output=True,
+                                  text=True, env={"SLIPWAY_ASKPASS_DESCRIPTOR": str(file.fileno())}, check=True)
+            assert done.stdout == said
+    done = subprocess.run([tmp_path / "askpass", "Password: "], capture_output=True, env={}, check=False)
+    assert done.returncode != 0 and done.stdout == b""
 
 
 def test_small_requests(remote, fetch):

@@ -55,7 +55,7 @@ static int set_up(void **state)
 {
     struct place *place = memory_new(sizeof(*place));
 
-    strcpy(place->path, "/tmp/slipway-source-XXXXXX");
+    snprintf(place->path, sizeof(place->path), "/tmp/slipway-source-XXXXXX");
     assert_non_null(mkdtemp(place->path));
     snprintf(place->repository, sizeof(place->repository), "%s/repo", place->path);
     snprintf(place->scratch, sizeof(place->scratch), "%s/scratch", place->path);
