@@ -101,7 +101,8 @@ class Tests:
 
     def targets(self):
         """What make has to build beside the program."""
-        programs = [self.unit] if self.unit else ["interpose.so", "tests/support/routes", "tests/support/layer_probe"]
+        programs = [self.unit] if self.unit else ["interpose.so", "tests/support/routes", "tests/support/layer_probe",
+                                                        "tests/support/source_probe"]
         return {f"{BUILD}/{program}" for program in programs}
 
     def command(self):
