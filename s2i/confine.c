@@ -94,6 +94,7 @@ struct report {
 
 struct launch {
     const struct confinement *with;
+    const char *program;
     int standard[3]; /* all above 2 */
     int kept[CONFINE_KEPT_MAX + 1];
     size_t kept_count; /* in order; the lifeline among them */
@@ -223,7 +224,7 @@ IN_CHILD static int child_main(void *arg)
         failed(launch, "seccomp");
         _exit(127);
     }
-    execve(with->words[0], (char *const *)(uintptr_t)with->words,
+    execve(launch->program, (char *const *)(uintptr_t)with->words,
            (char *const *)(uintptr_t)with->environment);
     failed(launch, "program");
     _exit(127);
@@ -276,8 +277,12 @@ static int prepare(struct launch *launch, struct sock_filter *filter, struct err
 {
     const struct confinement *with = launch->with;
 
-    assert(with->words[0] != NULL && with->words[0][0] == '/');
     assert(with->kept_count <= CONFINE_KEPT_MAX);
+    if (with->words[0] == NULL || with->words[0][0] != '/')
+        return error_set(err, ERROR_UNAVAILABLE, "a program that is needed is not installed");
+    /* Ourselves as we run, also when another version stands at our path by now. */
+    launch->program =
+        strcmp(with->words[0], confine_self()) == 0 ? "/proc/self/exe" : with->words[0];
     launch->lifeline = lifeline_open(err);
     if (launch->lifeline < 0 || take_standard(with, launch->standard, err) < 0 ||
         confine_landlock(with, &launch->ruleset, err) < 0)

@@ -14,7 +14,7 @@
 #include "registry/core/error.h"
 
 struct confinement {
-    const char *const *words;       /* argv; words[0] is an absolute path; ends in NULL */
+    const char *const *words; /* argv; words[0] is an absolute path (NULL fails); ends in NULL */
     const char *const *environment; /* all of it; ends in NULL */
     const char *folder;             /* where it starts; NULL: the root folder */
     const char *const *writable;    /* folders it may change; ends in NULL; may be NULL */

@@ -170,9 +170,11 @@ static int add_http(struct job *job, struct error *err)
 
     snprintf(seconds, sizeof(seconds), "%d", STALLED_S);
     add_setting(job, "http.lowSpeedTime", seconds);
-    source_resolve_pin(url->host, url->port, &job->resolved, &pin);
-    buffer_append(&pin, "", 1);
-    add_setting(job, "http.curloptResolve", pin.at);
+    if (!url->is_number) {
+        source_resolve_pin(url->host, url->port, &job->resolved, &pin);
+        buffer_append(&pin, "", 1);
+        add_setting(job, "http.curloptResolve", pin.at);
+    }
     if (job->credentials.ca != NULL) {
         add_setting(job, "http.sslCAInfo", ca);
         if (put_file(job->fetch->folder, "ca.pem", slice_of(job->credentials.ca), err) < 0)

@@ -155,13 +155,15 @@ int source_http(const struct source_request *request, const struct source_rules 
         source_url_permitted(&url, rules, err) < 0 ||
         source_resolve_host(url.host, url.port, rules->allowed_hosts, &call.resolved, err) < 0)
         return -1;
-    source_resolve_pin(url.host, url.port, &call.resolved, &pin);
-    buffer_append(&pin, "", 1);
+    if (!url.is_number) {
+        source_resolve_pin(url.host, url.port, &call.resolved, &pin);
+        buffer_append(&pin, "", 1);
+        call.pins = curl_slist_append(NULL, pin.at);
+    }
     free(url.path);
     url.path = memory_text(slice_of(rest.at));
     source_url_print(&url, &whole);
     buffer_append(&whole, "", 1);
-    call.pins = curl_slist_append(NULL, pin.at);
     call.curl = curl_easy_init();
     if (call.curl == NULL)
         return error_set(err, ERROR_INTERNAL, "a request cannot be prepared");

@@ -93,10 +93,11 @@ static int move_content(const struct entry *entry, struct tar *tar, struct buffe
 
 static int read_conf(struct reading *reading, struct slice text, struct error *err)
 {
+    struct error why = {0};
     json_t *conf = NULL;
 
-    if (s2i_conf_parse(text, &conf, err) < 0)
-        return -1;
+    if (s2i_conf_parse(text, &conf, &why) < 0)
+        return source_entry_refuse(err, slice_of(conf_path), why.message);
     reading->facts.conf = json_dumps(conf, JSON_COMPACT);
     json_decref(conf);
     return 0;

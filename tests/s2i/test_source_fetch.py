@@ -190,6 +190,19 @@ def test_https_needs_a_known_authority(tmp_path, fetch):
         remote.close()
 
 
+def test_names_and_numbers(tmp_path, fetch):
+    """A name is pinned to its address; a number is its own, of either version."""
+    for address, host in (("127.0.0.1", "localhost"), ("127.0.0.1", "127.0.0.1"), ("::1", "[::1]")):
+        remote = gitserver.GitServer(tmp_path / f"remote-{host}", address=address)
+        try:
+            commit = remote.repository("app", {"one": "1"})
+            answer = fetch(remote.url("app", host), allow=["127.0.0.0/8", "::1"])
+            assert answer.get("facts", answer).get("commit") == commit, (host, answer)
+            assert fetch(remote.url("app", host) + "/HEAD", post="", allow=["127.0.0.0/8", "::1"])["status"] == 200
+        finally:
+            remote.close()
+
+
 def test_time_out_and_cancel(remote, fetch):
     """s2i 16.10: a server that says nothing; git's helpers end too."""
     remote.repository("app", {"one": "1"})

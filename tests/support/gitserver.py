@@ -7,6 +7,7 @@ import base64
 import http.server
 import os
 import pathlib
+import socket
 import ssl
 import subprocess
 import threading
@@ -30,12 +31,15 @@ class GitServer:
     user: (name, password) it asks for. old: speaks protocol 0 only. redirect: where everything leads.
     stall: answers nothing at all. asked: (path, authorization) of each request."""
 
-    def __init__(self, folder, authority=None):
+    def __init__(self, folder, authority=None, address="127.0.0.1"):
         self.folder = pathlib.Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.user, self.old, self.redirect, self.stall = None, False, None, None
         self.asked, self.bodies, self.headers = [], [], []
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), self.handler())
+        kind = http.server.ThreadingHTTPServer
+        if ":" in address:
+            kind = type("Server6", (kind,), {"address_family": socket.AF_INET6})
+        self.server = kind((address, 0), self.handler())
         if authority is not None:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(authority.certificate, authority.key)

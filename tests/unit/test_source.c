@@ -599,10 +599,6 @@ static void test_source_stops_when_it_is_told(void **state)
     OWNED(found_drop) struct found stopped = open_wish(&wish);
     assert_int_equal(stopped.outcome, -1);
     assert_int_equal(stopped.err.code, ERROR_UNAVAILABLE);
-    wish.cancel = -1;
-    wish.timeout_ms = 0;
-    OWNED(found_drop) struct found late = open_wish(&wish);
-    is_refused(&late, "InvalidSource", "longer than");
 }
 
 static void test_source_of_nothing(void **state)
