@@ -43,7 +43,6 @@ struct builder {
     const struct builder_options *options;
     struct worker_setup setup;
     struct builder_level level;
-    struct cgroup_means groups;
     struct worker *workers;
     unsigned worker_count, builds;
     char prefix[40]; /* of our control groups */
@@ -91,7 +90,7 @@ static void sweep_layers(const struct builder *builder, const char *name)
 /* (1) */
 static void sweep(const struct builder *builder)
 {
-    cgroup_sweep(&builder->groups, builder->prefix);
+    cgroup_sweep(&builder->setup.groups, builder->prefix);
     sweep_layers(builder, "layers");
     sweep_layers(builder, "layers-user");
 }
@@ -157,7 +156,7 @@ static void worker_ended(struct builder *builder, pid_t pid)
         *at = worker->next;
         builder->worker_count--;
         snprintf(prefix, sizeof(prefix), "%s.", worker->cgroup);
-        cgroup_sweep(&builder->groups, prefix);
+        cgroup_sweep(&builder->setup.groups, prefix);
         free(worker);
         return;
     }
@@ -317,21 +316,34 @@ static void setup_fill(const struct builder_options *options, const char *cgroup
         .cgroup = memory_text(slice_of(cgroup)),
         .id_base = options->id_base == 0 ? ID_BASE : options->id_base,
         .cache_max = options->cache_max};
+    cgroup_probe(&out->groups);
+}
+
+/* Then each process has a limit of its own at least (16.6). */
+static void warn_of_limits(const struct builder *builder)
+{
+    const struct cgroup_means *groups = &builder->setup.groups;
+
+    if (!groups->memory || !groups->pids)
+        log_event(LOG_WARNING, "builder.weak_limits",
+                  F_TEXT("memory", groups->memory ? "of a build" : "of each process"),
+                  F_TEXT("processes", groups->pids ? "of a build" : "of its user"));
 }
 
 static int prepare(struct builder *builder, struct error *err)
 {
     if (open_folder(builder, err) < 0)
         return -1;
-    cgroup_probe(&builder->groups);
-    sweep(builder);
     setup_fill(builder->options, builder->prefix, &builder->setup);
+    sweep(builder);
     machine_probe(&builder->setup, builder->options->runtime, &builder->level);
-    cgroup_sweep(&builder->groups, builder->prefix);
+    cgroup_sweep(&builder->setup.groups, builder->prefix);
     if (builder->level.level[0] == 0)
         log_event(LOG_ERROR, "builder.unable", F_TEXT("reason", builder->level.problem));
     else if (!builder->setup.root && machine_enter_user(err) < 0)
         return -1;
+    else
+        warn_of_limits(builder);
     builder->signals = open_signals(err);
     return builder->signals < 0 ? -1 : 0;
 }

@@ -36,6 +36,25 @@ enum { IDS = 65536, LAYERS_MAX = 500, WORKER_CHANNEL = 3 };
 
 struct work;
 
+/* --- control groups (cgroup.c) --- */
+
+struct cgroup_means {
+    bool v2, memory, swap, pids, cpu;
+    char root[256]; /* of v2: the folder our groups are in */
+};
+/* Once a builder: it may move us to another group. */
+void cgroup_probe(struct cgroup_means *out);
+/* For config.json: relative to our own (v1), or absolute (v2). */
+void cgroup_path(const struct cgroup_means *means, const char *name, char *out, size_t capacity);
+/* Before a container of that name is begun. */
+void cgroup_make(const struct cgroup_means *means, const char *name);
+struct cgroup_events {
+    uint64_t memory_kills, process_refusals;
+};
+void cgroup_events(const struct cgroup_means *means, const char *name, struct cgroup_events *out);
+/* Kills what is in them, removes every group whose name starts so. */
+void cgroup_sweep(const struct cgroup_means *means, const char *prefix);
+
 /* --- what a builder tells its workers (setup.c) --- */
 
 struct worker_setup {
@@ -44,6 +63,7 @@ struct worker_setup {
     bool keeps; /* the runtime can leave a container's groups behind, to be read */
     unsigned id_base;
     unsigned long long cache_max;
+    struct cgroup_means groups;
 };
 char *worker_setup_write(const struct worker_setup *setup); /* freed by the caller */
 int worker_setup_read(struct worker_setup *out, const char *text, struct error *err) MUST_CHECK;
@@ -99,22 +119,6 @@ int apart_run(struct work *work, int folder, apart_job *job, void *arg, struct s
 /* The same for layer_untar. */
 int apart_untar(struct work *work, int fd, int folder, const struct tar_wish *wish,
                 struct s2i_list *notes, struct error *err) MUST_CHECK;
-
-/* --- control groups (cgroup.c) --- */
-
-struct cgroup_means {
-    bool v2, memory, swap, pids, cpu;
-    char root[256]; /* of v2: our own folder below its mount */
-};
-void cgroup_probe(struct cgroup_means *out);
-/* For config.json: relative to our own (v1), or absolute (v2). */
-void cgroup_path(const struct cgroup_means *means, const char *name, char *out, size_t capacity);
-struct cgroup_events {
-    uint64_t memory_kills, process_refusals;
-};
-void cgroup_events(const struct cgroup_means *means, const char *name, struct cgroup_events *out);
-/* Kills what is in them, removes every group whose name starts so. */
-void cgroup_sweep(const struct cgroup_means *means, const char *prefix);
 
 /* --- one build --- */
 
@@ -205,7 +209,6 @@ struct work {
     struct worker_setup setup;
     struct s2i_spec spec;
     struct s2i_result result;
-    struct cgroup_means cgroups;
     struct layer_ids ids;
     int folder; /* the builder's */
     int source; /* a tar; -1 */

@@ -71,10 +71,10 @@ static json_t *rlimits(const struct work *work)
     json_int_t memory = (json_int_t)work->spec.limits.memory;
     json_int_t processes = (json_int_t)work->spec.limits.processes;
 
-    if (!work->cgroups.memory && memory > 0)
+    if (!work->setup.groups.memory && memory > 0)
         json_array_append_new(limits, json_pack("{s:s, s:I, s:I}", "type", "RLIMIT_DATA", "soft",
                                                 memory, "hard", memory));
-    if (!work->cgroups.pids && processes > 0)
+    if (!work->setup.groups.pids && processes > 0)
         json_array_append_new(limits, json_pack("{s:s, s:I, s:I}", "type", "RLIMIT_NPROC", "soft",
                                                 processes, "hard", processes));
     return limits;
@@ -165,13 +165,13 @@ static json_t *resources(const struct work *work)
     const struct s2i_limits *limits = &work->spec.limits;
     json_t *object = json_object(), *cpu = json_object();
 
-    if (work->cgroups.memory && limits->memory > 0)
+    if (work->setup.groups.memory && limits->memory > 0)
         json_object_set_new(object, "memory",
-                            work->cgroups.swap
+                            work->setup.groups.swap
                                 ? json_pack("{s:I, s:I}", "limit", (json_int_t)limits->memory,
                                             "swap", (json_int_t)limits->memory)
                                 : json_pack("{s:I}", "limit", (json_int_t)limits->memory));
-    if (work->cgroups.pids && limits->processes > 0)
+    if (work->setup.groups.pids && limits->processes > 0)
         json_object_set_new(object, "pids",
                             json_pack("{s:I}", "limit", (json_int_t)limits->processes));
     json_object_set_new(cpu, "shares", json_integer(LOW_SHARES));
@@ -180,7 +180,7 @@ static json_t *resources(const struct work *work)
         json_object_set_new(cpu, "quota",
                             json_integer((json_int_t)limits->cpu_percent * CPU_PERIOD_US / 100));
     }
-    if (work->cgroups.cpu)
+    if (work->setup.groups.cpu)
         json_object_set(object, "cpu", cpu);
     json_decref(cpu);
     return object;
@@ -195,7 +195,7 @@ static json_t *platform(const struct work *work, const struct run *run)
         "/proc/kpageflags",    "/proc/kpagecgroup"};
     static const char *const fixed[] = {"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys",
                                         "/proc/sysrq-trigger"};
-    const struct cgroup_means *groups = &work->cgroups;
+    const struct cgroup_means *groups = &work->setup.groups;
     char path[PATH_MAX];
     json_t *object =
         json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "namespaces", namespaces(run),

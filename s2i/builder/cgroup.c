@@ -1,9 +1,11 @@
 /* cgroup.c - control groups: which limits can be enforced, what they did, groups of dead builds.
  * Touches  the cgroup file systems, below our own group.
- * Never    makes a group for a container: the runtime does, by the path we give it.
+ * Never    sets a limit: the runtime does, in the group whose path we give it.
  *
  * v1: every hierarchy has a place of its own for us; the runtime takes a relative path as below it.
- * v2: our group must be delegated; we step into a child, so that it may have others. */
+ * v2: our group must be delegated, and we step into a child so that it may have others; or root
+ * makes one at the top. A container's group is <name>/c: the upper one stays for a look when it is
+ * gone. */
 #include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
@@ -96,41 +98,78 @@ static bool controls(const char *folder, const char *controller)
     return false;
 }
 
-/* Processes of a group and controllers for its children exclude each other. */
-static bool delegate(const char *folder)
+static const char *const wanted[] = {"+memory", "+pids", "+cpu"};
+
+/* What it did is read back. */
+static void enable(const char *folder)
 {
-    static const char *const controllers[] = {"+memory", "+pids", "+cpu"};
+    char path[PATH_MAX];
+
+    if (snprintf(path, sizeof(path), "%s/cgroup.subtree_control", folder) >= (int)sizeof(path))
+        return;
+    for (size_t i = 0; i < sizeof(wanted) / sizeof(wanted[0]); i++)
+        write_file(path, wanted[i]);
+}
+
+static bool move_to(const char *folder)
+{
     char path[PATH_MAX], pid[16];
 
-    snprintf(path, sizeof(path), "%s/builder", folder);
-    if (mkdir(path, 0755) < 0 && errno != EEXIST)
-        return false;
-    snprintf(path, sizeof(path), "%s/builder/cgroup.procs", folder);
     snprintf(pid, sizeof(pid), "%d", getpid());
-    if (!write_file(path, pid))
+    return snprintf(path, sizeof(path), "%s/cgroup.procs", folder) < (int)sizeof(path) &&
+           write_file(path, pid);
+}
+
+/* Processes of a group and controllers for its children exclude each other: we step into a child.
+ * Others who are there may keep it from being done; then we step back. */
+static bool delegate(const char *folder)
+{
+    char path[PATH_MAX];
+
+    if (snprintf(path, sizeof(path), "%s/builder", folder) >= (int)sizeof(path) ||
+        (mkdir(path, 0755) < 0 && errno != EEXIST))
         return false;
-    snprintf(path, sizeof(path), "%s/cgroup.subtree_control", folder);
-    for (size_t i = 0; i < sizeof(controllers) / sizeof(controllers[0]); i++)
-        write_file(path, controllers[i]); /* what it did is read back */
-    return true;
+    if (!move_to(path)) {
+        rmdir(path);
+        return false;
+    }
+    enable(folder);
+    if (controls(folder, "memory"))
+        return true;
+    move_to(folder);
+    rmdir(path);
+    return false;
+}
+
+/* Without a group that was delegated: one at the top, where root may make it. */
+static bool take_top(char *root, size_t capacity)
+{
+    snprintf(root, capacity, CGROUPS "/slipway");
+    if (mkdir(root, 0755) < 0 && errno != EEXIST)
+        return false;
+    enable(root);
+    return controls(root, "memory");
 }
 
 static void probe_v2(struct cgroup_means *out)
 {
-    char *end;
+    char path[PATH_MAX];
 
-    if (!own_folder("", out->root, sizeof(out->root)))
+    out->v2 = own_folder("", out->root, sizeof(out->root)) &&
+              (delegate(out->root) || take_top(out->root, sizeof(out->root)));
+    if (!out->v2)
         return;
-    end = strrchr(out->root, '/'); /* a builder that was here before stepped in already */
-    if (strcmp(end, "/builder") == 0)
-        *end = 0;
-    else if (!delegate(out->root))
-        return;
-    out->v2 = true;
     out->memory = controls(out->root, "memory");
     out->pids = controls(out->root, "pids");
     out->cpu = controls(out->root, "cpu");
-    out->swap = access("/proc/swaps", F_OK) == 0;
+    /* A child shows whether swap is counted. */
+    if (snprintf(path, sizeof(path), "%s/probe", out->root) >= (int)sizeof(path) - 32 ||
+        (mkdir(path, 0755) < 0 && errno != EEXIST))
+        return;
+    snprintf(path + strlen(path), 32, "/memory.swap.max");
+    out->swap = access(path, F_OK) == 0;
+    *strrchr(path, '/') = 0;
+    rmdir(path);
 }
 
 /* Kernels may be told not to; then a limit on it is an error. */
@@ -161,8 +200,20 @@ void cgroup_probe(struct cgroup_means *out)
 
 void cgroup_path(const struct cgroup_means *means, const char *name, char *out, size_t capacity)
 {
-    snprintf(out, capacity, "%s%s%s", means->v2 ? means->root + sizeof(CGROUPS) - 1 : "",
-             means->v2 ? "/" : "", name);
+    if (means->v2)
+        snprintf(out, capacity, "%s/%s/c", means->root + sizeof(CGROUPS) - 1, name);
+    else
+        snprintf(out, capacity, "%s", name);
+}
+
+void cgroup_make(const struct cgroup_means *means, const char *name)
+{
+    char path[PATH_MAX];
+
+    if (!means->v2 || snprintf(path, sizeof(path), "%s/%s", means->root, name) >= (int)sizeof(path))
+        return;
+    if (mkdir(path, 0755) == 0)
+        enable(path);
 }
 
 /* --- what limits did --- */
@@ -198,9 +249,10 @@ void cgroup_events(const struct cgroup_means *means, const char *name, struct cg
     char folder[PATH_MAX];
 
     *out = (struct cgroup_events){0};
-    if (means->v2) {
+    if (means->v2) { /* the group of the container itself may be gone with it */
         out->memory_kills = read_number(means->root, name, "memory.events", "oom_kill");
-        out->process_refusals = read_number(means->root, name, "pids.events", "max");
+        out->process_refusals = read_number(means->root, name, "pids.events", "max") +
+                                read_number(means->root, name, "c/pids.events", "max");
         return;
     }
     if (means->memory && own_folder("memory", folder, sizeof(folder)))
@@ -231,6 +283,11 @@ static void kill_members(const char *folder)
 
 static void remove_group(const char *folder)
 {
+    char inner[PATH_MAX];
+
+    if (snprintf(inner, sizeof(inner), "%s/c", folder) < (int)sizeof(inner) &&
+        access(inner, F_OK) == 0)
+        remove_group(inner);
     for (int i = 0; rmdir(folder) < 0 && errno == EBUSY && i < PATIENCE; i++) {
         kill_members(folder);
         usleep(2000);

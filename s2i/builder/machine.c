@@ -190,8 +190,6 @@ static bool attempt_both(struct worker_setup *setup, char *problem, size_t capac
     setup->keeps = true;
     if (attempt(setup, problem, capacity))
         return true;
-    if (strstr(problem, "keep") == NULL)
-        return false;
     setup->keeps = false;
     return attempt(setup, other, sizeof(other));
 }
@@ -229,15 +227,13 @@ static bool attempt_runtime(struct worker_setup *setup, const char *runtime,
 void machine_probe(struct worker_setup *setup, const char *runtime, struct builder_level *out)
 {
     static const char *const known[] = {"runc", "crun"};
-    struct cgroup_means groups;
     char path[256];
     bool any = false;
 
     *out = (struct builder_level){0};
-    cgroup_probe(&groups);
-    out->memory_limit = groups.memory;
-    out->process_limit = groups.pids;
-    out->cpu_limit = groups.cpu;
+    out->memory_limit = setup->groups.memory;
+    out->process_limit = setup->groups.pids;
+    out->cpu_limit = setup->groups.cpu;
     out->disk_limit = true;
     if (runtime != NULL && runtime[0] != 0) {
         attempt_runtime(setup, runtime, out);

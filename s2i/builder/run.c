@@ -379,8 +379,8 @@ static int judge(struct watch *watch, struct error *err)
     int code =
         WIFEXITED(watch->status) ? WEXITSTATUS(watch->status) : 128 + WTERMSIG(watch->status);
 
-    cgroup_events(&watch->work->cgroups, watch->work->cgroup, &events);
-    cgroup_sweep(&watch->work->cgroups, watch->work->cgroup);
+    cgroup_events(&watch->work->setup.groups, watch->work->cgroup, &events);
+    cgroup_sweep(&watch->work->setup.groups, watch->work->cgroup);
     if (watch->stop != STOP_NOT)
         return stopped(watch, err);
     if (code != 0)
@@ -402,6 +402,7 @@ int run_container(struct work *work, const struct run *run, struct error *err)
                           .spoke_ms = clock_monotonic_ms()};
 
     snprintf(work->cgroup, sizeof(work->cgroup), "%s.%u", work->setup.cgroup, ++work->containers);
+    cgroup_make(&work->setup.groups, work->cgroup);
     if (bundle_write(work, run, err) < 0 || start(&watch, err) < 0)
         return -1;
     while (!watch.ended)

@@ -177,7 +177,6 @@ int work_begin(struct work *work, struct error *err)
         return broken(err, "the builder's folder cannot be opened");
     work->ids = (struct layer_ids){
         .base = root ? work->setup.id_base : 0, .count = IDS, .single = !root, .user_xattr = !root};
-    cgroup_probe(&work->cgroups);
     if (mount_desk(work, err) < 0)
         return -1;
     return lay_mount_points(work, err);

@@ -259,7 +259,8 @@ static void test_worker_setup_round_trip(void **state)
                                  .root = true,
                                  .keeps = true,
                                  .id_base = 3000000000U,
-                                 .cache_max = 1ULL << 40};
+                                 .cache_max = 1ULL << 40,
+                                 .groups = {.v2 = true, .pids = true, .root = "/a"}};
     OWNED(worker_setup_drop) struct worker_setup again = {0};
     OWNED(memory_drop) char *text = worker_setup_write(&setup);
     struct error err = {0};
@@ -270,6 +271,8 @@ static void test_worker_setup_round_trip(void **state)
     assert_string_equal(again.scratch, setup.scratch);
     assert_true(again.root && again.keeps && again.id_base == setup.id_base &&
                 again.cache_max == setup.cache_max);
+    assert_true(again.groups.v2 && again.groups.pids && !again.groups.memory);
+    assert_string_equal(again.groups.root, "/a");
     struct worker_setup none = {0};
     assert_int_equal(worker_setup_read(&none, NULL, &err), -1);
     assert_int_equal(worker_setup_read(&none, "{}", &err), -1);
