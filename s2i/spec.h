@@ -11,6 +11,9 @@
 #include "registry/core/digest.h"
 #include "s2i/options.h"
 
+/* How s2i/layer/ compresses, as far as bytes depend on it: part of the input key. Spec: 17.9 */
+#define S2I_PACKING "gzip: zlib, level 5, blocks of 256 KiB; zstd: level 3, checksum"
+
 struct s2i_layer {
     struct digest digest, diff_id;
     uint64_t size; /* bytes, as stored */

@@ -69,6 +69,7 @@ void contract_input_key(const struct s2i_spec *spec, char out[65])
 
     slice_split(slice_of(spec->target), ':', &target, &tag);
     json_object_set_new(key, "version", json_string(CONTRACT_VERSION));
+    json_object_set_new(key, "packing", json_string(S2I_PACKING));
     compose_set(key, "target", target);
     compose_set(key, "builder_name", slice_of(spec->builder.name));
     set_digest(key, "builder", &spec->builder.digest);

@@ -12,7 +12,7 @@
 #include "s2i/layer/gzip.h"
 #include "s2i/layer/layer_internal.h"
 
-enum { ZSTD_LEVEL = 3 };
+enum { ZSTD_LEVEL = 3 }; /* another one is another S2I_PACKING (s2i/spec.h) */
 
 struct packer {
     layer_sink *sink;

@@ -17,6 +17,7 @@
 
 #include <zlib.h>
 
+/* Another size or level is another S2I_PACKING (s2i/spec.h). */
 enum {
     BLOCK = 256 * 1024,
     WINDOW = 32 * 1024,
