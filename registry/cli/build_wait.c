@@ -105,42 +105,57 @@ static int follow(struct client *client, int64_t id, struct output *output, bool
     return client_follow(client, path.at, show, output, broken);
 }
 
-int build_wait(const struct cli_call *call, struct client *client, int64_t id, bool shown,
-               uint64_t offset, json_t **end)
+/* One look at it, and its log as far as there is more. True when *end is set; *status of a failure
+ * that asking again does not mend. */
+static bool look(struct client *client, int64_t id, bool shown, struct output *output,
+                 json_int_t *told, int *status, json_t **end)
 {
     OWNED(buffer_drop) struct buffer path = BUFFER_NONE;
-    struct output output = {offset};
-    uint64_t pause_ms = PAUSE_MIN_MS;
-    json_int_t told = 0;
-    int tries = 0;
+    OWNED(json_drop) json_t *build = NULL;
+    bool broken = false;
 
     buffer_print(&path, "/builds/%" PRId64, id);
     buffer_append(&path, "", 1);
-    while (tries < TRIES) {
-        OWNED(json_drop) json_t *build = NULL;
+    *status = client_send(client, "GET", path.at, NULL, &build);
+    if (*status != CLI_DONE)
+        return false;
+    const char *state = state_of(build);
+    bool over = has_ended(state);
+    bool logged = json_integer_value(json_object_get(build, "log_size")) > 0;
+    tell_ahead(build, told);
+    if (shown && !waits(state) && (!over || logged))
+        *status = follow(client, id, output, &broken);
+    if (*status != CLI_DONE || !over || broken)
+        return false;
+    *end = TAKE(build);
+    return true;
+}
+
+int build_wait(const struct cli_call *call, struct client *client, int64_t id, bool shown,
+               uint64_t offset, json_t **end)
+{
+    struct output output = {offset};
+    uint64_t pause_ms = PAUSE_MIN_MS;
+    json_int_t told = 0;
+    int tries = 0, status = CLI_DONE;
+    bool over = false;
+
+    client_quiet(client, true);
+    while (!over && tries < TRIES) {
         uint64_t before = output.offset;
-        bool broken = false;
-        int status = client_send(client, "GET", path.at, NULL, &build);
+        over = look(client, id, shown, &output, &told, &status, end);
         if (status != CLI_DONE && status != CLI_UNREACHABLE)
-            return status;
+            break;
         tries = status == CLI_DONE ? 0 : tries + 1;
-        const char *state = state_of(build);
-        bool over = status == CLI_DONE && has_ended(state);
-        bool logged = json_integer_value(json_object_get(build, "log_size")) > 0;
-        tell_ahead(build, &told);
-        if (shown && status == CLI_DONE && !waits(state) && (!over || logged))
-            status = follow(client, id, &output, &broken);
-        if (status != CLI_DONE && status != CLI_UNREACHABLE)
-            return status;
-        if (over && !broken) {
-            *end = TAKE(build);
-            return CLI_DONE;
-        }
         if (output.offset > before)
             pause_ms = PAUSE_MIN_MS;
-        pause_for(&pause_ms);
+        if (!over)
+            pause_for(&pause_ms);
     }
-    return cli_fail(call, CLI_UNREACHABLE, "build %" PRId64 " was lost sight of", id);
+    client_quiet(client, false);
+    if (tries == TRIES)
+        return cli_fail(call, CLI_UNREACHABLE, "build %" PRId64 " was lost sight of", id);
+    return status;
 }
 
 /* --- the end --- */

@@ -31,7 +31,7 @@ struct client {
     struct buffer base;   /* "https://host" */
     struct buffer where;  /* what people call it: the same, or the socket's path */
     struct buffer answer; /* of the request under way */
-    bool too_long;
+    bool too_long, quiet;
     long seconds; /* how long an answer may take */
     char reason[CURL_ERROR_SIZE];
     char password[PROMPT_SECRET_MAX + 1]; /* "": there is none */
@@ -56,6 +56,11 @@ void client_close(struct client **owned)
     buffer_drop(&client->answer);
     prompt_wipe(&client->password);
     free(client);
+}
+
+void client_quiet(struct client *client, bool quiet)
+{
+    client->quiet = quiet;
 }
 
 const char *client_password(const struct client *client)
@@ -205,6 +210,8 @@ static int unanswered(struct client *client, CURLcode outcome)
     bool local = cli_value(client->call, "--url") == NULL;
     long number = 0;
 
+    if (client->quiet)
+        return CLI_UNREACHABLE;
     curl_easy_getinfo(client->curl, CURLINFO_OS_ERRNO, &number);
     if (outcome == CURLE_COULDNT_CONNECT && number != 0)
         reason = strerror((int)number);

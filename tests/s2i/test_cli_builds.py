@@ -194,3 +194,23 @@ def test_whether_the_same_comes_out_again(run, source, name, server):
     assert sorted(whats) == ["only in the first", "only in the second"], lines
     assert building.manifest(server, name)[0] == end["result_digest"]
     assert run("verify", 999999, check=False).returncode == NOT_FOUND
+
+
+def test_a_log_goes_on_where_the_connection_broke(make_server, folder_of):
+    """s2i 13.45: a server that is restarted loses no line of the log, and shows none twice."""
+    server = make_server()
+    building.builder(server)
+    where = ["--config", "/dev/null", "--set", f"storage.root={server.root}"]
+    top = folder_of({**FILES, ".s2i/bin/assemble": SLOW})
+    words = [process.binary(), "build", "run", "team/app", "--source", str(top), "-b", "builders/test", *where]
+    child = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    shown = []
+    while "begun" not in "".join(shown):
+        shown.append(child.stdout.readline())
+        assert shown[-1], "the log ended"
+    server.restart()
+    rest, said = child.communicate(timeout=40)
+    assert child.returncode == FAILED and "no answer" not in said, said
+    client = server.client()
+    assert "".join(shown) + rest == client.get("/api/v1/builds/1/log").body.decode()
+    client.close()
