@@ -83,12 +83,20 @@ static void await(const int *counter, int least)
     pthread_mutex_unlock(&lock);
 }
 
+static int told(const int *counter)
+{
+    pthread_mutex_lock(&lock);
+    int value = *counter;
+    pthread_mutex_unlock(&lock);
+    return value;
+}
+
 /* The reply ended once, and the release was told whether its client went. */
 static void expect_released(int gone)
 {
     await(&scene.ended, 1);
-    assert_int_equal(scene.ended, 1);
-    assert_int_equal(scene.gone, gone);
+    assert_int_equal(told(&scene.ended), 1);
+    assert_int_equal(told(&scene.gone), gone);
     assert_true(scene.source_closed);
 }
 
@@ -430,7 +438,7 @@ static void live_as_it_comes(bool tls)
     end_reply();
     expect_heard(&client, "0\r\n\r\n");
     await(&scene.ended, 1);
-    assert_int_equal(scene.gone, 0);
+    assert_int_equal(told(&scene.gone), 0);
     hear(&client, "\r\n\r\nplain", answer);
     ask(&client, GET_LIVE, answer);
     end_reply();
@@ -461,7 +469,7 @@ static void test_an_old_client_reads_until_the_connection_ends(void **state)
     end_reply();
     expect_end(&client);
     await(&scene.ended, 1);
-    assert_int_equal(scene.gone, 0);
+    assert_int_equal(told(&scene.gone), 0);
     hang_up(&client);
     end(server);
 }
@@ -751,7 +759,7 @@ static void test_a_full_pipe_holds_the_client_back(void **state)
         sent += put > 0 ? (size_t)put : 0;
     }
     assert_in_range(sent, 65536, 32 * MIB);
-    assert_int_equal(scene.ended, 0);
+    assert_int_equal(told(&scene.ended), 0);
     while (heard < sent) {
         ssize_t more = read(scene.consumer, got, sizeof(got));
         assert_true(more > 0);
@@ -858,7 +866,7 @@ static void test_a_piped_body_gives_way_to_another_address(void **state)
     ask(&other, POST_PUSH, answer);
     assert_non_null(strstr(answer, "HTTP/1.1 200 "));
     await(&scene.ended, 1);
-    assert_int_equal(scene.gone, 1);
+    assert_int_equal(told(&scene.gone), 1);
     expect_end(&first); /* it stood still for longest */
     hang_up(&first);
     hang_up(&second);
@@ -905,7 +913,7 @@ static void test_a_slow_client_holds_the_producer_back(void **state)
         heard += (size_t)more;
     assert_int_equal(heard, total);
     await(&scene.ended, 1);
-    assert_int_equal(scene.gone, 0);
+    assert_int_equal(told(&scene.gone), 0);
     hang_up(&client);
     end(server);
 }
@@ -919,7 +927,7 @@ static void test_a_client_that_takes_nothing_is_given_up(void **state)
     (void)state;
     ask(&client, GET_LIVE, answer);
     usleep(150000); /* silence of the producer is not the client's */
-    assert_int_equal(scene.ended, 0);
+    assert_int_equal(told(&scene.ended), 0);
     produce_until_full();
     expect_released(1);
     hang_up(&client);
@@ -955,7 +963,7 @@ static void test_time_runs_only_while_the_client_has_to_take(void **state)
     pthread_join(thread, &written);
     assert_non_null(written);
     usleep(350000); /* more than three times the write idle time */
-    assert_int_equal(scene.ended, 0);
+    assert_int_equal(told(&scene.ended), 0);
     produce("x");
     expect_heard(&client, "x");
     end_reply();
@@ -985,7 +993,7 @@ static void test_draining_waits_for_live_replies_but_not_for_followers(void **st
     pthread_create(&thread, NULL, drain, server);
     expect_end(&follower); /* without the last chunk: it is not the end */
     await(&scene.ended, 1);
-    assert_int_equal(scene.gone, 1);
+    assert_int_equal(told(&scene.gone), 1);
     produce("done");
     expect_heard(&pusher, "4\r\ndone\r\n");
     say(&pusher, "0\r\n\r\n");
@@ -994,7 +1002,7 @@ static void test_draining_waits_for_live_replies_but_not_for_followers(void **st
     expect_end(&pusher);
     pthread_join(thread, NULL);
     await(&scene.ended, 2);
-    assert_int_equal(scene.gone, 1);
+    assert_int_equal(told(&scene.gone), 1);
     hang_up(&follower);
     hang_up(&pusher);
     server_close(server);
@@ -1013,8 +1021,8 @@ static void test_closing_breaks_live_replies_off(void **state)
     server_drain(server, 10);
     server_close(server);
     expect_end(&client);
-    assert_int_equal(scene.ended, 2);
-    assert_int_equal(scene.gone, 2);
+    assert_int_equal(told(&scene.ended), 2);
+    assert_int_equal(told(&scene.gone), 2);
     hang_up(&client);
     hang_up(&other);
     scene_clear();
