@@ -2,17 +2,15 @@
  * Touches  <root>/builds and all below it; starts every thread of s2i/.
  * Never    runs a build. */
 #include <errno.h>
-#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "registry/core/log.h"
 #include "s2i/queue.h"
 
-enum { PAGE = 100, NFTW_FDS = 16 };
+enum { PAGE = 100 };
 
 /* --- folders --- */
 
@@ -31,14 +29,6 @@ static int folder_make(const char *path, struct error *err)
     return error_set_errno(err, ERROR_UNAVAILABLE, errno, "a folder of builds cannot be made");
 }
 
-static int remove_one(const char *path, const struct stat *status, int kind, struct FTW *at)
-{
-    (void)status;
-    if (at->level > 0)
-        (kind == FTW_DP ? rmdir : unlink)(path);
-    return 0;
-}
-
 static int folders_open(struct builds *builds, struct error *err)
 {
     /* children that read it run in folders of their own */
@@ -49,11 +39,12 @@ static int folders_open(struct builds *builds, struct error *err)
     builds->archives = path_below(builds->folder, "archives");
     builds->log_folder = path_below(builds->folder, "logs");
     builds->scratch = path_below(builds->folder, "scratch");
+    builds->deleted = path_below(builds->folder, "deleted");
     if (folder_make(builds->folder, err) < 0 || folder_make(builds->repositories, err) < 0 ||
         folder_make(builds->archives, err) < 0 || folder_make(builds->log_folder, err) < 0 ||
-        folder_make(builds->scratch, err) < 0)
+        folder_make(builds->scratch, err) < 0 || folder_make(builds->deleted, err) < 0)
         return -1;
-    nftw(builds->scratch, remove_one, NFTW_FDS, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
+    folder_empty(builds->scratch);
     return 0;
 }
 
@@ -192,6 +183,7 @@ void builds_close(struct builds *builds)
     free(builds->archives);
     free(builds->log_folder);
     free(builds->scratch);
+    free(builds->deleted);
     free(builds);
     thread_role_current = role;
 }

@@ -194,6 +194,7 @@ static void tick(struct keeper *keeper, uint64_t at) ON(worker_thread)
     if (at % SWEEP_TICKS == 0) {
         keeper_sweep_archives(builds);
         keeper_sweep_logs(builds);
+        sources_sweep(builds);
     }
     if (at % PRUNE_ANYWAY_TICKS == 0 || (at % PRUNE_TICKS == 0 && take_ended(keeper)))
         keeper_prune(builds);

@@ -104,6 +104,13 @@ void keeper_sweep_archives(struct builds *builds) ON(worker_thread);
 void keeper_sweep_logs(struct builds *builds) ON(worker_thread);
 void keeper_prune(struct builds *builds) ON(worker_thread);
 
+/* --- sources.c --- */
+
+/* Removes all that is in the folder. */
+void folder_empty(const char *path);
+/* What was set aside longer ago than gc.undo goes. */
+void sources_sweep(struct builds *builds);
+
 /* --- callback.c --- */
 
 /* Posts how builds ended to their callback URLs, one after the other. Close accepts NULL. */

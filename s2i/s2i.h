@@ -116,6 +116,11 @@ int builds_tags_back(struct builds *builds, int64_t id, const struct actor *acto
 /* Settled options of a repository: the server's defaults, then its stored configuration. */
 int builds_options_of(struct builds *builds, struct slice repository, struct s2i_options *out,
                       struct error *err) MUST_CHECK ON(worker_thread);
+/* What was pushed to a repository that is deleted goes out of sight with it: the next one of its
+ * name has nothing of it; and comes back with it, within gc.undo. id: the repository's. Failures
+ * are logged: sources are caches (13.15). */
+void builds_sources_aside(struct builds *builds, struct slice repository, int64_t id);
+void builds_sources_back(struct builds *builds, struct slice repository, int64_t id);
 /* Folder of the bare repositories, "<root>/builds/repos". */
 const char *builds_repositories(const struct builds *builds);
 

@@ -32,6 +32,7 @@ struct builds {
     char *repositories; /* repos: bare repositories of pushes, <name>.git */
     char *archives;     /* archives: sources that were uploaded, by the build's id */
     char *log_folder;   /* logs */
+    char *deleted;      /* deleted: repositories of sources that may come back, by id */
     char *scratch;      /* scratch: fetched repositories; emptied at start */
 };
 

@@ -1,7 +1,8 @@
 /* removed.c - whole repositories that go, and come back.
- * Touches  storage: content.h.
+ * Touches  storage: content.h; what was pushed to them, by way of s2i/s2i.h.
  * Never    settings: repo.c has them. */
 #include "registry/api/api_internal.h"
+#include "s2i/s2i.h"
 #include "storage/content.h"
 
 enum { SCAN_SIZE = 200, SCANS_MAX = 20 }; /* looked at for one page of what one may see */
@@ -29,6 +30,8 @@ int api_repo_delete(struct request *request, struct reply *reply, struct error *
         0)
         return -1;
     if (!dry_run) {
+        if (request->services->builds != NULL)
+            builds_sources_aside(request->services->builds, request->name, repository.id);
         answer_done(reply);
         return 0;
     }
@@ -139,6 +142,7 @@ int api_repo_restore(struct request *request, struct reply *reply, struct error 
     OWNED(json_body_drop) struct json_body body = {0};
     OWNED(event_drop) struct event event = {0};
     struct json_value values[RESTORE_COUNT];
+    OWNED(repository_drop) struct repository repository = {0};
     struct actor actor;
 
     assert_worker_thread();
@@ -148,7 +152,10 @@ int api_repo_restore(struct request *request, struct reply *reply, struct error 
     const struct content_change change = api_change(request, &actor, event_done(&event));
     if (content_repository_restore(request->services->storage, request->name,
                                    values[RESTORE_ID].given ? values[RESTORE_ID].number : 0,
-                                   &change, err) < 0)
+                                   &change, err) < 0 ||
+        repository_find(request->services->storage, request->name, &repository, err) < 0)
         return -1;
+    if (request->services->builds != NULL)
+        builds_sources_back(request->services->builds, request->name, repository.id);
     return api_repo_get(request, reply, err);
 }

@@ -164,6 +164,44 @@ static void test_build_room_knows_stored_options(void **state)
     assert_string_equal(options.builder, "builders/c");
 }
 
+/* --- sources of deleted repositories --- */
+
+static bool below(const struct room *room, const char *name, bool make)
+{
+    OWNED(buffer_drop) struct buffer path = BUFFER_NONE;
+
+    buffer_print(&path, "%s/builds/%s", room->fixture->root, name);
+    if (make)
+        assert_int_equal(mkdir(path.at, 0700), 0);
+    return access(path.at, F_OK) == 0;
+}
+
+static void test_build_room_sources_go_with_their_repository(void **state)
+{
+    struct room *room = *state;
+
+    room->config.gc_undo = 3600000;
+    open_room(room);
+    below(room, "repos/x.git", true);
+    below(room, "repos/x.git/old", true);
+    builds_sources_aside(room->builds, SLICE("x"), 5);
+    builds_sources_aside(room->builds, SLICE("never"), 6); /* nothing was pushed to it */
+    assert_false(below(room, "repos/x.git", false));
+    below(room, "repos/x.git", true); /* somebody else's */
+    builds_sources_back(room->builds, SLICE("x"), 5);
+    assert_false(below(room, "repos/x.git/old", false));
+    builds_sources_aside(room->builds, SLICE("x"), 7);
+    builds_sources_back(room->builds, SLICE("x"), 5);
+    assert_true(below(room, "repos/x.git/old", false));
+    builds_sources_aside(room->builds, SLICE("x"), 5);
+    sources_sweep(room->builds);
+    assert_true(below(room, "deleted/5.git/old", false) && below(room, "deleted/7.git", false));
+    room->config.gc_undo = 0;
+    sources_sweep(room->builds);
+    assert_false(below(room, "deleted/5.git", false) || below(room, "deleted/7.git", false));
+    assert_false(below(room, "scratch/deleted-5.git", false));
+}
+
 /* --- builders that move (13.51) --- */
 
 static struct digest put_blob(struct fixture *fixture, struct slice repository, struct slice bytes)
@@ -444,6 +482,7 @@ int main(void)
         ROOM_TEST(test_build_room_starts_with_nothing_half_done),
         ROOM_TEST(test_build_room_says_that_builds_are_off),
         ROOM_TEST(test_build_room_knows_stored_options),
+        ROOM_TEST(test_build_room_sources_go_with_their_repository),
         ROOM_TEST(test_build_room_a_new_builder_starts_builds),
         cmocka_unit_test(test_build_room_callbacks_are_signed),
         cmocka_unit_test(test_build_room_callbacks_say_how_it_ended),

@@ -1,0 +1,34 @@
+"""test_deleted_repository.py - a repository is deleted: its builds, configuration and sources go with it, so that whoever has
+the name next sees nothing of them; and come back with it.
+"""
+from support import api, building
+
+
+def cloned(server, name, folder):
+    return building.git(folder, "ls-remote", f"http://127.0.0.1:{server.port}/git/{name}.git", check=False).stdout
+
+
+def test_the_next_of_its_name_inherits_nothing(server, source, name, tmp_path):
+    root, path = api.Api(server.target), f"/repos/{name}"
+    app = source({"index.html": "secret plans\n"})
+    app.push(server, name, "-o", "builder=builders/test")
+    assert app.head() in cloned(server, name, tmp_path)
+    assert root.put(f"{path}/-/build-config", {"options": {"builder": "builders/test"}}).status == 201
+    build = root.get(f"{path}/-/builds").json()["items"][0]["id"]
+
+    assert root.delete(path).status == 204
+    assert app.head() not in cloned(server, name, tmp_path)
+    building.builder(server, name=name)
+    assert app.head() not in cloned(server, name, tmp_path)
+    assert root.get(f"{path}/-/builds").json()["items"] == []
+    assert root.get(f"{path}/-/build-config").status == 404
+
+    deleted = next(item for item in root.get("/repos?deleted=true").json()["items"] if item["name"] == name)
+    assert root.delete(path).status == 204
+    assert root.post(f"{path}:restore", {"id": deleted["id"]}).status == 200
+    assert app.head() in cloned(server, name, tmp_path)
+    assert [item["id"] for item in root.get(f"{path}/-/builds").json()["items"]] == [build]
+    assert root.get(f"{path}/-/build-config").json()["options"]["builder"] == "builders/test"
+    other = source({"index.html": "another\n"})
+    other.push(server, name, "-o", "builder=builders/test", "--force", ref="main:second")
+    assert cloned(server, name, tmp_path).count("refs/heads/") == 2
