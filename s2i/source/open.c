@@ -15,8 +15,7 @@
 
 #include "registry/core/fd.h"
 #include "s2i/layer/layer.h"
-#include "s2i/source/fetch.h"
-#include "s2i/source/reading.h"
+#include "s2i/source/opening.h"
 #include "s2i/source/text.h"
 
 enum {
@@ -31,19 +30,6 @@ enum {
 static const char fetch_failed[] = "FetchSourceFailed";
 static const char context_invalid[] = "InvalidContextDirectory";
 static const char source_invalid[] = "InvalidSource";
-
-/* One source on its way. */
-struct opening {
-    const struct source_wish *wish;
-    const struct source_rules *rules;
-    struct patience patience;
-    struct source_url url; /* BUILD_FROM_URL */
-    struct reading_orders orders;
-    char *folder; /* of its own; NULL until it is needed */
-    unsigned fetches;
-    int tar;
-    const char *reason;
-};
 
 static int remove_one(const char *path, const struct stat *about, int kind, struct FTW *where)
 {
@@ -113,9 +99,8 @@ static int make_folder(struct opening *opening, struct error *err)
     return 0;
 }
 
-/* *repository: where it is now, the caller's. */
-static int fetch_here(struct opening *opening, struct fetch *fetch, char **repository,
-                      struct error *err)
+int opening_fetch(struct opening *opening, struct fetch *fetch, char **repository,
+                  struct error *err)
 {
     OWNED(buffer_drop) struct buffer path = BUFFER_NONE;
 
@@ -155,7 +140,7 @@ static int fetch_url(struct opening *opening, struct error *err)
         return error_set(err, ERROR_INVALID, "the ref is no name of a branch, tag or commit");
     if (commit != NULL && !source_is_commit(slice_of(commit)))
         return error_set(err, ERROR_INVALID, "the commit is no id of 40 hex digits");
-    if (fetch_here(opening, &fetch, &opening->orders.repository, err) < 0)
+    if (opening_fetch(opening, &fetch, &opening->orders.repository, err) < 0)
         return -1;
     if (commit != NULL)
         opening->orders.commit = TAKE(commit);
@@ -164,106 +149,14 @@ static int fetch_url(struct opening *opening, struct error *err)
     return 0;
 }
 
-/* --- submodules --- */
+/* --- the child --- */
 
-/* The URL of a gitlink: of .gitmodules, beside its parent's. */
-struct module_url {
-    char *path;
-    struct source_url url;
-};
-struct module_urls {
-    struct module_url *items;
-    size_t count;
-};
-
-static void module_urls_drop(struct module_urls *urls)
-{
-    for (size_t i = 0; i < urls->count; i++) {
-        free(urls->items[i].path);
-        source_url_drop(&urls->items[i].url);
-    }
-    free(urls->items);
-}
-
-static const struct source_url *url_of(const struct opening *opening,
-                                       const struct module_urls *urls, const char *parent)
-{
-    for (size_t i = 0; i < urls->count; i++)
-        if (strcmp(urls->items[i].path, parent) == 0)
-            return &urls->items[i].url;
-    return parent[0] == '\0' && opening->url.scheme != NULL ? &opening->url : NULL;
-}
-
-static int module_url(const struct opening *opening, const struct module_urls *urls,
-                      const char *parent, const char *text, struct source_url *out,
-                      struct error *err)
-{
-    const struct source_url *base = url_of(opening, urls, parent);
-    OWNED(buffer_drop) struct buffer joined = BUFFER_NONE;
-
-    if (base == NULL && text[0] == '.')
-        return error_set(err, ERROR_INVALID, "its URL is relative to one that is not known");
-    if (base == NULL)
-        buffer_append_text(&joined, text);
-    else if (source_url_join(base, slice_of(text), &joined, err) < 0)
-        return -1;
-    return source_url_read(buffer_slice(&joined), out, err);
-}
-
-static const char *member(const json_t *object, const char *name)
+const char *opening_member(const json_t *object, const char *name)
 {
     const char *text = json_string_value(json_object_get(object, name));
 
     return text == NULL ? "" : text;
 }
-
-static int fetch_module(struct opening *opening, struct module_urls *urls, const json_t *gitlink,
-                        char **repository, struct error *err)
-{
-    struct source_url url = {.scheme = NULL};
-
-    if (!source_is_commit(slice_of(member(gitlink, "commit"))))
-        return error_set(err, ERROR_INTERNAL, "the source reader names no commit");
-    if (module_url(opening, urls, member(gitlink, "parent"), member(gitlink, "url"), &url, err) < 0)
-        return -1;
-    urls->items = memory_resize(urls->items, (urls->count + 1) * sizeof(urls->items[0]));
-    urls->items[urls->count++] =
-        (struct module_url){memory_text(slice_of(member(gitlink, "path"))), url};
-    struct fetch fetch = {.url = &urls->items[urls->count - 1].url,
-                          .commit = member(gitlink, "commit")};
-    return fetch_here(opening, &fetch, repository, err);
-}
-
-/* A submodule of a pushed commit that cannot be had leaves an empty folder. Spec: 4.5 */
-static int fetch_modules(struct opening *opening, struct module_urls *urls, const json_t *gitlinks,
-                         struct error *err)
-{
-    bool needed = opening->orders.modules_mode == MODULES_NEEDED;
-    const json_t *gitlink;
-    size_t i;
-
-    json_array_foreach(gitlinks, i, gitlink) {
-        OWNED(memory_drop) char *repository = NULL;
-        struct error why = {0};
-        if (opening->orders.module_count + 1 >= READING_REPOSITORIES_MAX)
-            return error_set(err, ERROR_INVALID, "the source has more than %d submodules",
-                             READING_REPOSITORIES_MAX - 1);
-        if (fetch_module(opening, urls, gitlink, &repository, &why) < 0) {
-            if (needed || why.code != ERROR_INVALID) {
-                error_set(err, why.code, "submodule %.60s: %.120s", member(gitlink, "path"),
-                          why.message);
-                return error_set_cause(err, "%.190s", why.cause);
-            }
-            if (opening->wish->log != NULL)
-                build_log_print(opening->wish->log, "submodule %.200s: %s", member(gitlink, "path"),
-                                why.message);
-        }
-        reading_orders_add_module(&opening->orders, member(gitlink, "path"), repository);
-    }
-    return 0;
-}
-
-/* --- the child --- */
 
 static uint64_t added(uint64_t a, uint64_t b)
 {
@@ -339,15 +232,15 @@ static const char *known_reason(const char *text)
 static int fail_as_told(struct opening *opening, const json_t *told, struct error *err)
 {
     OWNED(buffer_drop) struct buffer shown = BUFFER_NONE;
-    const char *reason = member(told, "reason");
+    const char *reason = opening_member(told, "reason");
 
-    source_text_clean(slice_of(member(told, "message")), sizeof(err->message), &shown);
+    source_text_clean(slice_of(opening_member(told, "message")), sizeof(err->message), &shown);
     opening->reason = known_reason(reason);
     enum error_code code = json_is_true(json_object_get(told, "full")) ? ERROR_STORAGE_FULL
                            : reason[0] == '\0'                         ? ERROR_UNAVAILABLE
                                                                        : ERROR_INVALID;
     error_set(err, code, "%.*s", SLICE_ARG(buffer_slice(&shown)));
-    return error_set_cause(err, "%.190s", member(told, "cause"));
+    return error_set_cause(err, "%.190s", opening_member(told, "cause"));
 }
 
 static void warn(const struct opening *opening, const json_t *warnings)
@@ -391,7 +284,8 @@ static int read_source(struct opening *opening, struct s2i_source_facts *facts, 
             outcome = error_set(err, ERROR_INVALID, "submodules are nested too deep");
         } else if ((outcome = read_once(opening, facts, &answer, err)) == 0) {
             opening->reason = fetch_failed;
-            outcome = fetch_modules(opening, &urls, json_object_get(answer, "gitlinks"), err);
+            outcome =
+                opening_fetch_modules(opening, &urls, json_object_get(answer, "gitlinks"), err);
         }
         json_decref(answer);
     }

@@ -53,14 +53,24 @@ int source_resolve_host(const char *host, uint16_t port, const struct s2i_list *
                            refusal == NULL ? "no usable address" : refusal);
 }
 
+/* Family, address and port: what connecting looks at. */
+static bool is_same(const struct sockaddr *a, const struct sockaddr *b)
+{
+    const struct sockaddr_in *a4 = (const void *)a, *b4 = (const void *)b;
+    const struct sockaddr_in6 *a6 = (const void *)a, *b6 = (const void *)b;
+
+    if (a->sa_family != b->sa_family)
+        return false;
+    if (a->sa_family == AF_INET)
+        return a4->sin_port == b4->sin_port && a4->sin_addr.s_addr == b4->sin_addr.s_addr;
+    return a->sa_family == AF_INET6 && a6->sin6_port == b6->sin6_port &&
+           IN6_ARE_ADDR_EQUAL(&a6->sin6_addr, &b6->sin6_addr);
+}
+
 bool source_resolved_has(const struct resolved *resolved, const struct sockaddr *address)
 {
-    size_t size = address->sa_family == AF_INET    ? sizeof(struct sockaddr_in)
-                  : address->sa_family == AF_INET6 ? sizeof(struct sockaddr_in6)
-                                                   : 0;
-
-    for (size_t i = 0; size > 0 && i < resolved->count; i++)
-        if (memcmp(&resolved->addresses[i], address, size) == 0)
+    for (size_t i = 0; i < resolved->count; i++)
+        if (is_same((const struct sockaddr *)(const void *)&resolved->addresses[i], address))
             return true;
     return false;
 }

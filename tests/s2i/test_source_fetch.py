@@ -166,7 +166,7 @@ def test_credentials_are_in_no_process_list(remote, fetch):
                         data = (one / part).read_bytes()
                     except OSError:
                         continue
-                    seen.append((one.name, part, SECRET.encode() in data, b"http.curloptResolve" in data))
+                    seen.append((one.name, part, SECRET.encode() in data, b"GIT_CONFIG_COUNT" in data))
         remote.stall.set()
     watcher = threading.Thread(target=look)
     watcher.start()
@@ -352,7 +352,8 @@ def test_small_requests(remote, fetch):
     assert remote.headers[-1]["X-S2I-Signature-256"] == "sha256=00"
     assert remote.headers[-1]["Content-Type"] == "application/json"
     remote.repository("app", {"one": "1"})
-    assert fetch(f"{url}/app.git/HEAD", post="")["body"] == "ref: refs/heads/main\n"
+    answer = fetch(f"{url}/app.git/HEAD", post="")
+    assert answer.get("body") == "ref: refs/heads/main\n", answer
     refused(fetch(f"{url}/app.git/HEAD", post="", bytes_max=3), "", "larger than 3 bytes")
     refused(fetch(f"{url}/app.git/HEAD", post="", allow=[]), "", "a loopback address")
     refused(fetch(f"{url}/app.git/HEAD", post="", ports=["443"]), "", "port")
