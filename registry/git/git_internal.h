@@ -1,7 +1,7 @@
-/* git_internal.h - shared by the files of git/: serve.c (requests), service.c (a request's
- * children), room.c (threads), session.c, judge.c, building.c
- * and moving.c (a push), repository.c (folders and
- * refs), care.c (what is not needed any more), hook.c (the other side of a push).
+/* git_internal.h - shared by the files of git/: serve.c (requests), start.c and service.c (a
+ * request's children), room.c (threads), command.c (what git is told), session.c, judge.c, plan.c,
+ * building.c and moving.c (a push), repository.c (folders and refs), care.c (what is not needed any
+ * more), hook.c (the other side of a push).
  * Touches  nothing.
  * Never    included from outside git/.
  *
@@ -111,7 +111,7 @@ struct care;
 int care_open(struct git *git, struct error *err) MUST_CHECK;
 void care_close(struct git *git);
 
-/* --- services: a request's children (service.c) --- */
+/* --- services: a request's children (start.c, service.c) --- */
 
 enum service_kind { SERVICE_ADVERTISE, SERVICE_FETCH, SERVICE_PUSH };
 
@@ -156,7 +156,10 @@ struct service_wish {
 int service_start(struct git *git, const struct service_wish *wish, const struct request *request,
                   struct session *session, struct reply *reply, int *input,
                   struct error *err) MUST_CHECK ON(worker_thread);
-/* With git->lock, on the room's thread: */
+/* With git->lock: */
+void service_uncount(struct service *service);
+void service_free(struct service *service); /* its descriptors are closed */
+/* and on the room's thread: */
 void service_ready(struct service *service, struct watch *watch);
 /* Times, clients that went. True when it is over and was freed. *due_ms: when to look again. */
 bool service_look(struct service *service, uint64_t now_ms, uint64_t *due_ms);
@@ -275,6 +278,9 @@ struct actor session_actor(const struct session *session);
 void judge_begin(struct session *session, struct slice text) ON(worker_thread);
 void judge_turn(struct session *session) ON(worker_thread);
 void judge_known(struct session *session, struct slice text) ON(worker_thread);
+
+/* plan.c: what is built, and as what. */
+void plan_builds(struct session *session) ON(worker_thread);
 
 /* building.c: one ref after another. */
 void building_next(struct session *session) ON(worker_thread);

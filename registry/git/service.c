@@ -1,4 +1,4 @@
-/* service.c - one request and its children: git, and gzip before it when the body is compressed.
+/* service.c - one request and its children, from their start to the end.
  * Touches  child processes, pipes.
  * Never    waits for them: the room's thread tells.
  *
@@ -10,199 +10,19 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "registry/core/clock.h"
 #include "registry/core/fd.h"
 #include "registry/core/log.h"
 #include "registry/git/git_internal.h"
-#include "registry/git/packet.h"
-#include "registry/services.h"
 #include "s2i/confine.h"
 
-enum {
-    SERVICE_MS = 60 * 60 * 1000, /* a clone may take, or the body of a push, at a slow client */
-    TERM_MS = 2000,              /* for removing locks and what came in, after SIGTERM */
-    HOOK_SEND_S = 20,
-};
-
-/* --- starting --- */
-
-struct ends { /* descriptors of a start; what was given to a child is closed here */
-    int in[2], plain[2], out[2], errors[2], hook[2];
-};
-#define ENDS_NONE ((struct ends){{-1, -1}, {-1, -1}, {-1, -1}, {-1, -1}, {-1, -1}})
-
-static void ends_drop(struct ends *ends)
-{
-    int *const all[] = {ends->in, ends->plain, ends->out, ends->errors, ends->hook};
-
-    for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
-        fd_drop(&all[i][0]);
-        fd_drop(&all[i][1]);
-    }
-}
-
-/* A hook that does not read what it is told must not hold a step thread for long. */
-static int hook_open(int both[2])
-{
-    const struct timeval patience = {.tv_sec = HOOK_SEND_S};
-
-    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, both) < 0)
-        return -1;
-    return setsockopt(both[0], SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
-}
-
-static int ends_open(struct ends *ends, const struct service_wish *wish, struct error *err)
-{
-    bool body = wish->kind != SERVICE_ADVERTISE;
-
-    if ((body && pipe2(ends->in, O_CLOEXEC) < 0) ||
-        (wish->gzip && pipe2(ends->plain, O_CLOEXEC) < 0) || pipe2(ends->out, O_CLOEXEC) < 0 ||
-        pipe2(ends->errors, O_CLOEXEC) < 0 ||
-        (wish->kind == SERVICE_PUSH && hook_open(ends->hook) < 0))
-        return error_set_errno(err, ERROR_UNAVAILABLE, errno, "a request's pipes cannot be made");
-    fcntl(ends->errors[0], F_SETFL, O_NONBLOCK);
-    return 0;
-}
-
-static int start_child(struct watch *watch, const struct confinement *with, struct error *err)
-{
-    return confine_start(with, &watch->pid, &watch->fd, err);
-}
-
-static int start_gzip(const struct git *git, struct service *service, const struct ends *ends,
-                      struct error *err)
-{
-    const char *const words[] = {git->gzip, "-dc", NULL};
-    const char *const environment[] = {"PATH=/usr/bin:/bin", NULL};
-    const struct confinement with = {
-        .words = words,
-        .environment = environment,
-        .input = ends->in[0],
-        .output = ends->plain[1],
-        .errors = ends->errors[1],
-        .memory = CHILD_MEMORY_MAX,
-        .cpu_s = CHILD_CPU_S,
-    };
-
-    return start_child(&service->children[1], &with, err);
-}
-
-/* Fetches only; a push is always answered in version 0. Spec: 13.3 */
-static bool protocol_known(const struct request *request)
-{
-    struct slice asked = request_header(request, "git-protocol");
-
-    return slice_equal_text(asked, "version=2") || slice_equal_text(asked, "version=1");
-}
-
-static int start_git(const struct git *git, const struct service_wish *wish,
-                     const struct request *request, struct service *service,
-                     const struct ends *ends, struct error *err)
-{
-    OWNED(environment_drop) struct environment environment = {.count = 0};
-    bool push = wish->push || wish->kind == SERVICE_PUSH,
-         advertise = wish->kind == SERVICE_ADVERTISE;
-    const char *words[8] = {git->program, push ? "receive-pack" : "upload-pack"};
-    const char *const writable[] = {wish->path, NULL};
-    const char *const readable[] = {wish->path, git->hooks, confine_self(), NULL};
-    size_t count = 2;
-
-    if (!push)
-        words[count++] = "--strict";
-    words[count++] = "--stateless-rpc";
-    if (advertise)
-        words[count++] = "--advertise-refs";
-    words[count] = ".";
-    environment_fill(git, git->hooks, &environment);
-    if (!push && protocol_known(request))
-        environment_add(&environment, "GIT_PROTOCOL=%.*s",
-                        SLICE_ARG(request_header(request, "git-protocol")));
-    if (ends->hook[1] >= 0)
-        environment_add(&environment, HOOK_DESCRIPTOR "=%d", ends->hook[1]);
-    const struct confinement with = {
-        .words = words,
-        .environment = (const char *const *)environment.items,
-        .folder = wish->path,
-        .writable = wish->kind == SERVICE_PUSH ? writable : NULL,
-        .readable = readable,
-        .input = wish->gzip ? ends->plain[0] : ends->in[0],
-        .output = ends->out[1],
-        .errors = ends->errors[1],
-        .kept = &ends->hook[1],
-        .kept_count = wish->kind == SERVICE_PUSH,
-        .memory = CHILD_MEMORY_MAX,
-        .cpu_s = CHILD_CPU_S,
-    };
-    return start_child(&service->children[0], &with, err);
-}
-
-/* "# service=git-upload-pack" before the refs; not in version 2. Spec: 13.1 */
-static int write_heading(const struct service_wish *wish, const struct request *request, int fd,
-                         struct error *err)
-{
-    OWNED(buffer_drop) struct buffer text = BUFFER_NONE;
-
-    if (wish->kind != SERVICE_ADVERTISE ||
-        (!wish->push && slice_equal_text(request_header(request, "git-protocol"), "version=2")))
-        return 0;
-    packet_append(&text, wish->push ? SLICE("# service=git-receive-pack\n")
-                                    : SLICE("# service=git-upload-pack\n"));
-    packet_append_flush(&text);
-    if (fd_write(fd, buffer_slice(&text)) < 0) /* an empty pipe takes it */
-        return error_set_errno(err, ERROR_UNAVAILABLE, errno, "the reply cannot be begun");
-    return 0;
-}
+enum { TERM_MS = 2000 }; /* for removing locks and what came in, after SIGTERM */
 
 /* --- the list --- */
 
-static int admit(struct git *git, const struct service_wish *wish, const struct request *request,
-                 struct error *err)
-{
-    size_t of_caller = 0;
-
-    if (git->closing)
-        return error_set(err, ERROR_UNAVAILABLE, "the server is ending");
-    for (const struct service *at = git->services; at != NULL; at = at->next)
-        of_caller += memcmp(at->network, request->network, NETWORK_SIZE) == 0;
-    if (of_caller >= SERVICES_OF_CALLER)
-        return error_set(err, ERROR_TOOMANYREQUESTS, "too many clones and pushes from here");
-    if (git->service_count >= SERVICES_MAX ||
-        (wish->kind == SERVICE_FETCH && git->fetch_count >= FETCHES_MAX))
-        return error_set(err, ERROR_UNAVAILABLE, "too many clones and pushes at a time");
-    return 0;
-}
-
-static struct service *service_new(struct git *git, const struct service_wish *wish,
-                                   const struct request *request)
-{
-    struct service *service = memory_new(sizeof(*service));
-
-    service->git = git;
-    service->kind = wish->kind;
-    service->name = memory_text(wish->name);
-    memcpy(service->request_id, request->id, sizeof(service->request_id));
-    memcpy(service->network, request->network, NETWORK_SIZE);
-    service->children[0] = service->children[1] = (struct watch){WATCH_CHILD, -1, service, 0};
-    service->complaints = (struct watch){WATCH_ERRORS, -1, service, 0};
-    service->hook = (struct watch){WATCH_HOOK, -1, service, 0};
-    service->drain = (struct watch){WATCH_DRAIN, -1, service, 0};
-    service->deadline_ms = clock_monotonic_ms() + SERVICE_MS;
-    return service;
-}
-
-static void list_add(struct git *git, struct service *service)
-{
-    service->next = git->services;
-    if (service->next != NULL)
-        service->next->previous = service;
-    git->services = service;
-}
-
-static void uncount(struct service *service)
+void service_uncount(struct service *service)
 {
     service->git->service_count--;
     service->git->fetch_count -= service->kind == SERVICE_FETCH;
@@ -216,133 +36,14 @@ static void list_remove(struct git *git, struct service *service)
         service->previous->next = service->next;
     if (service->next != NULL)
         service->next->previous = service->previous;
-    uncount(service);
+    service_uncount(service);
 }
 
-static void service_free(struct service *service)
+void service_free(struct service *service)
 {
     session_drop(&service->session);
     free(service->name);
     free(service);
-}
-
-/* --- the reply --- */
-
-/* The room's thread does the rest. */
-static void reply_ended(void *released, bool gone)
-{
-    struct service *service = released;
-    struct git *git = service->git;
-
-    pthread_mutex_lock(&git->lock);
-    service->replied = true;
-    service->gone = gone;
-    pthread_mutex_unlock(&git->lock);
-    room_wake(git);
-}
-
-/* Of a start that failed: what runs is killed. */
-static void start_undo(struct service *service)
-{
-    struct git *git = service->git;
-    struct watch *const all[] = {&service->children[0], &service->children[1], &service->complaints,
-                                 &service->hook, &service->drain};
-
-    for (size_t i = 0; i < 2; i++)
-        if (service->children[i].pid > 0)
-            confine_kill(service->children[i].pid);
-    for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
-        room_forget(git, all[i]);
-    pthread_mutex_lock(&git->lock);
-    uncount(service);
-    pthread_mutex_unlock(&git->lock);
-    service->session = NULL; /* stays the caller's */
-    service_free(service);
-}
-
-static int start_children(struct service *service, const struct service_wish *wish,
-                          const struct request *request, struct ends *ends, struct error *err)
-{
-    struct git *git = service->git;
-
-    if (ends_open(ends, wish, err) < 0 || write_heading(wish, request, ends->out[1], err) < 0 ||
-        (wish->gzip && start_gzip(git, service, ends, err) < 0) ||
-        start_git(git, wish, request, service, ends, err) < 0)
-        return -1;
-    service->complaints.fd = fd_take(&ends->errors[0]);
-    service->hook.fd = fd_take(&ends->hook[0]);
-    if (wish->kind != SERVICE_PUSH)
-        return 0;
-    /* so that git can go on when the client is gone (13.25) */
-    service->drain.fd = fcntl(ends->out[0], F_DUPFD_CLOEXEC, 3);
-    if (service->drain.fd < 0)
-        return error_set_errno(err, ERROR_UNAVAILABLE, errno, "a request's pipes cannot be made");
-    return 0;
-}
-
-static int watch_all(struct service *service, struct error *err)
-{
-    struct watch *const all[] = {&service->children[0], &service->children[1], &service->complaints,
-                                 &service->hook};
-
-    for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
-        if (all[i]->fd >= 0 && room_watch(service->git, all[i], err) < 0)
-            return -1;
-    return 0;
-}
-
-/* From here on the room's thread has it. */
-static int hand_over(struct service *service, struct session *session, struct error *err)
-{
-    struct git *git = service->git;
-
-    pthread_mutex_lock(&git->lock);
-    service->session = session;
-    if (session != NULL) {
-        session->service = service;
-        session->channel = service->hook.fd;
-    }
-    int outcome = watch_all(service, err);
-    if (outcome == 0) {
-        list_add(git, service);
-        if (git->closing)
-            service_end(service);
-    }
-    pthread_mutex_unlock(&git->lock);
-    return outcome;
-}
-
-static int reserve(struct git *git, const struct service_wish *wish, const struct request *request,
-                   struct error *err)
-{
-    pthread_mutex_lock(&git->lock);
-    int outcome = admit(git, wish, request, err);
-    if (outcome == 0) {
-        git->service_count++;
-        git->fetch_count += wish->kind == SERVICE_FETCH;
-    }
-    pthread_mutex_unlock(&git->lock);
-    return outcome;
-}
-
-int service_start(struct git *git, const struct service_wish *wish, const struct request *request,
-                  struct session *session, struct reply *reply, int *input, struct error *err)
-{
-    OWNED(ends_drop) struct ends ends = ENDS_NONE;
-
-    if (reserve(git, wish, request, err) < 0)
-        return -1;
-    struct service *service = service_new(git, wish, request);
-    if (start_children(service, wish, request, &ends, err) < 0 ||
-        hand_over(service, session, err) < 0) {
-        start_undo(service);
-        return -1;
-    }
-    reply->status = 200;
-    reply_live(reply, fd_take(&ends.out[0]), reply_ended, service);
-    if (input != NULL)
-        *input = fd_take(&ends.in[1]);
-    return 0;
 }
 
 /* --- what happens to it: with the lock, on the room's thread --- */
