@@ -397,14 +397,13 @@ static int wait_ended(int pidfd, int timeout_ms)
 
 int confine_wait(pid_t pid, int pidfd, int timeout_ms, int *status, struct error *err)
 {
-    OWNED(fd_drop) int own = -1;
+    bool bounded = timeout_ms >= 0;
+    OWNED(fd_drop) int own = bounded && pidfd < 0 ? (int)syscall(CALL_PIDFD_OPEN, pid, 0) : -1;
+    int watched = pidfd < 0 ? own : pidfd;
 
-    if (timeout_ms >= 0) {
-        own = pidfd < 0 ? (int)syscall(CALL_PIDFD_OPEN, pid, 0) : fcntl(pidfd, F_DUPFD_CLOEXEC, 0);
-        if (own < 0 || wait_ended(own, timeout_ms) == 0) {
-            confine_kill(pid);
-            return error_set(err, ERROR_UNAVAILABLE, "a program took longer than it may");
-        }
+    if (bounded && (watched < 0 || wait_ended(watched, timeout_ms) == 0)) {
+        confine_kill(pid);
+        return error_set(err, ERROR_UNAVAILABLE, "a program took longer than it may");
     }
     reap(pid, status);
     return 0;

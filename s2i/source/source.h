@@ -21,7 +21,8 @@ struct source_wish {
     const char *repository_folder; /* BUILD_FROM_PUSH: the bare repository */
     struct slice commit, ref;
     struct slice url;         /* BUILD_FROM_URL */
-    int archive;              /* BUILD_FROM_ARCHIVE: tar, tar.gz, zip; else -1 */
+    int archive;              /* BUILD_FROM_ARCHIVE: tar, tar.gz, zip, as it is: a folder that holds
+                                 all the rest is context_dir's to name; else -1 */
     struct slice context_dir; /* checked here: 4.4 */
     struct slice exclude;     /* POSIX extended; SLICE_NONE: the default; "": nothing. 4.7 */
     bool ignore_submodules;
