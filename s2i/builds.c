@@ -63,7 +63,7 @@ static int end_held(struct builds *builds, const struct build_record *record, st
     struct error unread = {0};
     bool held = false;
 
-    if (record->source != BUILD_FROM_PUSH ||
+    if (record->source != BUILD_FROM_PUSH || build_verifies(record) ||
         (build_spec_read(record->spec, &options, &held, &unread) == 0 && !held))
         return 0;
     return build_finish(builds->storage, &end, err);

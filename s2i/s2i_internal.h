@@ -84,6 +84,14 @@ void session_run(struct build_task *task, struct build_outcome *out) ON(worker_t
 /* The same for builds_plan: the answer as JSON. */
 void session_plan(struct build_task *task, bool usage, struct buffer *out) ON(worker_thread);
 
+/* Whether the build is only to show that another one, retry_of, comes out the same (15.2): no tag
+ * moves by it, and nothing is built upon it. */
+#define BUILD_VERIFY "verify" /* its trigger */
+static inline bool build_verifies(const struct build_record *record)
+{
+    return slice_equal_text(SLICE(BUILD_VERIFY), record->trigger);
+}
+
 /* The words of record.spec: {"options": {...}, "hold_tags": bool}. The caller's. */
 char *build_spec_write(const struct s2i_options *options, bool hold_tags);
 int build_spec_read(const char *text, struct s2i_options *options, bool *hold_tags,

@@ -25,12 +25,6 @@ enum {
 
 /* --- saying --- */
 
-#define SAY(session, ...)                                                                          \
-    do {                                                                                           \
-        if ((session)->task->log != NULL)                                                          \
-            build_log_print((session)->task->log, __VA_ARGS__);                                    \
-    } while (0)
-
 static void say_digest(const struct digest *digest, char out[DIGEST_TEXT_MAX])
 {
     digest_text(digest, out);
@@ -206,21 +200,56 @@ static int builder_choose(struct session *session)
     return 0;
 }
 
-static int image_take(struct session *session, const char *name, const char *reason,
-                      struct s2i_image *out) ON(worker_thread)
+/* By its name; a verification has it by the digest it was then, under the same name. */
+static int image_find(struct session *session, const char *which, const char *name,
+                      struct s2i_image *out, bool *found, struct error *err) ON(worker_thread)
+{
+    const struct build_task *task = session->task;
+    OWNED(memory_drop) char *digest = session_verify_image(session, which);
+    OWNED(buffer_drop) struct buffer exact = BUFFER_NONE;
+
+    *found = false;
+    if (digest != NULL && digest[0] == 0)
+        return 0;
+    buffer_append_text(&exact, name);
+    if (digest != NULL) {
+        exact.size = strcspn(name, "@");
+        buffer_print(&exact, "@%s", digest);
+    }
+    if (image_resolve(task->builds, task->record.account, buffer_slice(&exact), out, found, err) <
+        0)
+        return -1;
+    if (*found) {
+        free(out->name);
+        out->name = memory_text(slice_of(name));
+    }
+    return 0;
+}
+
+/* (2) of s2i.h */
+static int image_hold(struct session *session, const struct s2i_image *image, struct error *err)
+    ON(worker_thread)
 {
     const struct build_task *task = session->task;
     int64_t until =
         clock_now_us() + (int64_t)session->spec.limits.timeout_ms * 1000 + PIN_MARGIN_US;
+
+    return task->record.id == 0 ? 0 : image_pin(task->builds, image, task->record.id, until, err);
+}
+
+static int image_take(struct session *session, const char *which, const char *name,
+                      const char *reason, struct s2i_image *out) ON(worker_thread)
+{
     struct error err = {0};
     bool found;
 
-    if (image_resolve(task->builds, task->record.account, slice_of(name), out, &found, &err) < 0)
+    if (image_find(session, which, name, out, &found, &err) < 0)
         return session_fail_by(session, reason, &err);
     if (!found)
         return session_fail(session, BUILD_FAILED, reason,
-                            "there is no image %s here that this build may use", name);
-    if (task->record.id != 0 && image_pin(task->builds, out, task->record.id, until, &err) < 0)
+                            "there is no image %s%s here that this build may use", name,
+                            session->verified.id == 0 ? "" : ", as it was then,");
+    if (image_hold(session, out, &err) < 0)
         return session_fail_by(session, reason, &err);
     return 0;
 }
@@ -243,8 +272,9 @@ static int previous_take(struct session *session) ON(worker_thread)
     else
         buffer_print(&name, "%s:%s", session->task->record.repository,
                      tags.count > 0 ? tags.items[0] : "latest");
-    if (image_resolve(session->task->builds, session->task->record.account, buffer_slice(&name),
-                      &session->spec.previous, &found, &err) < 0)
+    OWNED(memory_drop) char *text = memory_text(buffer_slice(&name));
+    if (image_find(session, "previous", text, &session->spec.previous, &found, &err) < 0 ||
+        image_hold(session, &session->spec.previous, &err) < 0)
         return session_fail_by(session, "PullPreviousImageFailed", &err);
     if (!found)
         SAY(session, "       no image before this one: a clean build is made");
@@ -258,15 +288,16 @@ static int images_take(struct session *session) ON(worker_thread)
 
     session_stage_begin(session, "PullImages");
     if (builder_choose(session) < 0 ||
-        image_take(session, options->builder, "PullBuilderImageFailed", &session->spec.builder) <
-            0 ||
+        image_take(session, "builder", options->builder, "PullBuilderImageFailed",
+                   &session->spec.builder) < 0 ||
         (options->runtime_image != NULL &&
-         image_take(session, options->runtime_image, "PullRuntimeImageFailed",
+         image_take(session, "runtime", options->runtime_image, "PullRuntimeImageFailed",
                     &session->spec.runtime) < 0) ||
         previous_take(session) < 0)
         return -1;
     say_digest(&session->spec.builder.digest, digest);
     SAY(session, "-----> Builder %s (%s)", options->builder, digest);
+    session_facts_of_images(session);
     session_stage_end(session);
     return 0;
 }
@@ -367,10 +398,13 @@ static int judge(struct session *session)
 
 static int run_steps(struct session *session) ON(worker_thread)
 {
-    if (fetch(session) < 0 || session_settle(session) < 0 || images_take(session) < 0)
+    bool verifies = build_verifies(&session->task->record);
+
+    if (session_verify_begin(session) < 0 || fetch(session) < 0 || session_settle(session) < 0 ||
+        images_take(session) < 0)
         return -1;
     session_tell(session, false);
-    if (session->spec.mode == S2I_BUILD && reuse(session))
+    if (session->spec.mode == S2I_BUILD && !verifies && reuse(session))
         return 0;
     if (session_talk(session) < 0 || judge(session) < 0)
         return -1;
@@ -423,12 +457,14 @@ static void session_end(struct session *session) ON(worker_thread)
     if (task->record.id != 0) {
         image_unpin(task->builds, &session->spec.builder, task->record.id);
         image_unpin(task->builds, &session->spec.runtime, task->record.id);
+        image_unpin(task->builds, &session->spec.previous, task->record.id);
     }
     if (session->source >= 0)
         close(session->source);
     text_keep(&session->out->stages, session->stages);
     text_keep(&session->out->facts, session->facts);
     list_wipe(&session->spec.secrets);
+    build_record_drop(&session->verified);
     s2i_spec_drop(&session->spec);
     s2i_result_drop(&session->result);
 }

@@ -1,6 +1,8 @@
 /* session.h - shared by session.c (one build), settle.c (what it may), attest.c (what stands beside
- * it), talk.c (the words with its builder) and told.c (what is recorded and said of it). Touches
- * nothing. Never    included from outside s2i/. */
+ * it), verify.c (which images it had before), talk.c (the words with its builder) and told.c
+ * (what is recorded and said of it).
+ * Touches  nothing.
+ * Never    included from outside s2i/. */
 #ifndef SLIPWAY_S2I_SESSION_H
 #define SLIPWAY_S2I_SESSION_H
 
@@ -24,9 +26,16 @@ struct session {
     uint64_t told_ms;  /* when the row was written last */
     uint64_t begun_ms;
     char input_key[65];
-    bool failed; /* out says why */
+    struct build_record verified; /* verify.c: the build that is made again; id 0: none is */
+    bool failed;                  /* out says why */
     bool reused;
 };
+
+#define SAY(session, ...)                                                                          \
+    do {                                                                                           \
+        if ((session)->task->log != NULL)                                                          \
+            build_log_print((session)->task->log, __VA_ARGS__);                                    \
+    } while (0)
 
 /* --- told.c --- */
 
@@ -44,12 +53,22 @@ void session_stage_told(struct session *session, struct slice json) ON(worker_th
 /* Writes what is known into the row; force: even when that was done a moment ago. */
 void session_tell(struct session *session, bool force) ON(worker_thread);
 void session_facts_of_source(struct session *session);
+/* By which digests it stands on images that no column names. */
+void session_facts_of_images(struct session *session);
 void session_facts_of_result(struct session *session);
 
 /* --- settle.c --- */
 
 /* Once the source is known: options, limits, network, secrets. */
 int session_settle(struct session *session) MUST_CHECK ON(worker_thread);
+
+/* --- verify.c --- */
+
+/* What a verification is about is read; any other build passes. */
+int session_verify_begin(struct session *session) MUST_CHECK ON(worker_thread);
+/* "builder", "runtime" or "previous": the digest that the build had it by, when this one is to have
+ * the same: "" when it had none, NULL when this is no verification. The caller's. */
+char *session_verify_image(const struct session *session, const char *which);
 
 /* --- attest.c --- */
 

@@ -289,6 +289,18 @@ static int source_of(const struct builds *builds, const struct build_record *rec
                      (long long)record->id);
 }
 
+/* Nobody else is told how it ends, and it takes no other's place in the queue. */
+static void set_apart(struct s2i_options *options)
+{
+    options->rebuild = true;
+    free(options->callback_url);
+    options->callback_url = NULL;
+    if (policy_of(options) == BUILD_SERIAL_LATEST) {
+        free(options->run_policy);
+        options->run_policy = memory_text(SLICE("Serial"));
+    }
+}
+
 static int again(struct builds *builds, const struct build_record *record, bool apart,
                  const struct build_request *by, int64_t *out, struct error *err) ON(worker_thread)
 {
@@ -300,7 +312,8 @@ static int again(struct builds *builds, const struct build_record *record, bool 
     if (source_of(builds, record, &archive, err) < 0 ||
         build_spec_read(record->spec, &options, &held, err) < 0)
         return -1;
-    options.rebuild |= apart;
+    if (apart)
+        set_apart(&options);
     tags_read(record->tags, &tags);
     OWNED(memory_drop) struct slice *names = memory_new((tags.count + 1) * sizeof(*names));
     for (size_t i = 0; i < tags.count; i++)
@@ -351,5 +364,7 @@ int builds_retry(struct builds *builds, int64_t id, const struct actor *actor,
 
     if (build_find(builds->storage, id, &record, err) < 0)
         return -1;
+    if (build_verifies(&record))
+        return builds_verify(builds, id, actor, actor_name, event, out, err);
     return builds_again(builds, &record, SLICE("retry"), actor, actor_name, event, out, err);
 }

@@ -150,6 +150,21 @@ void session_facts_of_source(struct session *session)
     json_object_set_new(session->facts, "source", facts);
 }
 
+void session_facts_of_images(struct session *session)
+{
+    const struct s2i_spec *spec = &session->spec;
+    json_t *facts = json_object();
+    char digest[DIGEST_TEXT_MAX];
+
+    if (spec->runtime.name != NULL)
+        put_text(facts, "runtime", digest_text(&spec->runtime.digest, digest));
+    if (spec->previous.name != NULL)
+        put_text(facts, "previous", digest_text(&spec->previous.digest, digest));
+    if (json_object_size(facts) > 0)
+        json_object_set(session->facts, "images", facts);
+    json_decref(facts);
+}
+
 static json_t *texts(const struct s2i_list *list)
 {
     json_t *array = json_array();

@@ -71,7 +71,8 @@ static void start(struct look *look, const struct build_record *record) ON(worke
 static bool ref_seen(const struct build_page *page, size_t before)
 {
     for (size_t i = 0; i < before; i++)
-        if (strcmp(page->items[i].ref, page->items[before].ref) == 0)
+        if (!build_verifies(&page->items[i]) &&
+            strcmp(page->items[i].ref, page->items[before].ref) == 0)
             return true;
     return false;
 }
@@ -86,7 +87,8 @@ static void look_at(struct look *look, const struct build_config *config) ON(wor
     if (build_list(look->builds->storage, &filter, &page, &err) < 0)
         return;
     for (size_t i = 0; i < page.count && look->started < STARTS_MAX; i++)
-        if (!ref_seen(&page, i) && is_due(look->builds, &page.items[i]))
+        if (!build_verifies(&page.items[i]) && !ref_seen(&page, i) &&
+            is_due(look->builds, &page.items[i]))
             start(look, &page.items[i]);
 }
 

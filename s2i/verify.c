@@ -1,13 +1,16 @@
-/* verify.c - whether the same comes out again: a build is built beside itself, and the two images
- * are compared. Touches  the queue; blobs of the images, read only. Never    moves a tag; unpacks a
- * layer.
+/* verify.c - whether the same comes out again: a build is built beside itself, on images of the
+ * same digests, and the two images are compared.
+ * Touches  the queue; blobs of the images, read only.
+ * Never    moves a tag; unpacks a layer.
  *
  * Spec: s2i 15.2 */
+#include <jansson.h>
 #include <string.h>
 
 #include "registry/core/fd.h"
 #include "s2i/layer/layer.h"
 #include "s2i/queue.h"
+#include "s2i/session.h"
 
 enum { DIFFERENCES_MAX = 1000, RATIO_MAX = 1000 };
 
@@ -19,9 +22,48 @@ int builds_verify(struct builds *builds, int64_t id, const struct actor *actor,
 
     if (build_find(builds->storage, id, &record, err) < 0)
         return -1;
+    if (build_verifies(&record) && record.retry_of != 0) {
+        id = record.retry_of; /* what that one was of */
+        build_record_drop(&record);
+        record = (struct build_record){.id = 0};
+        if (build_find(builds->storage, id, &record, err) < 0)
+            return -1;
+    }
     if (record.state != BUILD_COMPLETE)
         return error_set(err, ERROR_CONFLICT, "build %lld made no image", (long long)id);
-    return builds_apart(builds, &record, SLICE("verify"), actor, actor_name, event, out, err);
+    return builds_apart(builds, &record, SLICE(BUILD_VERIFY), actor, actor_name, event, out, err);
+}
+
+/* --- the images it stands on --- */
+
+int session_verify_begin(struct session *session)
+{
+    const struct build_task *task = session->task;
+    struct error err = {0};
+
+    if (!build_verifies(&task->record))
+        return 0;
+    if (build_find(task->builds->storage, task->record.retry_of, &session->verified, &err) < 0)
+        return session_fail(session, BUILD_FAILED, "GenericS2IBuildFailed",
+                            "build %lld, which was to be verified, is gone",
+                            (long long)task->record.retry_of);
+    return 0;
+}
+
+char *session_verify_image(const struct session *session, const char *which)
+{
+    const struct build_record *before = &session->verified;
+
+    if (before->id == 0)
+        return NULL;
+    if (strcmp(which, "builder") == 0)
+        return memory_text(slice_of(before->builder_digest));
+    json_t *facts = json_loads(before->facts, 0, NULL);
+    const json_t *images = json_object_get(facts, "images");
+    const char *digest = json_string_value(json_object_get(images, which));
+    char *text = memory_text(slice_of(digest == NULL ? "" : digest));
+    json_decref(facts);
+    return text;
 }
 
 /* --- comparing --- */

@@ -47,6 +47,15 @@ struct tar_wish {
 int layer_untar(int fd, int folder, const struct layer_ids *ids, const struct tar_wish *wish,
                 struct s2i_list *notes, struct error *err) MUST_CHECK;
 
+/* What stands in a stored layer, entry by entry, in the archive's order; diff_id is checked at the
+ * end. fd is read from where it stands. INVALID  the archive, or it is not that layer */
+struct tar_entry;
+typedef int layer_take(void *arg, const struct tar_entry *entry,
+                       const struct digest *content, /* SHA-256; not set: no file */
+                       struct error *err);
+int layer_list(int fd, const struct s2i_layer *layer, const struct layer_limits *limits,
+               layer_take *take, void *arg, struct error *err) MUST_CHECK;
+
 /* Where a layer's bytes go: compressed, in order. -1 ends the making. */
 typedef int layer_sink(void *arg, struct slice bytes, struct error *err);
 

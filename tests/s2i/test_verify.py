@@ -1,0 +1,57 @@
+"""test_verify.py - a build is made again beside itself: on what, and what it leaves alone.
+
+Touches  the server under test; pushes, the API.
+Never    the command line: test_cli_builds.py. Spec: s2i 15.2
+"""
+import pytest
+
+from support import api, building, process
+
+FILES = {"index.html": "hello\n", ".s2i/environment": "A=b\n"}
+ODD = building.ASSEMBLE + "head -c 8 /dev/urandom > /opt/app-root/src/odd\n"
+
+
+@pytest.fixture
+def call(server):
+    one = api.Api(server.target)
+    yield one
+    one.close()
+
+
+def ended(call, response):
+    assert response.status == 201, response
+    id = response.json()["id"]
+    process.wait_for(lambda: call.get(f"/builds/{id}").json()["finished_at"] is not None, 30, f"build {id}")
+    return call.get(f"/builds/{id}").json()
+
+
+def first(call, name):
+    return call.items(f"/repos/{name}/-/builds")[-1]
+
+
+def test_on_the_builder_of_then(server, source, name, call):
+    """Its tag has moved; the image it was is what counts."""
+    building.builder(server, "builders/moves")
+    source(FILES).push(server, name, "-o", "builder=builders/moves")
+    before = first(call, name)
+    building.builder(server, "builders/moves", files={"etc/more": "more\n"})
+    again = ended(call, call.post(f"/builds/{before['id']}:verify"))
+    assert (again["state"], again["trigger"], again["retry_of"]) == ("Complete", "verify", before["id"]), again
+    assert again["builder_digest"] == before["builder_digest"]
+    assert again["result_digest"] == before["result_digest"] == building.manifest(server, name)[0]
+    assert "assembling" in call.get(f"/builds/{again['id']}/log").body.decode(), "it was not built at all"
+
+
+def test_nothing_stands_on_a_verification(server, source, name, call):
+    """Not the tags, not the next push of the same; and to repeat one is to verify its first again."""
+    building.builder(server, "builders/odd", assemble=ODD)
+    source(FILES).push(server, name, "-o", "builder=builders/odd")
+    before, tags = first(call, name), call.items(f"/repos/{name}/-/tags")
+    again = ended(call, call.post(f"/builds/{before['id']}:verify"))
+    assert again["result_digest"] != before["result_digest"] and call.items(f"/repos/{name}/-/tags") == tags
+    for verb in ("verify", "retry"):
+        more = ended(call, call.post(f"/builds/{again['id']}:{verb}"))
+        assert (more["trigger"], more["retry_of"]) == ("verify", before["id"])
+    assert call.items(f"/repos/{name}/-/tags") == tags
+    reused = ended(call, call.post(f"/builds/{before['id']}:retry"))
+    assert reused["facts"]["reused"] == before["id"] and reused["result_digest"] == before["result_digest"]
