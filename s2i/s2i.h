@@ -58,7 +58,7 @@ struct build_request {
     const struct slice *tags;          /* of the result */
     size_t tag_count;
     bool hold_tags; /* BUILD_FROM_PUSH: the tags wait for build_move_tags */
-    int archive;    /* BUILD_FROM_ARCHIVE: a file to be copied from its start; else -1 */
+    int archive;    /* BUILD_FROM_ARCHIVE: a file that nobody changes any more; else -1 */
     int64_t retry_of;
     const struct audit_event *event;
 };

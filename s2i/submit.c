@@ -2,7 +2,7 @@
  * Touches  rows of builds, <root>/builds/archives.
  * Never    runs one.
  *
- *   NEW --copied, synced, renamed, the folder synced--> PENDING          (s2i (1))
+ *   NEW --linked or copied, synced, renamed, the folder synced--> PENDING (s2i (1))
  *   anything fails --> the row says so, the file goes; what a crash leaves is swept (keeper.c) */
 #include <errno.h>
 #include <fcntl.h>
@@ -117,6 +117,23 @@ static int archive_failed(struct error *err)
     return error_set_errno(err, ERROR_UNAVAILABLE, errno, "the source cannot be kept");
 }
 
+/* A file without a name, of the same file system, gets one; so does that of a build before. */
+static bool link_it(int from, const char *path)
+{
+    char self[64];
+
+    snprintf(self, sizeof(self), "/proc/self/fd/%d", from);
+    return linkat(AT_FDCWD, self, AT_FDCWD, path, AT_SYMLINK_FOLLOW) == 0;
+}
+
+static int copy_it(int from, const char *path)
+{
+    OWNED(fd_drop)
+    int to = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+
+    return to < 0 || copy_all(from, to) < 0 ? -1 : fsync(to);
+}
+
 /* Under its name only once it is whole and synced. */
 static int archive_keep(const struct builds *builds, int64_t id, int from, struct error *err)
 {
@@ -124,18 +141,13 @@ static int archive_keep(const struct builds *builds, int64_t id, int from, struc
     OWNED(buffer_drop) struct buffer fresh = BUFFER_NONE;
 
     buffer_print(&fresh, "%s.new", path);
-    OWNED(fd_drop)
-    int to = open(fresh.at, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (to < 0)
-        return archive_failed(err);
-    if (copy_all(from, to) < 0 || fsync(to) < 0 || rename(fresh.at, path) < 0 ||
-        folder_sync(builds->archives) < 0) {
-        archive_failed(err);
-        unlink(fresh.at);
-        unlink(path);
-        return -1;
-    }
-    return 0;
+    if ((link_it(from, fresh.at) ? fsync(from) : copy_it(from, fresh.at)) == 0 &&
+        rename(fresh.at, path) == 0 && folder_sync(builds->archives) == 0)
+        return 0;
+    archive_failed(err);
+    unlink(fresh.at);
+    unlink(path);
+    return -1;
 }
 
 /* --- asking --- */

@@ -4,6 +4,7 @@
  */
 #include "s2i/queue.h"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -710,6 +711,33 @@ static int retry(struct stage *stage, int64_t id, int64_t *out)
     return builds_retry(&stage->builds, id, &actor, SLICE("eva"), NULL, out, &stage->fixture->err);
 }
 
+/* The bytes of one upload are stored once: a file without a name gets one. */
+static void test_queue_archives_are_not_copied_without_need(void **state)
+{
+    struct stage *stage = *state;
+    int source = open(stage->fixture->root, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    struct stat first, second;
+    int64_t id = 0, again = 0;
+
+    assert_int_equal(write(source, "a tar", 5), 5);
+    stage->becomes = BUILD_FAILED;
+    queue_begin(stage, 1);
+    int builder = builder_connect(stage->fixture, &stage->config, &stage->builds.link);
+    assert_int_equal(try_submit(stage, BUILD_FROM_ARCHIVE, source, &id), 0);
+    assert_int_equal(fstat(source, &first), 0);
+    close(source);
+    AWAIT(stage, stage->ends[id] == 1);
+    assert_int_equal(retry(stage, id, &again), 0);
+    AWAIT(stage, stage->ends[again] == 1);
+    read_archive(stage, again, "a tar");
+    OWNED(memory_drop) char *path = build_archive_path(&stage->builds, again);
+    assert_int_equal(stat(path, &second), 0);
+    assert_int_equal(first.st_ino, second.st_ino);
+    unlink(path);
+    read_archive(stage, id, "a tar");
+    close(builder);
+}
+
 static void test_queue_archives_live_as_long_as_they_are_needed(void **state)
 {
     struct stage *stage = *state;
@@ -781,6 +809,7 @@ int main(void)
         QUEUE_TEST(test_queue_masks_are_all_that_is_secret),
         QUEUE_TEST(test_queue_submit_makes_a_row_and_supersedes),
         QUEUE_TEST(test_queue_archives_live_as_long_as_they_are_needed),
+        QUEUE_TEST(test_queue_archives_are_not_copied_without_need),
         QUEUE_TEST(test_queue_a_source_that_cannot_be_kept_ends_its_build),
     };
 
