@@ -315,14 +315,34 @@ static void fill_orders(struct opening *opening)
         s2i_list_add(&orders->detect, slice_of(wish->detect->items[i]));
 }
 
+/* A ref of our own repository, whole: never an expression (16.11). None is its HEAD. */
+static int own_ref(struct slice ref, char **out, struct error *err)
+{
+    OWNED(buffer_drop) struct buffer whole = BUFFER_NONE;
+
+    if (ref.size == 0)
+        ref = SLICE("HEAD");
+    else if (!source_ref_valid(ref))
+        return error_set(err, ERROR_INVALID, "the ref is no name of a branch, tag or commit");
+    else if (!slice_starts(ref, "refs/"))
+        buffer_append_text(&whole, "refs/heads/");
+    buffer_append_slice(&whole, ref);
+    *out = memory_text(buffer_slice(&whole));
+    return 0;
+}
+
 static int prepare_push(struct opening *opening, struct error *err)
 {
     const struct source_wish *wish = opening->wish;
+    struct slice commit =
+        wish->commit.size == 0 && source_is_commit(wish->ref) ? wish->ref : wish->commit;
 
-    if (!source_is_commit(wish->commit))
-        return error_set(err, ERROR_INVALID, "the commit is no id of 40 hex digits");
     opening->orders.repository = memory_text(slice_of(wish->repository_folder));
-    opening->orders.commit = memory_text(wish->commit);
+    if (commit.size == 0)
+        return own_ref(wish->ref, &opening->orders.ref, err);
+    if (!source_is_commit(commit))
+        return error_set(err, ERROR_INVALID, "the commit is no id of 40 hex digits");
+    opening->orders.commit = memory_text(commit);
     return 0;
 }
 

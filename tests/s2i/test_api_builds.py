@@ -348,3 +348,26 @@ def test_who_sees_a_build(guarded):
     assert nobody.get(f"/builds/{id}/log").status == nobody.get("/builds").status == 401
     for one in (*who.values(), nobody):
         one.close()
+
+
+# --- other sources ---
+
+
+def test_without_a_source_the_scripts_are_run(server, call, name):
+    """s2i 4.1: none at all."""
+    response = call.post(f"/repos/{name}/-/builds?wait=true", {"source": "none", "options": {**BUILDER, "tags": ["x"]}})
+    build = response.json()
+    assert (build["state"], build["source"]) == ("Complete", "none"), build["message"]
+    assert "opt/app-root/src/assembled" in building.layer_entries(server, name, "x")
+
+
+def test_what_was_pushed_is_built_again(server, call, source, name):
+    """s2i 4.1, 13.21: by its commit, or by its branch."""
+    app = source(FILES)
+    app.push(server, name, "-o", "builder=builders/test")
+    digest = building.manifest(server, name)[0]
+    for body in ({"commit": app.head()}, {"options": {"ref": "main"}}, {}):
+        body = {"source": "push", **body, "options": {**BUILDER, **body.get("options", {})}}
+        build = call.post(f"/repos/{name}/-/builds?wait=true", body).json()
+        assert build["state"] == "Complete", (body, build["message"])
+        assert (build["commit"], build["result_digest"]) == (app.head(), digest), body
