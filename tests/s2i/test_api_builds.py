@@ -228,6 +228,10 @@ def test_an_archive_that_is_too_large(make_server):
     server = make_server({"builds.sources.max_size": "1MiB"})
     call = Caller(server.target)
     assert call.send("team/app", data=bytes((1 << 20) + 1)).status == 413
+    pieces = [bytes(1 << 19)] * 3  # of no declared size
+    response = call.client.request("POST", "/api/v1/repos/team/app/-/builds", pieces, [("Content-Type", "application/x-tar")],
+                                   chunked=True)
+    assert response.status == 413
     assert call.items("/repos/team/app/-/builds") == []
     call.close()
 
