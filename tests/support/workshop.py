@@ -234,6 +234,7 @@ class Workshop:
         self.ours.close()
         try:
             assert self.child.wait(20) == 0, self.log.read_text()
+            assert not process.REPORT.search(self.log.read_text()), self.log.read_text()
         finally:
             self.kill()
 
