@@ -18,14 +18,59 @@
 #include "s2i/source/reading.h"
 #include "s2i/source/text.h"
 
-enum { BLOCK_SIZE = 64 * 1024 };
+enum { BLOCK_SIZE = 64 * 1024, SLOTS_FIRST = 1024 };
 
 struct spool {
     struct reading *reading;
     uint64_t size;
     int64_t newest;
     bool context_seen;
+    /* Places of entries by their path, plus 1: for hard links. At most half are taken. */
+    size_t *slots;
+    size_t capacity, taken;
+    uint64_t seed;
 };
+
+static void spool_drop(struct spool *spool)
+{
+    free(spool->slots);
+}
+
+/* The slot that the path has, or would have. */
+static size_t *slot_of(const struct spool *spool, struct slice path)
+{
+    const struct entry *items = spool->reading->entries.items;
+    size_t at = (size_t)bytes_hash(spool->seed, path.at, path.size) & (spool->capacity - 1);
+
+    while (spool->slots[at] != 0 && !slice_equal_text(path, items[spool->slots[at] - 1].path))
+        at = (at + 1) & (spool->capacity - 1);
+    return &spool->slots[at];
+}
+
+static void slots_grow(struct spool *spool)
+{
+    const struct entry *items = spool->reading->entries.items;
+    size_t *old = spool->slots, count = spool->capacity;
+
+    spool->capacity = count == 0 ? SLOTS_FIRST : 2 * count;
+    spool->slots = memory_new(spool->capacity * sizeof(size_t));
+    for (size_t i = 0; i < count; i++)
+        if (old[i] != 0)
+            *slot_of(spool, slice_of(items[old[i] - 1].path)) = old[i];
+    free(old);
+}
+
+/* The newest entry is found by its path from now on. */
+static void remember(struct spool *spool)
+{
+    const struct entries *entries = &spool->reading->entries;
+
+    if (2 * spool->taken >= spool->capacity)
+        slots_grow(spool);
+    size_t *slot = slot_of(spool, slice_of(entries->items[entries->count - 1].path));
+    spool->taken += *slot == 0;
+    *slot = entries->count;
+}
 
 static void archive_drop(struct archive **archive)
 {
@@ -178,20 +223,16 @@ static int add_hard_link(struct spool *spool, struct slice target, struct slice 
 {
     struct entries *entries = &spool->reading->entries;
     struct slice inside = in_context(spool, trimmed(target), false);
+    size_t place = inside.size == 0 || spool->capacity == 0 ? 0 : *slot_of(spool, inside);
 
-    for (size_t i = entries->count; inside.size > 0 && i-- > 0;) {
-        struct entry from = entries->items[i];
-        if (!slice_equal_text(inside, from.path))
-            continue;
-        if (from.kind == ENTRY_FOLDER)
-            break;
-        struct entry *entry = source_entries_add(entries, path, from.kind, from.size, err);
-        if (entry == NULL)
-            return -1;
-        entry->offset = from.offset;
-        return 0;
-    }
-    return source_entry_refuse(err, path, "is a hard link to what is not in the source");
+    if (place == 0 || entries->items[place - 1].kind == ENTRY_FOLDER)
+        return source_entry_refuse(err, path, "is a hard link to what is not in the source");
+    struct entry from = entries->items[place - 1];
+    struct entry *entry = source_entries_add(entries, path, from.kind, from.size, err);
+    if (entry == NULL)
+        return -1;
+    entry->offset = from.offset;
+    return 0;
 }
 
 static int add(struct spool *spool, struct archive *archive, struct archive_entry *header,
@@ -233,7 +274,10 @@ static int take(struct spool *spool, struct archive *archive, struct archive_ent
     path = in_context(spool, path, archive_entry_filetype(header) == AE_IFDIR);
     if (path.at == NULL || source_exclude_matches_within(&spool->reading->exclude, path))
         return 0;
-    return add(spool, archive, header, path, err);
+    if (add(spool, archive, header, path, err) < 0)
+        return -1;
+    remember(spool);
+    return 0;
 }
 
 static struct archive *open_archive(int fd)
@@ -294,8 +338,9 @@ static int content(void *arg, const struct entry *entry, reading_sink *sink, voi
 
 int reading_archive(struct reading *reading, struct error *err)
 {
-    struct spool spool = {.reading = reading};
+    OWNED(spool_drop) struct spool spool = {.reading = reading};
 
+    random_bytes(&spool.seed, sizeof(spool.seed));
     /* Names of zip and pax are Unicode; libarchive gives them in the locale's form. */
     setlocale(LC_CTYPE, "C.UTF-8");
     if (read_all(&spool, err) < 0)

@@ -563,6 +563,26 @@ static void test_source_hard_links_are_files(void **state)
     assert_non_null(strstr(list, "-rw-r--r-- 0/0 7 1970-01-01 00:00:00 second"));
 }
 
+/* As many as a folder of installed packages has: each is found at once. */
+static void test_source_many_hard_links(void **state)
+{
+    enum { LINKS = 9000 };
+    static struct piece pieces[LINKS + 1];
+    static char names[LINKS][16];
+    const struct place *place = *state;
+
+    pieces[0] = (struct piece){"first", NULL, "content", '0'};
+    for (size_t i = 0; i < LINKS; i++) {
+        snprintf(names[i], sizeof(names[i]), "l%zu", i);
+        pieces[i + 1] = (struct piece){names[i], i == 0 ? "first" : names[i - 1], NULL, '1'};
+    }
+    write_archive(place, pieces, LENGTH(pieces));
+    OWNED(found_drop) struct found found = open_archive(place, "hostile.tar");
+    is_good(&found);
+    assert_int_equal(found.facts.files, LINKS + 1);
+    assert_int_equal(found.facts.bytes, 7 * (LINKS + 1));
+}
+
 static void test_source_refuses_broken_archives(void **state)
 {
     const struct place *place = *state;
@@ -644,6 +664,7 @@ int main(int argc, char **argv)
         TEST(test_source_gitlinks_of_a_push),
         TEST(test_source_refuses_archives),
         TEST(test_source_hard_links_are_files),
+        TEST(test_source_many_hard_links),
         TEST(test_source_refuses_broken_archives),
         TEST(test_source_stops_when_it_is_told),
         TEST(test_source_of_nothing),
