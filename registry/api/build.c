@@ -197,7 +197,7 @@ static int answer(const struct request *request, struct reply *reply,
 int api_build_get(struct request *request, struct reply *reply, struct error *err)
 {
     OWNED(build_record_drop) struct build_record build = {.id = 0};
-    unsigned rights;
+    unsigned rights = 0;
 
     assert_worker_thread();
     if (api_build_at(request, &build, &rights, err) < 0)
@@ -358,7 +358,7 @@ int api_build_cancel(struct request *request, struct reply *reply, struct error 
     const struct services *services = request->services;
     OWNED(build_record_drop) struct build_record build = {.id = 0}, after = {.id = 0};
     OWNED(event_drop) struct event event = {0};
-    unsigned rights;
+    unsigned rights = 0;
 
     assert_worker_thread();
     if (api_build_at(request, &build, &rights, err) < 0 || api_build_push_needed(rights, err) < 0 ||
@@ -384,7 +384,7 @@ static int begin_again(const struct request *request, struct reply *reply, const
     OWNED(build_record_drop) struct build_record build = {.id = 0};
     OWNED(event_drop) struct event event = {0};
     struct actor actor = auth_actor(request->caller);
-    unsigned rights;
+    unsigned rights = 0;
     int64_t id;
 
     if (api_build_at(request, &build, &rights, err) < 0 || api_build_push_needed(rights, err) < 0 ||
@@ -434,7 +434,7 @@ int api_build_differences_get(struct request *request, struct reply *reply, stru
     OWNED(api_long_read_end) atomic_uint *reads = NULL;
     OWNED(s2i_list_drop) struct s2i_list differences = {0};
     struct buffer body = BUFFER_NONE;
-    unsigned rights;
+    unsigned rights = 0;
 
     assert_worker_thread();
     if (api_build_at(request, &build, &rights, err) < 0 ||

@@ -151,7 +151,7 @@ int api_build_log_get(struct request *request, struct reply *reply, struct error
 {
     OWNED(build_record_drop) struct build_record build = {.id = 0};
     struct log_wish wish;
-    unsigned rights;
+    unsigned rights = 0;
 
     assert_worker_thread();
     if (api_build_at(request, &build, &rights, err) < 0 || api_builds_needed(request, err) < 0 ||

@@ -17,19 +17,19 @@ const char *hook_sender_name(enum hook_sender sender)
 /* --- events --- */
 
 static const struct {
-    enum hook_sender sender;
     const char *event;
+    enum hook_sender sender;
     enum hook_kind kind;
 } events[] = {
-    {HOOK_GITHUB, "push", HOOK_PUSH},
-    {HOOK_GITHUB, "ping", HOOK_PING},
-    {HOOK_GITLAB, "Push Hook", HOOK_PUSH},
-    {HOOK_GITLAB, "Tag Push Hook", HOOK_PUSH},
-    {HOOK_GITEA, "push", HOOK_PUSH},
-    {HOOK_GITEA, "ping", HOOK_PING},
-    {HOOK_BITBUCKET, "repo:push", HOOK_PUSH},
-    {HOOK_BITBUCKET, "repo:refs_changed", HOOK_PUSH},
-    {HOOK_BITBUCKET, "diagnostics:ping", HOOK_PING},
+    {"push", HOOK_GITHUB, HOOK_PUSH},
+    {"ping", HOOK_GITHUB, HOOK_PING},
+    {"Push Hook", HOOK_GITLAB, HOOK_PUSH},
+    {"Tag Push Hook", HOOK_GITLAB, HOOK_PUSH},
+    {"push", HOOK_GITEA, HOOK_PUSH},
+    {"ping", HOOK_GITEA, HOOK_PING},
+    {"repo:push", HOOK_BITBUCKET, HOOK_PUSH},
+    {"repo:refs_changed", HOOK_BITBUCKET, HOOK_PUSH},
+    {"diagnostics:ping", HOOK_BITBUCKET, HOOK_PING},
 };
 
 enum hook_kind hook_event(enum hook_sender sender, struct slice event)
