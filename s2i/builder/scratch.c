@@ -4,6 +4,7 @@
  * Never    leaves anything behind: the image has no name, the loop device goes with its mount.
  *
  * An empty ext4 of each size is made once; a build gets a sparse copy of it. Spec: s2i 16.7 */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
@@ -20,7 +21,14 @@
 
 #include "s2i/builder/builder_internal.h"
 
-enum { NAME_SIZE = 64, LOOP_TRIES = 32, BYTES_PER_FILE = 4096, FULL_PART = 64, FULL_MAX = 4 << 20 };
+enum {
+    NAME_SIZE = 64,
+    TEMPLATES_MAX = 32,
+    LOOP_TRIES = 32,
+    BYTES_PER_FILE = 4096,
+    FULL_PART = 64,
+    FULL_MAX = 4 << 20
+};
 
 #define SCRATCH DESK "/s"
 
@@ -29,22 +37,23 @@ enum { NAME_SIZE = 64, LOOP_TRIES = 32, BYTES_PER_FILE = 4096, FULL_PART = 64, F
 static int run_mkfs(char *file, char *megabytes)
 {
     static const char *const programs[] = {"/sbin/mkfs.ext4", "/usr/sbin/mkfs.ext4"};
-    char *const words[] = {(char *)(uintptr_t) "mkfs.ext4",
-                           (char *)(uintptr_t) "-q",
-                           (char *)(uintptr_t) "-F",
-                           (char *)(uintptr_t) "-m",
-                           (char *)(uintptr_t) "0",
-                           (char *)(uintptr_t) "-i",
-                           (char *)(uintptr_t) "8192",
-                           (char *)(uintptr_t) "-b",
-                           (char *)(uintptr_t) "4096",
-                           (char *)(uintptr_t) "-O",
-                           (char *)(uintptr_t) "^has_journal,^resize_inode,^metadata_csum",
-                           (char *)(uintptr_t) "-E",
-                           (char *)(uintptr_t) "lazy_itable_init=1,nodiscard,root_owner=0:0",
-                           file,
-                           megabytes,
-                           NULL};
+    char *const words[] = {
+        (char *)(uintptr_t) "mkfs.ext4",
+        (char *)(uintptr_t) "-q",
+        (char *)(uintptr_t) "-F",
+        (char *)(uintptr_t) "-m",
+        (char *)(uintptr_t) "0",
+        (char *)(uintptr_t) "-i",
+        (char *)(uintptr_t) "8192",
+        (char *)(uintptr_t) "-b",
+        (char *)(uintptr_t) "4096",
+        (char *)(uintptr_t) "-O",
+        (char *)(uintptr_t) "^has_journal,^resize_inode,^metadata_csum,uninit_bg",
+        (char *)(uintptr_t) "-E",
+        (char *)(uintptr_t) "lazy_itable_init=1,nodiscard,root_owner=0:0",
+        file,
+        megabytes,
+        NULL};
     char *const environment[] = {NULL};
     posix_spawn_file_actions_t files;
     int status = -1, failed = ENOENT;
@@ -86,13 +95,34 @@ static int make_template(int templates, const char *name, uint64_t size)
     return fd_take(&fd);
 }
 
+/* Sizes are what builds ask for: a folder of many is begun anew. Their copies live on. */
+static void keep_few(int templates)
+{
+    int again = openat(templates, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *open = again < 0 ? NULL : fdopendir(again);
+    size_t count = 0;
+
+    while (open != NULL && readdir(open) != NULL)
+        count++;
+    if (count > TEMPLATES_MAX) {
+        rewinddir(open);
+        for (struct dirent *entry; (entry = readdir(open)) != NULL;)
+            unlinkat(templates, entry->d_name, 0);
+    }
+    if (open != NULL)
+        closedir(open);
+}
+
 static int open_template(int templates, uint64_t size)
 {
     char name[NAME_SIZE];
 
     snprintf(name, sizeof(name), "ext4-%llu", (unsigned long long)(size >> 20));
     int fd = openat(templates, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-    return fd >= 0 ? fd : make_template(templates, name, size);
+    if (fd >= 0)
+        return fd;
+    keep_few(templates);
+    return make_template(templates, name, size);
 }
 
 /* Only what is not a hole; shared with the template where the file system can. */
@@ -160,7 +190,7 @@ static int mount_disk(int folder, uint64_t size)
 
     if (loop < 0)
         return -1;
-    return mount(path, SCRATCH, "ext4", MS_NODEV | MS_NOATIME, "nobarrier");
+    return mount(path, SCRATCH, "ext4", MS_NODEV | MS_NOATIME, "nobarrier,noinit_itable");
 }
 
 static int mount_memory(uint64_t size)

@@ -472,6 +472,14 @@ def test_builds_end_with_their_builder(tmp_path):
     shutil.rmtree(folder)
 
 
+def test_few_templates_are_kept(shop):
+    """s2i 16.7: builds choose their disk's size."""
+    for name in range(40):
+        (shop.folder / "templates" / f"ext4-{name}.left").write_bytes(b"")
+    done(shop.build(IMAGE, APP, limits={"disk": 77 << 20}))
+    assert [path.name for path in (shop.folder / "templates").iterdir()] == ["ext4-77"]
+
+
 def test_one_builder_a_folder(shop):
     words = [shop.child.args[0], "builder", "--socket", "/nowhere", "--folder", str(shop.folder)]
     second = subprocess.run(words, capture_output=True, text=True, timeout=20)
