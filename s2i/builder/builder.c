@@ -47,6 +47,7 @@ struct builder {
     unsigned worker_count, builds;
     char prefix[40]; /* of our control groups */
     int folder, lock, signals, connection;
+    bool lost; /* a connection, at least once */
     bool ended;
 };
 
@@ -224,6 +225,7 @@ static void listen_control(struct builder *builder)
 
     if (wire_receive(builder->connection, buffer, WIRE_PIECE_MAX + 1, &packet, &ignored) <= 0) {
         fd_drop(&builder->connection);
+        builder->lost = true;
         return;
     }
     if (packet.kind == WIRE_BUILD && packet.fd >= 0)
@@ -261,6 +263,8 @@ static void reconnect(struct builder *builder)
     int wait_ms = FIRST_WAIT_MS;
     struct error ignored = {0};
 
+    if (builder->lost) /* who closes at once is not asked at once again */
+        turn(builder, wait_ms);
     while (!builder->ended && builder->connection < 0) {
         builder->connection = connect_socket(builder);
         if (builder->connection >= 0) {

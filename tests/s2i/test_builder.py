@@ -3,16 +3,18 @@
 Touches  builders of the module's own, in temporary folders.
 Never    a registry.
 """
+import json
 import os
 import pathlib
 import shutil
+import socket
 import subprocess
 import tempfile
 import time
 
 import pytest
 
-from support import building, workshop
+from support import building, process, workshop
 
 APP = {"index.html": "<h1>hello</h1>\n"}
 IMAGE = workshop.builder_image()
@@ -470,6 +472,30 @@ def test_builds_end_with_their_builder(tmp_path):
     two.finish()
     assert not leftovers(two)
     shutil.rmtree(folder)
+
+
+def test_a_builder_comes_back_to_its_server():
+    """s2i 16.2: one that connects waits for a server, also when that was restarted; SIGTERM ends it."""
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="sw-"))
+    path = folder / "socket"
+    child = subprocess.Popen([process.binary(), "builder", "--socket", path, "--folder", folder / "builder", "--slots", "5"])
+    try:
+        for _ in range(2):
+            with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+                listener.bind(str(path))
+                listener.listen()
+                listener.settimeout(20)
+                connection, _ = listener.accept()
+                kind, payload = workshop.receive(connection)
+                assert kind == "h" and json.loads(payload)["slots"] == 5
+                connection.close()
+            path.unlink()
+        child.terminate()
+        assert child.wait(10) == 0
+    finally:
+        child.kill()
+        child.wait()
+        shutil.rmtree(folder)
 
 
 def test_few_templates_are_kept(shop):
