@@ -608,7 +608,7 @@ static void test_accounts_come_to_a_database_of_the_first_schema(void **state)
                     "ALTER TABLE repositories DROP COLUMN version;"
                     "ALTER TABLE uploads DROP COLUMN owner;"
                     "DROP TABLE pins; DROP TABLE protections; DROP TABLE policies;"
-                    "DROP TABLE build_secrets; DROP TABLE build_deliveries;"
+                    "DROP TABLE build_turns; DROP TABLE build_secrets; DROP TABLE build_deliveries;"
                     "DROP TABLE build_configs; DROP TABLE builds;"
                     "DROP INDEX blobs_damaged;"
                     "DROP TABLE quota_usage; DROP TABLE quota_blobs;"
@@ -631,7 +631,7 @@ static void test_accounts_come_to_a_database_of_the_first_schema(void **state)
                     "DROP INDEX pull_counts_day;"
                     "DELETE FROM schema_version WHERE version > 1");
     fixture_reopen(fixture);
-    assert_int_equal(number(fixture, "SELECT max(version) FROM schema_version"), 3);
+    assert_int_equal(number(fixture, "SELECT max(version) FROM schema_version"), 4);
     OK(repository_find(fixture->store, REPOSITORY, &repository, &fixture->err));
     assert_false(repository.public);
     assert_string_equal(repository.description, "");
