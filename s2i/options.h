@@ -61,7 +61,7 @@ struct s2i_options {
     /* queue, for stored configurations */
     char *run_policy;         /* "Serial", "SerialLatestOnly", "Parallel" */
     char *push_mode;          /* "wait", "accept", 13.23 */
-    char *on_disconnect;      /* "continue", "cancel", 13.25 */
+    char *on_disconnect;      /* "continue", "cancel" (also when not said), 13.25 */
     struct s2i_list branches; /* "pattern=tag{,tag}": which refs are built, as what, 13.21 */
     char *default_branch;     /* NULL: the one the repository's HEAD names */
     struct s2i_list protected_branches; /* 13.12 */

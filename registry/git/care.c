@@ -306,6 +306,10 @@ static void take_care(const struct pass *pass, bool dirty) ON(worker_thread)
 
     repository_sweep(pass->path);
     drop_pins(pass);
+    if (dirty)
+        repository_remove_empty(pass->path);
+    if (!repository_exists(pass->path))
+        return;
     bool packed = repack_wanted(place, sizes_of(pass->path), limit);
     if ((packed && !repack(pass)) || ((packed || dirty) && !prune(pass)))
         return;

@@ -103,3 +103,46 @@ void environment_fill(const struct git *git, const char *hooks, struct environme
     setting_add(environment, "core.hooksPath", hooks);
     environment_add(environment, "GIT_CONFIG_COUNT=%zu", environment->settings);
 }
+
+/* --- which git it is --- */
+
+enum { VERSION_MS = 10000, VERSION_MAX = 4096 };
+
+static bool version_read(const struct git *git, struct buffer *out)
+{
+    const char *const words[] = {git->program, "version", NULL};
+    const char *const environment[] = {"PATH=/usr/bin:/bin", "LANG=C", NULL};
+    OWNED(fd_drop) int reading = -1, writing = -1, pidfd = -1;
+    struct error err = {0};
+    int both[2], status;
+    pid_t pid;
+
+    if (pipe2(both, O_CLOEXEC) < 0)
+        return false;
+    reading = both[0];
+    writing = both[1];
+    const struct confinement with = {
+        .words = words, .environment = environment, .input = -1, .output = writing, .errors = -1};
+    if (confine_start(&with, &pid, &pidfd, &err) < 0)
+        return false;
+    fd_drop(&writing);
+    bool read = fd_read(reading, VERSION_MAX, out) == 0;
+    return confine_wait(pid, pidfd, VERSION_MS, &status, &err) == 0 && read && status == 0;
+}
+
+bool command_is_new(const struct git *git)
+{
+    OWNED(buffer_drop) struct buffer text = BUFFER_NONE;
+    struct slice words, number, major, minor;
+    uint64_t first, second;
+
+    if (!version_read(git, &text)) /* "git version 2.39.5" */
+        return false;
+    slice_split(buffer_slice(&text), '\n', &words, &number);
+    if (!slice_starts(words, "git version "))
+        return false;
+    slice_split(slice_from(words, 12), '.', &major, &number);
+    slice_split(number, '.', &minor, &number);
+    return slice_to_u64(major, &first) && slice_to_u64(minor, &second) &&
+           (first > GIT_MAJOR || (first == GIT_MAJOR && second >= GIT_MINOR));
+}

@@ -23,7 +23,7 @@ struct git_options {
     struct builds *builds; /* NULL: pushes are kept, and nothing is built */
 };
 /* Makes folders and hooks, starts threads. *out is NULL, and that is no failure, where there is no
- * git program: then its routes refuse. */
+ * git program that will do: then its routes refuse. */
 int git_open(struct git **out, const struct git_options *options, struct error *err) MUST_CHECK;
 /* Ends every child. Accepts NULL. */
 void git_close(struct git *git);

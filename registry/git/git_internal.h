@@ -69,6 +69,8 @@ int repository_head_put(const char *path, const char *ref, struct error *err) MU
 /* Makes refs/builds/<id>, which no client sees: the commit stays while its build needs it. */
 int repository_pin(const char *path, int64_t build, const char *commit,
                    struct error *err) MUST_CHECK;
+/* Removes it, when it has no ref and no build needs it. */
+void repository_remove_empty(const char *path);
 /* Removes what interrupted children left: locks, folders of objects that came in. Only while no
  * push is under way there. */
 void repository_sweep(const char *path);
@@ -84,6 +86,10 @@ struct environment {
 };
 void environment_drop(struct environment *environment);
 void environment_add(struct environment *environment, const char *format, ...) PRINTF_LIKE(2, 3);
+/* "2.39" of git version is at least this, which knows settings by the environment and the hooks we
+ * need. */
+enum { GIT_MAJOR = 2, GIT_MINOR = 31 };
+bool command_is_new(const struct git *git);
 /* All settings; hooks: the folder of hooks. */
 void environment_fill(const struct git *git, const char *hooks, struct environment *environment);
 

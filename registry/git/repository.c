@@ -365,3 +365,29 @@ void repository_sweep(const char *path)
     sweep(path, "objects/pack", is_on_its_way);
     sweep_locks(path, "refs", 0); /* a branch may be called tmp_x */
 }
+
+/* Pins count: they are dropped first. */
+static bool is_empty(const char *path)
+{
+    OWNED(s2i_list_drop) struct s2i_list refs = {0};
+    DIR *pins = repository_folder(path, "refs/builds");
+    struct dirent *entry;
+
+    repository_refs(path, 1, &refs);
+    while (pins != NULL && (entry = readdir(pins)) != NULL)
+        if (entry->d_name[0] != '.')
+            s2i_list_add(&refs, slice_of(entry->d_name));
+    if (pins != NULL)
+        closedir(pins);
+    return refs.count == 0;
+}
+
+void repository_remove_empty(const char *path)
+{
+    OWNED(fd_drop) int root = root_open(path);
+
+    if (root < 0 || !is_empty(path))
+        return;
+    unlinkat(root, "HEAD", 0); /* from now on it does not exist */
+    remove_tree(AT_FDCWD, path, 0);
+}

@@ -207,17 +207,17 @@ static int open_room(struct git *git, struct error *err)
 
 int git_open(struct git **out, const struct git_options *options, struct error *err)
 {
-    const char *program = confine_program("git");
+    const struct git look = {.program = confine_program("git")};
 
     *out = NULL;
-    if (program == NULL) {
+    if (look.program == NULL || !command_is_new(&look)) {
         log_event(LOG_WARNING, "git.missing",
-                  F_TEXT("reason", "there is no git program: no clone, no push"));
+                  F_TEXT("reason", "there is no git program of 2.31 or newer: no clone, no push"));
         return 0;
     }
     struct git *git = memory_new(sizeof(*git));
     git->options = *options;
-    git->program = program;
+    git->program = look.program;
     git->gzip = confine_program("gzip");
     /* git runs in the repository's folder: nothing it is told of may be relative to ours */
     OWNED(memory_drop) char *root = realpath(options->config->storage_root, NULL);

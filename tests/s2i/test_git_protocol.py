@@ -266,6 +266,8 @@ def test_a_rejected_push_leaves_no_objects(server, source, name):
     before = objects(server, name)
     app.commit({"b": "2", "c": "3"})
     assert push(app, server, name, "main:refs/notes/x", check=False).returncode == 1
+    push(app, server, f"{name}-none", "main:refs/notes/x", check=False)
+    process.wait_for(lambda: not bare(server, f"{name}-none").exists(), 10, "a repository without a ref goes")
     process.wait_for(lambda: objects(server, name) == before, 10, "objects of a rejected push go")
     push(app, server, name)
     assert objects(server, name) > before
@@ -373,6 +375,12 @@ def test_who_may(folder, source, name):
     assert "not found" in list_as(reader).stderr
     assert push_as(writer).returncode == 0
     assert list_as(reader).stdout.endswith("refs/heads/main\n")
+    admin = wire.Client(server.admin)
+    noted = process.wait_for(lambda: [event for event in admin.get("/api/v1/audit").json()["items"]
+                                      if event["action"] == "git.push"], 10, "the audit")
+    assert [(one["actor"], one["outcome"], one["target"]) for one in noted] == \
+        [("writer", "done", f"repository/{name}")]
+    admin.close()
     assert list_as(other).stderr == list_as(other, "no/such").stderr.replace("no/such", name)
     client.close()
     server.finish()

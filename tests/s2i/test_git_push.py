@@ -285,9 +285,10 @@ def test_a_push_when_the_server_ends(make_server, source, name):
         end()
         one.wait(20)
         one.stderr.close()
+        before = server.log.stat().st_size
         server.start()
         assert not refs(server, name) and not tags(server, name)
-    process.wait_for(lambda: "builder.connected" in server.tail(), 20, "a builder")
+        process.wait_for(lambda: "builder.connected" in server.log.read_text()[before:], 20, "a builder")
     app.commit({".s2i/bin/assemble": None})
     push(app, server, name)
     assert refs(server, name)["refs/heads/main"] == app.head()
