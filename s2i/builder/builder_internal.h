@@ -127,15 +127,15 @@ struct stack {
     int *layers; /* topmost first: folders */
     int *locks;
     size_t count;
-    struct digest *diff_ids;
+    struct digest *keys; /* which they are, in the builder's folder */
 };
 void stack_drop(struct stack *stack);
 /* kind: "builder", "previous", "runtime". */
 int layers_take(struct work *work, const char *kind, const struct s2i_image *image,
                 struct stack *out, struct error *err) MUST_CHECK;
 /* "sha256-...": the name of an unpacked layer. */
-enum { DIFF_NAME_MAX = DIGEST_TEXT_MAX };
-void layer_folder_name(const struct digest *diff_id, char out[DIFF_NAME_MAX]);
+enum { LAYER_NAME_MAX = DIGEST_TEXT_MAX };
+void layer_folder_name(const struct digest *key, char out[LAYER_NAME_MAX]);
 /* The folder of layers; the caller's. */
 int layers_open(const struct work *work, struct error *err) MUST_CHECK;
 /* Removes what was not used longest, above cache_max. */

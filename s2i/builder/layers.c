@@ -1,12 +1,15 @@
-/* layers.c - unpacked layers of images: made once for each diff id, shared by builds, evicted by
- * last use.
+/* layers.c - unpacked layers of images: made once for each blob and diff id, shared by builds,
+ * evicted by last use.
  * Touches  the folder layers of the builder; asks the server for layers that are not there.
  * Never    uses a folder before it was renamed to its name: until then it is not whole (19.5).
  *
  *   (none) --lock, unpack, rename--> WHOLE --lock, evict--> (none)
  *
- * <diff id> is a folder, <diff id>.lock a file: locked by whoever unpacks or evicts, shared by
- * whoever uses it; its text is the folder's size in bytes, its time that of the last use. */
+ * <key> is a folder, <key>.lock a file: locked by whoever unpacks or evicts, shared by whoever uses
+ * it; its text is the folder's size in bytes, its time that of the last use.
+ *
+ * The key is of the blob and of the diff id: an image's config only claims the latter, so that what
+ * is there for another blob is nobody's who names it (16.8). */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -30,15 +33,25 @@ void stack_drop(struct stack *stack)
     }
     free(stack->layers);
     free(stack->locks);
-    free(stack->diff_ids);
+    free(stack->keys);
     *stack = (struct stack){0};
 }
 
-void layer_folder_name(const struct digest *diff_id, char out[DIFF_NAME_MAX])
+static void layer_key(const struct s2i_layer *layer, struct digest *out)
+{
+    char digest[DIGEST_TEXT_MAX], diff_id[DIGEST_TEXT_MAX];
+    OWNED(buffer_drop) struct buffer both = BUFFER_NONE;
+
+    buffer_print(&both, "%s %s", digest_text(&layer->digest, digest),
+                 digest_text(&layer->diff_id, diff_id));
+    digest_of(DIGEST_SHA256, buffer_slice(&both), out);
+}
+
+void layer_folder_name(const struct digest *key, char out[LAYER_NAME_MAX])
 {
     char text[DIGEST_TEXT_MAX];
 
-    snprintf(out, DIFF_NAME_MAX, "%s", digest_text(diff_id, text));
+    snprintf(out, LAYER_NAME_MAX, "%s", digest_text(key, text));
     for (char *at = out; *at != 0; at++)
         if (*at == ':')
             *at = '-';
@@ -144,12 +157,13 @@ static int make(struct work *work, int layers, const char *name, int lock, const
 
 /* 0: it is there, and held; AGAIN: it went meanwhile. */
 static int take_once(struct work *work, int layers, const char *kind, size_t index,
-                     const struct s2i_layer *layer, int *folder, int *held, struct error *err)
+                     const struct s2i_layer *layer, const struct digest *key, int *folder,
+                     int *held, struct error *err)
 {
-    char name[DIFF_NAME_MAX];
+    char name[LAYER_NAME_MAX];
     struct stat about;
 
-    layer_folder_name(&layer->diff_id, name);
+    layer_folder_name(key, name);
     OWNED(fd_drop) int lock = lock_open(layers, name, err);
     if (lock < 0 || lock_within(work, lock, LOCK_SH, err) < 0)
         return -1;
@@ -175,10 +189,10 @@ static int take_once(struct work *work, int layers, const char *kind, size_t ind
 }
 
 /* The same layer again, further down, shows nothing that the one above does not show. */
-static bool is_held(const struct stack *stack, const struct digest *diff_id)
+static bool is_held(const struct stack *stack, const struct digest *key)
 {
     for (size_t i = 0; i < stack->count; i++)
-        if (digest_equal(&stack->diff_ids[i], diff_id))
+        if (digest_equal(&stack->keys[i], key))
             return true;
     return false;
 }
@@ -205,19 +219,21 @@ int layers_take(struct work *work, const char *kind, const struct s2i_image *ima
                          image->layer_count, LAYERS_MAX);
     out->layers = memory_new((image->layer_count + 1) * sizeof(int));
     out->locks = memory_new((image->layer_count + 1) * sizeof(int));
-    out->diff_ids = memory_new((image->layer_count + 1) * sizeof(struct digest));
+    out->keys = memory_new((image->layer_count + 1) * sizeof(struct digest));
     for (size_t i = image->layer_count; i-- > 0;) {
         const struct s2i_layer *layer = &image->layers[i];
         int taken = AGAIN, folder = -1, lock = -1;
-        if (is_held(out, &layer->diff_id))
+        struct digest key;
+        layer_key(layer, &key);
+        if (is_held(out, &key))
             continue;
         while (taken == AGAIN)
-            taken = take_once(work, layers, kind, i, layer, &folder, &lock, err);
+            taken = take_once(work, layers, kind, i, layer, &key, &folder, &lock, err);
         if (taken < 0)
             return -1;
         out->layers[out->count] = folder;
         out->locks[out->count] = lock;
-        out->diff_ids[out->count++] = layer->diff_id;
+        out->keys[out->count++] = key;
         if (layer_hides_all(folder, &work->ids))
             return 0;
     }
@@ -227,7 +243,7 @@ int layers_take(struct work *work, const char *kind, const struct s2i_image *ima
 /* --- eviction --- */
 
 struct kept {
-    char name[DIFF_NAME_MAX];
+    char name[LAYER_NAME_MAX];
     uint64_t bytes;
     struct timespec used;
 };

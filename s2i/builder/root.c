@@ -34,16 +34,16 @@ static int own_folder(const struct work *work, const char *path)
 /* /tmp/l/<name>/<N> */
 static int link_layers(const struct work *work, const struct root *root, struct error *err)
 {
-    char path[PATH_SIZE], target[PATH_SIZE + DIFF_NAME_MAX], diff[DIFF_NAME_MAX];
+    char path[PATH_SIZE], target[PATH_SIZE + LAYER_NAME_MAX], folder[LAYER_NAME_MAX];
 
     snprintf(path, sizeof(path), DESK "/l/%s", root->name);
     if (mkdir(path, 0700) < 0)
         return broken(err);
     for (size_t i = 0; i < root->stack.count; i++) {
-        layer_folder_name(&root->stack.diff_ids[i], diff);
+        layer_folder_name(&root->stack.keys[i], folder);
         snprintf(path, sizeof(path), DESK "/l/%s/%zu", root->name, i);
         snprintf(target, sizeof(target), DESK "/f/%s/%s",
-                 work->setup.root ? "layers" : "layers-user", diff);
+                 work->setup.root ? "layers" : "layers-user", folder);
         if (symlink(target, path) < 0)
             return broken(err);
     }

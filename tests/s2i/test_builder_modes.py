@@ -337,5 +337,20 @@ def test_a_layer_that_is_not_what_it_says(shop):
     """s2i 19.5."""
     image = workshop.builder_image(files={"x": "1"})
     image.document["layers"][0]["diff_id"] = "sha256:" + "0" * 64
+    before = folders_of(shop)
     failed(shop.build(image, APP), "PullBuilderImageFailed")
-    assert not (shop.folder / "layers" / ("sha256-" + "0" * 64)).exists()
+    assert folders_of(shop) == before
+
+
+def folders_of(shop):
+    return {path.name for path in (shop.folder / "layers").iterdir() if path.is_dir()}
+
+
+def test_a_layer_that_says_it_is_anothers(shop):
+    """s2i 16.8, 19.5: who names a diff id has not shown that he has what it is of."""
+    base = building.base_tar({"assemble": building.ASSEMBLE, "run": building.RUN}, {})
+    theirs = workshop.Image([base, building.base_tar({}, {"secret": "of somebody else"})])
+    done(assemble_with(shop, theirs, "cat /secret\n"))
+    ours = workshop.Image([base, building.base_tar({}, {"plain": "x"})])
+    ours.document["layers"][1]["diff_id"] = theirs.document["layers"][1]["diff_id"]
+    failed(assemble_with(shop, ours, "cat /secret\n"), "PullBuilderImageFailed")
