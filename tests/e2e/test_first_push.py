@@ -76,7 +76,7 @@ def running(folder):
     run.stop()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def shell(running, folder, docker, tools, layouts):
     """shell(command): as pasted into a terminal, in the folder of `make run`."""
     programs = folder / "programs"
@@ -150,3 +150,17 @@ def test_the_password_is_printed_once(running, folder):
     assert password not in run.said and f"    docker login {run.address} -u admin\n" in run.said
     run.stop()
     assert not [path for path in (run.here / "var").rglob("*") if path.is_file() and password.encode() in path.read_bytes()]
+
+
+def test_the_readmes_git_push_works_as_pasted(running, shell, folder):
+    """The commands of "Push source, get an image", up to the image that runs; git's question is answered by a program."""
+    text = (process.TOP / "README.md").read_text()
+    section = text[text.index("## Push source, get an image"):text.index("## Who may do what")]
+    commands = [line for line in printed(section) if re.match("git |docker ", line)]
+    assert [line.split()[1] for line in commands] == ["init", "add", "push", "run"]
+    answer = folder / "answer"
+    answer.write_text(f"#!/bin/sh\necho {running.password}\n")
+    answer.chmod(0o755)
+    pasted = "\n".join(commands).replace("127.0.0.1:5000", running.address).replace(" -p 8080:8080 ", " --network none ")
+    output = shell(f"set -e; export GIT_ASKPASS={answer}\nmkdir readme; ln -s ../tests readme/tests; cd readme\n{pasted} cat index.html 2>&1")
+    assert "Hello from a push" in output
