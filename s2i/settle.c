@@ -10,25 +10,14 @@
 /* What the source says of itself counts where nobody else said something. */
 static int source_options(struct session *session, struct error *err)
 {
-    struct s2i_options *options = &session->spec.options;
-    OWNED(s2i_options_drop) struct s2i_options merged = {0};
     const char *text = session->spec.source.conf;
 
     if (text == NULL || text[0] == 0)
         return 0;
     json_t *own = json_loads(text, 0, NULL);
-    json_t *said = s2i_options_write(options, true);
-    int outcome = s2i_options_read(&merged, own, S2I_FROM_SOURCE, err);
-    if (outcome == 0)
-        outcome = s2i_options_read(&merged, said, S2I_FROM_CONFIG, err);
+    int outcome = s2i_options_read(&session->spec.options, own, S2I_FROM_SOURCE, err);
     json_decref(own);
-    json_decref(said);
-    if (outcome < 0)
-        return -1;
-    struct s2i_options before = *options;
-    *options = merged;
-    merged = before; /* dropped */
-    return 0;
+    return outcome;
 }
 
 static uint64_t least(uint64_t wished, uint64_t allowed)

@@ -181,3 +181,14 @@ def test_malformed_metadata_fails_the_build(push):
     assemble = building.ASSEMBLE + "mkdir -p /tmp/.s2i; echo '{\"labels\":[{\"a\":1}]}' > /tmp/.s2i/image_metadata.json\n"
     said = push(PAGE, builder={"assemble": assemble}, check=False)
     assert "rejected" in said and "image_metadata.json" in said
+
+
+def test_what_the_source_says_fills_what_nobody_said(server, source, name, client):
+    """s2i 11: of the variables name by name, of all else as a whole."""
+    options = {"builder": "builders/test", "env": ["SAID=by the configuration"]}
+    assert client.put(f"/api/v1/repos/{name}/-/build-config", body=json.dumps({"options": options}).encode(),
+                      headers=[("Content-Type", "application/json")]).status == 201
+    conf = "builder: builders/none\nenv: SAID=by the source\nenv: ALSO=by the source\n"
+    source({**PAGE, ".s2i/s2i.conf": conf}).push(server, name)
+    config, _ = built(server, name)
+    assert "SAID=by the configuration" in config["Env"] and "ALSO=by the source" in config["Env"]
