@@ -81,9 +81,8 @@ int publish_blob(const struct publisher *publisher, struct slice bytes, const st
     return outcome;
 }
 
-/* The base's layers are linked into the result's repository, no byte is copied. */
-static int mount_layers(const struct publisher *publisher, const struct s2i_image *base,
-                        struct error *err) ON(worker_thread)
+int publish_layers(const struct publisher *publisher, const struct s2i_image *base,
+                   struct error *err)
 {
     char text[DIGEST_TEXT_MAX];
 
@@ -159,7 +158,8 @@ int publish_manifest(const struct publisher *publisher, struct slice payload,
                                .blob_count = document.blob_count,
                                .tags = names,
                                .tag_count = tags->count,
-                               .actor = &publisher->actor};
+                               .actor = &publisher->actor,
+                               .if_digest = publisher->if_digest};
     digest_of(DIGEST_SHA256, payload, &put.digest);
     int outcome = storage_manifest_put(publisher->builds->storage, publisher->repository, &put,
                                        &missing, err);
@@ -183,7 +183,7 @@ int publish_result(const struct build_task *task, const struct s2i_spec *spec,
 
     if (publish_tag_list(&task->record, &tags, err) < 0 ||
         contract_result_make(spec, result, &tags, LABELS_MAX, &made, err) < 0 ||
-        mount_layers(&publisher, base, err) < 0 ||
+        publish_layers(&publisher, base, err) < 0 ||
         publish_blob(&publisher, buffer_slice(&made.config), &made.config_digest, err) < 0)
         return -1;
     return publish_manifest(&publisher, buffer_slice(&made.manifest), SLICE_NONE,
@@ -194,8 +194,9 @@ int publish_tags(struct builds *builds, const struct build_record *record,
                  const struct digest *digest, const struct actor *actor, struct error *err)
 {
     const struct manifest_reference reference = {.digest = *digest};
-    const struct publisher publisher = {builds, slice_of(record->repository),
-                                        actor == NULL ? (struct actor){0} : *actor};
+    const struct publisher publisher = {.builds = builds,
+                                        .repository = slice_of(record->repository),
+                                        .actor = actor == NULL ? (struct actor){0} : *actor};
     OWNED(s2i_list_drop) struct s2i_list tags = {0};
     const struct manifest *manifest = NULL;
 

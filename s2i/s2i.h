@@ -84,6 +84,31 @@ int builds_verify(struct builds *builds, int64_t id, const struct actor *actor,
 int builds_differences(struct builds *builds, const struct build_record *one,
                        const struct build_record *other, struct s2i_list *out,
                        struct error *err) MUST_CHECK ON(worker_thread);
+/* Tagged images of a repository move onto a newer base, without building: their own layers stay.
+ * Each tag moves by itself, unless it moved on meanwhile, and its history leads back. Allowed when
+ * the new base has the label s2i.rebasable=true and changed nothing below the image's files. Reads
+ * the layers of all of them. NOT_FOUND  the tag, the repository. Spec: 15.1 */
+struct build_rebase {
+    struct slice repository;
+    struct slice tag;          /* SLICE_NONE: all that name a base */
+    struct slice base;         /* SLICE_NONE: what the name of each one's base stands for now */
+    const struct actor *actor; /* in whose name */
+    bool dry_run;
+};
+struct build_rebased_image {
+    char *tag;
+    struct digest before, after; /* after: not set unless REBASE_DONE */
+    enum { REBASE_DONE, REBASE_CURRENT, REBASE_REFUSED } outcome;
+    char message[200];         /* why it was refused */
+    struct s2i_list conflicts; /* paths, at most a hundred */
+};
+struct build_rebased {
+    struct build_rebased_image *items;
+    size_t count;
+};
+void build_rebased_drop(struct build_rebased *rebased);
+int builds_rebase(struct builds *builds, const struct build_rebase *wish, struct build_rebased *out,
+                  struct error *err) MUST_CHECK ON(worker_thread);
 /* What a build would do (15.9), or what a builder's usage says (10.4); nothing is recorded, nothing
  * is published. *fd, the caller's: to read a JSON text from when it is known, which takes as long
  * as a slot, a fetch and a look take: for reply_live. {"error": {"reason", "message"}} when it

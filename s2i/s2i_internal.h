@@ -123,6 +123,7 @@ struct publisher {
     struct builds *builds;
     struct slice repository;
     struct actor actor;
+    struct digest if_digest; /* the first tag must stand for it; or not set */
 };
 struct publisher publisher_of(const struct build_task *task);
 
@@ -138,6 +139,9 @@ int arrival_finish(const struct publisher *publisher, struct arrival *arrival,
 void arrival_drop(const struct publisher *publisher, struct arrival *arrival) ON(worker_thread);
 int publish_blob(const struct publisher *publisher, struct slice bytes, const struct digest *digest,
                  struct error *err) MUST_CHECK ON(worker_thread);
+/* The base's layers are linked into the publisher's repository, no byte is copied. */
+int publish_layers(const struct publisher *publisher, const struct s2i_image *base,
+                   struct error *err) MUST_CHECK ON(worker_thread);
 /* A manifest whose blobs are there: with these tags, in one transaction. out (may be NULL): its
  * digest, size and media type. */
 int publish_manifest(const struct publisher *publisher, struct slice payload,

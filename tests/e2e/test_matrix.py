@@ -238,6 +238,8 @@ GET|HEAD    /api/v1/repos/<name>/-/builds      11 11 ?? ++ ++ ++ ++ ? +?+ +? 1 +
                                        public  1+ 11 ++ ++ ++ ++ ++ + +++ +? 1 +
 POST        /api/v1/repos/<name>/-/builds      11 11 ?? -- ++ ++ ++ + -?+ -? 1 +
                                        public  11 11 -- -- ++ ++ ++ + --+ -? 1 +
+POST        /api/v1/repos/<name>/-/tags:rebase 11 11 ?? -- ++ ++ ++ + -?+ -? 1 +
+                                       public  11 11 -- -- ++ ++ ++ + --+ -? 1 +
 GET|HEAD    /api/v1/repos/<name>/-/build-config 11 11 ?? -- ++ ++ ++ + -?+ -? 1 +
                                        public  11 11 -- -- ++ ++ ++ + --+ -? 1 +
 PUT         /api/v1/repos/<name>/-/build-config 11 11 ?? -- -- -- ++ ? -?+ -? 1 +
