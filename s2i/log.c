@@ -405,6 +405,23 @@ int log_file_open(const struct build_logs *logs, int64_t id, const char *suffix,
     return openat(logs->folder_fd, name, flags | O_CLOEXEC | O_NOFOLLOW, 0600);
 }
 
+static int cannot_begin(int64_t id, struct error *err)
+{
+    return error_set_errno(err, ERROR_INTERNAL, errno,
+                           "the log of build %" PRId64 " cannot be begun", id);
+}
+
+static int file_show(const struct build_logs *logs, int64_t id)
+{
+    char hidden[40], shown[40];
+
+    snprintf(hidden, sizeof(hidden), "%" PRId64 ".new", id);
+    snprintf(shown, sizeof(shown), "%" PRId64 ".log", id);
+    return renameat(logs->folder_fd, hidden, logs->folder_fd, shown);
+}
+
+/* A log that begins has its name only when it is known to grow, and has an index: who comes before
+ * that finds none, not one that has ended. */
 int build_log_begin(struct build_logs *logs, int64_t id, uint64_t size_max,
                     const struct slice *secrets, size_t secret_count, struct build_log **out,
                     struct error *err)
@@ -412,15 +429,22 @@ int build_log_begin(struct build_logs *logs, int64_t id, uint64_t size_max,
     OWNED(log_drop) struct build_log *log = memory_new(sizeof(*log));
 
     *log = (struct build_log){.logs = logs, .size_max = size_max, .fd = -1, .index_fd = -1};
-    log->fd = log_file_open(logs, id, "log", O_RDWR | O_CREAT);
+    log->fd = log_file_open(logs, id, "log", O_RDWR);
+    bool begins = log->fd < 0 && errno == ENOENT;
+    if (begins)
+        log->fd = log_file_open(logs, id, "new", O_RDWR | O_CREAT | O_TRUNC);
     log->index_fd = log_file_open(logs, id, "index", O_RDWR | O_CREAT);
     if (log->fd < 0 || log->index_fd < 0 || repair(log) < 0)
-        return error_set_errno(err, ERROR_INTERNAL, errno,
-                               "the log of build %" PRId64 " cannot be begun", id);
+        return cannot_begin(id, err);
     log->masks = log_masks_new(secrets, secret_count);
     for (int i = 0; i < STREAMS; i++)
         log->filters[i] = (struct log_filter){.masks = log->masks, .line = on_line, .arg = log};
     log->growth = growth_new(logs, id, log->size);
+    if (begins && file_show(logs, id) < 0) {
+        cannot_begin(id, err);
+        growth_end(logs, TAKE(log->growth), log->size);
+        return -1;
+    }
     *out = TAKE(log);
     return 0;
 }
@@ -502,10 +526,10 @@ int build_log_stat(struct build_logs *logs, int64_t id, uint64_t *size, bool *li
 
 void build_log_remove(struct build_logs *logs, int64_t id)
 {
-    static const char *const suffixes[] = {"log", "index"};
+    static const char *const suffixes[] = {"log", "index", "new"};
     char name[40];
 
-    for (size_t i = 0; i < 2; i++) {
+    for (size_t i = 0; i < sizeof(suffixes) / sizeof(suffixes[0]); i++) {
         snprintf(name, sizeof(name), "%" PRId64 ".%s", id, suffixes[i]);
         unlinkat(logs->folder_fd, name, 0);
     }
