@@ -86,7 +86,7 @@ DIR *repository_folder(const char *path, const char *name)
     DIR *folder = fd < 0 ? NULL : fdopendir(fd);
 
     if (folder != NULL)
-        fd = -1; /* the folder's now */
+        fd_take(&fd); /* the folder has it */
     return folder;
 }
 
