@@ -13,7 +13,7 @@ enum { PLANS_MAX = 4, RETRY_AFTER_S = 10 };
 
 struct plan {
     struct running *running;
-    bool usage;
+    enum build_question question;
     int pipe;
 };
 
@@ -38,7 +38,7 @@ static void *work(void *arg)
     thread_role_current = ROLE_WORKER; /* it may block */
     assert_worker_thread();
     pthread_setname_np(pthread_self(), "build-plan");
-    session_plan(task, plan->usage, &answer);
+    session_plan(task, plan->question, &answer);
     if (fd_write(plan->pipe, buffer_slice(&answer)) < 0)
         errno = 0;
     queue_leave(queue, plan->running);
@@ -81,13 +81,13 @@ static int options_copy(const struct s2i_options *from, struct s2i_options *out,
     return status;
 }
 
-static int plan_new(struct builds *builds, const struct build_request *request, bool usage,
-                    struct plan **out, struct error *err)
+static int plan_new(struct builds *builds, const struct build_request *request,
+                    enum build_question question, struct plan **out, struct error *err)
 {
     OWNED(plan_drop) struct plan *plan = memory_new(sizeof(*plan));
     struct build_record record;
 
-    plan->usage = usage;
+    plan->question = question;
     plan->pipe = -1;
     record_of(request, &record);
     plan->running = running_new(builds, &record);
@@ -118,13 +118,13 @@ static int thread_start(struct plan *plan, struct error *err)
     return error_set(err, ERROR_UNAVAILABLE, "no thread for the plan");
 }
 
-int builds_plan(struct builds *builds, const struct build_request *request, bool usage, int *fd,
-                struct error *err)
+int builds_plan(struct builds *builds, const struct build_request *request,
+                enum build_question question, int *fd, struct error *err)
 {
     OWNED(plan_drop) struct plan *plan = NULL;
     int ends[2];
 
-    if (builds_able(builds, err) < 0 || plan_new(builds, request, usage, &plan, err) < 0)
+    if (builds_able(builds, err) < 0 || plan_new(builds, request, question, &plan, err) < 0)
         return -1;
     if (pipe2(ends, O_CLOEXEC) < 0)
         return error_set_errno(err, ERROR_UNAVAILABLE, errno, "no pipe for the plan");

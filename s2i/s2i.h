@@ -109,12 +109,23 @@ struct build_rebased {
 void build_rebased_drop(struct build_rebased *rebased);
 int builds_rebase(struct builds *builds, const struct build_rebase *wish, struct build_rebased *out,
                   struct error *err) MUST_CHECK ON(worker_thread);
-/* What a build would do (15.9), or what a builder's usage says (10.4); nothing is recorded, nothing
+/* Options that build an image of here again, by its labels, as its tag: over what out has. INVALID
+ * there is none, or "required label X not found in image". Spec: 10.5 */
+int builds_rebuild_options(struct builds *builds, int64_t account, struct slice repository,
+                           struct slice tag, struct s2i_options *out, struct error *err) MUST_CHECK
+    ON(worker_thread);
+enum build_question {
+    BUILD_PLAN,       /* what would be done: 15.9 */
+    BUILD_USAGE,      /* what the builder's usage says: 10.4 */
+    BUILD_DOCKERFILE, /* the same build as a Dockerfile: {"dockerfile": ...}, 10.3 */
+};
+/* What a build would do, or what else is asked of it; nothing is recorded, nothing
  * is published. *fd, the caller's: to read a JSON text from when it is known, which takes as long
  * as a slot, a fetch and a look take: for reply_live. {"error": {"reason", "message"}} when it
  * fails. */
-int builds_plan(struct builds *builds, const struct build_request *request, bool usage, int *fd,
-                struct error *err) MUST_CHECK ON(worker_thread);
+int builds_plan(struct builds *builds, const struct build_request *request,
+                enum build_question question, int *fd, struct error *err) MUST_CHECK
+    ON(worker_thread);
 
 /* Calls ended once, on a thread of builds' own, when the build has ended; at once when it has. When
  * builds close before that it is called too, by builds_close, and the record says RUNNING or

@@ -82,7 +82,8 @@ void build_outcome_drop(struct build_outcome *outcome);
 /* Runs the build to its end; always fills out. Records progress by build_progress_put. */
 void session_run(struct build_task *task, struct build_outcome *out) ON(worker_thread);
 /* The same for builds_plan: the answer as JSON. */
-void session_plan(struct build_task *task, bool usage, struct buffer *out) ON(worker_thread);
+void session_plan(struct build_task *task, enum build_question question, struct buffer *out)
+    ON(worker_thread);
 
 /* Whether the build is only to show that another one, retry_of, comes out the same (15.2): no tag
  * moves by it, and nothing is built upon it. */

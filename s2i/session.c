@@ -16,6 +16,7 @@
 
 #include "registry/core/clock.h"
 #include "s2i/contract/contract.h"
+#include "s2i/contract/dockerfile.h"
 #include "s2i/source/source.h"
 
 enum {
@@ -489,7 +490,7 @@ void session_run(struct build_task *task, struct build_outcome *out)
     session_end(&session);
 }
 
-/* --- plans (15.9), usage (10.4) --- */
+/* --- plans (15.9), usage (10.4), Dockerfiles (10.3) --- */
 
 static json_t *names_of(const struct s2i_list *assignments)
 {
@@ -515,17 +516,42 @@ static json_t *plan_answer(struct session *session)
     return answer;
 }
 
-void session_plan(struct build_task *task, bool usage, struct buffer *out)
+/* "registry.example:5000" of "https://registry.example:5000". */
+static const char *host_of(const char *url)
+{
+    const char *slashes = strstr(url, "://");
+
+    return slashes == NULL ? url : slashes + 3;
+}
+
+static json_t *dockerfile_answer(struct session *session)
+{
+    const struct dockerfile about = {.spec = &session->spec,
+                                     .plan = &session->result,
+                                     .registry =
+                                         host_of(session->task->builds->config->server_public_url)};
+    OWNED(buffer_drop) struct buffer text = BUFFER_NONE;
+    struct error err = {0};
+
+    if (dockerfile_make(&about, &text, &err) < 0)
+        return json_pack("{s:{s:s, s:s}}", "error", "reason", "DockerFileCreationFailed", "message",
+                         err.message);
+    return json_pack("{s:o}", "dockerfile", s2i_json_text(buffer_slice(&text)));
+}
+
+void session_plan(struct build_task *task, enum build_question question, struct buffer *out)
 {
     struct build_outcome outcome;
     struct session session;
     json_t *answer;
 
-    session_begin(&session, task, &outcome, usage ? S2I_USAGE : S2I_PLAN);
+    session_begin(&session, task, &outcome, question == BUILD_USAGE ? S2I_USAGE : S2I_PLAN);
     if (run_steps(&session) < 0)
         answer = json_pack("{s:{s:s, s:s}}", "error", "reason", outcome.reason, "message",
                            outcome.message);
-    else if (usage)
+    else if (question == BUILD_DOCKERFILE)
+        answer = dockerfile_answer(&session);
+    else if (question == BUILD_USAGE)
         answer =
             json_pack("{s:s}", "usage", session.result.output == NULL ? "" : session.result.output);
     else

@@ -3,11 +3,13 @@
  * Touches  the queue, by way of s2i/s2i.h; a nameless file beside the repositories for archives.
  * Never    reads an archive: confined children do.
  *
- *   application/json  {"source": "url"|"push"|"none", "commit", "options": {}} over what is stored
+ *   application/json  {"source": "url"|"push"|"none", "commit", "options": {}} over what is stored;
+ *                     "rebuild": a tag, whose image's labels come between the two
  *   application/x-tar, application/gzip, application/zip   the source; options in ?options=
  *
  * ?wait=true answers when it has ended; ?plan=true with what would be done, ?usage=true with what
- * the builder says of itself: nothing is recorded then. Spec: s2i 4.1, 10.4, 13.46, 15.9 */
+ * the builder says of itself, ?dockerfile=true with the same build as a Dockerfile: nothing is
+ * recorded then. Spec: s2i 4.1, 10.3 to 10.5, 13.46, 15.9 */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -25,7 +27,7 @@ struct start {
     struct buffer json;
     int archive;
     uint64_t size, size_max; /* bytes */
-    bool wait, plan, usage;
+    bool wait, plan, usage, dockerfile;
 };
 
 static void start_drop(struct start **owned)
@@ -99,7 +101,8 @@ static int start_open(struct request *request, struct reply *reply, void **strea
     if (api_builds_needed(request, err) < 0 || form_read(request, &start->form, err) < 0 ||
         answer_flag(request, "wait", &start->wait, err) < 0 ||
         answer_flag(request, "plan", &start->plan, err) < 0 ||
-        answer_flag(request, "usage", &start->usage, err) < 0)
+        answer_flag(request, "usage", &start->usage, err) < 0 ||
+        answer_flag(request, "dockerfile", &start->dockerfile, err) < 0)
         return -1;
     start->size_max = start->form == START_JSON
                           ? JSON_BODY_MAX
@@ -131,11 +134,12 @@ static int start_write(void *stream, struct slice bytes, struct error *err)
 
 /* --- what was asked for --- */
 
-enum { START_SOURCE, START_COMMIT, START_OPTIONS, START_COUNT };
+enum { START_SOURCE, START_COMMIT, START_OPTIONS, START_REBUILD, START_COUNT };
 static const struct json_member members[] = {
     [START_SOURCE] = {"source", JSON_TEXT, .least = 1, .most = WORD_MAX},
     [START_COMMIT] = {"commit", JSON_TEXT, .least = 40, .most = 64},
     [START_OPTIONS] = {.name = "options", .kind = JSON_GROUP},
+    [START_REBUILD] = {"rebuild", JSON_TEXT, .least = 1, .most = 128},
 };
 
 static int source_read(const struct start *start, const struct json_value *value,
@@ -188,7 +192,10 @@ static int request_read(const struct request *request, const struct start *start
         return -1;
     const char *named = options->ref != NULL ? options->ref : options->default_branch;
     *configured = named == NULL ? NULL : memory_text(slice_of(named));
-    if ((values[START_OPTIONS].given &&
+    if ((values[START_REBUILD].given &&
+         builds_rebuild_options(request->services->builds, auth_actor(request->caller).account,
+                                request->name, values[START_REBUILD].text, options, err) < 0) ||
+        (values[START_OPTIONS].given &&
          s2i_options_read(options, values[START_OPTIONS].object, S2I_FROM_REQUEST, err) < 0) ||
         source_read(start, &values[START_SOURCE], &out->source, err) < 0 ||
         (!start->usage && source_check(out->source, options, err) < 0))
@@ -211,9 +218,12 @@ static int answer_plan(const struct request *request, const struct start *start,
                        const struct build_request *wanted, struct reply *reply, struct error *err)
     ON(worker_thread)
 {
+    enum build_question question = start->usage        ? BUILD_USAGE
+                                   : start->dockerfile ? BUILD_DOCKERFILE
+                                                       : BUILD_PLAN;
     int fd;
 
-    if (builds_plan(request->services->builds, wanted, start->usage, &fd, err) < 0)
+    if (builds_plan(request->services->builds, wanted, question, &fd, err) < 0)
         return -1;
     reply->status = 200;
     reply_header_slice(reply, "Content-Type", SLICE("application/json"));
@@ -275,8 +285,9 @@ static int begin(const struct request *request, const struct start *start, struc
     api_build_tags(&options, configured, of_git ? wanted.ref : SLICE_NONE, wanted.commit, &tags);
     wanted.tags = tags.slices;
     wanted.tag_count = tags.texts.count;
-    return start->plan || start->usage ? answer_plan(request, start, &wanted, reply, err)
-                                       : submit(request, start, &wanted, reply, err);
+    return start->plan || start->usage || start->dockerfile
+               ? answer_plan(request, start, &wanted, reply, err)
+               : submit(request, start, &wanted, reply, err);
 }
 
 static int start_finish(void *stream, enum body_outcome outcome, struct request *request,

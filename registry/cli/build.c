@@ -134,10 +134,11 @@ static int retry(const struct cli_call *call)
 static int check_sources(const struct cli_call *call)
 {
     int count = (cli_value(call, "--source") != NULL) + (cli_value(call, "--archive") != NULL) +
-                (cli_value(call, "--git") != NULL) + cli_flag(call, "--none");
+                (cli_value(call, "--git") != NULL) + (cli_value(call, "--rebuild") != NULL) +
+                cli_flag(call, "--none");
 
     if (count > 1)
-        return cli_usage(call, "give one of --source, --archive, --git and --none");
+        return cli_usage(call, "give one of --source, --archive, --git, --rebuild and --none");
     return CLI_DONE;
 }
 
@@ -181,6 +182,7 @@ static int ask(const struct cli_call *call, struct client *client, const char *p
         return send_archive(call, client, &path, options, answer);
     json_object_set(body, "options", options);
     verb_set_text(call, body, "--commit", "commit");
+    verb_set_text(call, body, "--rebuild", "rebuild");
     if (cli_flag(call, "--none"))
         json_object_set_new(body, "source", json_string("none"));
     buffer_append(&path, "", 1);
@@ -233,6 +235,19 @@ static int usage(const struct cli_call *call)
     if (cli_flag(call, "--json"))
         return show_json(answer);
     build_log_show(json_string_value(json_object_get(answer, "usage")));
+    return CLI_DONE;
+}
+
+static int dockerfile(const struct cli_call *call)
+{
+    OWNED(json_drop) json_t *answer = NULL;
+    int status = planned(call, "dockerfile", &answer);
+
+    if (status != CLI_DONE)
+        return status;
+    if (cli_flag(call, "--json"))
+        return show_json(answer);
+    build_log_show(json_string_value(json_object_get(answer, "dockerfile")));
     return CLI_DONE;
 }
 
@@ -353,6 +368,7 @@ static const struct cli_option sources[] = {
     {"--archive", "FILE", "sends this tar, tar.gz or zip", 0},
     {"--none", NULL, "there is no source: the scripts alone", 0},
     {"--commit", "ID", "exactly this commit of --git", 0},
+    {"--rebuild", "TAG", "what the labels of this tag's image say", 0},
     {"--detach", NULL, "does not wait: prints the id of the build", 'd'},
     {0},
 };
@@ -373,6 +389,11 @@ const struct cli_command cli_build_commands[] = {
      "REPOSITORY",
      "shows what a build would do",
      plan,
+     {sources, build_options, cli_remote, cli_settings}},
+    {"build dockerfile",
+     "REPOSITORY",
+     "prints a Dockerfile that builds the same elsewhere",
+     dockerfile,
      {sources, build_options, cli_remote, cli_settings}},
     {"build detect",
      "REPOSITORY",

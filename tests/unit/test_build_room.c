@@ -142,7 +142,7 @@ static void test_build_room_says_that_builds_are_off(void **state)
     assert_int_equal(health.waiting, 1);
     assert_non_null(strstr(health.problem, "off"));
     FAILS(builds_submit(room->builds, &request, &id, &fixture->err), ERROR_UNAVAILABLE);
-    FAILS(builds_plan(room->builds, &request, false, &fd, &fixture->err), ERROR_UNAVAILABLE);
+    FAILS(builds_plan(room->builds, &request, BUILD_PLAN, &fd, &fixture->err), ERROR_UNAVAILABLE);
     OK(builds_cancel(room->builds, 1, SLICE("ana"), SLICE_NONE, NULL, &fixture->err));
     assert_int_equal(number(fixture, "SELECT count(*) FROM builds"), 1);
 }
