@@ -177,7 +177,7 @@ int commit_layers(struct work *work, struct assembly *assembly, struct error *er
     uint64_t bytes = 0;
 
     work_stage(work, "CommitContainer");
-    packages_read(assembly->root.root, &work->result.packages);
+    packages_read(assembly->root.root, assembly->root.config.working_dir, &work->result.packages);
     if (find_slices(work, assembly, &slices, err) < 0 ||
         make_all(work, assembly, &slices, &notes, err) < 0)
         return -1;

@@ -86,8 +86,9 @@ void caches_evict(const struct work *work);
 int commit_metadata(struct work *work, struct assembly *assembly, struct error *err) MUST_CHECK;
 int commit_layers(struct work *work, struct assembly *assembly, struct error *err) MUST_CHECK;
 int commit_hook(struct work *work, struct assembly *assembly, struct error *err) MUST_CHECK;
-/* Packages of the tree, for the SBOM (15.5); what cannot be read is left out (packages.c). */
-void packages_read(int root, struct s2i_list *out);
+/* Packages of the tree, and what the application in the folder locks, for the SBOM (15.5); what
+ * cannot be read is left out (packages.c). */
+void packages_read(int root, const char *folder, struct s2i_list *out);
 
 /* --- steps.c --- */
 

@@ -1,5 +1,6 @@
 /* test_builder.c - a builder's parts that need no container: paths inside a root, the proxy's
  * rules, packages, the setup of workers. Containers: tests/s2i/test_builder.py. */
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -242,10 +243,45 @@ static void test_packages_read(void **state)
         "Package: left\nStatus: deinstall ok config-files\nVersion: 2\n\n"
         "Package: odd name\nVersion: 3\n\nVersion: 4\n\n"
         "Package: last\nVersion: 5");
-    packages_read(root, &packages);
+    packages_read(root, "/app", &packages);
     assert_int_equal(packages.count, 2);
     assert_string_equal(packages.items[0], "deb one 1.0-1");
     assert_string_equal(packages.items[1], "deb last 5");
+}
+
+/* Whose distribution it is, and what its application locks, where that is there. */
+static void test_packages_of_vendors_and_locks(void **state)
+{
+    static const char *const wanted[] = {"deb/ubuntu one 1", "npm a 1.0", "npm @b/c 2.0",
+                                         "pypi flask 3.0.1", "pypi uvicorn 0.1"};
+    OWNED(s2i_list_drop) struct s2i_list packages = {0};
+
+    (void)state;
+    mkdirat(root, "var", 0755);
+    mkdirat(root, "var/lib", 0755);
+    mkdirat(root, "var/lib/dpkg", 0755);
+    put(root, "var/lib/dpkg/status", "Package: one\nVersion: 1\n");
+    assert_true(mkdirat(root, "usr", 0755) == 0 || errno == EEXIST);
+    assert_true(mkdirat(root, "usr/lib", 0755) == 0 || errno == EEXIST);
+    put(root, "usr/lib/os-release", "NAME=x\nVERSION_ID=1\nID=\"ubuntu\"\nID_LIKE=debian\n");
+    assert_true(mkdirat(root, "app", 0755) == 0 && mkdirat(root, "app/node_modules", 0755) == 0 &&
+                mkdirat(root, "app/node_modules/a", 0755) == 0 &&
+                mkdirat(root, "app/node_modules/a/node_modules", 0755) == 0 &&
+                mkdirat(root, "app/node_modules/a/node_modules/@b", 0755) == 0 &&
+                mkdirat(root, "app/node_modules/a/node_modules/@b/c", 0755) == 0);
+    put(root, "app/node_modules/a/package.json", "{}");
+    put(root, "app/node_modules/a/node_modules/@b/c/package.json", "{}");
+    put(root, "app/package-lock.json",
+        "{\"packages\":{\"\":{\"version\":\"9\"},\"node_modules/a\":{\"version\":\"1.0\"},"
+        "\"node_modules/a/node_modules/@b/c\":{\"version\":\"2.0\"},"
+        "\"node_modules/gone\":{\"version\":\"3.0\",\"dev\":true},\"node_modules/d\":7}}");
+    put(root, "app/requirements.txt",
+        "# flask==0\nflask==3.0.1 ; python_version > '3'\nuvicorn[standard]==0.1 \\\n"
+        "  --hash=sha256:00\nopen>=1\nany==1.*\n-r other.txt\na b==1\n");
+    packages_read(root, "/app", &packages);
+    assert_int_equal(packages.count, 5);
+    for (size_t i = 0; i < 5; i++)
+        assert_string_equal(packages.items[i], wanted[i]);
 }
 
 /* --- what workers are told, what containers may not call --- */
@@ -307,6 +343,7 @@ int main(void)
         cmocka_unit_test(test_proxy_parse),
         cmocka_unit_test(test_proxy_allows),
         cmocka_unit_test(test_packages_read),
+        cmocka_unit_test(test_packages_of_vendors_and_locks),
         cmocka_unit_test(test_worker_setup_round_trip),
         cmocka_unit_test(test_seccomp_profile_refuses_namespaces),
     };
