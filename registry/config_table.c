@@ -142,7 +142,7 @@ const struct setting config_settings[] = {
     NUMBER(COUNT, "builds.id_base", builds_id_base, "1000000000", 65536, 4000000000,
            "first of the 65536 user ids that containers of builds get"),
     NUMBER(COUNT, "builds.concurrency", builds_concurrency, "2", 1, 64, "builds at a time"),
-    NUMBER(COUNT, "builds.per_repository", builds_per_repository, "1", 1, 64,
+    NUMBER(COUNT, "builds.per_repository", builds_per_repository, "4", 1, 64,
            "builds at a time into one repository, where its run policy is Parallel"),
     NUMBER(COUNT, "builds.queue_max", builds_queue_max, "1000", 1, 100000,
            "builds that may wait; more are refused"),

@@ -111,8 +111,10 @@ static unsigned room(struct builds *builds)
 
 static void tell_ended(struct builds *builds, int64_t id)
 {
+    assert_worker_thread();
     waiters_tell(builds->waiters, id);
     callbacks_add(builds->callbacks, id);
+    image_unpin_row(builds, id);
     keeper_ended(builds->keeper);
 }
 

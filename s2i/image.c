@@ -283,3 +283,21 @@ void image_unpin(const struct builds *builds, const struct s2i_image *image, int
                            pin_name(image, build, name), &change, &ignored) < 0)
         error_clear(&ignored); /* it ends by itself */
 }
+
+/* Found again by the digest the row has, in the repository that its name says. */
+void image_unpin_row(const struct builds *builds, int64_t build)
+{
+    OWNED(build_record_drop) struct build_record record = {0};
+    struct s2i_image image = {.name = NULL};
+    struct image_name name;
+    struct error ignored = {0};
+
+    if (build_find(builds->storage, build, &record, &ignored) < 0 || record.builder[0] == 0 ||
+        name_parse(slice_of(record.builder), &name, &ignored) < 0 ||
+        digest_parse(slice_of(record.builder_digest), &image.digest, &ignored) < 0)
+        return;
+    OWNED(memory_drop) char *repository = memory_text(name.repository);
+    image.name = record.builder;
+    image.repository = repository;
+    image_unpin(builds, &image, build);
+}

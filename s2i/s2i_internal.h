@@ -114,6 +114,8 @@ int image_layer_open(const struct builds *builds, const struct s2i_image *image,
 /* Held by name until then (us), however tags move; (2) of s2i.h. */
 int image_pin(const struct builds *builds, const struct s2i_image *image, int64_t build,
               int64_t until, struct error *err) MUST_CHECK ON(worker_thread);
+/* The builder of a row that ended, if it was resolved when the row was made. */
+void image_unpin_row(const struct builds *builds, int64_t build) ON(worker_thread);
 void image_unpin(const struct builds *builds, const struct s2i_image *image, int64_t build)
     ON(worker_thread);
 

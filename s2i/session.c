@@ -201,7 +201,8 @@ static int builder_choose(struct session *session)
     return 0;
 }
 
-/* By its name; a verification has it by the digest it was then, under the same name. */
+/* By its name; the builder that was named when the build was asked for, and all of a verification,
+ * by the digest it was then, under the same name. */
 static int image_find(struct session *session, const char *which, const char *name,
                       struct s2i_image *out, bool *found, struct error *err) ON(worker_thread)
 {
@@ -210,6 +211,9 @@ static int image_find(struct session *session, const char *which, const char *na
     OWNED(buffer_drop) struct buffer exact = BUFFER_NONE;
 
     *found = false;
+    if (digest == NULL && strcmp(which, "builder") == 0 && task->record.builder_digest[0] != 0 &&
+        strcmp(task->record.builder, name) == 0)
+        digest = memory_text(slice_of(task->record.builder_digest)); /* 2.10 */
     if (digest != NULL && digest[0] == 0)
         return 0;
     buffer_append_text(&exact, name);
@@ -456,7 +460,6 @@ static void session_end(struct session *session) ON(worker_thread)
 
     session_stage_end(session);
     if (task->record.id != 0) {
-        image_unpin(task->builds, &session->spec.builder, task->record.id);
         image_unpin(task->builds, &session->spec.runtime, task->record.id);
         image_unpin(task->builds, &session->spec.previous, task->record.id);
     }

@@ -1,5 +1,5 @@
 /* submit.c - builds are asked for: their rows, and the sources that were uploaded.
- * Touches  rows of builds, <root>/builds/archives.
+ * Touches  rows of builds, <root>/builds/archives, pins of builder images.
  * Never    runs one.
  *
  *   NEW --linked or copied, synced, renamed, the folder synced--> PENDING (s2i (1))
@@ -11,7 +11,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "registry/core/clock.h"
 #include "registry/core/fd.h"
+#include "registry/core/log.h"
 #include "s2i/queue.h"
 
 enum {
@@ -19,6 +21,8 @@ enum {
     UNABLE_RETRY_AFTER_S = 60,
     COPY_SIZE = 1 << 20,
 };
+#define QUEUE_PIN_US                                                                               \
+    (INT64_C(7) * 24 * 3600 * US_PER_S) /* a build that waits longer finds another */
 
 /* --- the words of a row --- */
 
@@ -180,9 +184,37 @@ int builds_able(struct builds *builds, struct error *err)
     return error_set(err, ERROR_UNAVAILABLE, "ExecutorUnavailable: %.170s", health.problem);
 }
 
+/* The digest that is built is the builder's of now (2.10); one that is not there may come until the
+ * build runs. */
+static void builder_resolve(struct builds *builds, const struct build_request *request,
+                            struct s2i_image *out) ON(worker_thread)
+{
+    int64_t account = request->actor == NULL ? 0 : request->actor->account;
+    struct error ignored = {0};
+    bool found;
+
+    if (request->options->builder != NULL &&
+        image_resolve(builds, account, slice_of(request->options->builder), out, &found, &ignored) <
+            0)
+        error_clear(&ignored);
+}
+
+/* From the queue on; s2i (2). */
+static void builder_pin(struct builds *builds, const struct s2i_image *image, int64_t id)
+    ON(worker_thread)
+{
+    struct error err = {0};
+
+    if (image->name != NULL &&
+        image_pin(builds, image, id, clock_now_us() + QUEUE_PIN_US, &err) < 0)
+        log_event(LOG_WARNING, "build.unpinned", F_I64("id", id), F_TEXT("reason", err.message));
+}
+
 static int row_add(struct builds *builds, const struct build_request *request, int64_t *id,
                    struct error *err) ON(worker_thread)
 {
+    OWNED(s2i_image_drop) struct s2i_image builder = {.name = NULL};
+    char digest[DIGEST_TEXT_MAX] = "";
     OWNED(spec_drop) char *spec = build_spec_write(request->options, request->hold_tags);
     OWNED(memory_drop) char *tags = tags_write(request->tags, request->tag_count);
     OWNED(buffer_drop) struct buffer url = BUFFER_NONE;
@@ -191,6 +223,9 @@ static int row_add(struct builds *builds, const struct build_request *request, i
 
     if (request->url.size > 0)
         s2i_url_clean(request->url, &url); /* 7.5 */
+    builder_resolve(builds, request, &builder);
+    if (builder.name != NULL)
+        digest_text(&builder.digest, digest);
     const struct build_new row = {
         .repository = request->repository,
         .trigger = request->trigger,
@@ -199,6 +234,7 @@ static int row_add(struct builds *builds, const struct build_request *request, i
         .ref = request->ref,
         .commit = request->commit,
         .builder = slice_of(request->options->builder),
+        .builder_digest = slice_of(digest),
         .spec = slice_of(spec),
         .tags = slice_of(tags),
         .state = request->source == BUILD_FROM_ARCHIVE ? BUILD_NEW : BUILD_PENDING,
@@ -214,6 +250,7 @@ static int row_add(struct builds *builds, const struct build_request *request, i
             err->retry_after_s = RETRY_AFTER_S;
         return -1;
     }
+    builder_pin(builds, &builder, *id);
     tell_superseded(builds, superseded, count);
     return 0;
 }

@@ -126,3 +126,25 @@ def test_a_death_at_any_moment(make_server, source, name, moment):
     app.commit({"index.html": "y"})
     app.push(server, name, "-o", "builder=builders/test")
     assert building.layer_entries(server, name)["opt/app-root/src/index.html"][1] == b"y"
+
+
+def test_the_builder_of_a_waiting_build_stays(make_server, source, name):
+    """s2i 2.10 and (2) of s2i.h: the digest of when it was asked for is built, though the tag moved and went meanwhile."""
+    server = make_server({"builds.concurrency": "1"})
+    first = building.builder(server)
+    slow = source({"index.html": "x", ".s2i/bin/assemble": SLOW.format(2)})
+    quick = source({"index.html": "y"})
+    one, _ = push_aside(slow, server, name)
+    at_work(server)
+    two, done = push_aside(quick, server, f"{name}-waits")
+    client = server.client()
+    process.wait_for(lambda: client.get(f"/api/v1/repos/{name}-waits/-/builds").json().get("items"), 20, "the build waits")
+    building.builder(server, assemble="#!/bin/sh\nexit 1\n")
+    pins = client.get("/api/v1/repos/builders/test/-/pins").json()["items"]
+    assert any(pin["name"].startswith("build-") for pin in pins)
+    one.join()
+    two.join()
+    assert done["result"].returncode == 0, done["result"].stderr
+    assert building.manifest(server, f"{name}-waits")[1]["annotations"]["org.opencontainers.image.base.digest"] == first
+    process.wait_for(lambda: not client.get("/api/v1/repos/builders/test/-/pins").json()["items"], 10, "nothing is pinned any more")
+    client.close()
