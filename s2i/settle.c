@@ -104,6 +104,7 @@ int session_settle(struct session *session)
     struct error err = {0};
 
     limits_settle(session);
+    session->spec.fresh = build_verifies(&session->task->record);
     session->spec.scripts_by_http = config->builds_scripts_by_http;
     session->spec.proxy_environment = memory_text(slice_of(config->builds_http_proxy));
     if (source_options(session, &err) < 0)

@@ -86,8 +86,8 @@ static const struct record_field spec_fields[] = {
     TEXT(struct s2i_spec, target, WORD_MAX),
     TEXT(struct s2i_spec, proxy_environment, LINE_MAX),
     LIST(struct s2i_spec, secrets, 128 * 1024, 256),
-    LIST(struct s2i_spec, caches, WORD_MAX, 256),
     FIELD(struct s2i_spec, scripts_by_http, RECORD_FLAG),
+    FIELD(struct s2i_spec, fresh, RECORD_FLAG),
 };
 static const struct record_field script_fields[] = {
     TEXT(struct s2i_script, name, 256),

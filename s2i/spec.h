@@ -73,8 +73,8 @@ struct s2i_spec {
     char *target;            /* "repository:tag", for names and messages */
     char *proxy_environment; /* "HTTP_PROXY=..." lines of the server's, 5.8; "" */
     struct s2i_list secrets; /* "<name>=<base64>": values of options.inject */
-    struct s2i_list caches;  /* names that the server can give back (8.7) */
     bool scripts_by_http;    /* 2.8 */
+    bool fresh;              /* caches are empty, and are not kept: 8.7, 15.2 */
 };
 void s2i_spec_drop(struct s2i_spec *spec);
 json_t *s2i_spec_write(const struct s2i_spec *spec); /* the caller's */

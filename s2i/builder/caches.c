@@ -72,9 +72,11 @@ static void key_of(const struct work *work, const char *ref, const char *path,
     out[KEY_SIZE] = 0;
 }
 
+/* -1: none are to be used. */
 static int open_caches(const struct work *work)
 {
-    return openat(work->folder, "caches", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    return work->spec.fresh ? -1
+                            : openat(work->folder, "caches", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 }
 
 /* The file of a key; its name has the diff id. */

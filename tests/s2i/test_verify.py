@@ -42,6 +42,24 @@ def test_on_the_builder_of_then(server, source, name, call):
     assert "assembling" in call.get(f"/builds/{again['id']}/log").body.decode(), "it was not built at all"
 
 
+def test_without_its_caches(server, source, name, call):
+    """s2i 8.7: what a cache brought into an image is seen; and the cache goes on as it was."""
+    assemble = building.ASSEMBLE + "echo run >> /var/cache/app/runs; wc -l < /var/cache/app/runs > /opt/app-root/src/runs\n"
+    building.builder(server, "builders/caching", assemble=assemble, labels={"s2i.cache-dirs": "/var/cache/app"})
+    app, builds = source(FILES), []
+    for _ in range(2):
+        app.commit({})
+        app.push(server, name, "-o", "builder=builders/caching")
+        builds.append(call.items(f"/repos/{name}/-/builds")[0])
+        assert not any(path.startswith("var/cache/app/") for path in building.layer_entries(server, name))
+    assert building.layer_entries(server, name)["opt/app-root/src/runs"][1] == b"2\n", "the second build saw no cache"
+    first, second = (ended(call, call.post(f"/builds/{build['id']}:verify")) for build in builds)
+    assert first["result_digest"] == builds[0]["result_digest"] and second["result_digest"] != builds[1]["result_digest"]
+    app.commit({})
+    app.push(server, name, "-o", "builder=builders/caching")
+    assert building.layer_entries(server, name)["opt/app-root/src/runs"][1] == b"3\n"
+
+
 def test_nothing_stands_on_a_verification(server, source, name, call):
     """Not the tags, not the next push of the same; and to repeat one is to verify its first again."""
     building.builder(server, "builders/odd", assemble=ODD)

@@ -20,7 +20,7 @@ static const char spec_text[] =
     "\",\"layers\":[{\"diff_id\":\"" D2 "\",\"digest\":\"" D1
     "\",\"media_type\":\"application/vnd.oci.image.layer.v1.tar+gzip\",\"size\":7}],"
     "\"media_type\":\"application/vnd.oci.image.manifest.v1+json\",\"name\":\"builders/python\","
-    "\"repository\":\"builders/python\"},\"caches\":[\"/root/.m2\"],"
+    "\"repository\":\"builders/python\"},\"fresh\":true,"
     "\"limits\":{\"cpu_percent\":50,\"disk\":4,\"files_max\":7,\"layer_bytes_max\":8,\"log\":5,"
     "\"memory\":3,\"processes\":6,\"silence_ms\":2,\"timeout_ms\":1},\"mode\":\"plan\","
     "\"options\":{\"secret_env\":[\"A=b\"]},\"proxy_environment\":\"HTTP_PROXY=x\","
