@@ -36,6 +36,7 @@ enum {
     AGAIN_MS = 1000,      /* from the end of the started builder to the next one */
     CONNECTION_FD = 3,    /* where the started builder finds its connection */
     END_MS = 15 * 1000,   /* what a builder gets to end its builds */
+    SEND_S = 20,          /* a worker that reads nothing for so long is none */
 };
 
 struct builder {
@@ -475,13 +476,23 @@ static struct builder *free_slot(struct build_link *link)
 }
 
 /* Under lock. */
+/* A build waits for its worker's words only as long as its time limit; for its ears as well. */
+static int channel_open(int pair[2])
+{
+    const struct timeval patience = {.tv_sec = SEND_S};
+
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+        return -1;
+    return setsockopt(pair[0], SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
+}
+
 static int hand_over(struct build_link *link, struct builder *builder, int64_t build, int *out,
                      struct error *err)
 {
     OWNED(buffer_drop) struct buffer text = BUFFER_NONE;
     int pair[2];
 
-    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+    if (channel_open(pair) < 0)
         return error_set_errno(err, ERROR_UNAVAILABLE, errno, "no channel for the build");
     buffer_print(&text, "{\"build\":%lld}", (long long)build);
     int sent = wire_send(builder->control, WIRE_BUILD, buffer_slice(&text), pair[1], err);

@@ -11,7 +11,10 @@
 #include "registry/core/timestamp.h"
 #include "s2i/session.h"
 
-enum { TELL_MS = 250 }; /* whoever looks at a build sees it so late at most */
+enum {
+    TELL_MS = 250,   /* whoever looks at a build sees it so late at most */
+    STAGES_MAX = 64, /* that a builder may tell */
+};
 
 /* --- failures --- */
 
@@ -106,7 +109,7 @@ void session_stage_told(struct session *session, struct slice json)
     json_t *told = json_loadb(json.at, json.size, 0, NULL);
     const char *name = json_string_value(json_object_get(told, "name"));
 
-    if (name != NULL && strlen(name) < 64) {
+    if (name != NULL && strlen(name) < 64 && json_array_size(session->stages) < STAGES_MAX) {
         if (json_object_get(told, "ms") == NULL)
             session_stage_begin(session, name);
         else

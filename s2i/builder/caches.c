@@ -258,6 +258,7 @@ static int pack(struct work *work, const struct assembly *assembly, int folder, 
                                     .epoch = INT64_MAX, /* times stay */
                                     .left_out = nothing,
                                     .compression = "zstd",
+                                    .bytes_max = work->spec.limits.layer_bytes_max,
                                     .secrets = &assembly->secrets,
                                     .sink = write_packed,
                                     .arg = &out};

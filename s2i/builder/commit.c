@@ -81,9 +81,12 @@ static char *slice_name(const struct layer_make *make)
 
 static int failed(struct work *work, const struct error *err)
 {
-    bool secret = strstr(err->cause, "SecretInLayer") != NULL;
+    static const char *const known[] = {"SecretInLayer", "DiskLimit"};
 
-    return work_because(work, secret ? "SecretInLayer" : "ContainerCommitFailed");
+    for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
+        if (strstr(err->cause, known[i]) != NULL)
+            return work_because(work, known[i]);
+    return work_because(work, "ContainerCommitFailed");
 }
 
 /* last: the image gets at least one layer. */
@@ -157,6 +160,7 @@ static int make_all(struct work *work, const struct assembly *assembly,
                               .gid = assembly->user.gid,
                               .notes = notes,
                               .epoch = work->spec.source.time,
+                              .bytes_max = work->spec.limits.layer_bytes_max,
                               .clamp_all = work->spec.options.clamp_all,
                               .left_out = left_out,
                               .slices = slices->count > 0 ? slices : NULL,

@@ -74,6 +74,7 @@ struct layer_make {
     const struct s2i_list *slices;
     size_t slice;                   /* which one to write; slices->count: the rest */
     const char *compression;        /* "gzip", "zstd" */
+    uint64_t bytes_max;             /* of files, holes and all; 0: no limit */
     const struct s2i_list *secrets; /* exact bytes that must not be in any file (10.22) */
     layer_sink *sink;
     void *arg;
@@ -81,7 +82,8 @@ struct layer_make {
 };
 /* One pass: tar, diff id, compression, digest, sink (17.11). out's media type is OCI's. *entries: 0
  * when nothing changed.
- * INVALID  a name that cannot be represented (17.12), a secret (SecretInLayer in the cause) */
+ * INVALID  a name that cannot be represented (17.12), a secret (SecretInLayer in the cause), more
+ * than bytes_max (DiskLimit in the cause) */
 int layer_make(const struct layer_make *make, struct s2i_layer *out, uint64_t *entries,
                struct error *err) MUST_CHECK;
 

@@ -20,7 +20,7 @@ struct maker {
     struct buffer tar; /* what is not hashed yet */
     struct links links;
     struct xattr_set xattrs;
-    uint64_t entries;
+    uint64_t entries, bytes;
 };
 void maker_drop(struct maker *maker);
 

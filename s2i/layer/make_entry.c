@@ -252,6 +252,21 @@ static int write_symlink(struct maker *maker, struct walk_folder *folder,
     return write_header(maker, folder, &entry, err);
 }
 
+/* A hole takes no disk, but it is read, packed and unpacked as what it is. */
+static int count_bytes(struct maker *maker, uint64_t size, struct error *err)
+{
+    uint64_t most = maker->make->bytes_max;
+
+    if (most == 0 || (size <= most && maker->bytes <= most - size)) {
+        maker->bytes += size;
+        return 0;
+    }
+    error_set(err, ERROR_INVALID, "the new files are larger than the %llu MiB of a layer",
+              (unsigned long long)(most >> 20));
+    error_set_cause(err, "DiskLimit");
+    return -1;
+}
+
 static int write_regular(struct maker *maker, struct walk_folder *folder, int fd,
                          struct tar_entry *entry, uint64_t size, struct error *err)
 {
@@ -260,7 +275,7 @@ static int write_regular(struct maker *maker, struct walk_folder *folder, int fd
     entry->size = size;
     if (size > LAYER_BUFFER)
         (void)posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL);
-    if (write_header(maker, folder, entry, err) < 0)
+    if (count_bytes(maker, size, err) < 0 || write_header(maker, folder, entry, err) < 0)
         return -1;
     return write_content(maker, fd, entry->path, size, err);
 }

@@ -1,0 +1,140 @@
+"""test_attacks.py - what was tried against builds and once worked: files that are larger than they look, a worker that was
+taken over and speaks to its server as it likes.
+
+Touches  a server of the test's own, and a builder that is this test.
+"""
+import array
+import json
+import os
+import pathlib
+import shutil
+import socket
+import tempfile
+
+import pytest
+
+from support import building, process, workshop
+from test_builder import assemble, failed
+
+
+@pytest.fixture(scope="module")
+def shop():
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="sw-"))
+    made = workshop.Workshop(folder / "builder")
+    yield made
+    made.finish()
+    shutil.rmtree(folder)
+
+
+def test_a_file_of_holes(shop):
+    """s2i 16.7, 17.8: a disk's limit does not count what is not on it; it was packed for hours."""
+    script = "dd if=/dev/zero of=holes bs=1 count=0 seek=2000000000000\n"
+    outcome = failed(assemble(shop, script), "DiskLimit")
+    assert "larger than" in outcome.result["message"] and outcome.seconds < 20
+
+
+class Taken:
+    """A builder whose workers say what the test says."""
+
+    def __init__(self, folder):
+        path = str(folder / "builder.sock")
+        self.server = process.Server(folder / "server", {"builds.enabled": "true", "builds.builder": "external",
+                                                         "builds.socket": path})
+        self.server.start()
+        self.control = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.control.connect(path)
+        workshop.send(self.control, "h", json.dumps({"version": 1, "level": "root", "slots": 4}).encode())
+        process.wait_for(lambda: "builder.connected" in self.server.log.read_text(), 10, "the builder")
+        building.builder(self.server)
+
+    def api(self, method, path, body=None):
+        client = self.server.client()
+        answer = client.request(method, f"/api/v1/{path}", body=json.dumps(body or {}).encode() if method == "POST" else None,
+                                headers=[("Content-Type", "application/json")])
+        client.close()
+        return answer.json()
+
+    def begin(self, repository):
+        """A build's number, and its channel once the spec has come."""
+        build = self.api("POST", f"repos/{repository}/-/builds",
+                         {"source": "none", "options": {"builder": "builders/test"}})["id"]
+        beside = self.control.recvmsg(1024, 64)[1]
+        channel = socket.socket(fileno=array.array("i", beside[0][2])[0])
+        while True:
+            data, beside, *_ = channel.recvmsg(workshop.PIECE + 1, 64)
+            for one in beside:
+                for fd in array.array("i", one[2]):
+                    os.close(fd)
+            if data == b"s":
+                return build, channel
+
+    def end_of(self, build):
+        state = lambda: self.api("GET", f"builds/{build}")  # noqa: E731
+        process.wait_for(lambda: state()["state"] not in ("New", "Pending", "Running"), 30, "the build's end")
+        return state()
+
+
+@pytest.fixture(scope="module")
+def taken():
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="sw-"))
+    made = Taken(folder)
+    yield made
+    made.control.close()
+    made.server.finish()
+    shutil.rmtree(folder)
+
+
+def test_a_worker_that_tells_stages_without_end(taken, name):
+    """s2i 12.3: they are kept in memory and in the row."""
+    build, channel = taken.begin(name)
+    for number in range(1000):
+        workshop.send(channel, "t", json.dumps({"name": f"stage {number}"}).encode())
+    channel.close()
+    told = taken.end_of(build)
+    assert told["state"] == "Error" and 2 < len(told["stages"]) <= 64
+
+
+@pytest.mark.parametrize("kind, said, reason", [
+    ("w", {"image": "previous", "layer": 0}, "there is no such layer"),
+    ("w", {"image": "runtime", "layer": 0}, "there is no such layer"),
+    ("w", {"image": "builder", "layer": 1}, "there is no such layer"),
+    ("w", {"image": "builder", "layer": -1}, "there is no such layer"),
+    ("w", {"cache": "x"}, "there is no such layer"),
+])
+def test_a_worker_that_wants_what_is_not_its_builds(taken, name, kind, said, reason):
+    _, channel = taken.begin(name)
+    workshop.send(channel, kind, json.dumps(said).encode())
+    data, beside, *_ = channel.recvmsg(workshop.PIECE, 64)
+    assert data == b"f" + reason.encode() and not beside
+    channel.close()
+
+
+@pytest.mark.parametrize("packets, said", [
+    ([("d", b"x" * 1000), ("e", b'{"digest": "sha256:' + b"0" * 64 + b'"}')], "does not match"),
+    ([("r", b"[" * workshop.PIECE)] * 4 + [("r", b"")], "must be an object"),
+    ([("r", b" " * workshop.PIECE)] * 257, "too long"),
+    ([("?", b"")], "unknown"),
+])
+def test_a_worker_that_lies(taken, name, packets, said):
+    build, channel = taken.begin(name)
+    try:
+        for kind, payload in packets:
+            workshop.send(channel, kind, payload)
+    except (BrokenPipeError, ConnectionResetError):
+        pass
+    told = taken.end_of(build)
+    channel.close()
+    assert told["state"] in ("Failed", "Error") and said in told["message"]
+
+
+@pytest.mark.skipif("SLIPWAY_LONG" not in os.environ, reason="waits for 20 s: SLIPWAY_LONG=1 runs it")
+def test_a_worker_that_asks_and_never_listens(taken, name):
+    """The session hung in a send, beyond every time limit."""
+    build, channel = taken.begin(name)
+    channel.settimeout(2)
+    with pytest.raises(TimeoutError):
+        while True:
+            workshop.send(channel, "w", b'{"image": "builder", "layer": 0}')
+    taken.api("POST", f"builds/{build}:cancel")
+    assert taken.end_of(build)["state"] in ("Error", "Cancelled")
+    channel.close()
