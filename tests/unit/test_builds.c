@@ -697,6 +697,7 @@ static void test_builds_a_newer_configuration_outlives_the_old_one(void **state)
     OWNED(build_config_drop) struct build_config read = {.id = 0};
     OK(build_config_find(fixture->store, REPOSITORY, &read, &fixture->err));
     assert_int_equal(read.id, new.id);
+    assert_int_not_equal(read.id, old.id);
     assert_int_equal(number(fixture, "SELECT count(*) FROM build_configs"), 1);
 }
 
@@ -717,6 +718,7 @@ static void test_builds_go_with_their_repository(void **state)
     struct fixture *fixture = *state;
     OWNED(build_config_drop) struct build_config old = configure(fixture, "team/app");
 
+    assert_true(old.id > 0);
     push_text(fixture, "{}", "v1");
     assert_int_equal(number(fixture, "SELECT id FROM repositories"), 1);
     add(fixture, "team/app", BUILD_SERIAL);

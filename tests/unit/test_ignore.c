@@ -129,6 +129,7 @@ static void test_ignore_notes_say_where(void **state)
     OWNED(ignore_drop) struct ignore *ignore = ignore_parse(SLICE("a\n\n[b"), &notes);
 
     (void)state;
+    assert_non_null(ignore);
     assert_int_equal(notes.count, 1);
     assert_non_null(strstr(notes.items[0], "line 3"));
 }
