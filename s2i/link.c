@@ -77,8 +77,9 @@ struct build_link {
 static char *number(uint64_t value)
 {
     char digits[U64_DIGITS_MAX];
+    size_t size = u64_digits(value, digits);
 
-    return memory_text((struct slice){digits, u64_digits(value, digits)});
+    return memory_text((struct slice){digits, size});
 }
 
 /* The other end of the pair becomes descriptor 3 of the program. */
@@ -122,7 +123,9 @@ static int spawn(struct build_link *link, int theirs, struct error *err)
                                               POSIX_SPAWN_SETPGROUP);
     posix_spawnattr_setsigmask(&attributes, &none);
     posix_spawnattr_setsigdefault(&attributes, &all);
-    int failed = posix_spawn(&link->child, words[0], &files, &attributes, words, environment);
+    /* Ourselves as we run: another version may stand at our path by now, with other words. */
+    int failed =
+        posix_spawn(&link->child, "/proc/self/exe", &files, &attributes, words, environment);
     posix_spawn_file_actions_destroy(&files);
     posix_spawnattr_destroy(&attributes);
     if (failed == 0)

@@ -186,17 +186,18 @@ int publish_result(const struct build_task *task, const struct s2i_spec *spec,
         publish_layers(&publisher, base, err) < 0 ||
         publish_blob(&publisher, buffer_slice(&made.config), &made.config_digest, err) < 0)
         return -1;
-    return publish_manifest(&publisher, buffer_slice(&made.manifest), SLICE_NONE,
-                            task->hold_tags ? &none : &tags, out, err);
+    const struct s2i_list *now = task->hold_tags ? &none : &tags;
+    return publish_manifest(&publisher, buffer_slice(&made.manifest), SLICE_NONE, now, out, err);
 }
 
 int publish_tags(struct builds *builds, const struct build_record *record,
                  const struct digest *digest, const struct actor *actor, struct error *err)
 {
     const struct manifest_reference reference = {.digest = *digest};
+    const struct actor nobody = {.account = 0};
     const struct publisher publisher = {.builds = builds,
                                         .repository = slice_of(record->repository),
-                                        .actor = actor == NULL ? (struct actor){0} : *actor};
+                                        .actor = actor == NULL ? nobody : *actor};
     OWNED(s2i_list_drop) struct s2i_list tags = {0};
     const struct manifest *manifest = NULL;
 

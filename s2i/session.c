@@ -78,13 +78,6 @@ static int credentials_read(const struct session *session, struct s2i_list *out,
     return 0;
 }
 
-static void list_wipe(struct s2i_list *list)
-{
-    for (size_t i = 0; i < list->count; i++)
-        explicit_bzero(list->items[i], strlen(list->items[i]));
-    s2i_list_drop(list);
-}
-
 static int archive_open(const struct session *session, int *fd, struct error *err)
 {
     const struct build_task *task = session->task;
@@ -107,7 +100,7 @@ static int fetch_with(struct session *session, int archive, struct error *err) O
                           hosts = list_of(&config->builds_sources_allow),
                           detect = list_of(&config->builds_detect);
     OWNED(memory_drop) char *folder = repository_folder(session);
-    OWNED(list_wipe) struct s2i_list credentials = {0};
+    OWNED(s2i_list_wipe) struct s2i_list credentials = {0};
     const char *reason = "FetchSourceFailed";
 
     if (credentials_read(session, &credentials, err) < 0)
@@ -467,7 +460,7 @@ static void session_end(struct session *session) ON(worker_thread)
         close(session->source);
     text_keep(&session->out->stages, session->stages);
     text_keep(&session->out->facts, session->facts);
-    list_wipe(&session->spec.secrets);
+    s2i_list_wipe(&session->spec.secrets);
     build_record_drop(&session->verified);
     s2i_spec_drop(&session->spec);
     s2i_result_drop(&session->result);

@@ -1,7 +1,9 @@
 /* layers.c - unpacked layers of images: made once for each blob and diff id, shared by builds,
  * evicted by last use.
  * Touches  the folder layers of the builder; asks the server for layers that are not there.
- * Never    uses a folder before it was renamed to its name: until then it is not whole (19.5).
+ * Never    uses a folder before it was renamed to its name: until then it is not whole (19.5), nor
+ *          on the disk. All of the file system is synced, once for each new layer: file by file
+ *          would cost far more, and without it a power cut leaves empty files that builds would use.
  *
  *   (none) --lock, unpack, rename--> WHOLE --lock, evict--> (none)
  *
@@ -150,7 +152,7 @@ static int make(struct work *work, int layers, const char *name, int lock, const
         return -1;
     }
     note_size(lock, folder);
-    if (renameat(layers, fresh, layers, name) < 0)
+    if (syncfs(folder) < 0 || renameat(layers, fresh, layers, name) < 0)
         return error_set_errno(err, ERROR_UNAVAILABLE, errno, "a layer cannot be kept");
     return 0;
 }

@@ -401,10 +401,15 @@ int run_container(struct work *work, const struct run *run, struct error *err)
                           .err = -1,
                           .spoke_ms = clock_monotonic_ms()};
 
+    assert(getpid() == 1); /* or signals to everybody would reach the machine */
     snprintf(work->cgroup, sizeof(work->cgroup), "%s.%u", work->setup.cgroup, ++work->containers);
     cgroup_make(&work->setup.groups, work->cgroup);
-    if (bundle_write(work, run, err) < 0 || start(&watch, err) < 0)
+    if (bundle_write(work, run, err) < 0)
         return -1;
+    if (start(&watch, err) < 0) {
+        end_all(&watch); /* it may run, and only watching it failed */
+        return -1;
+    }
     while (!watch.ended)
         watch_once(&watch);
     end_all(&watch);
