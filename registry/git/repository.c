@@ -141,16 +141,26 @@ int repository_write(const char *path, const char *name, struct slice bytes, str
 
 /* --- making --- */
 
+/* A new name is durable when the folder it stands in is synced. */
+static int make_folder(const char *path)
+{
+    if (mkdir(path, FOLDER_MODE) < 0)
+        return errno == EEXIST ? 0 : -1;
+    OWNED(memory_drop) char *above = joined(path, "..");
+    OWNED(fd_drop) int fd = open(above, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    return fd < 0 ? -1 : fsync(fd);
+}
+
 static int make_folders(char *path)
 {
     for (char *slash = strchr(path + 1, '/');; slash = strchr(slash + 1, '/')) {
         if (slash != NULL)
             *slash = 0;
-        int made = mkdir(path, FOLDER_MODE);
+        int made = make_folder(path);
         int number = errno;
         if (slash != NULL)
             *slash = '/';
-        if (made < 0 && number != EEXIST)
+        if (made < 0)
             return errno = number, -1;
         if (slash == NULL)
             return 0;

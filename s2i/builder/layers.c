@@ -3,7 +3,8 @@
  * Touches  the folder layers of the builder; asks the server for layers that are not there.
  * Never    uses a folder before it was renamed to its name: until then it is not whole (19.5), nor
  *          on the disk. All of the file system is synced, once for each new layer: file by file
- *          would cost far more, and without it a power cut leaves empty files that builds would use.
+ *          would cost far more, and without it a power cut leaves empty files that builds would
+ * use.
  *
  *   (none) --lock, unpack, rename--> WHOLE --lock, evict--> (none)
  *
