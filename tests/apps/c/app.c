@@ -1,4 +1,4 @@
-/* Says hello to everybody who connects. */
+/* app.c - says hello to everybody who connects: a source for the builder c. */
 #include <arpa/inet.h>
 #include <signal.h>
 #include <stdint.h>
