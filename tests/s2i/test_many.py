@@ -39,7 +39,8 @@ def test_many_pushes_at_once(make_server, source):
         assert result.stderr.count("---> assembling") == 1 and f"many/app{number}" in result.stderr
         entries = building.layer_entries(server, f"many/app{number}")
         assert entries["opt/app-root/src/index.html"][1] == f"{number}\n".encode()
-    process.wait_for(lambda: memory(server) < before + 24 * 1024, 10, f"memory near {before} KiB again")
+    if not process.sanitized():
+        process.wait_for(lambda: memory(server) < before + 24 * 1024, 10, f"memory near {before} KiB again")
 
 
 def test_one_repository_builds_in_order(make_server, source, name):
