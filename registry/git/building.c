@@ -201,6 +201,17 @@ static void say_async(struct session *session, const struct pushed_ref *ref)
                 (long long)ref->id);
 }
 
+/* Nobody would wait for it, and no tag is to move by it. */
+static void give_up(struct session *session, const struct pushed_ref *ref) ON(worker_thread)
+{
+    const struct actor actor = session_actor(session);
+    struct error ignored = {0}; /* it has ended, then */
+
+    if (ref->id != 0 && builds_cancel(session->git->options.builds, ref->id, actor.name,
+                                      SLICE("the push was refused"), NULL, &ignored) < 0)
+        error_clear(&ignored);
+}
+
 /* True when it has to be waited for. */
 static bool build_begin(struct session *session, struct pushed_ref *ref) ON(worker_thread)
 {
@@ -208,6 +219,7 @@ static bool build_begin(struct session *session, struct pushed_ref *ref) ON(work
     struct error err = {0};
 
     if (submit(session, ref, &err) < 0) {
+        give_up(session, ref);
         session_say(session, "-----> %.*s cannot be built: %s", SLICE_ARG(name), err.message);
         ref_refuse(ref, "%s", err.message);
         return false;
@@ -223,6 +235,7 @@ static bool build_begin(struct session *session, struct pushed_ref *ref) ON(work
     session->look_pause_ms = LOOK_FIRST_MS;
     session->ahead = UINT64_MAX;
     if (wait_for(session, ref->id, &err) < 0) {
+        give_up(session, ref);
         ref_refuse(ref, "build %lld: %s", (long long)ref->id, err.message);
         return false;
     }
