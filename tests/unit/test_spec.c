@@ -117,8 +117,7 @@ static void test_specs_refused(void **state)
         "{\"mode\":\"plan\",\"source\":{},\"limits\":{\"disk\":-1},\"options\":{}}",
         "{\"mode\":\"plan\",\"builder\":[],\"source\":{},\"limits\":{},\"options\":{}}",
         "{\"mode\":\"plan\",\"builder\":{},\"source\":{},\"limits\":{},\"options\":{}}",
-        "{\"mode\":\"plan\",\"builder\":{\"layers\":[7]},\"source\":{},\"limits\":{},\"options\":{}"
-        "}",
+        "{\"mode\":\"plan\",\"builder\":{\"layers\":[7]},\"source\":{},\"options\":{}}",
     };
 
     (void)state;
