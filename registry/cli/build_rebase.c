@@ -10,14 +10,14 @@
 static const struct show_column columns[] = {
     {"TAG", "tag"}, {"OUTCOME", "outcome"}, {"IMAGE", "after"}, {"WHY NOT", "message"}, {0}};
 
-/* "REPOSITORY[:TAG]" */
-static void body_read(const char *word, char **repository, json_t *body)
+/* Of "REPOSITORY[:TAG]"; the tag goes into the body. Freed by the caller. */
+static char *repository_read(const char *word, json_t *body)
 {
-    const char *colon = strchr(word, ':');
+    struct slice repository, tag;
 
-    *repository = strndup(word, colon == NULL ? strlen(word) : (size_t)(colon - word));
-    if (colon != NULL)
-        json_object_set_new(body, "tag", json_string(colon + 1));
+    if (slice_split(slice_of(word), ':', &repository, &tag))
+        json_object_set_new(body, "tag", json_stringn(tag.at, tag.size));
+    return memory_text(repository);
 }
 
 static bool refused(const json_t *item)
@@ -63,12 +63,11 @@ static int rebase(const struct cli_call *call)
     OWNED(client_close) struct client *client = NULL;
     OWNED(buffer_drop) struct buffer path = BUFFER_NONE;
     OWNED(json_drop) json_t *body = json_object(), *answer = NULL;
-    OWNED(memory_drop) char *repository = NULL;
+    OWNED(memory_drop) char *repository = repository_read(call->words[0], body);
     int status = client_open(&client, call);
 
     if (status != CLI_DONE)
         return status;
-    body_read(call->words[0], &repository, body);
     verb_set_text(call, body, "--base", "base");
     buffer_append_text(&path, "/repos/");
     verb_path_word(&path, repository, true);
