@@ -45,7 +45,7 @@ static void *work(void *arg)
     return NULL;
 }
 
-/* As submit.c writes the row of a build. */
+/* As submit.c writes the row of a build; no text of it is NULL. */
 static void record_of(const struct build_request *request, struct build_record *out)
 {
     OWNED(buffer_drop) struct buffer url = BUFFER_NONE, tags = BUFFER_NONE;
@@ -69,6 +69,16 @@ static void record_of(const struct build_request *request, struct build_record *
         .ref = memory_text(request->ref),
         .commit = memory_text(request->commit),
         .tags = memory_text(buffer_slice(&tags)),
+        .builder = memory_text(SLICE("")),
+        .builder_digest = memory_text(SLICE("")),
+        .spec = memory_text(SLICE("")),
+        .stages = memory_text(SLICE("")),
+        .facts = memory_text(SLICE("")),
+        .reason = memory_text(SLICE("")),
+        .message = memory_text(SLICE("")),
+        .input_key = memory_text(SLICE("")),
+        .result_digest = memory_text(SLICE("")),
+        .ended_by = memory_text(SLICE("")),
     };
 }
 

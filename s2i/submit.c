@@ -184,8 +184,8 @@ int builds_able(struct builds *builds, struct error *err)
     return error_set(err, ERROR_UNAVAILABLE, "ExecutorUnavailable: %.170s", health.problem);
 }
 
-/* The digest that is built is the builder's of now (2.10); one that is not there may come until the
- * build runs. */
+/* The digest that is built is the builder's of now (2.10), save for a verification (15.2); one that
+ * is not there may come until the build runs. */
 static void builder_resolve(struct builds *builds, const struct build_request *request,
                             struct s2i_image *out) ON(worker_thread)
 {
@@ -193,7 +193,7 @@ static void builder_resolve(struct builds *builds, const struct build_request *r
     struct error ignored = {0};
     bool found;
 
-    if (request->options->builder != NULL &&
+    if (request->options->builder != NULL && !slice_equal_text(request->trigger, BUILD_VERIFY) &&
         image_resolve(builds, account, slice_of(request->options->builder), out, &found, &ignored) <
             0)
         error_clear(&ignored);
