@@ -204,8 +204,8 @@ static int image_find(struct session *session, const char *which, const char *na
     OWNED(buffer_drop) struct buffer exact = BUFFER_NONE;
 
     *found = false;
-    if (digest == NULL && strcmp(which, "builder") == 0 && task->record.builder_digest[0] != 0 &&
-        strcmp(task->record.builder, name) == 0)
+    if (digest == NULL && strcmp(which, "builder") == 0 && task->record.id != 0 &&
+        task->record.builder_digest[0] != 0 && strcmp(task->record.builder, name) == 0)
         digest = memory_text(slice_of(task->record.builder_digest)); /* 2.10 */
     if (digest != NULL && digest[0] == 0)
         return 0;
