@@ -206,9 +206,11 @@ bool token_stands(const struct token *token, enum token_kind kind)
            (token->expires_at == 0 || token->expires_at > clock_now_us());
 }
 
-/* What helpers of clouds and build services call everybody who shows a token. Spec: TOK-64. */
+/* What helpers of clouds, build services and git hosts call everybody who shows a token. Spec:
+ * TOK-64. */
 static const char *const fixed_names[] = {"AWS",
                                           "oauth2accesstoken",
+                                          "x-access-token",
                                           "_json_key",
                                           "_json_key_base64",
                                           "gitlab-ci-token",

@@ -276,7 +276,10 @@ static int unknown(struct slice name, struct error *err)
         plain = plain && ((name.at[i] >= 'a' && name.at[i] <= 'z') || name.at[i] == '_');
     if (!plain)
         return error_set_field(err, "options", "has a member that is not known");
-    return error_set_field(err, "options", "'%.*s' is not known", SLICE_ARG(name));
+    return error_set_field(err, "options",
+                           "'%.*s' is not known: BuildOptions of /api/v1/openapi.json "
+                           "has all",
+                           SLICE_ARG(name));
 }
 
 int s2i_options_read(struct s2i_options *options, const json_t *object, enum s2i_origin origin,

@@ -245,8 +245,9 @@ static int image_take(struct session *session, const char *which, const char *na
         return session_fail_by(session, reason, &err);
     if (!found)
         return session_fail(session, BUILD_FAILED, reason,
-                            "there is no image %s%s here that this build may use", name,
-                            session->verified.id == 0 ? "" : ", as it was then,");
+                            "there is no image %s%s here that this build may use: push it, name "
+                            "another, or grant who builds its pull",
+                            name, session->verified.id == 0 ? "" : ", as it was then,");
     if (image_hold(session, out, &err) < 0)
         return session_fail_by(session, reason, &err);
     return 0;
@@ -358,7 +359,8 @@ static void say_result(struct session *session)
     SAY(session, "-----> %s%s%s", session->task->record.repository, tags.count > 0 ? ":" : "",
         tags.count > 0 ? tags.items[0] : "");
     SAY(session, "       %s", digest_text(&session->out->result, digest));
-    SAY(session, "       new layer of %lld bytes, %llu.%llu s", (long long)session->out->layer_size,
+    SAY(session, "       %s of %lld bytes, %llu.%llu s",
+        session->reused ? "same layer" : "new layer", (long long)session->out->layer_size,
         (unsigned long long)(ms / 1000), (unsigned long long)(ms % 1000 / 100));
 }
 
@@ -481,7 +483,7 @@ void session_run(struct build_task *task, struct build_outcome *out)
     if (run_steps(&session) == 0)
         say_result(&session);
     else
-        SAY(&session, "-----> %s: %s", out->reason, out->message);
+        SAY(&session, "-----> %s\n       %s", out->reason, out->message);
     session_tell(&session, true);
     session_end(&session);
 }

@@ -11,7 +11,8 @@
 /* What a repository without a configuration answers, as one that is not there. */
 static int config_missing(struct error *err)
 {
-    return error_set(err, ERROR_NOT_FOUND, "there is no build configuration");
+    return error_set(err, ERROR_NOT_FOUND,
+                     "there is no build configuration: make one with slipway build config set");
 }
 
 int api_build_config_at(const struct request *request, struct build_config *out, struct error *err)

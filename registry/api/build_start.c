@@ -162,10 +162,15 @@ static int source_read(const struct start *start, const struct json_value *value
 }
 
 /* A request without a source of its own stands on the configured URL. */
+static bool source_missing(enum build_source source, const struct s2i_options *options)
+{
+    return source == BUILD_FROM_URL && options->url == NULL;
+}
+
 static int source_check(enum build_source source, const struct s2i_options *options,
                         struct error *err)
 {
-    if (source == BUILD_FROM_URL && options->url == NULL)
+    if (source_missing(source, options))
         return error_set_field(err, "source",
                                "there is nothing to build: give the option url, configure one, "
                                "send an archive, or push");
@@ -197,8 +202,11 @@ static int request_read(const struct request *request, const struct start *start
                                 request->name, values[START_REBUILD].text, options, err) < 0) ||
         (values[START_OPTIONS].given &&
          s2i_options_read(options, values[START_OPTIONS].object, S2I_FROM_REQUEST, err) < 0) ||
-        source_read(start, &values[START_SOURCE], &out->source, err) < 0 ||
-        (!start->usage && source_check(out->source, options, err) < 0))
+        source_read(start, &values[START_SOURCE], &out->source, err) < 0)
+        return -1;
+    if (start->usage && options->builder != NULL && source_missing(out->source, options))
+        out->source = BUILD_FROM_NOTHING; /* a builder tells of itself without one */
+    if (source_check(out->source, options, err) < 0)
         return -1;
     if (commit.at != NULL && !commit_valid(commit))
         return error_set_field(err, "commit", "commit must be the whole id of a commit");

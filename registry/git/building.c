@@ -48,6 +48,7 @@ static void build_ended(void *arg, const struct build_record *record)
     if (session != NULL) {
         pthread_mutex_lock(&session->git->lock);
         session->built.state = record->state;
+        session->built.ran = record->started_at != 0;
         snprintf(session->built.reason, sizeof(session->built.reason), "%s", record->reason);
         snprintf(session->built.message, sizeof(session->built.message), "%s", record->message);
         session_post(session, EVENT_BUILT);
@@ -248,6 +249,15 @@ static const char *said(enum build_state state)
     return state == BUILD_CANCELLED ? "was cancelled" : "failed";
 }
 
+/* The log of a build that began ends with its reason. */
+static void say_failure(struct session *session, const struct pushed_ref *ref)
+{
+    session_say(session, "-----> Build %lld %s: %.*s stays as it was", (long long)ref->id,
+                said(session->built.state), SLICE_ARG(ref_short(ref->command->ref)));
+    if (!session->built.ran)
+        session_say(session, "       %s: %s", session->built.reason, session->built.message);
+}
+
 void building_ended(struct session *session)
 {
     struct pushed_ref *ref = current(session);
@@ -262,9 +272,7 @@ void building_ended(struct session *session)
     } else {
         ref_refuse(ref, "build %lld %s%s%s", (long long)ref->id, said(session->built.state),
                    session->built.reason[0] == 0 ? "" : ": ", session->built.reason);
-        session_say(
-            session, "-----> Build %lld %s: %s", (long long)ref->id, said(session->built.state),
-            session->built.message[0] == 0 ? session->built.reason : session->built.message);
+        say_failure(session, ref);
     }
     session->at++;
     building_next(session);

@@ -250,6 +250,7 @@ struct session {
     struct waiter *waiter;
     struct { /* of the build that has ended */
         enum build_state state;
+        bool ran; /* its log says why */
         char reason[64], message[300];
     } built;
     /* of the step thread that has it */

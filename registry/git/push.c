@@ -205,7 +205,9 @@ static int wish_read(struct slice option, struct push_wishes *out, struct error 
         out->builder = memory_text(value);
         return 0;
     }
-    return error_set(err, ERROR_INVALID, "the push option %.*s is not known or malformed",
+    return error_set(err, ERROR_INVALID,
+                     "the push option %.*s is none of async, wait, no-build, no-cache, rebuild, "
+                     "tag=TAG, env=NAME=VALUE, builder=IMAGE",
                      option.size > 40 ? 40 : (int)option.size, option.at);
 }
 

@@ -16,7 +16,8 @@ static int git_of(const struct request *request, struct git **out, struct error 
 {
     *out = request->services->git;
     if (*out == NULL)
-        return error_set(err, ERROR_ROUTE_UNKNOWN, "this server keeps no sources");
+        return error_set(err, ERROR_ROUTE_UNKNOWN,
+                         "this server keeps no sources: builds.enabled is false");
     if (!repository_name_sane(request->name))
         return error_set(err, ERROR_NOT_FOUND,
                          "a name with a part that ends in .git cannot have sources");

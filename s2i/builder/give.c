@@ -130,7 +130,8 @@ static int give_secret(struct work *work, struct assembly *assembly, struct run 
 
     slice_split(slice_of(inject), ':', &name, &given);
     if (!find_secret(work, name, &content))
-        return work_fail(work, "GenericS2IBuildFailed", err, "there is no secret %.*s",
+        return work_fail(work, "GenericS2IBuildFailed", err,
+                         "there is no secret %.*s: slipway build secret set keeps one",
                          SLICE_ARG(name));
     target[0] = '/';
     if (find_target(work, assembly, name, given, target + 1, sizeof(target) - 1, err) < 0)

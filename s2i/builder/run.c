@@ -128,7 +128,8 @@ static int start(struct watch *watch, struct error *err)
     if (open_pipe(watch->work, watch->run, &watch->out, &out) < 0 ||
         open_pipe(watch->work, watch->run, &watch->err, &errors) < 0 ||
         spawn_runtime(watch, watch->run->output >= 0 ? watch->run->output : out, errors) < 0)
-        return error_set_errno(err, ERROR_UNAVAILABLE, errno, "the runtime cannot be started");
+        return error_set_errno(err, ERROR_UNAVAILABLE, errno, "the runtime %s cannot be started",
+                               watch->work->setup.runtime);
     watch->pidfd = (int)syscall(SYS_pidfd_open, watch->pid, 0);
     if (watch->pidfd < 0)
         return error_set_errno(err, ERROR_UNAVAILABLE, errno, "the runtime cannot be watched");

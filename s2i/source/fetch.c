@@ -323,6 +323,11 @@ static int explain(const struct fetch *fetch, int status, const struct buffer *s
     if (says(said, "couldn't find remote ref"))
         return error_set(err, ERROR_INVALID, "the source has no branch, tag or commit %.100s",
                          fetch->ref == NULL ? "at its HEAD" : fetch->ref);
+    if (says(said, "terminal prompts disabled") || says(said, "Authentication failed"))
+        return error_set(err, ERROR_INVALID,
+                         "the source wants credentials%s: slipway build secret set REPOSITORY "
+                         "source NAME --for URL keeps them",
+                         says(said, "Authentication failed") ? " other than those kept" : "");
     source_text_clean(line, MESSAGE_MAX, &shown);
     error_set(err, ERROR_INVALID, "git: %.*s", SLICE_ARG(buffer_slice(&shown)));
     return error_set_cause(err, "git fetch ended with status %d", status);

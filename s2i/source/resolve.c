@@ -49,8 +49,10 @@ int source_resolve_host(const char *host, uint16_t port, const struct s2i_list *
     keep_permitted(list, host, allowed, out, &refusal);
     if (out->count > 0)
         return 0;
-    return error_set_field(err, "url", "the host %.100s has %s, which is not asked", host,
-                           refusal == NULL ? "no usable address" : refusal);
+    return error_set_field(err, "url",
+                           "the host %.100s has %s, which is not asked "
+                           "(builds.sources.allow)",
+                           host, refusal == NULL ? "no usable address" : refusal);
 }
 
 /* Family, address and port: what connecting looks at. */

@@ -231,9 +231,11 @@ int source_url_permitted(const struct source_url *url, const struct source_rules
 
     snprintf(port, sizeof(port), "%u", url->port);
     if (!has_text(rules->schemes, url->scheme))
-        return error_set_field(err, "url", "sources are not fetched by %s here", url->scheme);
+        return error_set_field(
+            err, "url", "sources are not fetched by %s here (builds.sources.schemes)", url->scheme);
     if (!has_text(rules->ports, port))
-        return error_set_field(err, "url", "sources are not fetched from port %s here", port);
+        return error_set_field(
+            err, "url", "sources are not fetched from port %s here (builds.sources.ports)", port);
     return 0;
 }
 

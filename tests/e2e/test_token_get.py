@@ -317,7 +317,7 @@ def test_personal_tokens_and_robots(guarded, ask, stranger):
 def test_names_that_clouds_give(guarded, stranger):
     """A personal token goes with them, for it tells whose it is; a password does not."""
     secret = guarded.accounts.secrets["ana"]
-    for name in ("AWS", "oauth2accesstoken", "_json_key", "_json_key_base64", "gitlab-ci-token",
+    for name in ("AWS", "oauth2accesstoken", "x-access-token", "_json_key", "_json_key_base64", "gitlab-ci-token",
                  "00000000-0000-0000-0000-000000000000", "<token>", ""):
         response = tokens.get(stranger, [APP + "pull"], name, secret, account=name)
         assert response.status == 200, name

@@ -123,6 +123,8 @@ def test_what_would_be_done(run, folder_of, name):
     top = folder_of()
     plan = json.loads(run("plan", name, "--source", top, "-b", "builders/test").stdout)
     assert plan["builder"] and run("detect", name, "--source", top, "-b", "builders/test").stdout == "builders/test\n"
+    usage = run("usage", name, "-b", "builders/test", check=False)  # 10.4: of the builder, without a source
+    assert usage.returncode == FAILED and "InstallScriptsFailed" in usage.stderr
     refused = run("plan", name, "--source", top, "-b", "builders/none", check=False)
     assert refused.returncode == FAILED and "PullBuilderImageFailed" in refused.stderr
     assert len(run("ls", name).stdout.splitlines()) == 1

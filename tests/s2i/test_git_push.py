@@ -140,6 +140,10 @@ def test_a_failing_build_moves_nothing(server, source, name):
     assert done.returncode == 1 and "no luck" in done.stderr
     reasons = re.findall(r"\[remote rejected\] (\S+) -> \S+ \((build \d+ failed: AssembleFailed)\)", done.stderr)
     assert [ref for ref, _ in reasons] == ["main", "v2"]
+    said = [line.rstrip() for line in done.stderr.splitlines() if line.startswith("remote: ")]
+    assert said.count("remote: -----> AssembleFailed") == 2  # once each, 13.26: within 80 columns
+    assert done.stderr.count("Assemble script failed") == 2 and max(map(len, said)) <= len("remote: ") + 80
+    assert any(re.fullmatch(r"remote: -----> Build \d+ failed: main stays as it was", line) for line in said)
     assert refs(server, name) == {"HEAD": good, "refs/heads/main": good, "refs/heads/extra": good}
     assert tags(server, name) == before
     done = push(app, server, name, "main", f"{good}:refs/tags/v3", words=("--atomic",), check=False)
