@@ -5,6 +5,7 @@
  *
  *   TAKEN --spec--> AT WORK --result--> DONE      AT WORK --stop--> CANCELLED --result, time-->
  * DONE */
+#include <limits.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -163,8 +164,9 @@ static int converse(struct talk *talk, struct error *err) ON(worker_thread)
         uint64_t now = clock_monotonic_ms();
         if (now >= talk->deadline_ms)
             return error_set(err, ERROR_INTERNAL, "the builder does not answer");
+        uint64_t left = talk->deadline_ms - now; /* of a month, poll takes less */
         int ready = wire_wait(session->channel, talk->stopping ? -1 : session->task->wake,
-                              (int)(talk->deadline_ms - now));
+                              left < INT_MAX ? (int)left : INT_MAX);
         if (ready == 2)
             stop(talk);
         else if (ready == 1 && receive(talk, buffer, err) < 0)
