@@ -1,7 +1,8 @@
 /* apart.c - reads what strangers packed in a child that sees one folder and can do little else.
  * Touches  a child process; what its job does in the folder.
- * Never    a network, another folder, another process: chroot, few capabilities, no_new_privs and
- *          the filter of confined children. Spec: s2i 19.1
+ * Never    a network, another folder, another process: chroot, few capabilities, no_new_privs, the
+ *          filter of confined children, and no descriptor of the worker's but those of the job: one
+ *          of another folder would lead out of the chroot. Spec: s2i 19.1
  *
  * What the child has to say comes back through a pipe, as JSON. */
 #include <errno.h>
@@ -21,6 +22,15 @@
 #include "s2i/confine_rules.h"
 
 enum { ANSWER_MAX = 1 << 20, PIECE = 4096 };
+
+struct job {
+    int (*run)(const struct job *job, struct s2i_list *notes, struct error *err);
+    int fd, folder;
+    const struct layer_ids *ids;
+    const struct s2i_layer *layer;     /* to unpack, and: */
+    const struct layer_limits *limits; /* or */
+    const struct tar_wish *wish;       /* to untar */
+};
 
 /* --- the child --- */
 
@@ -66,14 +76,32 @@ static void answer(int out, const struct error *err, const struct s2i_list *note
         _exit(1);
 }
 
-static void be_child(int folder, apart_job *job, void *arg, int out)
+static int compare_int(const void *a, const void *b)
+{
+    return *(const int *)a - *(const int *)b;
+}
+
+static bool close_others(const struct job *job, int out)
+{
+    int kept[] = {STDERR_FILENO, job->fd, job->folder, out};
+    const size_t count = sizeof(kept) / sizeof(kept[0]);
+
+    qsort(kept, count, sizeof(kept[0]), compare_int);
+    for (size_t i = 0; i + 1 < count; i++)
+        if (kept[i] + 1 < kept[i + 1] &&
+            close_range((unsigned)kept[i] + 1, (unsigned)kept[i + 1] - 1, 0) < 0)
+            return false;
+    return close_range((unsigned)kept[count - 1] + 1, ~0U, 0) == 0;
+}
+
+static void be_child(const struct job *job, int out)
 {
     struct s2i_list notes = {0};
     struct error err = {0};
 
-    if (!confine(folder))
+    if (!close_others(job, out) || !confine(job->folder))
         error_set_errno(&err, ERROR_UNAVAILABLE, errno, "a reader of archives cannot be confined");
-    else if (job(arg, &notes, &err) < 0 && err.code == ERROR_NONE)
+    else if (job->run(job, &notes, &err) < 0 && err.code == ERROR_NONE)
         error_set(&err, ERROR_INTERNAL, "an archive cannot be read");
     answer(out, &err, &notes);
     _exit(0);
@@ -132,8 +160,8 @@ static int read_answer(struct slice text, struct s2i_list *notes, struct error *
     return known && code == ERROR_NONE ? 0 : -1;
 }
 
-int apart_run(struct work *work, int folder, apart_job *job, void *arg, struct s2i_list *notes,
-              struct error *err)
+static int run_apart(struct work *work, const struct job *job, struct s2i_list *notes,
+                     struct error *err)
 {
     OWNED(buffer_drop) struct buffer text = BUFFER_NONE;
     OWNED(fd_drop) int from = -1;
@@ -144,7 +172,7 @@ int apart_run(struct work *work, int folder, apart_job *job, void *arg, struct s
     from = both[0];
     pid_t pid = fork();
     if (pid == 0)
-        be_child(folder, job, arg, both[1]);
+        be_child(job, both[1]);
     close(both[1]);
     if (pid < 0)
         return error_set_errno(err, ERROR_UNAVAILABLE, errno, "no process for a reader");
@@ -156,23 +184,34 @@ int apart_run(struct work *work, int folder, apart_job *job, void *arg, struct s
     return read_answer(heard < 0 ? SLICE("") : buffer_slice(&text), notes, err);
 }
 
-struct untarring {
-    int fd, folder;
-    const struct layer_ids *ids;
-    const struct tar_wish *wish;
-};
-
-static int untar(void *arg, struct s2i_list *notes, struct error *err)
+static int unpack(const struct job *job, struct s2i_list *notes, struct error *err)
 {
-    const struct untarring *given = arg;
+    return layer_unpack(job->fd, job->layer, job->folder, job->ids, job->limits, notes, err);
+}
 
-    return layer_untar(given->fd, given->folder, given->ids, given->wish, notes, err);
+int apart_unpack(struct work *work, int fd, const struct s2i_layer *layer, int folder,
+                 const struct layer_limits *limits, struct s2i_list *notes, struct error *err)
+{
+    const struct job job = {.run = unpack,
+                            .fd = fd,
+                            .folder = folder,
+                            .ids = &work->ids,
+                            .layer = layer,
+                            .limits = limits};
+
+    return run_apart(work, &job, notes, err);
+}
+
+static int untar(const struct job *job, struct s2i_list *notes, struct error *err)
+{
+    return layer_untar(job->fd, job->folder, job->ids, job->wish, notes, err);
 }
 
 int apart_untar(struct work *work, int fd, int folder, const struct tar_wish *wish,
                 struct s2i_list *notes, struct error *err)
 {
-    struct untarring given = {fd, folder, &work->ids, wish};
+    const struct job job = {
+        .run = untar, .fd = fd, .folder = folder, .ids = &work->ids, .wish = wish};
 
-    return apart_run(work, folder, untar, &given, notes, err);
+    return run_apart(work, &job, notes, err);
 }

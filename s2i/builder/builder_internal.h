@@ -111,12 +111,12 @@ uint64_t tree_bytes(int folder); /* as stored, of all below it */
 
 /* --- archives of strangers (apart.c) --- */
 
-/* Runs a job in a child that sees nothing but the folder, and descriptors that are open. What it
- * changes in memory is lost. Its error and notes come back. */
-typedef int apart_job(void *arg, struct s2i_list *notes, struct error *err);
-int apart_run(struct work *work, int folder, apart_job *job, void *arg, struct s2i_list *notes,
-              struct error *err) MUST_CHECK;
-/* The same for layer_untar. */
+/* layer_unpack in a child that sees nothing but the folder, and has nothing open but it and fd. Its
+ * error and notes come back. */
+int apart_unpack(struct work *work, int fd, const struct s2i_layer *layer, int folder,
+                 const struct layer_limits *limits, struct s2i_list *notes,
+                 struct error *err) MUST_CHECK;
+/* The same for layer_untar; what wish->take changes in memory is lost. */
 int apart_untar(struct work *work, int fd, int folder, const struct tar_wish *wish,
                 struct s2i_list *notes, struct error *err) MUST_CHECK;
 

@@ -97,33 +97,14 @@ static int find_file(int caches, const char *key, char name[NAME_MAX + 1])
 
 /* --- unpacking --- */
 
-struct unpacking {
-    int file, folder;
-    const struct s2i_layer *layer;
-    const struct layer_ids *ids;
-    struct layer_limits limits;
-};
-
-static int unpack_it(void *arg, struct s2i_list *notes, struct error *err)
-{
-    const struct unpacking *given = arg;
-
-    return layer_unpack(given->file, given->layer, given->folder, given->ids, &given->limits, notes,
-                        err);
-}
-
 static int unpack(struct work *work, int file, const char *name, int folder, struct error *err)
 {
     OWNED(s2i_list_drop) struct s2i_list notes = {0};
     OWNED(buffer_drop) struct buffer diff_id = BUFFER_NONE;
     struct s2i_layer layer = {.media_type = (char *)(uintptr_t)MEDIA_TYPE};
-    struct unpacking given = {.file = file,
-                              .folder = folder,
-                              .layer = &layer,
-                              .ids = &work->ids,
-                              .limits = {.bytes_max = work->spec.limits.disk,
-                                         .entries_max = work->spec.limits.files_max,
-                                         .ratio_max = RATIO_MAX}};
+    const struct layer_limits limits = {.bytes_max = work->spec.limits.disk,
+                                        .entries_max = work->spec.limits.files_max,
+                                        .ratio_max = RATIO_MAX};
     struct stat about;
 
     buffer_print(&diff_id, "sha256:%s", name + KEY_SIZE + 1);
@@ -132,7 +113,7 @@ static int unpack(struct work *work, int file, const char *name, int folder, str
     if (fstat(file, &about) == 0)
         layer.size = (uint64_t)about.st_size;
     futimens(file, NULL);
-    return apart_run(work, folder, unpack_it, &given, &notes, err);
+    return apart_unpack(work, file, &layer, folder, &limits, &notes, err);
 }
 
 /* This branch's, else the default branch's. False: what was kept is broken, and is gone. */

@@ -87,40 +87,21 @@ static int lock_open(int layers, const char *name, struct error *err)
     return lock;
 }
 
-struct unpacking {
-    int blob, folder;
-    const struct s2i_layer *layer;
-    const struct layer_ids *ids;
-    struct layer_limits limits;
-};
-
-static int unpack_it(void *arg, struct s2i_list *notes, struct error *err)
-{
-    const struct unpacking *given = arg;
-
-    return layer_unpack(given->blob, given->layer, given->folder, given->ids, &given->limits, notes,
-                        err);
-}
-
 static int unpack(struct work *work, int folder, const char *kind, size_t index,
                   const struct s2i_layer *layer, struct error *err)
 {
     OWNED(s2i_list_drop) struct s2i_list notes = {0};
     OWNED(fd_drop) int blob = -1;
-    struct unpacking given = {.folder = folder,
-                              .layer = layer,
-                              .ids = &work->ids,
-                              .limits = {.bytes_max = work->spec.limits.layer_bytes_max,
-                                         .entries_max = work->spec.limits.files_max,
-                                         .ratio_max = RATIO_MAX}};
+    const struct layer_limits limits = {.bytes_max = work->spec.limits.layer_bytes_max,
+                                        .entries_max = work->spec.limits.files_max,
+                                        .ratio_max = RATIO_MAX};
 
     if (work_want(work, json_pack("{s:s, s:I}", "image", kind, "layer", (json_int_t)index), &blob,
                   err) < 0)
         return -1;
     if (fchown(folder, work->ids.base, work->ids.base) < 0 || fchmod(folder, 0755) < 0)
         return error_set_errno(err, ERROR_UNAVAILABLE, errno, "a layer cannot be unpacked");
-    given.blob = blob;
-    int outcome = apart_run(work, folder, unpack_it, &given, &notes, err);
+    int outcome = apart_unpack(work, blob, layer, folder, &limits, &notes, err);
     for (size_t i = 0; i < notes.count; i++)
         work_detail(work, "%s", notes.items[i]);
     return outcome;
