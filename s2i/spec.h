@@ -72,7 +72,7 @@ struct s2i_spec {
     struct s2i_limits limits;
     char *target;            /* "repository:tag", for names and messages */
     char *proxy_environment; /* "HTTP_PROXY=..." lines of the server's, 5.8; "" */
-    struct s2i_list secrets; /* "<name>=<base64>": values of options.inject */
+    struct s2i_list secrets; /* "<name>=<value>": of options.inject */
     bool scripts_by_http;    /* 2.8 */
     bool fresh;              /* caches are empty, and are not kept: 8.7, 15.2 */
 };

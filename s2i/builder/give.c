@@ -43,36 +43,6 @@ static int write_file(struct work *work, struct slice content, mode_t mode, uid_
 
 /* --- secrets (10.20, 10.21) --- */
 
-static int base64_value(char c)
-{
-    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    const char *at = c == 0 ? NULL : strchr(digits, c);
-
-    return at == NULL ? -1 : (int)(at - digits);
-}
-
-static bool base64_decode(struct slice text, struct buffer *out)
-{
-    uint32_t bits = 0;
-    unsigned count = 0;
-
-    while (text.size > 0 && text.at[text.size - 1] == '=')
-        text.size--;
-    buffer_reserve(out, text.size);
-    for (size_t i = 0; i < text.size; i++) {
-        int value = base64_value(text.at[i]);
-        if (value < 0)
-            return false;
-        bits = bits << 6 | (unsigned)value;
-        count += 6;
-        if (count >= 8) {
-            char byte = (char)(bits >> (count -= 8));
-            buffer_append(out, &byte, 1);
-        }
-    }
-    return true;
-}
-
 static void secret_drop(struct buffer *secret)
 {
     if (secret->at != NULL)
@@ -87,8 +57,10 @@ static bool find_secret(const struct work *work, struct slice name, struct buffe
 
     for (size_t i = 0; i < secrets->count; i++)
         if (slice_split(slice_of(secrets->items[i]), '=', &known, &value) &&
-            slice_equal(known, name))
-            return value.size <= SECRET_MAX && base64_decode(value, out);
+            slice_equal(known, name) && value.size <= SECRET_MAX) {
+            buffer_append(out, value.at, value.size);
+            return true;
+        }
     return false;
 }
 

@@ -175,6 +175,21 @@ def test_secrets_and_hooks(run, name, tmp_path):
     assert "was started" in run("hook", "ls", name).stdout
 
 
+def test_a_file_that_only_the_script_reads(run, folder_of, name):
+    """s2i 10.20, 10.21: kept by the server, there for the script, in no log, in no layer."""
+    text = "//registry/:_authToken=open-sesame\nalways-auth=true\n"
+    look = "#!/bin/sh\nset -e\nwc -l </opt/app-root/src/.npmrc\ncat /opt/app-root/src/.npmrc\n"
+    run("config", "set", name, "-b", "builders/test", "-o", "inject=npmrc:/opt/app-root/src/.npmrc")
+    missing = run("run", name, "--source", folder_of({".s2i/bin/assemble": look}), check=False)
+    assert "slipway build secret set keeps one" in missing.stdout
+    run("secret", "set", name, "file", "npmrc", text=text)
+    said = run("run", name, "--source", folder_of({".s2i/bin/assemble": look})).stdout
+    assert "***" in said and "sesame" not in said and "authToken" not in said
+    leak = {".s2i/bin/assemble": look + "cp /opt/app-root/src/.npmrc /opt/app-root/src/kept\n"}
+    refused = run("run", name, "--source", folder_of(leak), check=False)
+    assert refused.returncode == FAILED and "SecretInLayer" in refused.stdout and "sesame" not in refused.stdout
+
+
 SAME = "#!/bin/sh\ncp -R /tmp/src/. /opt/app-root/src/\n"
 OTHER = SAME + ("cat /proc/sys/kernel/random/uuid > /opt/app-root/src/random\n"
                 "touch /opt/app-root/src/$(cat /proc/sys/kernel/random/uuid)\n")
