@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 
 #include "registry/core/log.h"
+#include "s2i/confine.h"
 #include "s2i/queue.h"
 
 enum { PAGE = 100 };
@@ -207,7 +208,7 @@ void builds_health(struct builds *builds, struct builds_health *out)
     struct build_counts counts = {0};
     struct error err = {0};
 
-    *out = (struct builds_health){.enabled = builds->link != NULL};
+    *out = (struct builds_health){.enabled = builds->link != NULL, .weakness = confine_weakness()};
     if (out->enabled)
         link_health(builds->link, out);
     else

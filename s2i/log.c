@@ -131,7 +131,8 @@ void log_growth_let_go(struct build_logs *logs, struct log_growth *growth)
 }
 
 /* News hold it as well: the thread lets go. */
-void log_growth_tell(struct build_logs *logs, struct log_growth *growth, uint64_t size, bool ended)
+static void growth_tell(struct build_logs *logs, struct log_growth *growth, uint64_t size,
+                        bool ended)
 {
     pthread_mutex_lock(&logs->lock);
     growth->size = size;
@@ -168,7 +169,7 @@ static void growth_end(struct build_logs *logs, struct log_growth *growth, uint6
         link = &(*link)->next;
     *link = growth->next;
     pthread_mutex_unlock(&logs->lock);
-    log_growth_tell(logs, growth, size, true);
+    growth_tell(logs, growth, size, true);
     log_growth_let_go(logs, growth);
 }
 
@@ -236,7 +237,7 @@ static void lines_put(struct build_log *log)
             log->failure = errno;
     }
     if (log->failure == 0)
-        log_growth_tell(log->logs, log->growth, log->size, false);
+        growth_tell(log->logs, log->growth, log->size, false);
     else
         log->size -= log->lines.size;
     log->lines.size = log->entries.size = 0;

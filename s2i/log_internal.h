@@ -56,8 +56,6 @@ struct build_logs {
 int log_file_open(const struct build_logs *logs, int64_t id, const char *suffix, int flags);
 struct log_growth *log_growth_hold(struct build_logs *logs, int64_t id); /* NULL: not written now */
 void log_growth_let_go(struct build_logs *logs, struct log_growth *growth);
-/* size: bytes that may be read from now on. */
-void log_growth_tell(struct build_logs *logs, struct log_growth *growth, uint64_t size, bool ended);
 
 void log_wake(struct build_logs *logs); /* the thread */
 int log_followers_open(struct build_logs *logs, struct error *err) MUST_CHECK;

@@ -41,8 +41,9 @@ struct builds_health {
     bool enabled, able;
     unsigned builders, slots;
     uint64_t running, waiting;
-    char level[8];     /* "root", "user", "": of the builder */
-    char problem[200]; /* one sentence, "" when able */
+    char level[8];        /* "root", "user", "": of the builder */
+    char problem[200];    /* one sentence, "" when able */
+    const char *weakness; /* the same, of what builds run without: confine_weakness */
 };
 void builds_health(struct builds *builds, struct builds_health *out) ON(worker_thread);
 

@@ -24,8 +24,9 @@ int meta_ids_fill(struct meta_ids *ids, struct db_query *query, struct error *er
     return row;
 }
 
-int meta_build_tell(struct db_tx *tx, const struct audit_event *event, int64_t id,
-                    struct error *err)
+/* The event of a build whose id was not known when it was asked for: target "build/<id>". NULL:
+ * nothing. */
+static int tell_of(struct db_tx *tx, const struct audit_event *event, int64_t id, struct error *err)
 {
     OWNED(buffer_drop) struct buffer target = BUFFER_NONE;
 
@@ -142,7 +143,7 @@ static int add(struct db_tx *tx, void *arg, struct error *err)
         (latest && supersede(tx, build->repository, with->id, &with->superseded, err) < 0) ||
         room_check(tx, build->queue_max, err) < 0)
         return -1;
-    return meta_build_tell(tx, build->event, with->id, err);
+    return tell_of(tx, build->event, with->id, err);
 }
 
 static int give_superseded(struct meta_ids *ids, int result, int64_t **out, size_t *count)
@@ -315,7 +316,7 @@ static int finish_row(struct db_tx *tx, const struct build_end *end, struct erro
 {
     if ((end->epoch == 0 ? finish_waiting : finish_running)(tx, end, err) < 0)
         return -1;
-    return meta_build_tell(tx, end->event, end->id, err);
+    return tell_of(tx, end->event, end->id, err);
 }
 
 static int finish(struct db_tx *tx, void *arg, struct error *err)
@@ -351,7 +352,7 @@ static int cancel(struct db_tx *tx, void *arg, struct error *err)
         return ended(&record, err);
     with->running = record.state == BUILD_RUNNING;
     if (with->running)
-        return meta_build_tell(tx, with->event, with->id, err);
+        return tell_of(tx, with->event, with->id, err);
     const struct build_end end = {
         .id = with->id,
         .state = BUILD_CANCELLED,

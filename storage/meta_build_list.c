@@ -55,7 +55,7 @@ static const char SQL_BUILD_AHEAD[] = "SELECT count(*)"
                                       "  FROM builds"
                                       " WHERE state = 1 AND id < $1";
 
-int meta_build_unknown(struct error *err)
+static int unknown(struct error *err)
 {
     return error_set(err, ERROR_NOT_FOUND, "there is no such build");
 }
@@ -68,7 +68,7 @@ int meta_build_read(struct db_tx *tx, int64_t id, struct build_record *out, stru
     db_bind_i64(&query, id);
     int row = db_step(&query, err);
     if (row == 0)
-        return meta_build_unknown(err);
+        return unknown(err);
     if (row == 1)
         *out = meta_build_row(&query);
     return row < 0 ? -1 : 0;

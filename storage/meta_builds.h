@@ -19,7 +19,6 @@ enum { BUILD_COLUMN_COUNT = 30 };
 struct build_record meta_build_row(const struct db_query *query);
 /* What *out held is freed. NOT_FOUND. meta_build_list.c */
 int meta_build_read(struct db_tx *tx, int64_t id, struct build_record *out, struct error *err);
-int meta_build_unknown(struct error *err);
 
 /* Ids that a transaction tells of; made anew when it runs again. */
 struct meta_ids {
@@ -29,11 +28,6 @@ struct meta_ids {
 void meta_ids_add(struct meta_ids *ids, int64_t id);
 /* The ids of rows, in the only column. */
 int meta_ids_fill(struct meta_ids *ids, struct db_query *query, struct error *err);
-
-/* The event of a build whose id was not known when it was asked for: target "build/<id>". NULL:
- * nothing. */
-int meta_build_tell(struct db_tx *tx, const struct audit_event *event, int64_t id,
-                    struct error *err);
 
 /* A repository is set aside: its builds that have not ended are cancelled; all of them, and its
  * configuration, go out of sight with it, so that the next one of this name inherits nothing.

@@ -29,7 +29,7 @@ int api_builds_needed(const struct request *request, struct error *err)
 /* Spec: s2i 16.3, 16.4. */
 int api_builds_health(struct request *request, struct reply *reply, struct error *err)
 {
-    struct builds_health health = {.problem = "this server does not build images"};
+    struct builds_health health = {.problem = "this server does not build images", .weakness = ""};
     struct buffer body = BUFFER_NONE;
 
     (void)err;
@@ -40,6 +40,7 @@ int api_builds_health(struct request *request, struct reply *reply, struct error
     write_flag(&body, "enabled", health.enabled);
     write_flag(&body, "able", health.able);
     write_text_or_null(&body, "problem", health.problem[0] == 0 ? NULL : health.problem);
+    write_text_or_null(&body, "weakness", health.weakness[0] == 0 ? NULL : health.weakness);
     write_text_or_null(&body, "level", health.level[0] == 0 ? NULL : health.level);
     write_i64(&body, "builders", (int64_t)health.builders);
     write_i64(&body, "slots", (int64_t)health.slots);

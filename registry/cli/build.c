@@ -341,9 +341,11 @@ static int logs(const struct cli_call *call)
 /* --- the builder --- */
 
 static const struct show_column health[] = {
-    {"builds are on", "enabled"}, {"can build", "able"},  {"problem", "problem"},
-    {"builders", "builders"},     {"rights", "level"},    {"slots", "slots"},
-    {"running", "running"},       {"waiting", "waiting"}, {0},
+    {"builds are on", "enabled"}, {"can build", "able"},
+    {"problem", "problem"},       {"weakness", "weakness"},
+    {"builders", "builders"},     {"rights", "level"},
+    {"slots", "slots"},           {"running", "running"},
+    {"waiting", "waiting"},       {0},
 };
 
 static int status(const struct cli_call *call)

@@ -58,7 +58,7 @@ static void build_ended(void *arg, const struct build_record *record)
     waiter_release(waiter);
 }
 
-void building_forget(struct session *session)
+static void forget(struct session *session)
 {
     struct waiter *waiter = TAKE(session->waiter);
 
@@ -81,7 +81,7 @@ static int wait_for(struct session *session, int64_t id, struct error *err) ON(w
     if (builds_when_ended(session->git->options.builds, id, build_ended, waiter, err) == 0)
         return 0;
     waiter_release(waiter); /* nobody will tell */
-    building_forget(session);
+    forget(session);
     return -1;
 }
 
@@ -264,7 +264,7 @@ void building_ended(struct session *session)
 
     if (ref == NULL || ref->state != REF_ASKED || session->waiter == NULL)
         return;
-    building_forget(session);
+    forget(session);
     if (!session->following)
         log_follow(session, ref->id);
     if (session->built.state == BUILD_COMPLETE) {
@@ -325,7 +325,7 @@ void building_cancel(struct session *session, const char *reason)
 
     if (ref == NULL || ref->id == 0 || session->waiter == NULL)
         return;
-    building_forget(session);
+    forget(session);
     if (builds_cancel(builds, ref->id, actor.name, slice_of(reason), NULL, &err) < 0)
         log_event(LOG_DEBUG, "git.cancel", F_I64("build", ref->id), F_TEXT("reason", err.message));
 }

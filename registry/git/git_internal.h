@@ -296,7 +296,6 @@ void building_ended(struct session *session) ON(worker_thread);
 void building_gone(struct session *session) ON(worker_thread); /* the pusher went */
 
 void building_cancel(struct session *session, const char *reason) ON(worker_thread);
-void building_forget(struct session *session); /* nobody waits any more */
 
 /* moving.c: the refs move, and the tags with them. */
 void moving_told(struct session *session, struct slice text) ON(worker_thread);

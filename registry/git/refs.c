@@ -16,14 +16,14 @@ bool ref_is_branch(const char *ref)
     return strncmp(ref, HEADS, sizeof(HEADS) - 1) == 0;
 }
 
-bool ref_is_tag(const char *ref)
+static bool is_tag(const char *ref)
 {
     return strncmp(ref, TAGS, sizeof(TAGS) - 1) == 0;
 }
 
 struct slice ref_short(const char *ref)
 {
-    size_t cut = ref_is_branch(ref) ? sizeof(HEADS) - 1 : ref_is_tag(ref) ? sizeof(TAGS) - 1 : 0;
+    size_t cut = ref_is_branch(ref) ? sizeof(HEADS) - 1 : is_tag(ref) ? sizeof(TAGS) - 1 : 0;
 
     return slice_of(ref + cut);
 }
@@ -61,7 +61,7 @@ const char *ref_objection(const char *ref)
 {
     struct slice name = ref_short(ref);
 
-    if (!ref_is_branch(ref) && !ref_is_tag(ref))
+    if (!ref_is_branch(ref) && !is_tag(ref))
         return "only branches and tags can be pushed";
     if (!name_sane(name) || slice_equal_text(name, "HEAD"))
         return "this is no name for a branch or tag";

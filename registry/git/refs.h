@@ -11,7 +11,6 @@
 /* "main" of "refs/heads/main", "v1" of "refs/tags/v1": what people call it. */
 struct slice ref_short(const char *ref);
 bool ref_is_branch(const char *ref);
-bool ref_is_tag(const char *ref);
 /* NULL: it may be pushed to; else why not, in under 100 bytes. */
 const char *ref_objection(const char *ref);
 /* Whether the repository's configuration protects it from being forced or deleted. */

@@ -372,12 +372,3 @@ int builder_run(const struct builder_options *options, struct error *err)
         return -1;
     return serve(&builder, err);
 }
-
-void builder_probe(const struct builder_options *options, struct builder_level *out)
-{
-    struct worker_setup setup;
-
-    setup_fill(options, "slipway-probe", &setup);
-    machine_probe(&setup, options->runtime, out);
-    worker_setup_drop(&setup);
-}

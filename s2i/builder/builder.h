@@ -32,6 +32,5 @@ struct builder_level {
     char problem[200];
     bool memory_limit, process_limit, cpu_limit, disk_limit; /* can be enforced */
 };
-void builder_probe(const struct builder_options *options, struct builder_level *out);
 
 #endif

@@ -55,7 +55,7 @@ struct inflater *inflater_open(int fd, enum packing packing, const struct layer_
     return inflater;
 }
 
-void inflater_close(struct inflater *inflater)
+static void inflater_close(struct inflater *inflater)
 {
     if (inflater == NULL)
         return;

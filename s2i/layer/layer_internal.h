@@ -61,7 +61,6 @@ struct inflater;
 /* limits and hashes what comes out; fd is read from where it stands. quiet_ms: as of tar_wish. */
 struct inflater *inflater_open(int fd, enum packing packing, const struct layer_limits *limits,
                                uint64_t quiet_ms);
-void inflater_close(struct inflater *inflater);
 void inflater_drop(struct inflater **inflater);
 /* A tar_feed. */
 int inflater_feed(void *inflater, char *out, size_t capacity, size_t *got, struct error *err);

@@ -2,6 +2,7 @@
 refused with the reason, and nothing is made of them. Spec: s2i 16.3, 16.4.
 """
 import json
+import pathlib
 import subprocess
 
 import pytest
@@ -25,6 +26,11 @@ def refused(server):
 def test_a_builder_that_is_there(server):
     told = state(server)
     assert told["enabled"] and told["able"] and told["problem"] is None
+    lsm = pathlib.Path("/sys/kernel/security/lsm")
+    if lsm.exists() and "landlock" in lsm.read_text():
+        assert told["weakness"] is None
+    else:
+        assert told["weakness"] is None or "Landlock" in told["weakness"]
     assert told["builders"] == 1 and told["level"] in ("root", "user") and told["slots"] >= 1
     done = subprocess.run([process.binary(), "build", "status", "--set", f"storage.root={server.root}"],
                           capture_output=True, text=True, timeout=30)
