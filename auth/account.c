@@ -19,12 +19,16 @@ bool auth_account_fits(const struct identity *identity, struct slice authorizati
     return fits;
 }
 
-bool auth_account_may(struct auth *auth, int64_t account, struct slice repository, unsigned rights)
+bool auth_account_may(struct auth *auth, int64_t account, const char *reach,
+                      struct slice repository, unsigned rights)
 {
+    const struct token narrow = {.scopes = (char *)(uintptr_t)reach};
     const struct caller_origin origin = {.account = account,
                                          .credential = CREDENTIAL_NONE,
+                                         .token = reach == NULL ? NULL : &narrow,
                                          .generation = auth_generation(auth),
                                          .good_until = INT64_MAX};
+    const struct caller *nobody = caller_lasting(IDENTITY_ANONYMOUS, auth->anonymous_pull);
     struct caller *found = NULL;
     struct error ignored = {0};
 
@@ -33,5 +37,6 @@ bool auth_account_may(struct auth *auth, int64_t account, struct slice repositor
     if (caller_of_account(auth, &origin, &found, &ignored) < 0)
         return false;
     OWNED(caller_drop) const struct caller *caller = found;
-    return auth_may(auth, &caller->identity, repository, rights);
+    return auth_may(auth, &caller->identity, repository, rights) ||
+           (reach != NULL && auth_may(auth, &nobody->identity, repository, rights));
 }

@@ -195,9 +195,10 @@ void auth_challenge(const struct auth *auth, const struct auth_request *request,
 bool auth_may(struct auth *auth, const struct identity *identity, struct slice repository,
               unsigned rights) ON(worker_thread);
 /* The same of an account that does not ask right now: work that goes on in its name (builds). 0: of
- * the administrator of this machine, or of nobody in mode none. */
-bool auth_account_may(struct auth *auth, int64_t account, struct slice repository, unsigned rights)
-    ON(worker_thread);
+ * the administrator of this machine, or of nobody in mode none. reach: the scopes of the token it
+ * was begun with, as in struct actor; what anybody may, such a token may, too. */
+bool auth_account_may(struct auth *auth, int64_t account, const char *reach,
+                      struct slice repository, unsigned rights) ON(worker_thread);
 /* All of these rights on everything the pattern covers. */
 bool auth_may_pattern(struct auth *auth, const struct identity *identity, struct slice pattern,
                       unsigned rights) ON(worker_thread);

@@ -62,6 +62,7 @@ struct caller {
     uint8_t proof[PROOF_SIZE];
     struct rule *grants, *scopes; /* scopes: of a narrowed token */
     size_t grant_count, scope_count;
+    const char *reach;     /* the scopes' text; NULL: not narrowed */
     struct access *access; /* of a JWT, by name, each once */
     size_t access_count;
     const char *issuer;     /* IDENTITY_FOREIGN */

@@ -129,7 +129,8 @@ static void scopes_keep(struct caller *caller, const char *scopes)
     if (scopes == NULL || scopes[0] == 0)
         return;
     caller->narrowed = true;
-    if (narrowing_parse(text_keep(caller, slice_of(scopes)), &narrowing, &err) < 0)
+    caller->reach = text_keep(caller, slice_of(scopes)).at;
+    if (narrowing_parse(slice_of(caller->reach), &narrowing, &err) < 0)
         return;
     caller->api = narrowing.api;
     caller->scopes = TAKE(narrowing.rules);
@@ -424,5 +425,6 @@ struct actor auth_actor(const struct identity *identity)
     bool somebody = identity->kind != IDENTITY_ANONYMOUS && identity->kind != IDENTITY_OPEN;
 
     return (struct actor){.account = identity->account,
-                          .name = somebody ? slice_of(identity->name) : SLICE_NONE};
+                          .name = somebody ? slice_of(identity->name) : SLICE_NONE,
+                          .reach = caller_of(identity)->reach};
 }

@@ -88,7 +88,8 @@ static int image_of(struct builds *builds, const struct build_record *record,
     if (record->state != BUILD_COMPLETE)
         return 0;
     buffer_print(&name, "%s@%s", record->repository, record->result_digest);
-    return image_resolve(builds, record->account, buffer_slice(&name), image, &found, err);
+    const struct actor who = {.account = record->account};
+    return image_resolve(builds, &who, buffer_slice(&name), image, &found, err);
 }
 
 /* With the newest secret of its repository's webhooks, "" when there is none. */

@@ -205,7 +205,7 @@ static int image_read(const struct builds *builds, struct slice repository,
     return layers_read(document, config, out, err);
 }
 
-int image_resolve(const struct builds *builds, int64_t account, struct slice name,
+int image_resolve(const struct builds *builds, const struct actor *who, struct slice name,
                   struct s2i_image *out, bool *found, struct error *err)
 {
     OWNED(manifest_drop) const struct manifest *manifest = NULL;
@@ -214,7 +214,7 @@ int image_resolve(const struct builds *builds, int64_t account, struct slice nam
     *found = false;
     if (name_parse(name, &parsed, err) < 0)
         return -1;
-    if (!builds->may_pull(builds->arg, account, parsed.repository))
+    if (!builds->may_pull(builds->arg, who, parsed.repository))
         return 0;
     if (manifest_find(builds, &parsed, &manifest, err) < 0) {
         if (err->code != ERROR_MANIFEST_UNKNOWN && err->code != ERROR_NAME_UNKNOWN)

@@ -49,6 +49,8 @@ static void *work(void *arg)
 static void record_of(const struct build_request *request, struct build_record *out)
 {
     OWNED(buffer_drop) struct buffer url = BUFFER_NONE, tags = BUFFER_NONE;
+    const char *reach = request->actor == NULL ? NULL : request->actor->reach;
+    const struct s2i_options apart = {.url = NULL}; /* they are the task's */
 
     if (request->url.size > 0)
         s2i_url_clean(request->url, &url);
@@ -71,7 +73,7 @@ static void record_of(const struct build_request *request, struct build_record *
         .tags = memory_text(buffer_slice(&tags)),
         .builder = memory_text(SLICE("")),
         .builder_digest = memory_text(SLICE("")),
-        .spec = memory_text(SLICE("")),
+        .spec = build_spec_write(&apart, false, reach),
         .stages = memory_text(SLICE("")),
         .facts = memory_text(SLICE("")),
         .reason = memory_text(SLICE("")),

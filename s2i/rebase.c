@@ -134,7 +134,7 @@ static int image_need(const struct rebasing *work, struct slice name, const char
 {
     bool found;
 
-    if (image_resolve(work->builds, work->wish->actor->account, name, out, &found, err) < 0)
+    if (image_resolve(work->builds, work->wish->actor, name, out, &found, err) < 0)
         return -1;
     if (found)
         return 0;

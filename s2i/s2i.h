@@ -24,8 +24,9 @@ struct storage;
 struct builds_options {
     struct storage *storage;
     const struct config *config;
-    /* Whether who asked for a build may pull the images it names; asked when it runs. */
-    bool (*may_pull)(void *arg, int64_t account, struct slice repository);
+    /* Whether who asked for a build may pull the images it names; asked when it runs. Of who: the
+     * account, and what its token is narrowed to. */
+    bool (*may_pull)(void *arg, const struct actor *who, struct slice repository);
     void *arg;
 };
 /* Reads what an earlier process left, starts threads and, when the settings say so, a builder. */

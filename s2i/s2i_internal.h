@@ -20,7 +20,7 @@ struct waiters;    /* waiters.c */
 struct builds {
     struct storage *storage;
     const struct config *config;
-    bool (*may_pull)(void *arg, int64_t account, struct slice repository);
+    bool (*may_pull)(void *arg, const struct actor *who, struct slice repository);
     void *arg;
     struct build_logs *logs;
     struct build_link *link; /* NULL: builds are off */
@@ -93,19 +93,23 @@ static inline bool build_verifies(const struct build_record *record)
     return slice_equal_text(SLICE(BUILD_VERIFY), record->trigger);
 }
 
-/* The words of record.spec: {"options": {...}, "hold_tags": bool}. The caller's. */
-char *build_spec_write(const struct s2i_options *options, bool hold_tags);
+/* The words of record.spec: {"options": {...}, "hold_tags": bool, "reach": scopes}. The caller's.
+ */
+char *build_spec_write(const struct s2i_options *options, bool hold_tags, const char *reach);
 int build_spec_read(const char *text, struct s2i_options *options, bool *hold_tags,
                     struct error *err) MUST_CHECK;
+/* Who asked for it, with what his token was narrowed to; *reach is the caller's, and is borrowed.
+ */
+struct actor build_asker(const struct build_record *record, char **reach);
 /* "<archives>/<id>"; freed by the caller. */
 char *build_archive_path(const struct builds *builds, int64_t id);
 
 /* --- images of this registry (image.c) --- */
 
 /* "repository[:tag][@digest]" as a build names it; an index is followed to this machine's platform.
- * *found is false when there is no such image, or `account` may not pull it. INVALID  it is none
+ * *found is false when there is no such image, or `who` may not pull it. INVALID  it is none
  * that a build can use */
-int image_resolve(const struct builds *builds, int64_t account, struct slice name,
+int image_resolve(const struct builds *builds, const struct actor *who, struct slice name,
                   struct s2i_image *out, bool *found, struct error *err) MUST_CHECK
     ON(worker_thread);
 /* The bytes of its layer. */

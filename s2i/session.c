@@ -202,6 +202,8 @@ static int image_find(struct session *session, const char *which, const char *na
     const struct build_task *task = session->task;
     OWNED(memory_drop) char *digest = session_verify_image(session, which);
     OWNED(buffer_drop) struct buffer exact = BUFFER_NONE;
+    OWNED(memory_drop) char *reach = NULL;
+    const struct actor who = build_asker(&task->record, &reach);
 
     *found = false;
     if (digest == NULL && strcmp(which, "builder") == 0 && task->record.id != 0 &&
@@ -214,8 +216,7 @@ static int image_find(struct session *session, const char *which, const char *na
         exact.size = strcspn(name, "@");
         buffer_print(&exact, "@%s", digest);
     }
-    if (image_resolve(task->builds, task->record.account, buffer_slice(&exact), out, found, err) <
-        0)
+    if (image_resolve(task->builds, &who, buffer_slice(&exact), out, found, err) < 0)
         return -1;
     if (*found) {
         free(out->name);

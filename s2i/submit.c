@@ -26,10 +26,12 @@ enum {
 
 /* --- the words of a row --- */
 
-char *build_spec_write(const struct s2i_options *options, bool hold_tags)
+char *build_spec_write(const struct s2i_options *options, bool hold_tags, const char *reach)
 {
     json_t *spec = json_pack("{s:o, s:b}", "options", s2i_options_write(options, true), "hold_tags",
                              hold_tags ? 1 : 0);
+    if (reach != NULL)
+        json_object_set_new(spec, "reach", json_string(reach));
     char *text = json_dumps(spec, JSON_COMPACT);
 
     json_decref(spec);
@@ -50,6 +52,17 @@ int build_spec_read(const char *text, struct s2i_options *options, bool *hold_ta
     *hold_tags = json_is_true(json_object_get(spec, "hold_tags"));
     json_decref(spec);
     return status;
+}
+
+struct actor build_asker(const struct build_record *record, char **reach)
+{
+    json_t *spec = record->spec == NULL ? NULL : json_loads(record->spec, 0, NULL);
+    const char *said = json_string_value(json_object_get(spec, "reach"));
+
+    *reach = said == NULL ? NULL : memory_text(slice_of(said));
+    json_decref(spec);
+    return (struct actor){
+        .account = record->account, .name = slice_of(record->actor), .reach = *reach};
 }
 
 static char *tags_write(const struct slice *tags, size_t count)
@@ -189,13 +202,13 @@ int builds_able(struct builds *builds, struct error *err)
 static void builder_resolve(struct builds *builds, const struct build_request *request,
                             struct s2i_image *out) ON(worker_thread)
 {
-    int64_t account = request->actor == NULL ? 0 : request->actor->account;
+    const struct actor nobody = {.account = 0};
+    const struct actor *who = request->actor == NULL ? &nobody : request->actor;
     struct error ignored = {0};
     bool found;
 
     if (request->options->builder != NULL && !slice_equal_text(request->trigger, BUILD_VERIFY) &&
-        image_resolve(builds, account, slice_of(request->options->builder), out, &found, &ignored) <
-            0)
+        image_resolve(builds, who, slice_of(request->options->builder), out, &found, &ignored) < 0)
         error_clear(&ignored);
 }
 
@@ -215,7 +228,9 @@ static int row_add(struct builds *builds, const struct build_request *request, i
 {
     OWNED(s2i_image_drop) struct s2i_image builder = {.name = NULL};
     char digest[DIGEST_TEXT_MAX] = "";
-    OWNED(spec_drop) char *spec = build_spec_write(request->options, request->hold_tags);
+    OWNED(spec_drop)
+    char *spec = build_spec_write(request->options, request->hold_tags,
+                                  request->actor == NULL ? NULL : request->actor->reach);
     OWNED(memory_drop) char *tags = tags_write(request->tags, request->tag_count);
     OWNED(buffer_drop) struct buffer url = BUFFER_NONE;
     int64_t *superseded = NULL;

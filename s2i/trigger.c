@@ -30,14 +30,14 @@ static bool builder_moved(struct builds *builds, const struct build_record *reco
     ON(worker_thread)
 {
     OWNED(s2i_image_drop) struct s2i_image image = {.name = NULL};
+    OWNED(memory_drop) char *reach = NULL;
+    const struct actor who = build_asker(record, &reach);
     char digest[DIGEST_TEXT_MAX];
     struct error err = {0};
     bool found = false;
 
     if (record->builder[0] == 0 || record->builder_digest[0] == 0 ||
-        image_resolve(builds, record->account, slice_of(record->builder), &image, &found, &err) <
-            0 ||
-        !found)
+        image_resolve(builds, &who, slice_of(record->builder), &image, &found, &err) < 0 || !found)
         return false;
     return strcmp(digest_text(&image.digest, digest), record->builder_digest) != 0;
 }
@@ -50,7 +50,8 @@ static bool is_due(struct builds *builds, const struct build_record *record) ON(
 
 static void start(struct look *look, const struct build_record *record) ON(worker_thread)
 {
-    const struct actor actor = {.account = record->account, .name = slice_of(record->actor)};
+    OWNED(memory_drop) char *reach = NULL;
+    const struct actor actor = build_asker(record, &reach);
     const struct audit_event event = {.actor = slice_of(record->actor),
                                       .actor_id = record->account,
                                       .action = SLICE("build.trigger"),

@@ -72,12 +72,13 @@ static int image_of(struct builds *builds, const struct build_record *record, st
                     struct error *err) ON(worker_thread)
 {
     OWNED(buffer_drop) struct buffer name = BUFFER_NONE;
+    const struct actor ours = {.account = 0};
     bool found = false;
 
     if (record->result_digest[0] == 0)
         return error_set(err, ERROR_CONFLICT, "build %lld made no image", (long long)record->id);
     buffer_print(&name, "%s@%s", record->repository, record->result_digest);
-    if (image_resolve(builds, 0, buffer_slice(&name), out, &found, err) < 0)
+    if (image_resolve(builds, &ours, buffer_slice(&name), out, &found, err) < 0)
         return -1;
     if (found)
         return 0;

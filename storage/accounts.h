@@ -29,6 +29,7 @@ struct actor {
     int64_t account;    /* 0: none */
     struct slice name;  /* as the audit calls it; SLICE_NONE: nobody was asked */
     struct slice owner; /* of upload sessions (TOK-55); SLICE_NONE: nobody */
+    const char *reach;  /* scopes that his token is narrowed to; NULL: it is not */
 };
 
 /* --- audit --- */

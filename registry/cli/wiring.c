@@ -160,10 +160,10 @@ int wiring_open_schedule(const struct config *config, struct storage *storage, s
 
 /* --- builds --- */
 
-static bool may_pull(void *arg, int64_t account, struct slice repository)
+static bool may_pull(void *arg, const struct actor *who, struct slice repository)
 {
     assert_worker_thread();
-    return auth_account_may(arg, account, repository, RIGHT_PULL);
+    return auth_account_may(arg, who->account, who->reach, repository, RIGHT_PULL);
 }
 
 int wiring_open_builds(const struct config *config, struct storage *storage, struct auth *auth,

@@ -13,7 +13,9 @@ import tempfile
 
 import pytest
 
-from support import building, process, workshop
+from support import building, people, process, workshop
+from conftest import able
+from support.tokens import basic
 from test_builder import assemble, failed
 
 
@@ -138,3 +140,50 @@ def test_a_worker_that_asks_and_never_listens(taken, name):
     taken.api("POST", f"builds/{build}:cancel")
     assert taken.end_of(build)["state"] in ("Error", "Cancelled")
     channel.close()
+
+
+@pytest.fixture(scope="module")
+def narrow():
+    """A registry with a private, a public and a shared builder image; ana may all, her tokens do not."""
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="sw-"))
+    folder.chmod(0o755)
+    tokens = {}
+
+    def fill(who):
+        who.user("ana")
+        for pattern in ("team/*", "private/*", "public/*", "shared/*"):
+            who.grant("ana", pattern, people.WRITE)
+        who.public("public/image")
+        tokens["one"] = who.token("ana", "repository:team/*:pull,push api")
+        tokens["two"] = who.token("ana", "repository:team/*:pull,push repository:shared/*:pull api")
+    made = people.Registry(folder / "server", {"builds.enabled": "true", "auth.mode": "none", "auth.anonymous": "pull"},
+                           people=fill)
+    made.start()
+    for name in ("private/image", "public/image", "shared/image"):
+        building.builder(made, name)
+    made.finish()
+    made.settings["auth.mode"], made.tokens = "token", tokens
+    made.start()
+    able(made)
+    yield made
+    made.finish()
+    shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("token, image, may", [
+    ("one", "private/image", False), ("one", "shared/image", False), ("one", "public/image", True),
+    ("two", "private/image", False), ("two", "shared/image", True),
+])
+def test_a_token_that_is_narrowed(narrow, source, token, image, may):
+    """s2i 2.10: a build may pull what the token that began it may, not all that its account may."""
+    app = source({"index.html": image, ".s2i/s2i.conf": f"builder: {image}\n"})
+    repository = f"team/{token}-{image.replace('/', '-')}"
+    pushed = app.push(narrow, repository, check=False, user=("ana", narrow.tokens[token]))
+    assert (pushed.returncode == 0) == may, pushed.stderr
+    assert ("there is no image" in pushed.stderr) != may
+    client = narrow.client()
+    planned = client.post(f"/api/v1/repos/{repository}/-/builds?plan=true",
+                          body=json.dumps({"source": "none", "options": {"builder": image}}).encode(),
+                          headers=[("Content-Type", "application/json"), basic("ana", narrow.tokens[token])]).json()
+    client.close()
+    assert ("error" not in planned) == may, planned

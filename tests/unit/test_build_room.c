@@ -253,10 +253,10 @@ static struct digest put_builder(struct fixture *fixture, const char *label)
     return put.digest;
 }
 
-static bool may_pull(void *arg, int64_t account, struct slice repository)
+static bool may_pull(void *arg, const struct actor *who, struct slice repository)
 {
     (void)arg;
-    return account == 0 && slice_equal_text(repository, "builders/c");
+    return who->account == 0 && slice_equal_text(repository, "builders/c");
 }
 
 static void run_never(struct build_task *task, struct build_outcome *out)
