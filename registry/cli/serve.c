@@ -160,7 +160,7 @@ static int serve(const struct cli_call *call, struct wiring *wiring, struct erro
         wiring_open_jobs(config, storage, &jobs, err) < 0 ||
         wiring_open_schedule(config, storage, jobs, &schedule, err) < 0 ||
         wiring_open_builds(config, storage, auth, &builds, err) < 0 ||
-        wiring_open_git(config, storage, builds, &git, err) < 0)
+        wiring_open_git(wiring, storage, builds, &git, err) < 0)
         return -1;
     const struct services rooms = {.storage = storage,
                                    .auth = auth,

@@ -177,13 +177,16 @@ int wiring_open_builds(const struct config *config, struct storage *storage, str
 
 /* --- sources --- */
 
-int wiring_open_git(const struct config *config, struct storage *storage, struct builds *builds,
+int wiring_open_git(const struct wiring *wiring, struct storage *storage, struct builds *builds,
                     struct git **out, struct error *err)
 {
-    const struct git_options options = {.storage = storage, .config = config, .builds = builds};
+    const struct git_options options = {.storage = storage,
+                                        .config = &wiring->config,
+                                        .builds = builds,
+                                        .draining = &wiring->probes.draining};
 
     *out = NULL;
-    return config->builds_enabled ? git_open(out, &options, err) : 0;
+    return wiring->config.builds_enabled ? git_open(out, &options, err) : 0;
 }
 
 /* --- auth --- */

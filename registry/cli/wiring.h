@@ -46,7 +46,7 @@ int wiring_open_schedule(const struct config *config, struct storage *storage, s
 int wiring_open_builds(const struct config *config, struct storage *storage, struct auth *auth,
                        struct builds **out, struct error *err) MUST_CHECK;
 /* *out is NULL where builds are off or there is no git program; builds may be NULL. */
-int wiring_open_git(const struct config *config, struct storage *storage, struct builds *builds,
+int wiring_open_git(const struct wiring *wiring, struct storage *storage, struct builds *builds,
                     struct git **out, struct error *err) MUST_CHECK;
 /* rooms: all that services names, but config and probes. */
 int wiring_open_server(struct wiring *wiring, const struct services *rooms, struct server **out,

@@ -346,6 +346,7 @@ void building_gone(struct session *session)
     pthread_mutex_lock(&session->git->lock);
     service_end(session->service);
     pthread_mutex_unlock(&session->git->lock);
-    building_cancel(session, "the pusher left");
+    building_cancel(session, atomic_load(session->git->options.draining) ? "the server was stopped"
+                                                                         : "the pusher left");
     room_wake(session->git);
 }

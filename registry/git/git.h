@@ -10,6 +10,9 @@
 #ifndef SLIPWAY_GIT_GIT_H
 #define SLIPWAY_GIT_GIT_H
 
+#include <stdatomic.h>
+#include <stdbool.h>
+
 #include "registry/http/route.h"
 
 struct builds;
@@ -20,7 +23,8 @@ struct storage;
 struct git_options {
     struct storage *storage;
     const struct config *config;
-    struct builds *builds; /* NULL: pushes are kept, and nothing is built */
+    struct builds *builds;        /* NULL: pushes are kept, and nothing is built */
+    const _Atomic bool *draining; /* the server is about to stop: who is cut off did not leave */
 };
 /* Makes folders and hooks, starts threads. *out is NULL, and that is no failure, where there is no
  * git program that will do: then its routes refuse. */

@@ -293,6 +293,10 @@ def test_a_push_when_the_server_ends(make_server, source, name):
         server.start()
         assert not refs(server, name) and not tags(server, name)
         process.wait_for(lambda: "builder.connected" in server.log.read_text()[before:], 20, "a builder")
+    client = server.client()
+    first = client.get("/api/v1/builds/1").json()
+    assert "the server was stopped" in first["message"] or first["reason"] == "ServerRestarted", first
+    client.close()
     app.commit({".s2i/bin/assemble": None})
     push(app, server, name)
     assert refs(server, name)["refs/heads/main"] == app.head()
