@@ -260,6 +260,7 @@ int builds_move_tags(struct builds *builds, int64_t id, const struct actor *acto
     if (digest_parse(slice_of(record.result_digest), &digest, err) < 0 ||
         publish_tag_list(&record, &tags, err) < 0)
         return -1;
+    build_tags_before_drop(before); /* of a try that came to nothing */
     note_before(builds, &record, &tags, before);
     return publish_tags(builds, &record, &digest, actor, err);
 }

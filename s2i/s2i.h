@@ -137,7 +137,7 @@ int builds_when_ended(struct builds *builds, int64_t id,
                       void (*ended)(void *arg, const struct build_record *record), void *arg,
                       struct error *err) MUST_CHECK ON(worker_thread);
 /* The tags a push held back move, all in one transaction; *before is what stood there, for taking
- * them back when the ref did not move after all. Spec: 7.10, 13.a */
+ * them back when the ref did not move after all; zeroed before the first try. Spec: 7.10, 13.a */
 struct build_tags_before {
     char **tags;
     struct digest *digests; /* not set: there was no such tag */
