@@ -14,9 +14,10 @@
 #include "s2i/wire.h"
 
 enum {
-    LAYERS_MAX = 64,     /* that one build may give back */
-    STOP_MS = 20 * 1000, /* a builder ends a script within ten seconds (13.44) */
-    LATE_MS = 60 * 1000, /* beyond its own time limit it is the builder that hangs */
+    LAYERS_SPARE = 64 << 20, /* bytes */
+    LAYERS_MAX = 64,         /* that one build may give back */
+    STOP_MS = 20 * 1000,     /* a builder ends a script within ten seconds (13.44) */
+    LATE_MS = 60 * 1000,     /* beyond its own time limit it is the builder that hangs */
 };
 
 struct talk {
@@ -24,6 +25,7 @@ struct talk {
     struct buffer result; /* as it comes */
     uint64_t deadline_ms; /* monotonic */
     size_t layers;
+    uint64_t bytes; /* of blobs that came */
     bool stopping, done;
 };
 
@@ -94,6 +96,12 @@ static int take_result(struct talk *talk, const struct wire_packet *packet, stru
     return outcome;
 }
 
+/* Headers of a tar may take more room than empty files do. */
+static uint64_t blob_bytes_max(const struct s2i_limits *limits)
+{
+    return 2 * limits->disk + LAYERS_SPARE;
+}
+
 static int take(struct talk *talk, const struct wire_packet *packet, struct error *err)
     ON(worker_thread)
 {
@@ -115,6 +123,9 @@ static int take(struct talk *talk, const struct wire_packet *packet, struct erro
     case WIRE_WANT:
         return give_layer(talk, payload, err);
     case WIRE_BLOB:
+        talk->bytes += payload.size;
+        if (talk->bytes > blob_bytes_max(&session->spec.limits))
+            return error_set(err, ERROR_INVALID, "the build gives back more than it may write");
         return arrival_write(&session->publisher, &session->arrival, payload, err);
     case WIRE_BLOB_END:
         return take_blob_end(talk, payload, err);

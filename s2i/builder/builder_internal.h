@@ -213,9 +213,10 @@ struct work {
     int folder; /* the builder's */
     int source; /* a tar; -1 */
     const char *reason;
-    char cancel[64]; /* the reason, once it was cancelled */
-    bool gone;       /* the server is: nobody wants the result */
-    bool probing;    /* nobody ever wanted one */
+    char cancel[64];      /* the reason, once it was cancelled */
+    bool gone;            /* the server is: nobody wants the result */
+    bool probing;         /* nobody ever wanted one */
+    uint64_t layer_bytes; /* of the images, unpacked, so far */
     uint64_t started_ms, stage_ms;
     const char *stage;
     unsigned roots, containers, files; /* how many there were: for names */

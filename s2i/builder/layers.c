@@ -92,10 +92,14 @@ static int unpack(struct work *work, int folder, const char *kind, size_t index,
 {
     OWNED(s2i_list_drop) struct s2i_list notes = {0};
     OWNED(fd_drop) int blob = -1;
-    const struct layer_limits limits = {.bytes_max = work->spec.limits.layer_bytes_max,
+    uint64_t most = work->spec.limits.layer_bytes_max;
+    const struct layer_limits limits = {.bytes_max = most - work->layer_bytes,
                                         .entries_max = work->spec.limits.files_max,
                                         .ratio_max = RATIO_MAX};
 
+    if (work->layer_bytes >= most)
+        return error_set(err, ERROR_INVALID, "the layers exceed the limit of %llu bytes together",
+                         (unsigned long long)most);
     if (work_want(work, json_pack("{s:s, s:I}", "image", kind, "layer", (json_int_t)index), &blob,
                   err) < 0)
         return -1;
@@ -115,6 +119,15 @@ static void note_size(int lock, int folder)
     /* A size that cannot be noted counts as nothing until the layer goes. */
     if (ftruncate(lock, 0) == 0 && pwrite(lock, text, size, 0) != (ssize_t)size)
         (void)!ftruncate(lock, 0);
+}
+
+static uint64_t noted_size(int lock)
+{
+    char text[U64_DIGITS_MAX];
+    ssize_t size = pread(lock, text, sizeof(text), 0);
+    uint64_t bytes = 0;
+
+    return size > 0 && slice_to_u64((struct slice){text, (size_t)size}, &bytes) ? bytes : 0;
 }
 
 /* The lock is held alone. */
@@ -215,6 +228,7 @@ int layers_take(struct work *work, const char *kind, const struct s2i_image *ima
             taken = take_once(work, layers, kind, i, layer, &key, &folder, &lock, err);
         if (taken < 0)
             return -1;
+        work->layer_bytes += noted_size(lock);
         out->layers[out->count] = folder;
         out->locks[out->count] = lock;
         out->keys[out->count++] = key;
