@@ -13,7 +13,7 @@ import tempfile
 
 import pytest
 
-from support import building, people, process, workshop
+from support import building, images, people, process, workshop
 from conftest import able
 from support.tokens import basic
 from test_builder import assemble, failed
@@ -187,3 +187,15 @@ def test_a_token_that_is_narrowed(narrow, source, token, image, may):
                           headers=[("Content-Type", "application/json"), basic("ana", narrow.tokens[token])]).json()
     client.close()
     assert ("error" not in planned) == may, planned
+
+
+def test_layers_meet_their_limit_together(make_server, source, name):
+    """s2i 19.5: an image of many layers, each allowed by itself, does not fill the machine's disk."""
+    server = make_server({"builds.disk": "16MiB"})
+    zeros = bytes(30 << 20)
+    layers = [building.base_tar({"assemble": building.ASSEMBLE, "run": building.RUN}, {})]
+    layers += [images.tar({f"zeros{number}": zeros}) for number in range(3)]
+    building.push_image(server, "builders/big", "latest", layers,
+                        {"User": "1001", "Labels": {"io.openshift.s2i.scripts-url": f"image://{building.SCRIPTS}"}})
+    done = source({"index.html": "x"}).push(server, name, "-o", "builder=builders/big", check=False)
+    assert done.returncode == 1 and "unpacks to more than" in done.stderr
