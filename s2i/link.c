@@ -37,6 +37,7 @@ enum {
     CONNECTION_FD = 3,    /* where the started builder finds its connection */
     END_MS = 15 * 1000,   /* what a builder gets to end its builds */
     SEND_S = 20,          /* a worker that reads nothing for so long is none */
+    CONTROL_SEND_S = 2,   /* and a builder */
 };
 
 struct builder {
@@ -134,6 +135,14 @@ static int spawn(struct build_link *link, int theirs, struct error *err)
     return error_set_errno(err, ERROR_UNAVAILABLE, failed, "the builder cannot be started");
 }
 
+/* A builder that does not read is gone, not waited for: words go to it under the lock. */
+static void limit_sending(int control)
+{
+    const struct timeval most = {.tv_sec = CONTROL_SEND_S};
+
+    setsockopt(control, SOL_SOCKET, SO_SNDTIMEO, &most, sizeof(most));
+}
+
 static struct builder *free_place(struct build_link *link)
 {
     for (size_t i = 0; i < BUILDERS_MAX; i++)
@@ -160,6 +169,7 @@ static int start_builder(struct build_link *link, struct error *err)
         close(pair[0]);
         return -1;
     }
+    limit_sending(pair[0]);
     *place = (struct builder){.control = pair[0]};
     link->started_ms = clock_monotonic_ms();
     log_event(LOG_INFO, "builder.started", F_I64("pid", link->child));
@@ -243,6 +253,7 @@ static void accept_builder(struct build_link *link)
         close(fd);
         return;
     }
+    limit_sending(fd);
     *place = (struct builder){.control = fd};
 }
 
