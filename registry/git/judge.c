@@ -91,8 +91,9 @@ static int wishes_apply(struct session *session, struct error *err)
     struct s2i_options *options = &session->options;
 
     if (wishes->env.count > 0 && !options->allow_push_env)
-        return error_set(err, ERROR_DENIED, "the push option env is not allowed here: "
-                                               "the option allow_push_env opens it");
+        return error_set(err, ERROR_DENIED,
+                         "the push option env is not allowed here: "
+                         "the option allow_push_env opens it");
     OWNED(json_drop) json_t *object = json_object();
     if (wishes->builder != NULL)
         json_object_set_new(object, "builder", json_string(wishes->builder));
