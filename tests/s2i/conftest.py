@@ -4,6 +4,7 @@ Touches  a temporary folder of the run, child processes ended by pid.
 Never    the machine's own images or repositories.
 """
 import itertools
+import os
 import pathlib
 import shutil
 import sys
@@ -16,6 +17,15 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 from support import building, people, process, wire  # noqa: E402
 
 names = itertools.count(1)
+
+
+def pytest_collection_modifyitems(config, items):
+    """What waits long is left out unless it is asked for."""
+    if os.environ.get("SLIPWAY_LONG"):
+        return
+    left = [item for item in items if item.get_closest_marker("long")]
+    config.hook.pytest_deselected(items=left)
+    items[:] = [item for item in items if item not in left]
 
 
 @pytest.fixture(scope="session")

@@ -129,7 +129,7 @@ def test_a_worker_that_lies(taken, name, packets, said):
     assert told["state"] in ("Failed", "Error") and said in told["message"]
 
 
-@pytest.mark.skipif("SLIPWAY_LONG" not in os.environ, reason="waits for 20 s: SLIPWAY_LONG=1 runs it")
+@pytest.mark.long
 def test_a_worker_that_asks_and_never_listens(taken, name):
     """The session hung in a send, beyond every time limit."""
     build, channel = taken.begin(name)

@@ -273,7 +273,7 @@ def test_cancel_of_a_script_without_a_trap(shop):
     assert failed(build.end(), "CancelledBuild").seconds < 5
 
 
-@pytest.mark.skipif(not os.environ.get("S2I_LONG"), reason="takes ten seconds: S2I_LONG=1")
+@pytest.mark.long
 def test_cancel_of_what_does_not_listen(shop):
     build = shop.begin(IMAGE, {".s2i/bin/assemble": "#!/bin/sh\ntrap '' TERM\necho ready\nwhile true; do sleep 1; done\n"})
     build.wait_for("ready")

@@ -23,13 +23,17 @@ class SshServer:
         self.commands = []
         self.socket = socket.create_server(("127.0.0.1", 0))
         self.port = self.socket.getsockname()[1]
-        threading.Thread(target=self.accept, daemon=True).start()
+        self.thread = threading.Thread(target=self.accept, daemon=True)
+        self.thread.start()
 
     def known_hosts(self, key=None):
         key = key or self.host_key
         return f"[127.0.0.1]:{self.port} {key.get_name()} {key.get_base64()}\n"
 
     def close(self):
+        """Its thread first: one that still waits would take the next server's connections by the same descriptor."""
+        self.socket.shutdown(socket.SHUT_RDWR)
+        self.thread.join()
         self.socket.close()
 
     def accept(self):
