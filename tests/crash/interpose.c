@@ -520,7 +520,7 @@ int renameat2(int from_folder, const char *from, int to_folder, const char *to, 
     struct verdict verdict;
     bool from_below = path_below_root(from_folder, from, old, sizeof old);
     bool to_below = path_below_root(to_folder, to, new, sizeof new);
-    if (from_below != to_below || (from_below && flags != 0))
+    if (from_below != to_below || (from_below && (flags & ~RENAME_NOREPLACE) != 0))
         misuse();
     if (!from_below || !to_below)
         return (int)syscall(SYS_renameat2, from_folder, from, to_folder, to, flags);
