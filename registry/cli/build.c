@@ -71,27 +71,16 @@ static int list(const struct cli_call *call)
     return verb_list(call, &path, columns);
 }
 
-static void build_path(const struct cli_call *call, const char *action, struct buffer *path)
-{
-    buffer_append_text(path, "/builds/");
-    verb_path_word(path, call->words[0], false);
-    buffer_append_text(path, action);
-}
+static const struct verb_things builds = {"/builds", false, columns, details};
 
 static int show(const struct cli_call *call)
 {
-    OWNED(buffer_drop) struct buffer path = BUFFER_NONE;
-
-    build_path(call, "", &path);
-    return verb_show(call, &path, details);
+    return verb_things_show(call, &builds);
 }
 
 static int cancel(const struct cli_call *call)
 {
-    OWNED(buffer_drop) struct buffer path = BUFFER_NONE;
-
-    build_path(call, ":cancel", &path);
-    return verb_send(call, "POST", &path, NULL, "it will stop", NULL);
+    return verb_things_post(call, &builds, ":cancel", "it will stop");
 }
 
 /* --- what is started --- */
@@ -124,7 +113,8 @@ static int retry(const struct cli_call *call)
     OWNED(json_drop) json_t *build = NULL;
     int status = client_open(&client, call);
 
-    build_path(call, ":retry", &path);
+    verb_things_path(call, &builds, &path);
+    buffer_append_text(&path, ":retry");
     buffer_append(&path, "", 1);
     if (status == CLI_DONE)
         status = client_send(client, "POST", path.at, NULL, &build);
@@ -304,7 +294,8 @@ static int verify(const struct cli_call *call)
     if (!slice_to_u64(slice_of(call->words[0]), &id))
         return cli_usage(call, "%s is no id of a build", call->words[0]);
     int status = client_open(&client, call);
-    build_path(call, ":verify", &path);
+    verb_things_path(call, &builds, &path);
+    buffer_append_text(&path, ":verify");
     buffer_append(&path, "", 1);
     if (status == CLI_DONE)
         status = client_send(client, "POST", path.at, NULL, &build);

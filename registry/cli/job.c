@@ -32,27 +32,16 @@ static int list(const struct cli_call *call)
     return verb_list(call, &path, columns);
 }
 
-static void job_path(const struct cli_call *call, const char *action, struct buffer *path)
-{
-    buffer_append_text(path, "/jobs/");
-    verb_path_word(path, call->words[0], false);
-    buffer_append_text(path, action);
-}
+static const struct verb_things jobs = {"/jobs", false, columns, details};
 
 static int show(const struct cli_call *call)
 {
-    OWNED(buffer_drop) struct buffer path = BUFFER_NONE;
-
-    job_path(call, "", &path);
-    return verb_show(call, &path, details);
+    return verb_things_show(call, &jobs);
 }
 
 static int cancel(const struct cli_call *call)
 {
-    OWNED(buffer_drop) struct buffer path = BUFFER_NONE;
-
-    job_path(call, ":cancel", &path);
-    return verb_send(call, "POST", &path, NULL, "it will stop", NULL);
+    return verb_things_post(call, &jobs, ":cancel", "it will stop");
 }
 
 /* A signal ends the waiting, not the job. */

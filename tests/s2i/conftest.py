@@ -15,7 +15,7 @@ import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-from support import building, people, process, wire  # noqa: E402
+from support import building, people, process, wire, workshop  # noqa: E402
 
 names = itertools.count(1)
 # Shells let what they start in the background ignore it, and so would the clients that tests interrupt.
@@ -89,6 +89,16 @@ def make_server(tmp_path):
     for one, folder in made:
         one.finish()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def shop():
+    """A builder without a server, that the test speaks to itself."""
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="sw-"))
+    made = workshop.Workshop(folder / "builder")
+    yield made
+    made.finish()
+    shutil.rmtree(folder)
 
 
 @pytest.fixture

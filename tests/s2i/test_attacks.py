@@ -19,15 +19,6 @@ from support.tokens import basic
 from test_builder import assemble, failed
 
 
-@pytest.fixture(scope="module")
-def shop():
-    folder = pathlib.Path(tempfile.mkdtemp(prefix="sw-"))
-    made = workshop.Workshop(folder / "builder")
-    yield made
-    made.finish()
-    shutil.rmtree(folder)
-
-
 def test_a_file_of_holes(shop):
     """s2i 16.7, 17.8: a disk's limit does not count what is not on it; it was packed for hours."""
     script = "dd if=/dev/zero of=holes bs=1 count=0 seek=2000000000000\n"

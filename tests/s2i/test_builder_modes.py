@@ -17,15 +17,6 @@ from support import building, workshop
 from test_builder import APP, IMAGE, assemble, done, failed
 
 
-@pytest.fixture(scope="module")
-def shop():
-    folder = pathlib.Path(tempfile.mkdtemp(prefix="sw-"))
-    made = workshop.Workshop(folder / "builder")
-    yield made
-    made.finish()
-    shutil.rmtree(folder)
-
-
 # --- looks only ---
 
 def test_a_plan_runs_nothing(shop):
