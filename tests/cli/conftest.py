@@ -17,12 +17,10 @@ import pytest
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(TOP / "tests"))
+
+from support.process import clean_environment  # noqa: E402
+
 PROGRAM = os.environ.get("SLIPWAY_BIN", str(TOP / "build/release/slipway"))
-
-
-def clean_environment(**more):
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(("SLIPWAY_", "NOTIFY_"))}
-    return {**kept, **more}
 
 
 def wait_for(question, seconds=20, what="condition"):

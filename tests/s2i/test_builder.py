@@ -477,7 +477,8 @@ def test_a_builder_comes_back_to_its_server():
     """s2i 16.2: one that connects waits for a server, also when that was restarted; SIGTERM ends it."""
     folder = pathlib.Path(tempfile.mkdtemp(prefix="sw-"))
     path = folder / "socket"
-    child = subprocess.Popen([process.binary(), "builder", "--socket", path, "--folder", folder / "builder", "--slots", "5"])
+    child = subprocess.Popen([process.binary(), "builder", "--socket", path, "--folder", folder / "builder", "--slots", "5"],
+                             env=process.clean_environment())
     try:
         for _ in range(2):
             with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:

@@ -4,7 +4,6 @@ Touches  a server with a builder, by its admin socket; folders made here.
 Never    another server. Spec: s2i 12.2, 13.43 to 13.46, 15.9.
 """
 import json
-import os
 import signal
 import subprocess
 
@@ -15,6 +14,11 @@ from support import building, process
 FAILED, USAGE, NOT_FOUND, CONFLICT = 1, 2, 4, 5
 FILES = {"index.html": "<h1>hello</h1>\n", "docs/about.txt": "about\n", ".git/config": "never sent\n"}
 SLOW = "#!/bin/sh\necho begun\nwhile [ ! -e /tmp/src/go ]; do sleep 0.05; done\n"
+
+
+def followed(words):
+    return subprocess.Popen(words, env=process.clean_environment(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                            stderr=subprocess.PIPE, text=True)
 
 
 @pytest.fixture
@@ -39,9 +43,8 @@ def where(server):
 @pytest.fixture
 def run(where):
     def command(*words, text=None, check=True, **environment):
-        kept = {key: value for key, value in os.environ.items() if not key.startswith("SLIPWAY_")}
-        done = subprocess.run([process.binary(), "build", *map(str, words), *where], env={**kept, **environment},
-                              timeout=60, text=True, capture_output=True, check=False,
+        done = subprocess.run([process.binary(), "build", *map(str, words), *where], timeout=60, text=True,
+                              env=process.clean_environment(**environment), capture_output=True, check=False,
                               **({"input": text} if text is not None else {"stdin": subprocess.DEVNULL}))
         assert not check or done.returncode == 0, done.stderr
         return done
@@ -103,7 +106,7 @@ def test_a_log_is_followed_and_a_signal_ends_the_command_alone(run, where, folde
     """s2i 13.44, 13.45."""
     top = folder_of({**FILES, ".s2i/bin/assemble": SLOW})
     words = [process.binary(), "build", "run", name, "--source", str(top), "-b", "builders/test", *where]
-    child = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    child = followed(words)
     id = child.stderr.readline().split()[1].rstrip(";")
     line = child.stdout.readline()
     while "begun" not in line:
@@ -220,7 +223,7 @@ def test_a_log_goes_on_where_the_connection_broke(make_server, folder_of):
     where = ["--config", "/dev/null", "--set", f"storage.root={server.root}"]
     top = folder_of({**FILES, ".s2i/bin/assemble": SLOW})
     words = [process.binary(), "build", "run", "team/app", "--source", str(top), "-b", "builders/test", *where]
-    child = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    child = followed(words)
     shown = []
     while "begun" not in "".join(shown):
         shown.append(child.stdout.readline())

@@ -14,14 +14,11 @@ import subprocess
 import time
 
 from support import content, wire
+from support.process import clean_environment
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
 PROGRAM = os.environ.get("SLIPWAY_BIN", str(TOP / "build/release/slipway"))
 MISSING = [name for name in ("docker-registry", "skopeo", "htpasswd") if not shutil.which(name)]
-
-
-def clean_environment():
-    return {key: value for key, value in os.environ.items() if not key.startswith(("SLIPWAY_", "REGISTRY_"))}
 
 
 def wait_for(question, seconds=20, what="condition"):

@@ -27,6 +27,12 @@ def binary():
     return os.environ.get("SLIPWAY_BIN", str(TOP / "build/release/slipway"))
 
 
+def clean_environment(**more):
+    """Ours without what chooses the program under test: it would take that for settings."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("SLIPWAY_", "REGISTRY_", "NOTIFY_"))}
+    return {**kept, **more}
+
+
 @functools.cache
 def sanitized():
     """Sanitizer builds are slower and larger: figures of time and memory do not hold for them."""
