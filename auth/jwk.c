@@ -9,6 +9,7 @@
 
 #include "auth/jwt_internal.h"
 #include "registry/core/digest.h"
+#include "registry/core/json.h"
 
 #define LENGTH(array) (sizeof(array) / sizeof((array)[0]))
 
@@ -34,11 +35,6 @@ static size_t depth_of(struct slice text)
     return deepest;
 }
 
-void jwt_json_drop(struct json_t **value)
-{
-    json_decref(*value);
-}
-
 struct slice jwt_json_text(const struct json_t *value)
 {
     if (!json_is_string(value))
@@ -48,7 +44,7 @@ struct slice jwt_json_text(const struct json_t *value)
 
 struct json_t *jwt_json_read(struct slice text)
 {
-    OWNED(jwt_json_drop) json_t *root = NULL;
+    OWNED(json_drop) json_t *root = NULL;
 
     if (depth_of(text) > JWT_JSON_DEPTH_MAX)
         return NULL;
@@ -313,7 +309,7 @@ static int read_set(const json_t *array, struct jwt_keys *out, struct error *err
 
 int jwt_keys_parse(struct slice json, struct jwt_keys *out, struct error *err)
 {
-    OWNED(jwt_json_drop) json_t *root = jwt_json_read(json);
+    OWNED(json_drop) json_t *root = jwt_json_read(json);
     const json_t *array = json_object_get(root, "keys");
 
     *out = (struct jwt_keys){NULL, 0};

@@ -12,6 +12,7 @@
 
 #include "auth/jwt_internal.h"
 #include "auth/scope.h"
+#include "registry/core/json.h"
 #include "registry/core/oci.h"
 
 static const int64_t TIME_MAX = 253402300799; /* the end of the year 9999 */
@@ -113,7 +114,7 @@ static const struct jwt_key *find_key(const struct jwt_keys *keys, const json_t 
 
 bool jwt_key_known(struct slice token, const struct jwt_keys *keys)
 {
-    OWNED(jwt_json_drop) json_t *header = NULL;
+    OWNED(json_drop) json_t *header = NULL;
     struct error ignored = {0};
     struct compact parts;
     bool other;
@@ -126,7 +127,7 @@ bool jwt_key_known(struct slice token, const struct jwt_keys *keys)
 static int check_signature(const struct compact *parts, const struct jwt_keys *keys,
                            struct error *err)
 {
-    OWNED(jwt_json_drop) json_t *header = NULL;
+    OWNED(json_drop) json_t *header = NULL;
     OWNED(buffer_drop) struct buffer signature = BUFFER_NONE;
     enum jwt_algorithm algorithm;
     bool other;
@@ -288,7 +289,7 @@ static int read_claims(const json_t *claims, const struct jwt_checks *checks,
 int jwt_verify(struct slice token, const struct jwt_checks *checks, struct jwt_claims *out,
                struct error *err)
 {
-    OWNED(jwt_json_drop) json_t *claims = NULL;
+    OWNED(json_drop) json_t *claims = NULL;
     struct compact parts;
 
     *out = (struct jwt_claims){0};

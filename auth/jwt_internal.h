@@ -58,7 +58,6 @@ bool jwt_algorithm_parse(struct slice name, enum jwt_algorithm *out);
 /* A JSON object: no deeper than JWT_JSON_DEPTH_MAX, no member twice, no NUL. NULL when it is not
  * one. */
 struct json_t *jwt_json_read(struct slice text);
-void jwt_json_drop(struct json_t **value);
 /* Of a string; SLICE_NONE for NULL and other kinds. */
 struct slice jwt_json_text(const struct json_t *value);
 

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "registry/core/document.h"
+#include "registry/core/json.h"
 #include "registry/core/oci.h"
 #include "s2i/s2i_internal.h"
 #include "storage/content.h"
@@ -21,11 +22,6 @@ static void manifest_drop(const struct manifest **manifest)
 {
     if (*manifest != NULL)
         storage_manifest_release(*manifest);
-}
-
-static void json_drop(json_t **object)
-{
-    json_decref(*object);
 }
 
 /* --- names --- */

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "registry/core/json.h"
 #include "s2i/options_check.h"
 #include "s2i/record.h"
 
@@ -376,11 +377,6 @@ static int conf_line(struct slice line, size_t number, json_t *object, struct er
     json_object_set_new(object, row->field.name,
                         row->field.kind == RECORD_LIST ? json_pack("[o]", value) : value);
     return 0;
-}
-
-static void json_drop(json_t **json)
-{
-    json_decref(*json);
 }
 
 int s2i_conf_parse(struct slice text, json_t **out, struct error *err)

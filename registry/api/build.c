@@ -14,11 +14,6 @@
 
 #include "registry/core/log.h"
 
-void api_json_drop(json_t **json)
-{
-    json_decref(*json);
-}
-
 int api_builds_needed(const struct request *request, struct error *err)
 {
     if (request->services->builds != NULL)
@@ -80,7 +75,7 @@ int api_build_push_needed(unsigned rights, struct error *err)
 
 int api_build_options_read(const char *text, struct s2i_options *out, struct error *err)
 {
-    OWNED(api_json_drop) json_t *document = json_loads(text, JSON_REJECT_DUPLICATES, NULL);
+    OWNED(json_drop) json_t *document = json_loads(text, JSON_REJECT_DUPLICATES, NULL);
 
     if (!json_is_object(document))
         return error_set(err, ERROR_INTERNAL, "stored options are not JSON");
@@ -90,7 +85,7 @@ int api_build_options_read(const char *text, struct s2i_options *out, struct err
 void api_build_options_write(struct buffer *out, const char *name,
                              const struct s2i_options *options)
 {
-    OWNED(api_json_drop) json_t *document = s2i_options_write(options, false);
+    OWNED(json_drop) json_t *document = s2i_options_write(options, false);
     OWNED(memory_drop) char *text = json_dumps(document, JSON_COMPACT);
 
     write_raw(out, name, slice_of(text));
@@ -99,7 +94,7 @@ void api_build_options_write(struct buffer *out, const char *name,
 /* record->spec holds more than the options: how the queue is to go about it. */
 static void options_of_build(struct buffer *out, const struct build_record *build)
 {
-    OWNED(api_json_drop) json_t *spec = json_loads(build->spec, 0, NULL);
+    OWNED(json_drop) json_t *spec = json_loads(build->spec, 0, NULL);
     OWNED(s2i_options_drop) struct s2i_options options = {0};
     struct error ignored = {0};
 

@@ -4,10 +4,9 @@
 #ifndef SLIPWAY_API_BUILD_H
 #define SLIPWAY_API_BUILD_H
 
-#include <jansson.h>
-
 #include "registry/api/api_internal.h"
 #include "registry/api/hook.h"
+#include "registry/core/json.h"
 #include "s2i/s2i.h"
 
 /* Builds are off: UNAVAILABLE. */
@@ -56,7 +55,5 @@ int api_hook_deliver(const struct request *request, const struct build_config *c
                      struct error *err) MUST_CHECK ON(worker_thread);
 /* {"message", "build"}; build 0: none. */
 void api_hook_answer(struct reply *reply, int status, struct slice message, int64_t build);
-
-void api_json_drop(json_t **json); /* for OWNED */
 
 #endif

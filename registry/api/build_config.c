@@ -157,7 +157,7 @@ static int change(const struct request *request, struct reply *reply,
                   struct error *err) ON(worker_thread)
 {
     OWNED(s2i_options_drop) struct s2i_options options = {0};
-    OWNED(api_json_drop) json_t *document = NULL;
+    OWNED(json_drop) json_t *document = NULL;
     OWNED(wiped) char *spec = NULL;
     OWNED(event_drop) struct event event = {0};
     OWNED(build_config_drop) struct build_config now = {.id = 0};

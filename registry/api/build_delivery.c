@@ -53,7 +53,7 @@ static const char *obstacle(const struct build_config *config, const struct s2i_
 /* Variables of the delivery over those of the configuration, where it allows that (14.7). */
 static int env_merge(struct s2i_options *options, const json_t *env, struct error *err)
 {
-    OWNED(api_json_drop) json_t *object = NULL;
+    OWNED(json_drop) json_t *object = NULL;
 
     if (env == NULL || !options->allow_webhook_env)
         return 0;

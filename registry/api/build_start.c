@@ -276,7 +276,7 @@ static int begin(const struct request *request, const struct start *start, struc
                  struct error *err) ON(worker_thread)
 {
     OWNED(json_body_drop) struct json_body body = {0};
-    OWNED(api_json_drop) json_t *of_query = NULL;
+    OWNED(json_drop) json_t *of_query = NULL;
     OWNED(s2i_options_drop) struct s2i_options options = {0};
     struct actor actor = auth_actor(request->caller);
     struct build_request wanted = {.actor = &actor};

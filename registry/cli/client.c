@@ -37,11 +37,6 @@ struct client {
     char password[PROMPT_SECRET_MAX + 1]; /* "": there is none */
 };
 
-void json_drop(json_t **json)
-{
-    json_decref(*json);
-}
-
 void client_close(struct client **owned)
 {
     struct client *client = *owned;

@@ -6,9 +6,8 @@
 #ifndef SLIPWAY_CLI_CLIENT_H
 #define SLIPWAY_CLI_CLIENT_H
 
-#include <jansson.h>
-
 #include "registry/cli/cli.h"
+#include "registry/core/json.h"
 
 /* --url, --token-file, --user, --password-file, --ca-file, --timeout, --json */
 extern const struct cli_option cli_remote[];
@@ -42,7 +41,5 @@ int client_follow(struct client *client, const char *path,
 /* Any method and body, whatever is answered is printed: for `api`. */
 int client_raw(struct client *client, const char *method, const char *path,
                struct slice body) MUST_CHECK;
-
-void json_drop(json_t **json); /* for OWNED */
 
 #endif

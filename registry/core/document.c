@@ -13,6 +13,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "registry/core/json.h"
 #include "registry/core/oci.h"
 
 enum { NESTING_MAX = 64, ARTIFACT_TYPE_MAX = 1024 };
@@ -70,11 +71,6 @@ static const struct known_type *find_type(struct slice name)
         if (slice_equal_ignore_case(name, known_types[i].name))
             return &known_types[i];
     return NULL;
-}
-
-static void json_drop(json_t **value)
-{
-    json_decref(*value);
 }
 
 static struct slice text_of(const json_t *value)

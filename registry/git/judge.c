@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "registry/core/json.h"
 #include "registry/git/git_internal.h"
 
 static bool brings(const struct pushed_ref *ref)
@@ -78,11 +79,6 @@ static void judge_ref(struct session *session, struct pushed_ref *ref)
         ref_refuse(ref, "fetch first: it moved meanwhile");
     else if (!brings(ref) && ref_protected(&session->options, command->ref))
         ref_refuse(ref, "protected: it may not be deleted");
-}
-
-static void json_drop(json_t **owned)
-{
-    json_decref(*owned);
 }
 
 static int wishes_apply(struct session *session, struct error *err)

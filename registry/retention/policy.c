@@ -9,6 +9,8 @@
 
 #include <jansson.h>
 
+#include "registry/core/json.h"
+
 static void rule_drop(struct rule *rule)
 {
     for (size_t i = 0; i < rule->pattern_count; i++)
@@ -405,11 +407,6 @@ static int read_rules(const json_t *list, struct rules *out, struct error *err)
     }
     qsort(out->items, out->count, sizeof(*out->items), compare);
     return check_together(out, err);
-}
-
-static void json_drop(json_t **json)
-{
-    json_decref(*json);
 }
 
 int rules_parse(struct slice text, struct rules *out, struct error *err)

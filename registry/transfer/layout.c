@@ -7,14 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "registry/core/json.h"
 #include "registry/core/oci.h"
 
 static const char REF_NAME[] = "org.opencontainers.image.ref.name";
-
-static void json_drop(json_t **value)
-{
-    json_decref(*value);
-}
 
 static void entry_drop(struct layout_entry *entry)
 {

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "registry/core/glob.h"
+#include "registry/core/json.h"
 #include "registry/core/oci.h"
 #include "registry/transfer/challenge.h"
 #include "registry/transfer/names.h"
@@ -32,11 +33,6 @@ static void set_scope(struct pull *pull, struct slice repository)
 }
 
 /* --- lists --- */
-
-static void json_drop(json_t **value)
-{
-    json_decref(*value);
-}
 
 static int page_read(const struct remote_answer *answer, const char *member, struct names *out,
                      struct error *err)

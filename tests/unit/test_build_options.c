@@ -2,13 +2,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "registry/core/json.h"
 #include "s2i/options.h"
 #include "tests/support/unit.h"
-
-static void json_drop(json_t **json)
-{
-    json_decref(*json);
-}
 
 static int read_as(struct s2i_options *options, const char *text, enum s2i_origin origin,
                    struct error *err)

@@ -3,6 +3,7 @@
  * written in another way agree.
  *
  * SLIPWAY_RETENTION_CASES=n and SLIPWAY_RETENTION_SEED=n choose how many of these and which. */
+#include "registry/core/json.h"
 #include "registry/retention/retention.h"
 #include "tests/support/plans.h"
 
@@ -96,11 +97,6 @@ static void policy(struct fixture *fixture, const char *pattern, enum policy_mod
 static int64_t member(const json_t *object, const char *name)
 {
     return json_integer_value(json_object_get(object, name));
-}
-
-static void json_drop(json_t **json)
-{
-    json_decref(*json);
 }
 
 static json_t *run(struct fixture *fixture, const char *pattern, bool dry_run)

@@ -1,5 +1,6 @@
 /* test_spec.c - what server and builder tell each other comes back as it was, and a hostile other
  * side is refused. */
+#include "registry/core/json.h"
 #include "s2i/spec.h"
 
 #include <stdlib.h>
@@ -9,11 +10,6 @@
 
 #define D1 "sha256:1111111111111111111111111111111111111111111111111111111111111111"
 #define D2 "sha256:2222222222222222222222222222222222222222222222222222222222222222"
-
-static void json_drop(json_t **json)
-{
-    json_decref(*json);
-}
 
 static const char spec_text[] =
     "{\"build\":41,\"builder\":{\"config\":\"{}\",\"digest\":\"" D1
