@@ -3,8 +3,8 @@
  * Never    waits for a reader.
  *
  * A follower whose pipe is full waits for its reader; one that has all there is waits for news;
- * both cost nothing meanwhile. Its place in the log is all it has, and a piece of PIECE_SIZE that
- * its reader has not taken.
+ * both cost nothing meanwhile. Its place in the log is all it has, and a piece that its
+ * reader has not taken.
  *
  * (1) Followers of lines, LOG_TIMED and LOG_SSE, get whole lines; from an offset within a line, the
  *     lines behind it.
@@ -18,7 +18,6 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "registry/core/clock.h"
@@ -26,27 +25,10 @@
 #include "s2i/log_internal.h"
 
 enum {
-    PIECE_SIZE = LOG_LINE_MAX + 1, /* the longest line fits */
-    TURNS = 8,                     /* pieces of one follower before others have a turn */
-    AHEAD = 256,                   /* entries of the index */
+    TURNS = 8, /* pieces of one follower before others have a turn */
     EVENTS_MAX = 64,
     COMMENT_MS = 15 * 1000,
     LOOKS = 10, /* in that time: how exactly it is meant */
-};
-
-struct follower {
-    struct follower *next, **link; /* in logs->followers; next also in logs->arrived */
-    struct log_growth *growth;     /* held; NULL: the log does not grow */
-    int fd;                        /* the pipe */
-    int log_fd, index_fd;
-    enum log_form form;
-    bool follow, writable_wanted, placed, ended;
-    uint64_t offset;
-    uint64_t entry;          /* of the index: the line at offset, when form needs one */
-    struct log_entry latest; /* what a line without an entry is taken for */
-    uint64_t sent_ms;        /* monotonic; when something was sent last */
-    struct buffer piece;     /* formatted, from start on not written */
-    size_t start;
 };
 
 static void follower_free(struct build_logs *logs, struct follower *follower)
@@ -66,127 +48,6 @@ static void follower_free(struct build_logs *logs, struct follower *follower)
     fd_drop(&follower->index_fd);
     buffer_drop(&follower->piece);
     free(follower);
-}
-
-/* --- what comes next --- */
-
-/* How far may be read, and whether that is all there will ever be. */
-static uint64_t readable(struct build_logs *logs, const struct follower *follower, bool *last)
-{
-    struct stat status;
-
-    *last = true;
-    if (follower->growth == NULL)
-        return fstat(follower->log_fd, &status) < 0 ? 0 : (uint64_t)status.st_size;
-    pthread_mutex_lock(&logs->lock);
-    uint64_t size = follower->growth->size;
-    *last = follower->growth->ended || !follower->follow;
-    pthread_mutex_unlock(&logs->lock);
-    return size;
-}
-
-static void time_print(struct buffer *out, const struct log_entry *entry)
-{
-    static const char streams[] = "SOE";
-    time_t second = (time_t)(entry->time_us / US_PER_S);
-    struct tm utc;
-    char text[32];
-
-    gmtime_r(&second, &utc);
-    strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%S", &utc);
-    buffer_print(out, "%s.%03dZ %c ", text, (int)(entry->time_us % US_PER_S / 1000),
-                 streams[entry->stream]);
-}
-
-/* Entries read ahead, for one piece. */
-struct ahead {
-    struct log_entry entries[AHEAD];
-    size_t count, at;
-};
-
-/* What the index says of the line at offset, or of the one before it. */
-static const struct log_entry *entry_of(struct follower *follower, struct ahead *ahead)
-{
-    for (;;) {
-        if (ahead->at == ahead->count) {
-            ahead->count =
-                log_entries_read(follower->index_fd, follower->entry, ahead->entries, AHEAD);
-            ahead->at = 0;
-            if (ahead->count == 0)
-                return &follower->latest;
-        }
-        const struct log_entry *entry = &ahead->entries[ahead->at];
-        if (entry->stream == LOG_ENDED || entry->offset > follower->offset)
-            return &follower->latest;
-        follower->latest = *entry;
-        follower->entry++;
-        ahead->at++;
-    }
-}
-
-static void line_print(struct follower *follower, struct slice line, struct ahead *ahead)
-{
-    struct buffer *out = &follower->piece;
-
-    if (follower->form == LOG_SSE) {
-        buffer_print(out, "id: %" PRIu64 "\ndata: ", follower->offset + line.size + 1);
-        buffer_append_slice(out, line);
-        buffer_append(out, "\n\n", 2);
-        return;
-    }
-    time_print(out, entry_of(follower, ahead));
-    buffer_append_slice(out, line);
-    buffer_append(out, "\n", 1);
-}
-
-/* (1) Part of a line at the end is not there yet. */
-static void lines_fill(struct follower *follower, struct slice bytes)
-{
-    struct ahead ahead;
-    struct slice line, rest;
-
-    ahead.count = ahead.at = 0;
-    while (slice_split(bytes, '\n', &line, &rest)) {
-        if (follower->placed)
-            line_print(follower, line, &ahead);
-        follower->placed = true;
-        follower->offset += line.size + 1;
-        bytes = rest;
-    }
-}
-
-/* False when there is nothing to read. */
-static bool piece_fill(struct follower *follower, uint64_t size)
-{
-    OWNED(memory_drop) char *bytes = NULL;
-    uint64_t left = size > follower->offset ? size - follower->offset : 0;
-    size_t wanted = left < PIECE_SIZE ? (size_t)left : PIECE_SIZE;
-
-    if (wanted == 0)
-        return false;
-    bytes = memory_resize(NULL, wanted);
-    ssize_t got = pread(follower->log_fd, bytes, wanted, (off_t)follower->offset);
-    if (got <= 0)
-        return false;
-    struct slice read = {bytes, (size_t)got};
-    uint64_t before = follower->offset;
-    if (follower->form == LOG_TEXT) {
-        buffer_append_slice(&follower->piece, read);
-        follower->offset += read.size;
-    } else {
-        lines_fill(follower, read);
-    }
-    return follower->offset > before;
-}
-
-/* (2) */
-static bool has_ended(const struct follower *follower)
-{
-    uint64_t count = log_entry_count(follower->index_fd);
-    struct log_entry last;
-
-    return count > 0 && log_entries_read(follower->index_fd, count - 1, &last, 1) == 1 &&
-           last.stream == LOG_ENDED;
 }
 
 /* --- writing --- */
@@ -231,13 +92,13 @@ static enum progress step(struct build_logs *logs, struct follower *follower)
     }
     if (follower->ended)
         return OVER;
-    uint64_t size = readable(logs, follower, &last);
-    if (piece_fill(follower, size))
+    uint64_t size = log_readable(logs, follower, &last);
+    if (log_piece_fill(follower, size))
         return MOVED;
     if (!last)
         return WAITS;
     follower->ended = true;
-    if (follower->form == LOG_SSE && has_ended(follower))
+    if (follower->form == LOG_SSE && log_has_ended(follower))
         buffer_append_text(&follower->piece, "event: end\ndata:\n\n");
     return MOVED;
 }
@@ -446,28 +307,6 @@ static void follower_drop(struct follower **owned)
     free(follower);
 }
 
-/* (1) */
-static bool at_line_start(const struct follower *follower)
-{
-    char before;
-
-    return follower->offset == 0 ||
-           pread(follower->log_fd, &before, 1, (off_t)(follower->offset - 1)) != 1 ||
-           before == '\n';
-}
-
-static void place(struct follower *follower)
-{
-    struct stat status;
-
-    if (fstat(follower->log_fd, &status) == 0)
-        follower->latest.time_us = (int64_t)status.st_mtim.tv_sec * US_PER_S;
-    follower->latest.stream = LOG_OUT;
-    follower->placed = at_line_start(follower);
-    if (follower->form == LOG_TIMED)
-        follower->entry = log_entry_find(follower->index_fd, follower->offset);
-}
-
 int build_log_follow(struct build_logs *logs, const struct log_follow *wish, int *fd,
                      struct error *err)
 {
@@ -488,7 +327,7 @@ int build_log_follow(struct build_logs *logs, const struct log_follow *wish, int
     follower->fd = ends[1];
     *fd = ends[0];
     fcntl(follower->fd, F_SETFL, O_NONBLOCK);
-    place(follower);
+    log_place(follower);
     follower->growth = log_growth_hold(logs, wish->id);
     pthread_mutex_lock(&logs->lock);
     follower->next = logs->arrived;

@@ -1,4 +1,5 @@
-/* log_internal.h - shared by log.c (writing) and log_follow.c (following).
+/* log_internal.h - shared by logs.c (all of them), log.c (writing), log_index.c (entries, mending),
+ * log_follow.c (following) and log_piece.c (what followers get).
  * Touches  nothing.
  * Never    included from elsewhere.
  *
@@ -20,11 +21,15 @@ struct log_entry {
     unsigned stream;
 };
 void log_entry_write(const struct log_entry *entry, char out[LOG_ENTRY_SIZE]);
+void log_entry_append(const struct log_entry *entry, struct buffer *out);
 /* Entries from number `at` on, at most so many; how many there were. */
 size_t log_entries_read(int index_fd, uint64_t at, struct log_entry *out, size_t most);
 uint64_t log_entry_count(int index_fd);
 /* The first entry at or behind offset. */
 uint64_t log_entry_find(int index_fd, uint64_t offset);
+/* log (1): the two files agree again, in whole lines, and both stand at their ends. -1 with errno.
+ */
+int log_mend(int fd, int index_fd, uint64_t *size, uint64_t *count) MUST_CHECK;
 
 /* What followers see of a log that is being written. Under logs->lock; freed with its last holder.
  */
@@ -56,6 +61,34 @@ struct build_logs {
 int log_file_open(const struct build_logs *logs, int64_t id, const char *suffix, int flags);
 struct log_growth *log_growth_hold(struct build_logs *logs, int64_t id); /* NULL: not written now */
 void log_growth_let_go(struct build_logs *logs, struct log_growth *growth);
+struct log_growth *log_growth_new(struct build_logs *logs, int64_t id, uint64_t size);
+void log_growth_tell(struct build_logs *logs, struct log_growth *growth, uint64_t size, bool ended);
+void log_growth_end(struct build_logs *logs, struct log_growth *growth, uint64_t size);
+
+/* --- followers --- */
+
+struct follower {
+    struct follower *next, **link; /* in logs->followers; next also in logs->arrived */
+    struct log_growth *growth;     /* held; NULL: the log does not grow */
+    int fd;                        /* the pipe */
+    int log_fd, index_fd;
+    enum log_form form;
+    bool follow, writable_wanted, placed, ended;
+    uint64_t offset;
+    uint64_t entry;          /* of the index: the line at offset, when form needs one */
+    struct log_entry latest; /* what a line without an entry is taken for */
+    uint64_t sent_ms;        /* monotonic; when something was sent last */
+    struct buffer piece;     /* formatted, from start on not written */
+    size_t start;
+};
+/* Where its first line begins, and what the index says of it. */
+void log_place(struct follower *follower);
+/* How far may be read, and whether that is all there will ever be. */
+uint64_t log_readable(struct build_logs *logs, const struct follower *follower, bool *last);
+/* False when there is nothing to read. */
+bool log_piece_fill(struct follower *follower, uint64_t size);
+/* (2) of log_follow.c */
+bool log_has_ended(const struct follower *follower);
 
 void log_wake(struct build_logs *logs); /* the thread */
 int log_followers_open(struct build_logs *logs, struct error *err) MUST_CHECK;
