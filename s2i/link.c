@@ -1,18 +1,19 @@
 /* link.c - the builders this server has: one it starts itself, and those that connect to its
- * socket. Touches  the socket file, control connections, the started builder; a thread of its own.
+ * socket.
+ * Touches  the socket file, control connections, the started builder; a thread of its own.
  * Never    looks at what a build says: its channel goes from the worker process to the session.
  *
  *   (none) --hello--> CONNECTED --its end, a broken word--> (none)
  *
- * (1) A builder gets no more builds than the slots it told.
+ * (1) A builder gets no more builds than the slots it told (slots.c).
  * (2) Only root and our own user may be a builder: it is trusted with what a build's images hold.
  */
+#include "s2i/link.h"
+
 #include <errno.h>
-#include <fcntl.h>
 #include <jansson.h>
 #include <poll.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -24,116 +25,16 @@
 
 #include "registry/core/clock.h"
 #include "registry/core/log.h"
-#include "s2i/confine.h"
-#include "s2i/s2i_internal.h"
 #include "s2i/wire.h"
 
 enum {
-    BUILDERS_MAX = 16,
     SLOTS_MAX = 256,
-    WAIT_MS = 100,        /* how often a wait looks at its wake-up */
-    HELLO_MS = 10 * 1000, /* a builder that was started counts as coming for so long */
-    AGAIN_MS = 1000,      /* from the end of the started builder to the next one */
-    CONNECTION_FD = 3,    /* where the started builder finds its connection */
-    END_MS = 15 * 1000,   /* what a builder gets to end its builds */
-    SEND_S = 20,          /* a worker that reads nothing for so long is none */
-    CONTROL_SEND_S = 2,   /* and a builder */
+    AGAIN_MS = 1000,    /* from the end of the started builder to the next one */
+    END_MS = 15 * 1000, /* what a builder gets to end its builds */
+    CONTROL_SEND_S = 2, /* a builder that reads nothing for so long is none */
 };
 
-struct builder {
-    int control; /* -1: the place is free */
-    unsigned slots, used;
-    bool known; /* said hello */
-    char level[8], problem[200];
-};
-
-struct channel { /* a build under way */
-    struct channel *next;
-    int fd;
-    struct builder *builder;
-    uint64_t life; /* of the builder's place: it may be another's by now */
-};
-
-struct build_link {
-    const struct config *config;
-    char *folder; /* the started builder's */
-    int listener; /* -1: none */
-    char *path;
-    int wake;
-    pthread_t thread;
-    bool threaded;
-    pthread_mutex_t lock;
-    pthread_cond_t changed;
-    struct builder builders[BUILDERS_MAX]; /* under lock, as all below */
-    uint64_t lives[BUILDERS_MAX];
-    struct channel *channels;
-    pid_t child; /* 0: none */
-    uint64_t started_ms;
-    bool closing;
-    char problem[200]; /* why no builder is there */
-};
-
-/* --- starting one --- */
-
-static char *number(uint64_t value)
-{
-    char digits[U64_DIGITS_MAX];
-    size_t size = u64_digits(value, digits);
-
-    return memory_text((struct slice){digits, size});
-}
-
-/* The other end of the pair becomes descriptor 3 of the program. */
-static int spawn(struct build_link *link, int theirs, struct error *err)
-{
-    const struct config *config = link->config;
-    OWNED(memory_drop) char *slots = number(config->builds_concurrency);
-    OWNED(memory_drop) char *cache = number(config->builds_cache_max);
-    OWNED(memory_drop) char *base = number(config->builds_id_base);
-    char *const words[] = {(char *)(uintptr_t)confine_self(),
-                           (char *)(uintptr_t) "builder",
-                           (char *)(uintptr_t) "--connection",
-                           (char *)(uintptr_t) "3",
-                           (char *)(uintptr_t) "--folder",
-                           link->folder,
-                           (char *)(uintptr_t) "--slots",
-                           slots,
-                           (char *)(uintptr_t) "--cache-max",
-                           cache,
-                           (char *)(uintptr_t) "--id-base",
-                           base,
-                           (char *)(uintptr_t) "--scratch",
-                           config->builds_scratch,
-                           (char *)(uintptr_t) "--runtime",
-                           config->builds_runtime,
-                           NULL};
-    char *const environment[] = {
-        (char *)(uintptr_t) "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-        (char *)(uintptr_t) "LC_ALL=C.UTF-8", NULL};
-    posix_spawn_file_actions_t files;
-    posix_spawnattr_t attributes;
-    sigset_t none, all;
-
-    sigemptyset(&none);
-    sigfillset(&all);
-    posix_spawn_file_actions_init(&files);
-    posix_spawn_file_actions_adddup2(&files, theirs, CONNECTION_FD);
-    posix_spawn_file_actions_addclosefrom_np(&files, CONNECTION_FD + 1);
-    posix_spawnattr_init(&attributes);
-    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF |
-                                              POSIX_SPAWN_SETPGROUP);
-    posix_spawnattr_setsigmask(&attributes, &none);
-    posix_spawnattr_setsigdefault(&attributes, &all);
-    /* Ourselves as we run: another version may stand at our path by now, with other words. */
-    int failed =
-        posix_spawn(&link->child, "/proc/self/exe", &files, &attributes, words, environment);
-    posix_spawn_file_actions_destroy(&files);
-    posix_spawnattr_destroy(&attributes);
-    if (failed == 0)
-        return 0;
-    link->child = 0;
-    return error_set_errno(err, ERROR_UNAVAILABLE, failed, "the builder cannot be started");
-}
+/* --- connections --- */
 
 /* A builder that does not read is gone, not waited for: words go to it under the lock. */
 static void limit_sending(int control)
@@ -163,7 +64,7 @@ static int start_builder(struct build_link *link, struct error *err)
         return error_set(err, ERROR_UNAVAILABLE, "too many builders are connected");
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
         return error_set_errno(err, ERROR_UNAVAILABLE, errno, "the builder cannot be started");
-    int started = spawn(link, pair[1], err);
+    int started = link_spawn(link, pair[1], &link->child, err);
     close(pair[1]);
     if (started < 0) {
         close(pair[0]);
@@ -176,9 +77,8 @@ static int start_builder(struct build_link *link, struct error *err)
     return 0;
 }
 
-/* --- connections --- */
-
-static void builder_end(struct build_link *link, struct builder *builder, const char *why)
+/* Under lock. */
+void link_builder_end(struct build_link *link, struct builder *builder, const char *why)
 {
     close(builder->control);
     builder->control = -1;
@@ -228,7 +128,8 @@ static void control_readable(struct build_link *link, struct builder *builder)
     if (got == 1 && packet.kind == WIRE_HELLO)
         hello(link, builder, packet.payload);
     else
-        builder_end(link, builder, got == 0 ? "the builder ended" : "the builder said nonsense");
+        link_builder_end(link, builder,
+                         got == 0 ? "the builder ended" : "the builder said nonsense");
 }
 
 /* (2) */
@@ -440,141 +341,4 @@ void link_close(struct build_link *link)
     free(link->folder);
     free(link->path);
     free(link);
-}
-
-/* --- slots --- */
-
-static bool able(const struct builder *builder)
-{
-    return builder->control >= 0 && builder->known && builder->level[0] != 0;
-}
-
-void link_health(struct build_link *link, struct builds_health *out)
-{
-    const char *problem = NULL;
-
-    pthread_mutex_lock(&link->lock);
-    for (size_t i = 0; i < BUILDERS_MAX; i++) {
-        const struct builder *builder = &link->builders[i];
-        if (builder->control >= 0 && builder->known && builder->level[0] == 0)
-            problem = builder->problem;
-        if (!able(builder))
-            continue;
-        out->able = true;
-        out->builders++;
-        out->slots += builder->slots;
-        snprintf(out->level, sizeof(out->level), "%s", builder->level);
-    }
-    out->problem[0] = 0;
-    if (!out->able && problem == NULL && link->child != 0 &&
-        clock_monotonic_ms() - link->started_ms < HELLO_MS)
-        out->able = true; /* it is coming: what is asked for meanwhile waits for it */
-    if (!out->able)
-        snprintf(out->problem, sizeof(out->problem), "%s",
-                 problem != NULL ? problem : link->problem);
-    pthread_mutex_unlock(&link->lock);
-}
-
-/* Under lock. The least busy one. */
-static struct builder *free_slot(struct build_link *link)
-{
-    struct builder *best = NULL;
-
-    for (size_t i = 0; i < BUILDERS_MAX; i++) {
-        struct builder *builder = &link->builders[i];
-        if (able(builder) && builder->used < builder->slots && /* (1) */
-            (best == NULL || builder->used < best->used))
-            best = builder;
-    }
-    return best;
-}
-
-/* Under lock. */
-/* A build waits for its worker's words only as long as its time limit; for its ears as well. */
-static int channel_open(int pair[2])
-{
-    const struct timeval patience = {.tv_sec = SEND_S};
-
-    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
-        return -1;
-    return setsockopt(pair[0], SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
-}
-
-static int hand_over(struct build_link *link, struct builder *builder, int64_t build, int *out,
-                     struct error *err)
-{
-    OWNED(buffer_drop) struct buffer text = BUFFER_NONE;
-    int pair[2];
-
-    if (channel_open(pair) < 0)
-        return error_set_errno(err, ERROR_UNAVAILABLE, errno, "no channel for the build");
-    buffer_print(&text, "{\"build\":%lld}", (long long)build);
-    int sent = wire_send(builder->control, WIRE_BUILD, buffer_slice(&text), pair[1], err);
-    close(pair[1]);
-    if (sent < 0) {
-        close(pair[0]);
-        builder_end(link, builder, "the builder does not listen");
-        return -1;
-    }
-    struct channel *channel = memory_new(sizeof(*channel));
-    *channel = (struct channel){.next = link->channels,
-                                .fd = pair[0],
-                                .builder = builder,
-                                .life = link->lives[builder - link->builders]};
-    link->channels = channel;
-    builder->used++;
-    *out = pair[0];
-    return 0;
-}
-
-static bool woken(int wake)
-{
-    struct pollfd one = {.fd = wake, .events = POLLIN};
-
-    return wake >= 0 && poll(&one, 1, 0) > 0;
-}
-
-static void wait_a_little(struct build_link *link)
-{
-    const struct timespec until = clock_monotonic_after(WAIT_MS);
-
-    pthread_cond_timedwait(&link->changed, &link->lock, &until);
-}
-
-int link_take(struct build_link *link, int64_t build, int wake, int *channel, struct error *err)
-{
-    int outcome = 1;
-
-    pthread_mutex_lock(&link->lock);
-    while (outcome > 0) {
-        struct builder *builder = free_slot(link);
-        if (link->closing || woken(wake)) {
-            outcome = error_set(err, ERROR_UNAVAILABLE, "the build is to stop");
-        } else if (builder == NULL) {
-            wait_a_little(link);
-        } else {
-            struct error failure = {0};
-            outcome = hand_over(link, builder, build, channel, &failure) < 0 ? 1 : 0;
-        }
-    }
-    pthread_mutex_unlock(&link->lock);
-    return outcome;
-}
-
-void link_give_back(struct build_link *link, int channel)
-{
-    pthread_mutex_lock(&link->lock);
-    for (struct channel **at = &link->channels; *at != NULL; at = &(*at)->next) {
-        struct channel *found = *at;
-        if (found->fd != channel)
-            continue;
-        if (link->lives[found->builder - link->builders] == found->life)
-            found->builder->used--;
-        *at = found->next;
-        free(found);
-        break;
-    }
-    pthread_cond_broadcast(&link->changed);
-    pthread_mutex_unlock(&link->lock);
-    close(channel);
 }

@@ -1,8 +1,8 @@
-/* session.h - shared by session.c (one build), settle.c (what it may), attest.c (what stands beside
- * it), verify.c (which images it had before), talk.c (the words with its builder) and told.c
- * (what is recorded and said of it).
- * Touches  nothing.
- * Never    included from outside s2i/. */
+/* session.h - shared by session.c (one build), session_source.c and session_images.c (what it is
+ * made of), session_plan.c (builds that are only asked about), settle.c (what it may), attest.c
+ * (what stands beside it), verify.c (which images it had before), talk.c (the words with its
+ * builder) and told.c (what is recorded and said of it). Touches  nothing. Never    included from
+ * outside s2i/. */
 #ifndef SLIPWAY_S2I_SESSION_H
 #define SLIPWAY_S2I_SESSION_H
 
@@ -36,6 +36,32 @@ struct session {
         if ((session)->task->log != NULL)                                                          \
             build_log_print((session)->task->log, __VA_ARGS__);                                    \
     } while (0)
+
+/* --- session.c --- */
+
+void session_start(struct session *session, struct build_task *task, struct build_outcome *out,
+                   enum s2i_mode mode);
+/* From the source to the image that is published; plans end before that. */
+int session_steps(struct session *session) MUST_CHECK ON(worker_thread);
+/* Fills the outcome's texts; what the session holds is given back. */
+void session_finish(struct session *session) ON(worker_thread);
+/* Appends a value, which it takes. */
+void session_text_keep(struct buffer *out, json_t *value);
+/* "sha256:" and the first digits, for people. */
+void session_say_digest(const struct digest *digest, char out[DIGEST_TEXT_MAX]);
+
+/* --- session_source.c --- */
+
+int session_fetch(struct session *session) MUST_CHECK ON(worker_thread);
+/* The builder that the table of patterns gives for this source; NULL: none. Spec: 15.7 */
+const char *session_detected(const struct session *session);
+
+/* --- session_images.c --- */
+
+/* Builder, runtime and previous image, by digest and pinned. (2) of s2i.h */
+int session_images_take(struct session *session) MUST_CHECK ON(worker_thread);
+/* The builder's stays for who builds next with it, until it runs out. */
+void session_images_release(struct session *session) ON(worker_thread);
 
 /* --- told.c --- */
 
