@@ -405,7 +405,7 @@ def probe(tmp_path_factory):
 
 
 def test_ids_are_nobodys_on_the_machine(shop):
-    """s2i 16.3: container root is not the machine's."""
+    """s2i 16.1, 16.3, 19.1: container root is not the machine's."""
     outcome = done(assemble(shop, "cat /proc/self/uid_map\n", options={"assemble_user": "0"}))
     assert outcome.out.split() == [b"0", b"1000000000", b"65536"]
 

@@ -4,6 +4,7 @@ build, runtime images, slices, hooks.
 Touches  a builder of the module's own, sockets on loopback.
 Never    a registry.
 """
+import json
 import pathlib
 import shutil
 import socket
@@ -108,6 +109,31 @@ def test_artifacts_go_to_the_runtime_image(shop):
     assert not [name for name in entries if name.startswith("opt")]
 
 
+def test_the_runtime_images_labels_say_what_to_copy_and_as_whom(shop):
+    """s2i 2.4, 9.2, 9.6."""
+    image = runtime_image()
+    config = json.loads(image.document["config"])
+    config["config"]["Labels"] |= {"io.openshift.s2i.assemble-input-files": "/opt/app-root/src/out/tool:bin;/opt/app-root/src/out/deep",
+                                   "io.openshift.s2i.assemble-runtime-user": "1001"}
+    config["config"]["WorkingDir"] = "/tmp"
+    image.document["config"] = json.dumps(config)
+    outcome = done(shop.build(IMAGE, {".s2i/bin/assemble": BUILD, ".s2i/bin/run": "#!/bin/sh\n"},
+                              options={"runtime_image": "builders/runtime:latest"}, images={"runtime": image}))
+    assert b"runtime\n1001\n./bin/tool\n./data\n" in outcome.out, outcome.text
+
+
+def test_caches_of_a_build_for_a_runtime_image(shop):
+    """s2i 9.7: what upstream refuses for lack of a place; the second build finds what the first one left."""
+    def build():
+        return done(shop.build(IMAGE, {".s2i/bin/assemble": BUILD + COUNT, ".s2i/bin/run": "#!/bin/sh\n",
+                                       ".s2i/cache": "/var/cache/app\n"},
+                               options={"runtime_image": "builders/runtime:latest", "incremental": True,
+                                        "runtime_artifact": ["/opt/app-root/src/out:app"]},
+                               images={"runtime": runtime_image()},
+                               source={"time": building.WHEN, "files": 1, "ref": "for-runtime"}))
+    assert build().out.startswith(b"1\n") and build().out.startswith(b"2\n")
+
+
 @pytest.mark.parametrize("artifact", ["relative:x", "/a:/absolute", "/a:../out", None])
 def test_mappings_that_are_refused(shop, artifact):
     """s2i 9.2, 9.3."""
@@ -156,7 +182,7 @@ def test_packages_are_told(shop):
     assert done(shop.build(image, APP)).result["packages"] == ["deb base 1.2", "deb last 2:1-1", "apk musl 1.2-r3"]
 
 
-# --- caches (8.7) ---
+# --- caches ---
 
 COUNT = "cd /var/cache/app; echo run >> runs; wc -l < runs; ls -ln runs; touch new$(cat runs | wc -l) || exit 2; printf '#!/bin/sh\\necho tool\\n' > tool; " \
         "chmod 755 tool; ./tool; cd /; [ -e /var/cache/app/fail ] && exit 1; exit 0\n"
@@ -169,6 +195,7 @@ def cached(shop, ref="main", image=IMAGE, script=COUNT, **options):
 
 @pytest.mark.parametrize("kind", ["root", "user"])
 def test_a_cache_lives_from_build_to_build(kind):
+    """s2i 8.7, 15.4: a branch begins with the default branch's; failed builds change none; it is never in the layer."""
     folder = pathlib.Path(tempfile.mkdtemp(prefix="sw-"))
     folder.chmod(0o755)
     (folder / "builder").mkdir()

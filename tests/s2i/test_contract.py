@@ -2,7 +2,10 @@
 
 Acceptance 20.1 to 20.4 of the list, each by a real push to a real registry and a look at the image.
 """
+import io
 import json
+import subprocess
+import tarfile
 
 import pytest
 
@@ -106,6 +109,36 @@ def test_onbuild_is_refused(push):
     assert "OnBuildForbidden" in said
 
 
+STATIC = r"""#include <fcntl.h>
+#include <unistd.h>
+int main(void)
+{
+    int fd = open("made", O_WRONLY | O_CREAT, 0644);
+    return fd < 0 || write(fd, "by no shell", 11) != 11;
+}
+"""
+
+
+def test_a_builder_without_a_shell_and_tar(server, source, name, tmp_path):
+    """s2i 2.6, 10.1: nothing of the image is run but the script, which may be a program."""
+    subprocess.run(["gcc", "-x", "c", "-static", "-Os", "-s", "-o", tmp_path / "assemble", "-"], input=STATIC, text=True, check=True)
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        archive.addfile(building.entry("s2i", tarfile.DIRTYPE, 0o755))
+        archive.addfile(building.entry("work", tarfile.DIRTYPE, 0o777))
+        for script in ("assemble", "run"):
+            program = (tmp_path / "assemble").read_bytes()
+            item = building.entry(f"s2i/{script}", mode=0o755)
+            item.size = len(program)
+            archive.addfile(item, io.BytesIO(program))
+    building.push_image(server, "builders/bare", "latest", [stream.getvalue()],
+                        {"User": "1001", "WorkingDir": "/work", "Labels": {"io.openshift.s2i.scripts-url": "image:///s2i"}})
+    source(PAGE).push(server, name, "-o", "builder=builders/bare")
+    config, entries = built(server, name)
+    assert entries["work/made"][1] == b"by no shell" and entries["tmp/src/index.html"][1]
+    assert config["Cmd"] == ["/s2i/run"]
+
+
 # --- 20.2: ignore rules, as a whole; the table of rules is in tests/unit/test_ignore.c ---
 
 def test_ignored_files_are_not_there(push, server, name):
@@ -119,6 +152,18 @@ def test_ignored_files_are_not_there(push, server, name):
     assert "opt/app-root/src/notes/keep.txt" in there and "opt/app-root/src/index.html" in there
     assert not {path for path in there if "notes/a" in path or "/tmp" in path or "/temp" in path}
     assert not any(value.startswith("A=") for value in config["Env"])
+
+
+def test_another_programs_ignore_file_is_none_of_ours(push, server, name):
+    """s2i 4.26: .dockerignore hides nothing; the log says how many files go in, and how many do not."""
+    said = push({**PAGE, ".dockerignore": "*\n"})
+    assert "opt/app-root/src/index.html" in built(server, name)[1]
+    assert "Source: 2 files " in said
+
+
+def test_the_log_counts_what_is_ignored(push):
+    """s2i 4.26."""
+    assert "Source: 2 files, 1 left out by .s2iignore" in push({**PAGE, "notes": "x", ".s2iignore": "notes\n"})
 
 
 # --- 20.3: environment ---
@@ -151,15 +196,17 @@ def test_the_script_runs_as_the_contract_says(push, server, name):
 # --- 20.4: labels and configuration ---
 
 def test_labels_and_configuration(push, server, name):
-    """s2i 6.7, 7.2 to 7.8."""
+    """s2i 2.5, 6.7, 7.2 to 7.8."""
     metadata = json.dumps({"labels": [{"from.assemble": "yes"}, {"io.k8s.description": "of assemble"}]})
     assemble = building.ASSEMBLE + f"mkdir -p /tmp/.s2i; echo '{metadata}' > /tmp/.s2i/image_metadata.json\n"
-    push(PAGE, builder={"assemble": assemble, "labels": {"kept": "from the builder"},
+    push(PAGE, builder={"assemble": assemble, "labels": {"kept": "from the builder", "io.openshift.tags": "web",
+                                                        "io.openshift.expose-services": "8080:http"},
                         "config": {"ExposedPorts": {"8080/tcp": {}}, "StopSignal": "SIGINT", "Volumes": {"/data": {}}}})
     digest, manifest, document = building.manifest(server, name)
     config = document["config"]
     labels = config["Labels"]
     assert labels["kept"] == "from the builder" and labels["from.assemble"] == "yes"
+    assert labels["io.openshift.tags"] == "web" and labels["io.openshift.expose-services"] == "8080:http"
     assert labels["io.k8s.description"] == "of assemble"
     assert labels["io.openshift.s2i.build.commit.author"] == "Ana Example <ana@example.org>"
     assert labels["io.openshift.s2i.build.commit.message"] == "a change"

@@ -260,7 +260,7 @@ def test_hostile_trees_and_packs(server, source, name):
 
 
 def test_a_rejected_push_leaves_no_objects(server, source, name):
-    """s2i 13.11: what no ref needs goes, when no push is under way."""
+    """s2i 13.11, 13.16: what no ref needs goes, when no push is under way."""
     app = source({"a": "1"})
     push(app, server, name)
     before = objects(server, name)

@@ -102,6 +102,25 @@ def test_tags_follow_the_refs(server, source, name):
     assert "asked" in tags(server, name) and "other" not in tags(server, name)
 
 
+def test_an_image_loses_its_tags_to_the_next_one(server, source, name):
+    """s2i 7.11, 8.6: all tags of a push stand for one digest, which is told; the image before keeps its commit's only."""
+    app = source({"a": "1"})
+    push(app, server, name)
+    first, old = app.head(), tags(server, name)["latest"]
+    app.commit({"a": "2"})
+    said = push(app, server, name).stderr
+    now = tags(server, name)
+    assert now["latest"] == now["main"] == now[f"git-{app.head()[:12]}"] != old and now["latest"] in said
+    assert [tag for tag, digest in now.items() if digest == old] == [f"git-{first[:12]}"]
+
+
+def test_a_quiet_build_keeps_the_connection_alive(server, source, name):
+    """s2i 13.8: after five seconds without a word comes a packet without one."""
+    app = source({"a": "1", ".s2i/bin/assemble": "#!/bin/sh\nsleep 6\n"})
+    trace = building.git(app.folder, "push", *BUILDER, url(server, name), "main", GIT_TRACE_PACKET="1").stderr
+    assert re.search(r"sideband< \\1$", trace, re.M), trace
+
+
 def test_a_table_of_branches(server, source, name):
     """s2i 13.21, 13.22: which are built, as what; two that mean one tag are refused, both named."""
     configure(server, name, branches=["release/*=r-*,stable", "x/*=*", "refs/tags/t*=*"])
@@ -129,7 +148,7 @@ def test_a_branch_that_means_the_tag_of_one_that_is_there(server, source, name):
 
 
 def test_a_failing_build_moves_nothing(server, source, name):
-    """s2i 13.7, 13.23, 13.24: the reason names the build; of several refs each has its verdict."""
+    """s2i 7.10, 13.7, 13.23, 13.24: the reason names the build; of several refs each has its verdict."""
     app = source({"a": "1"})
     push(app, server, name)
     before = tags(server, name)

@@ -109,7 +109,7 @@ def test_a_link_to_a_link_is_not_followed(place):
 # --- what is kept, and what not ---
 
 def test_types_replaced(place):
-    """The last entry of a name counts. Spec: s2i 19.3"""
+    """The last entry of a name counts. Spec: s2i 18.6, 19.3"""
     unpack(place, layering.archive([
         entry("a", data=b"1"), folder("a/"), entry("a/x"), folder("b/"), entry("b", data=b"2"), entry("c", data=b"old"),
         entry("c", data=b"new"), link("d", "c"), entry("d", data=b"3"), folder("e/", mode=0o700), folder("e/", mode=0o711),

@@ -75,7 +75,7 @@ def differences(one, other):
 
 @pytest.mark.parametrize("level", ["plain", "shifted"])
 def test_others_see_what_the_build_saw(stack, level):
-    """Spec: s2i 20.6, and B1 of the facts."""
+    """Spec: s2i 17.2, 17.4, 17.7, 18.6; 20.6, and B1 of the facts."""
     ours = stack(level)
     ours.change("everything")
     merged = ours.change("owners")

@@ -191,7 +191,7 @@ static void test_layer_nothing(void **state)
     unpack(&made, place->out);
 }
 
-/* Content of many blocks, of sizes around those of buffers; compressed by threads. Spec: 17.9 */
+/* Content of many blocks, of sizes around those of buffers; compressed by threads. Spec: s2i 17.9 */
 static void test_layer_sizes(void **state)
 {
     static const size_t sizes[] = {
@@ -232,6 +232,7 @@ static int refuse(void *arg, struct slice bytes, struct error *err)
     return full->calls-- > 0 ? 0 : error_set(err, ERROR_STORAGE_FULL, "the sink is full");
 }
 
+/* It is told what is made as it is made: a sink that fails ends the making. Spec: s2i 17.11 */
 static void test_layer_sink_fails(void **state)
 {
     const struct place *place = *state;

@@ -166,6 +166,7 @@ static const char basic[] =
     "umask 077 && chmod 600 app-x/b && git add -A && git commit -qm 'first line\n\nmore' && "
     "git rev-parse HEAD";
 
+/* Git's modes become ours, whatever the umask was. Spec: s2i 4.8 */
 static void test_source_of_a_commit(void **state)
 {
     static const char expected[] = "drwxr-xr-x 0/0 0 2020-09-13 12:26:40 .s2i/\n"
@@ -416,7 +417,8 @@ static void test_source_refuses_doubles(void **state)
     is_refused(&found, "InvalidSource", "twice");
 }
 
-/* Six trees that hold a million files and more, and one that is nested deeper than any path. */
+/* Six trees that hold a million files and more, and one that is nested deeper than any path.
+ * Spec: s2i 4.11 */
 static void test_source_meets_its_limits_while_it_walks(void **state)
 {
     const struct place *place = *state;
