@@ -22,45 +22,45 @@ enum {
 
 struct look {
     struct builds *builds;
+    struct actor actor; /* who set the configuration that is looked at: in his name, within his
+                           token's reach */
     unsigned started;
 };
 
 /* Whether the builder of this build is another image by now. */
-static bool builder_moved(struct builds *builds, const struct build_record *record)
+static bool builder_moved(const struct look *look, const struct build_record *record)
     ON(worker_thread)
 {
     OWNED(s2i_image_drop) struct s2i_image image = {.name = NULL};
-    OWNED(memory_drop) char *reach = NULL;
-    const struct actor who = build_asker(record, &reach);
     char digest[DIGEST_TEXT_MAX];
     struct error err = {0};
     bool found = false;
 
     if (record->builder[0] == 0 || record->builder_digest[0] == 0 ||
-        image_resolve(builds, &who, slice_of(record->builder), &image, &found, &err) < 0 || !found)
+        image_resolve(look->builds, &look->actor, slice_of(record->builder), &image, &found, &err) <
+            0 ||
+        !found)
         return false;
     return strcmp(digest_text(&image.digest, digest), record->builder_digest) != 0;
 }
 
-static bool is_due(struct builds *builds, const struct build_record *record) ON(worker_thread)
+static bool is_due(const struct look *look, const struct build_record *record) ON(worker_thread)
 {
     return record->state == BUILD_COMPLETE && record->source != BUILD_FROM_ARCHIVE &&
-           record->created_at < clock_now_us() - REST_US && builder_moved(builds, record);
+           record->created_at < clock_now_us() - REST_US && builder_moved(look, record);
 }
 
 static void start(struct look *look, const struct build_record *record) ON(worker_thread)
 {
-    OWNED(memory_drop) char *reach = NULL;
-    const struct actor actor = build_asker(record, &reach);
-    const struct audit_event event = {.actor = slice_of(record->actor),
-                                      .actor_id = record->account,
+    const struct audit_event event = {.actor = look->actor.name,
+                                      .actor_id = look->actor.account,
                                       .action = SLICE("build.trigger"),
                                       .outcome = SLICE("done")};
     struct error err = {0};
     int64_t id = 0;
 
     look->started++;
-    if (builds_again(look->builds, record, SLICE("image"), &actor, slice_of(record->actor), &event,
+    if (builds_again(look->builds, record, SLICE("image"), &look->actor, look->actor.name, &event,
                      &id, &err) < 0)
         log_event(LOG_WARNING, "build.untriggered", F_TEXT("repository", record->repository),
                   F_TEXT("reason", err.message));
@@ -85,11 +85,12 @@ static void look_at(struct look *look, const struct build_config *config) ON(wor
     OWNED(build_page_drop) struct build_page page = {.items = NULL};
     struct error err = {0};
 
+    look->actor = (struct actor){
+        .account = config->account, .name = SLICE("image-trigger"), .reach = config->reach};
     if (build_list(look->builds->storage, &filter, &page, &err) < 0)
         return;
     for (size_t i = 0; i < page.count && look->started < STARTS_MAX; i++)
-        if (!build_verifies(&page.items[i]) && !ref_seen(&page, i) &&
-            is_due(look->builds, &page.items[i]))
+        if (!build_verifies(&page.items[i]) && !ref_seen(&page, i) && is_due(look, &page.items[i]))
             start(look, &page.items[i]);
 }
 
@@ -108,7 +109,7 @@ static bool wants(const struct build_config *config)
 
 void trigger_images(struct builds *builds)
 {
-    struct look look = {builds, 0};
+    struct look look = {.builds = builds};
     OWNED(memory_drop) char *last = memory_text(SLICE(""));
     bool more = true;
 

@@ -62,6 +62,7 @@ void build_config_drop(struct build_config *config)
 {
     free(config->repository);
     free(config->spec);
+    free(config->reach);
     free(config->hook);
     *config = (struct build_config){.id = 0};
 }

@@ -147,7 +147,8 @@ int build_prune(struct storage *store, uint64_t keep_good, uint64_t keep_bad, in
 
 struct build_config {
     int64_t id, created_at, updated_at, version;
-    int64_t account; /* who set it last: webhooks build with his rights; 0: none */
+    int64_t account; /* who set it last: what starts by itself has his rights; 0: none */
+    char *reach;     /* within these scopes, as in struct actor; NULL: all of them */
     char *repository, *spec, *hook;
     bool paused;
 };
@@ -158,11 +159,19 @@ struct build_config_page {
     bool more;
 };
 void build_config_page_drop(struct build_config_page *page);
-/* if_version: 0 any; -1 it must not exist. PRECONDITION, NOT_FOUND (if_version > 0 and there is
- * none). *created tells which it was. The hook's id is made here, once. */
-int build_config_put(struct storage *store, struct slice repository, struct slice spec, bool paused,
-                     int64_t if_version, const struct audit_event *event, struct build_config *out,
-                     bool *created, struct error *err) MUST_CHECK ON(worker_thread);
+struct build_config_change {
+    struct slice repository, spec;
+    const char
+        *reach; /* of who changes it, whom the event names; NULL: his token is not narrowed */
+    bool paused;
+    int64_t if_version;              /* 0 any; -1 it must not exist */
+    const struct audit_event *event; /* NULL: none, and nobody */
+};
+/* PRECONDITION, NOT_FOUND (if_version > 0 and there is none). *created tells which it was. The
+ * hook's id is made here, once. */
+int build_config_put(struct storage *store, const struct build_config_change *change,
+                     struct build_config *out, bool *created, struct error *err) MUST_CHECK
+    ON(worker_thread);
 /* NOT_FOUND, as the next ones. */
 int build_config_find(struct storage *store, struct slice repository, struct build_config *out,
                       struct error *err) MUST_CHECK ON(worker_thread);

@@ -10,7 +10,8 @@ enum { HOOK_BYTES = 16 };
 /* --- reading --- */
 
 #define CONFIG_SELECT                                                                              \
-    "SELECT id, created_at, updated_at, version, repository, spec, hook, paused, account_id"       \
+    "SELECT id, created_at, updated_at, version, repository, spec, hook, paused, account_id, "     \
+    "reach"                                                                                        \
     "  FROM build_configs"
 
 static const char SQL_CONFIG_FIND[] = CONFIG_SELECT " WHERE repository = $1";
@@ -33,6 +34,7 @@ static struct build_config config_row(const struct db_query *query)
         .hook = meta_text(query, 6),
         .paused = db_column_i64(query, 7) != 0,
         .account = db_column_i64(query, 8),
+        .reach = meta_text_or_null(query, 9),
     };
 }
 
@@ -162,85 +164,87 @@ int build_config_list(struct storage *store, struct slice last,
 /* --- changing --- */
 
 static const char SQL_CONFIG_ADD[] =
-    "INSERT INTO build_configs(repository, spec, hook, paused, account_id, created_at, updated_at)"
-    "     VALUES ($1, $2, $3, $4, $5, $6, $6)";
+    "INSERT INTO build_configs(repository, spec, hook, paused, account_id, reach, created_at,"
+    "                          updated_at)"
+    "     VALUES ($1, $2, $3, $4, $5, $6, $7, $7)";
 static const char SQL_CONFIG_UPDATE[] =
     "UPDATE build_configs"
-    "   SET spec = $1, paused = $2, account_id = $3, updated_at = $4, version = version + 1"
-    " WHERE id = $5";
+    "   SET spec = $1, paused = $2, account_id = $3, reach = $4, updated_at = $5,"
+    "       version = version + 1"
+    " WHERE id = $6";
 static const char SQL_CONFIG_DELETE[] = "DELETE FROM build_configs"
                                         "      WHERE id = $1";
 
 struct put {
-    struct slice repository, spec;
-    bool paused;
-    int64_t if_version;
-    const struct audit_event *event;
+    const struct build_config_change *change;
     struct build_config *out;
     bool created;
     char hook[2 * HOOK_BYTES];
 };
 
-static int64_t account_of(const struct put *put)
+/* Who sets it, and what his token was narrowed to. */
+static void bind_setter(struct db_query *query, const struct build_config_change *change)
 {
-    return put->event == NULL ? 0 : put->event->actor_id;
+    db_bind_i64(query, change->event == NULL ? 0 : change->event->actor_id);
+    db_bind_text(query, slice_of(change->reach));
 }
 
 static int config_add(struct db_tx *tx, const struct put *put, struct error *err)
 {
     OWNED(db_query_end) struct db_query query = db_query(tx, SQL_CONFIG_ADD);
 
-    db_bind_text(&query, put->repository);
-    db_bind_text(&query, put->spec);
+    db_bind_text(&query, put->change->repository);
+    db_bind_text(&query, put->change->spec);
     db_bind_text(&query, (struct slice){put->hook, sizeof(put->hook)});
-    db_bind_i64(&query, put->paused);
-    db_bind_i64(&query, account_of(put));
+    db_bind_i64(&query, put->change->paused);
+    bind_setter(&query, put->change);
     db_bind_i64(&query, clock_now_us());
     return db_finish(&query, err);
 }
 
-static int config_update(struct db_tx *tx, int64_t id, const struct put *put, struct error *err)
+static int config_update(struct db_tx *tx, int64_t id, const struct build_config_change *change,
+                         struct error *err)
 {
     OWNED(db_query_end) struct db_query query = db_query(tx, SQL_CONFIG_UPDATE);
 
-    db_bind_text(&query, put->spec);
-    db_bind_i64(&query, put->paused);
-    db_bind_i64(&query, account_of(put));
+    db_bind_text(&query, change->spec);
+    db_bind_i64(&query, change->paused);
+    bind_setter(&query, change);
     db_bind_i64(&query, clock_now_us());
     db_bind_i64(&query, id);
     return db_finish(&query, err);
 }
 
-static int put_check(const struct put *put, const struct build_config *old, struct error *err)
+static int put_check(int64_t if_version, const struct build_config *old, struct error *err)
 {
     if (old->id == 0)
-        return put->if_version > 0 ? unknown(err) : 0;
-    if (put->if_version < 0)
+        return if_version > 0 ? unknown(err) : 0;
+    if (if_version < 0)
         return error_set(err, ERROR_PRECONDITION, "it has a build configuration already");
-    return meta_version_check(old->version, put->if_version, err);
+    return meta_version_check(old->version, if_version, err);
 }
 
 static int put(struct db_tx *tx, void *arg, struct error *err)
 {
     struct put *with = arg;
+    const struct build_config_change *change = with->change;
     OWNED(build_config_drop) struct build_config old = {.id = 0};
 
     build_config_drop(with->out);
-    if (config_read(tx, SQL_CONFIG_FIND, with->repository, &old, err) < 0 ||
-        put_check(with, &old, err) < 0)
+    if (config_read(tx, SQL_CONFIG_FIND, change->repository, &old, err) < 0 ||
+        put_check(change->if_version, &old, err) < 0)
         return -1;
     with->created = old.id == 0;
-    int result = with->created ? config_add(tx, with, err) : config_update(tx, old.id, with, err);
-    if (result < 0 || config_read(tx, SQL_CONFIG_FIND, with->repository, with->out, err) < 0)
+    int result = with->created ? config_add(tx, with, err) : config_update(tx, old.id, change, err);
+    if (result < 0 || config_read(tx, SQL_CONFIG_FIND, change->repository, with->out, err) < 0)
         return -1;
-    return meta_audit_add(tx, with->event, err);
+    return meta_audit_add(tx, change->event, err);
 }
 
-int build_config_put(struct storage *store, struct slice repository, struct slice spec, bool paused,
-                     int64_t if_version, const struct audit_event *event, struct build_config *out,
-                     bool *created, struct error *err)
+int build_config_put(struct storage *store, const struct build_config_change *change,
+                     struct build_config *out, bool *created, struct error *err)
 {
-    struct put with = {repository, spec, paused, if_version, event, out, false, {0}};
+    struct put with = {change, out, false, {0}};
     uint8_t random[HOOK_BYTES];
 
     *out = (struct build_config){.id = 0};

@@ -152,9 +152,8 @@ static void wiped(char **text)
     memory_drop(text);
 }
 
-static int change(const struct request *request, struct reply *reply,
-                  const struct build_config *old, const struct json_value *values, bool replace,
-                  struct error *err) ON(worker_thread)
+static int put(const struct request *request, struct reply *reply, const struct build_config *old,
+               const struct json_value *values, bool replace, struct error *err) ON(worker_thread)
 {
     OWNED(s2i_options_drop) struct s2i_options options = {0};
     OWNED(json_drop) json_t *document = NULL;
@@ -174,8 +173,13 @@ static int change(const struct request *request, struct reply *reply,
               "repository", request->name);
     write_flag(&event.detail, "paused", paused);
     api_build_options_write(&event.detail, "options", &options);
-    if (build_config_put(request->services->storage, request->name, slice_of(spec), paused,
-                         if_version, event_done(&event), &now, &created, err) < 0)
+    const struct build_config_change change = {.repository = request->name,
+                                               .spec = slice_of(spec),
+                                               .reach = auth_actor(request->caller).reach,
+                                               .paused = paused,
+                                               .if_version = if_version,
+                                               .event = event_done(&event)};
+    if (build_config_put(request->services->storage, &change, &now, &created, err) < 0)
         return -1;
     return answer_config(request, reply, &now, created, err);
 }
@@ -194,7 +198,7 @@ int api_build_config_put(struct request *request, struct reply *reply, struct er
             return -1;
         error_clear(err);
     }
-    return change(request, reply, &old, values, true, err);
+    return put(request, reply, &old, values, true, err);
 }
 
 int api_build_config_patch(struct request *request, struct reply *reply, struct error *err)
@@ -207,7 +211,7 @@ int api_build_config_patch(struct request *request, struct reply *reply, struct 
     if (json_read(&body, request, JSON_MEMBERS(patch_members), values, err) < 0 ||
         api_build_config_at(request, &old, err) < 0)
         return -1;
-    return change(request, reply, &old, values, false, err);
+    return put(request, reply, &old, values, false, err);
 }
 
 int api_build_config_delete(struct request *request, struct reply *reply, struct error *err)

@@ -70,7 +70,7 @@ static int submit(const struct request *request, const struct build_config *conf
     OWNED(event_drop) struct event event = {0};
     OWNED(buffer_drop) struct buffer name = BUFFER_NONE;
     OWNED(build_tags_drop) struct build_tags tags = {.slices = NULL};
-    struct actor actor = {.account = config->account};
+    struct actor actor = {.account = config->account, .reach = config->reach};
     struct slice ref = slice_of(change->ref != NULL ? change->ref : options->ref);
 
     buffer_append_text(&name, "webhook/");

@@ -3,7 +3,8 @@
 -- How a repository is built, at most once each. While a repository is deleted and may come back,
 -- its rows here and in builds stand under its name of then, '~' and its id. spec: options as JSON
 -- (s2i/options.h). hook: the opaque id in the URL of its webhooks. account_id: who set it last,
--- 0 none. version: what ETag says.
+-- 0 none. reach: what his token was narrowed to, its scopes; null: it was not. version: what ETag
+-- says.
 CREATE TABLE build_configs(
     id @ID,
     repository TEXT @BYTEWISE NOT NULL UNIQUE,
@@ -11,6 +12,7 @@ CREATE TABLE build_configs(
     hook TEXT NOT NULL UNIQUE,
     paused BIGINT NOT NULL DEFAULT 0,
     account_id BIGINT NOT NULL DEFAULT 0,
+    reach TEXT,
     created_at BIGINT NOT NULL,
     updated_at BIGINT NOT NULL,
     version BIGINT NOT NULL DEFAULT 1

@@ -13,7 +13,7 @@ import tempfile
 
 import pytest
 
-from support import building, images, people, process, workshop
+from support import api, building, gitserver, images, people, process, workshop
 from conftest import able
 from support.tokens import basic
 from test_builder import assemble, failed
@@ -134,7 +134,16 @@ def test_a_worker_that_asks_and_never_listens(taken, name):
 
 
 @pytest.fixture(scope="module")
-def narrow():
+def remote():
+    folder = tempfile.mkdtemp(prefix="sw-")
+    one = gitserver.GitServer(folder)
+    yield one
+    one.close()
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module")
+def narrow(remote):
     """A registry with a private, a public and a shared builder image; ana may all, her tokens do not."""
     folder = pathlib.Path(tempfile.mkdtemp(prefix="sw-"))
     folder.chmod(0o755)
@@ -147,8 +156,12 @@ def narrow():
         who.public("public/image")
         tokens["one"] = who.token("ana", "repository:team/*:pull,push api")
         tokens["two"] = who.token("ana", "repository:team/*:pull,push repository:shared/*:pull api")
-    made = people.Registry(folder / "server", {"builds.enabled": "true", "auth.mode": "none", "auth.anonymous": "pull"},
-                           people=fill)
+        who.grant("ana", "hooks/*", people.MAINTAIN | people.MANAGE)
+        tokens["manage one"] = who.token("ana", "repository:hooks/*:* api")
+        tokens["manage two"] = who.token("ana", "repository:hooks/*:* repository:shared/*:pull api")
+    made = people.Registry(folder / "server", {
+        "builds.enabled": "true", "auth.mode": "none", "auth.anonymous": "pull", "builds.sources.schemes": "http",
+        "builds.sources.allow": "127.0.0.1", "builds.sources.ports": str(remote.port)}, people=fill)
     made.start()
     for name in ("private/image", "public/image", "shared/image"):
         building.builder(made, name)
@@ -178,6 +191,27 @@ def test_a_token_that_is_narrowed(narrow, source, token, image, may):
                           headers=[("Content-Type", "application/json"), basic("ana", narrow.tokens[token])]).json()
     client.close()
     assert ("error" not in planned) == may, planned
+
+
+@pytest.mark.parametrize("token, may", [("manage one", False), ("manage two", True)])
+def test_a_webhook_reaches_no_further_than_who_configured_it(narrow, remote, token, may):
+    """s2i 14.1: what a delivery starts has the rights of the token that set the configuration, not its account's."""
+    repository, secret = f"hooks/{token.replace(' ', '-')}", "a secret of sixteen bytes"
+    remote.repository(token.split()[1], {"index.html": "x"})
+    caller, sender = api.Api(narrow.target, ("ana", narrow.tokens[token])), api.Api(narrow.target, secret)
+    made = caller.put(f"/repos/{repository}/-/build-config",
+                      {"options": {"url": remote.url(token.split()[1]), "builder": "shared/image"}})
+    assert made.status == 201, made
+    assert caller.put(f"/repos/{repository}/-/build-config/secrets/hook/one", {"value": secret}).status == 204
+    started = sender.call("POST", f"/hooks/{made.json()['hook']}/generic", raw=b"")
+    assert started.status == 202, started
+    at = f"/builds/{started.json()['build']}"
+    process.wait_for(lambda: caller.get(at).json()["finished_at"], 30, "its end")
+    ended = caller.get(at).json()
+    caller.close()
+    sender.close()
+    assert (ended["state"] == "Complete") == may, ended
+    assert ("there is no image" in (ended["message"] or "")) != may
 
 
 def test_layers_meet_their_limit_together(make_server, source, name):

@@ -13,9 +13,13 @@ static const struct audit_event event = {.actor = {"ana", 3},
 static int try_put(struct fixture *fixture, const char *repository, const char *spec,
                    int64_t if_version, struct build_config *out, bool *created)
 {
+    const struct build_config_change change = {.repository = slice_of(repository),
+                                               .spec = slice_of(spec),
+                                               .if_version = if_version,
+                                               .event = &event};
+
     fixture->err = (struct error){0};
-    return build_config_put(fixture->store, slice_of(repository), slice_of(spec), false, if_version,
-                            &event, out, created, &fixture->err);
+    return build_config_put(fixture->store, &change, out, created, &fixture->err);
 }
 
 static int64_t put(struct fixture *fixture, const char *repository)
@@ -50,6 +54,31 @@ static void test_build_configs_are_made_then_changed(void **state)
     assert_string_equal(second.hook, first.hook); /* made once */
     assert_int_equal(second.created_at, first.created_at);
     assert_int_equal(number(fixture, "SELECT count(*) FROM audit"), 2);
+}
+
+/* Whoever changes it says how far what starts by itself may reach. */
+static void test_build_configs_keep_the_reach_of_who_set_them_last(void **state)
+{
+    struct fixture *fixture = *state;
+    struct build_config_change change = {.repository = SLICE("team/app"),
+                                         .spec = SLICE("{}"),
+                                         .reach = "repository:team/app:pull,push"};
+    const char *const reaches[] = {change.reach, NULL, "repository:other:*"};
+
+    for (size_t i = 0; i < LENGTH(reaches); i++) {
+        OWNED(build_config_drop) struct build_config config = {.id = 0}, found = {.id = 0};
+        bool created;
+        change.reach = reaches[i];
+        OK(build_config_put(fixture->store, &change, &config, &created, &fixture->err));
+        OK(build_config_find(fixture->store, change.repository, &found, &fixture->err));
+        for (size_t k = 0; k < 2; k++) {
+            const char *reach = k == 0 ? config.reach : found.reach;
+            if (reaches[i] == NULL)
+                assert_null(reach);
+            else
+                assert_string_equal(reach, reaches[i]);
+        }
+    }
 }
 
 static void test_build_configs_versions_are_asked_for(void **state)
@@ -306,6 +335,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         FIXTURE_TEST(test_build_configs_are_made_then_changed),
+        FIXTURE_TEST(test_build_configs_keep_the_reach_of_who_set_them_last),
         FIXTURE_TEST(test_build_configs_versions_are_asked_for),
         FIXTURE_TEST(test_build_configs_are_found_by_name_and_hook),
         FIXTURE_TEST(test_build_configs_go_with_all_they_hold),

@@ -153,13 +153,14 @@ static void test_build_room_knows_stored_options(void **state)
     struct fixture *fixture = room->fixture;
     OWNED(build_config_drop) struct build_config config = {.id = 0};
     OWNED(s2i_options_drop) struct s2i_options options = {.url = NULL};
+    const struct build_config_change change = {.repository = REPOSITORY,
+                                               .spec = SLICE("{\"builder\":\"builders/c\"}")};
     bool created;
 
     open_room(room);
     OK(builds_options_of(room->builds, REPOSITORY, &options, &fixture->err));
     assert_null(options.builder);
-    OK(build_config_put(fixture->store, REPOSITORY, SLICE("{\"builder\":\"builders/c\"}"), false, 0,
-                        NULL, &config, &created, &fixture->err));
+    OK(build_config_put(fixture->store, &change, &config, &created, &fixture->err));
     OK(builds_options_of(room->builds, REPOSITORY, &options, &fixture->err));
     assert_string_equal(options.builder, "builders/c");
 }
@@ -280,11 +281,14 @@ static void told_nobody(struct builds *builds, int64_t id)
 
 static void configure(struct fixture *fixture, const char *spec, bool paused)
 {
+    const struct build_config_change change = {.repository = REPOSITORY,
+                                               .spec = slice_of(spec),
+                                               .paused = paused,
+                                               .reach = "repository:team/*:pull"};
     OWNED(build_config_drop) struct build_config config = {.id = 0};
     bool created;
 
-    OK(build_config_put(fixture->store, REPOSITORY, slice_of(spec), paused, 0, NULL, &config,
-                        &created, &fixture->err));
+    OK(build_config_put(fixture->store, &change, &config, &created, &fixture->err));
 }
 
 /* A complete build, an hour old, on this builder. */
@@ -345,6 +349,10 @@ static void test_build_room_a_new_builder_starts_builds(void **state)
     assert_string_equal(record.commit, "c0ffee");
     assert_string_equal(record.tags, "[\"latest\"]");
     assert_int_equal(record.retry_of, id);
+    assert_string_equal(record.actor, "image-trigger");
+    OWNED(memory_drop) char *reach = NULL;
+    build_asker(&record, &reach); /* as narrow as who set the configuration */
+    assert_string_equal(reach, "repository:team/*:pull");
     script(fixture, "DELETE FROM builds WHERE state = 1");
     built_on(fixture, &new);
     trigger_images(&builds);
@@ -447,6 +455,7 @@ static void test_build_room_callbacks_are_tried_again(void **state)
     char port[16], spec[200], signature[CALLBACK_SIGNATURE_MAX];
     char *schemes[] = {(char[]){"http"}}, *ports[] = {port}, *hosts[] = {(char[]){"127.0.0.1"}};
     OWNED(build_config_drop) struct build_config config = {.id = 0};
+    const struct build_config_change change = {.repository = REPOSITORY, .spec = SLICE("{}")};
     bool created;
 
     snprintf(port, sizeof(port), "%u", listen_at(&receiver));
@@ -456,8 +465,7 @@ static void test_build_room_callbacks_are_tried_again(void **state)
     snprintf(spec, sizeof(spec), "{\"options\":{\"callback_url\":\"http://127.0.0.1:%s/x\"}}",
              port);
     open_room(room);
-    OK(build_config_put(fixture->store, REPOSITORY, SLICE("{}"), false, 0, NULL, &config, &created,
-                        &fixture->err));
+    OK(build_config_put(fixture->store, &change, &config, &created, &fixture->err));
     OK(build_secret_put(fixture->store, config.id, BUILD_SECRET_HOOK, SLICE("old"), SLICE("one"),
                         NULL, &fixture->err));
     OK(build_secret_put(fixture->store, config.id, BUILD_SECRET_HOOK, SLICE("new"), SLICE("two"),

@@ -641,11 +641,12 @@ static void test_builds_old_ones_go(void **state)
 
 static struct build_config configure(struct fixture *fixture, const char *repository)
 {
+    const struct build_config_change change = {.repository = slice_of(repository),
+                                               .spec = SLICE("{}")};
     struct build_config config;
     bool created;
 
-    OK(build_config_put(fixture->store, slice_of(repository), SLICE("{}"), false, 0, NULL, &config,
-                        &created, &fixture->err));
+    OK(build_config_put(fixture->store, &change, &config, &created, &fixture->err));
     assert_true(created);
     return config;
 }

@@ -615,10 +615,10 @@ static void test_queue_masks_are_all_that_is_secret(void **state)
                               .options = {.secret_env = {pairs, 2}}};
     OWNED(s2i_list_wipe) struct s2i_list masks = {0};
     OWNED(build_config_drop) struct build_config config = {.id = 0};
+    const struct build_config_change change = {.repository = REPOSITORY, .spec = SLICE("{}")};
     bool created;
 
-    OK(build_config_put(fixture->store, REPOSITORY, SLICE("{}"), false, 0, NULL, &config, &created,
-                        &fixture->err));
+    OK(build_config_put(fixture->store, &change, &config, &created, &fixture->err));
     OK(build_secret_put(fixture->store, config.id, BUILD_SECRET_FILE, SLICE("f"),
                         SLICE("line one\r\nline two\n\n"), NULL, &fixture->err));
     OK(build_secret_put(fixture->store, config.id, BUILD_SECRET_SOURCE, SLICE("s"),
