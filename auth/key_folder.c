@@ -1,7 +1,6 @@
 /* key_folder.c - signing keys as files: listed, read, written whole, removed. */
 #include "auth/key_folder.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -14,6 +13,7 @@
 #include <openssl/crypto.h>
 
 #include "registry/core/fd.h"
+#include "registry/core/folder.h"
 
 enum {
     FOLDER_MODE = 0700,
@@ -22,12 +22,6 @@ enum {
 };
 
 static const int64_t CREATED_MAX = 253402300799; /* the end of the year 9999 */
-
-static void drop_folder(DIR **folder)
-{
-    if (*folder != NULL)
-        closedir(*folder);
-}
 
 /* Private keys do not stay in memory that is given back. */
 static void drop_secret(struct buffer *buffer)
@@ -159,7 +153,7 @@ int key_file_read(const char *path, struct key_file *out, struct error *err)
     return read_key(fd, name, &out->key, err);
 }
 
-static int folder_open(const char *folder, struct error *err)
+static int directory_open(const char *folder, struct error *err)
 {
     int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
@@ -189,7 +183,7 @@ static int check_mode(int fd, const char *name, struct error *err)
 
 int key_folder_read(const char *folder, const char *name, struct key_file *out, struct error *err)
 {
-    OWNED(fd_drop) int directory = folder_open(folder, err);
+    OWNED(fd_drop) int directory = directory_open(folder, err);
     OWNED(key_file_drop) struct key_file file = {0};
 
     if (directory < 0)
@@ -213,7 +207,7 @@ int key_folder_read(const char *folder, const char *name, struct key_file *out, 
 
 int key_folder_list(const char *folder, struct key_names *out, struct error *err)
 {
-    OWNED(drop_folder) DIR *entries = opendir(folder);
+    OWNED(folder_drop) DIR *entries = opendir(folder);
     const struct dirent *entry;
     int64_t created_s;
     int status = 0;
@@ -222,9 +216,9 @@ int key_folder_list(const char *folder, struct key_names *out, struct error *err
     if (entries == NULL)
         return error_set_errno(err, ERROR_UNAVAILABLE, errno, "the key folder cannot be opened");
     out->items = memory_new(sizeof(*out->items));
-    while (errno = 0, (entry = readdir(entries)) != NULL) {
+    while ((entry = folder_next(entries)) != NULL) {
         const char *name = entry->d_name;
-        if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0 || is_temporary(name))
+        if (is_temporary(name))
             continue;
         if (!name_parse(name, &created_s)) {
             status = fail(err, 0, name, "is none of the key folder's");
@@ -242,12 +236,12 @@ int key_folder_list(const char *folder, struct key_names *out, struct error *err
 /* Temporary files are ours alone before the server runs. */
 static int remove_temporary(const char *folder, struct error *err)
 {
-    OWNED(drop_folder) DIR *entries = opendir(folder);
+    OWNED(folder_drop) DIR *entries = opendir(folder);
     const struct dirent *entry;
 
     if (entries == NULL)
         return error_set_errno(err, ERROR_UNAVAILABLE, errno, "the key folder cannot be opened");
-    while ((entry = readdir(entries)) != NULL)
+    while ((entry = folder_next(entries)) != NULL)
         if (is_temporary(entry->d_name) && unlinkat(dirfd(entries), entry->d_name, 0) < 0)
             return fail(err, errno, entry->d_name, "cannot be removed");
     return 0;
@@ -263,7 +257,7 @@ static int sync_parent(const char *folder, struct error *err)
     slash = strrchr(parent, '/');
     if (slash != NULL)
         slash[slash == parent] = 0;
-    OWNED(fd_drop) int fd = folder_open(slash == NULL ? "." : parent, err);
+    OWNED(fd_drop) int fd = directory_open(slash == NULL ? "." : parent, err);
     if (fd < 0)
         return -1;
     if (fsync(fd) < 0)
@@ -319,7 +313,7 @@ static int write_file(int directory, const char *name, struct slice pem, struct 
 
 int key_folder_create(const char *folder, int64_t now_s, struct key_file *out, struct error *err)
 {
-    OWNED(fd_drop) int directory = folder_open(folder, err);
+    OWNED(fd_drop) int directory = directory_open(folder, err);
     OWNED(drop_secret) struct buffer pem = BUFFER_NONE;
     OWNED(key_file_drop) struct key_file file = {.created_s = now_s};
 
@@ -340,7 +334,7 @@ int key_folder_create(const char *folder, int64_t now_s, struct key_file *out, s
 
 int key_folder_remove(const char *folder, const char *name, struct error *err)
 {
-    OWNED(fd_drop) int directory = folder_open(folder, err);
+    OWNED(fd_drop) int directory = directory_open(folder, err);
 
     if (directory < 0)
         return -1;

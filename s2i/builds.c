@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "registry/core/folder.h"
 #include "registry/core/log.h"
 #include "s2i/confine.h"
 #include "s2i/queue.h"
@@ -14,14 +15,6 @@
 enum { PAGE = 100 };
 
 /* --- folders --- */
-
-static char *path_below(const char *folder, const char *name)
-{
-    OWNED(buffer_drop) struct buffer path = BUFFER_NONE;
-
-    buffer_print(&path, "%s/%s", folder, name);
-    return memory_text(buffer_slice(&path));
-}
 
 static int folder_make(const char *path, struct error *err)
 {
@@ -35,12 +28,12 @@ static int folders_open(struct builds *builds, struct error *err)
     /* children that read it run in folders of their own */
     OWNED(memory_drop) char *root = realpath(builds->config->storage_root, NULL);
 
-    builds->folder = path_below(root == NULL ? builds->config->storage_root : root, "builds");
-    builds->repositories = path_below(builds->folder, "repos");
-    builds->archives = path_below(builds->folder, "archives");
-    builds->log_folder = path_below(builds->folder, "logs");
-    builds->scratch = path_below(builds->folder, "scratch");
-    builds->deleted = path_below(builds->folder, "deleted");
+    builds->folder = folder_path(root == NULL ? builds->config->storage_root : root, "builds");
+    builds->repositories = folder_path(builds->folder, "repos");
+    builds->archives = folder_path(builds->folder, "archives");
+    builds->log_folder = folder_path(builds->folder, "logs");
+    builds->scratch = folder_path(builds->folder, "scratch");
+    builds->deleted = folder_path(builds->folder, "deleted");
     if (folder_make(builds->folder, err) < 0 || folder_make(builds->repositories, err) < 0 ||
         folder_make(builds->archives, err) < 0 || folder_make(builds->log_folder, err) < 0 ||
         folder_make(builds->scratch, err) < 0 || folder_make(builds->deleted, err) < 0)

@@ -5,13 +5,13 @@
  *
  * (1) A row goes first, its files after it: what a crash leaves is a file without a row, which the
  *     sweep of the next start finds. Spec: s2i 13.47, 16.14 */
-#include <dirent.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "registry/core/clock.h"
+#include "registry/core/folder.h"
 #include "registry/core/log.h"
 #include "s2i/queue.h"
 
@@ -90,19 +90,13 @@ static void sweep_log(struct builds *builds, const char *name) ON(worker_thread)
         build_log_remove(builds->logs, id);
 }
 
-static void folder_drop(DIR **folder)
-{
-    if (*folder != NULL)
-        closedir(*folder);
-}
-
 static void sweep(struct builds *builds, const char *path,
                   void (*one)(struct builds *builds, const char *name))
 {
     OWNED(folder_drop) DIR *folder = opendir(path);
     const struct dirent *entry;
 
-    while (folder != NULL && (entry = readdir(folder)) != NULL)
+    while ((entry = folder_next(folder)) != NULL)
         one(builds, entry->d_name);
 }
 

@@ -106,8 +106,6 @@ void keeper_prune(struct builds *builds) ON(worker_thread);
 
 /* --- sources.c --- */
 
-/* Removes all that is in the folder. */
-void folder_empty(const char *path);
 /* What was set aside longer ago than gc.undo goes. */
 void sources_sweep(struct builds *builds);
 

@@ -4,33 +4,17 @@
  *
  *   repos/<name>.git --aside--> deleted/<id>.git --back--> repos/<name>.git
  *                                    |--gc.undo has passed--> scratch --> gone */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "registry/core/clock.h"
+#include "registry/core/folder.h"
 #include "registry/core/log.h"
 #include "s2i/queue.h"
-
-enum { NFTW_FDS = 16 };
-
-static int remove_one(const char *path, const struct stat *status, int kind, struct FTW *at)
-{
-    (void)status;
-    if (at->level > 0)
-        (kind == FTW_DP ? rmdir : unlink)(path);
-    return 0;
-}
-
-void folder_empty(const char *path)
-{
-    nftw(path, remove_one, NFTW_FDS, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
-}
 
 static void path_live(const struct builds *builds, struct slice repository, struct buffer *out)
 {
@@ -88,18 +72,16 @@ static void remove_aside(const struct builds *builds, const char *path, const ch
     OWNED(buffer_drop) struct buffer scratch = BUFFER_NONE;
 
     buffer_print(&scratch, "%s/deleted-%s", builds->scratch, name);
-    if (rename(path, scratch.at) < 0)
-        return;
-    folder_empty(scratch.at);
-    rmdir(scratch.at);
+    if (rename(path, scratch.at) == 0)
+        folder_erase(AT_FDCWD, scratch.at);
 }
 
 void sources_sweep(struct builds *builds)
 {
-    DIR *folder = opendir(builds->deleted);
+    OWNED(folder_drop) DIR *folder = opendir(builds->deleted);
     const struct dirent *entry;
 
-    while (folder != NULL && (entry = readdir(folder)) != NULL) {
+    while ((entry = folder_next(folder)) != NULL) {
         OWNED(buffer_drop) struct buffer path = BUFFER_NONE;
         if (entry->d_name[0] == '.')
             continue;
@@ -107,6 +89,4 @@ void sources_sweep(struct builds *builds)
         if (is_due(builds, path.at))
             remove_aside(builds, path.at, entry->d_name);
     }
-    if (folder != NULL)
-        closedir(folder);
 }

@@ -90,10 +90,7 @@ static enum build_policy policy_of(const struct s2i_options *options)
 
 char *build_archive_path(const struct builds *builds, int64_t id)
 {
-    OWNED(buffer_drop) struct buffer path = BUFFER_NONE;
-
-    buffer_print(&path, "%s/%lld", builds->archives, (long long)id);
-    return memory_text(buffer_slice(&path));
+    return memory_print("%s/%lld", builds->archives, (long long)id);
 }
 
 /* By hand, where the kernel cannot do it. */

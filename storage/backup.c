@@ -6,7 +6,6 @@
  */
 #include "storage/backup.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -16,6 +15,7 @@
 #include <unistd.h>
 
 #include "registry/core/clock.h"
+#include "registry/core/folder.h"
 #include "storage/backup_internal.h"
 #include "storage/collect.h"
 #include "storage/storage_internal.h"
@@ -171,7 +171,7 @@ static int copy_keys(struct making *making, struct error *err)
     const struct dirent *entry;
 
     buffer_print(&path, "%s/%s", making->store->options.root, BACKUP_KEYS);
-    OWNED(entries_drop) DIR *entries = opendir(path.at);
+    OWNED(folder_drop) DIR *entries = opendir(path.at);
     if (entries == NULL && errno == ENOENT)
         return 0;
     if (entries == NULL)
@@ -180,7 +180,7 @@ static int copy_keys(struct making *making, struct error *err)
     int keys = folder_below(making->fd, BACKUP_KEYS, FOLDER_MODE, &making->folder.owner, err);
     if (keys < 0)
         return -1;
-    while ((entry = readdir(entries)) != NULL)
+    while ((entry = folder_next(entries)) != NULL)
         if (summary_key_valid(entry->d_name) &&
             copy_key(making, dirfd(entries), keys, entry->d_name, err) < 0)
             return -1;

@@ -1,7 +1,6 @@
 /* backup_folder.c - the folder of a backup: what it is known by, its locks, the names of snapshots.
  * Touches  the folder; not the blobs in it.
  * Never    makes a backup of a folder that holds something else. */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -11,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "registry/core/folder.h"
 #include "storage/backup_internal.h"
 #include "storage/storage_internal.h"
 
@@ -20,12 +20,6 @@ static const char FORMAT[] = "format";
 static const char FORMAT_NEW[] = "format.new";
 static const char FORMAT_TEXT[] = "slipway-backup 1\n";
 static const char SNAPSHOTS[] = "snapshots";
-
-void entries_drop(DIR **entries)
-{
-    if (*entries != NULL)
-        closedir(*entries);
-}
 
 int fd_sync(int fd, struct error *err)
 {
@@ -71,43 +65,9 @@ int folder_below(int at, const char *name, mode_t mode, const struct owner *owne
     return fd_take(&fd);
 }
 
-DIR *entries_open(int at, const char *name)
-{
-    int fd = openat(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    DIR *entries = fd < 0 ? NULL : fdopendir(fd);
-
-    if (entries == NULL && fd >= 0)
-        close(fd);
-    return entries;
-}
-
-static bool is_dots(const char *name)
-{
-    return strcmp(name, ".") == 0 || strcmp(name, "..") == 0;
-}
-
-static int entry_remove(int at, const char *name, struct error *err)
-{
-    if (unlinkat(at, name, 0) == 0 || errno == ENOENT)
-        return 0;
-    if (errno == EISDIR || errno == EPERM)
-        return tree_remove(at, name, err);
-    return error_set_errno(err, ERROR_UNAVAILABLE, errno, "file %s cannot be removed", name);
-}
-
 int tree_remove(int at, const char *name, struct error *err)
 {
-    OWNED(entries_drop) DIR *entries = entries_open(at, name);
-    const struct dirent *entry;
-
-    if (entries == NULL && errno == ENOENT)
-        return 0;
-    if (entries == NULL)
-        return error_set_errno(err, ERROR_UNAVAILABLE, errno, "folder %s cannot be opened", name);
-    while ((entry = readdir(entries)) != NULL)
-        if (!is_dots(entry->d_name) && entry_remove(dirfd(entries), entry->d_name, err) < 0)
-            return -1;
-    if (unlinkat(at, name, AT_REMOVEDIR) < 0)
+    if (folder_erase(at, name) < 0)
         return error_set_errno(err, ERROR_UNAVAILABLE, errno, "folder %s cannot be removed", name);
     return 0;
 }
@@ -117,12 +77,11 @@ int tree_remove(int at, const char *name, struct error *err)
 /* What a file system has by itself, and what we were cut off in. */
 static bool is_empty(int fd)
 {
-    OWNED(entries_drop) DIR *entries = entries_open(fd, ".");
+    OWNED(folder_drop) DIR *entries = folder_open(fd, ".");
     const struct dirent *entry;
 
-    while (entries != NULL && (entry = readdir(entries)) != NULL)
-        if (!is_dots(entry->d_name) && strcmp(entry->d_name, "lost+found") != 0 &&
-            strcmp(entry->d_name, FORMAT_NEW) != 0)
+    while ((entry = folder_next(entries)) != NULL)
+        if (strcmp(entry->d_name, "lost+found") != 0 && strcmp(entry->d_name, FORMAT_NEW) != 0)
             return false;
     return entries != NULL;
 }
@@ -221,7 +180,7 @@ static int snapshots_open(struct backup_folder *folder, bool make, struct error 
     return error_set_errno(err, ERROR_NOT_FOUND, errno, "%s has no snapshot", folder->path);
 }
 
-static int folder_open(struct backup_folder *folder, enum backup_use use, struct error *err)
+static int open_for(struct backup_folder *folder, enum backup_use use, struct error *err)
 {
     bool make = use == BACKUP_MAKE;
 
@@ -244,7 +203,7 @@ int backup_folder_open(struct backup_folder *out, const char *path, enum backup_
     struct backup_folder folder = {.fd = -1, .snapshots = -1, .lock = -1, .reading = -1};
 
     folder.path = memory_text(slice_of(path));
-    if (folder_open(&folder, use, err) < 0)
+    if (open_for(&folder, use, err) < 0)
         return -1;
     *out = folder;
     folder = (struct backup_folder){.path = NULL};
@@ -288,14 +247,14 @@ static int name_compare(const void *a, const void *b)
 int backup_names(const struct backup_folder *folder, bool unfinished, struct page *out,
                  struct error *err)
 {
-    OWNED(entries_drop) DIR *entries = entries_open(folder->snapshots, ".");
+    OWNED(folder_drop) DIR *entries = folder_open(folder->snapshots, ".");
     const struct dirent *entry;
     size_t capacity = 0;
 
     *out = (struct page){0};
     if (entries == NULL)
         return error_set_errno(err, ERROR_UNAVAILABLE, errno, "%s cannot be read", folder->path);
-    while ((entry = readdir(entries)) != NULL)
+    while ((entry = folder_next(entries)) != NULL)
         if (name_valid(entry->d_name) || (unfinished && starts(entry->d_name, BACKUP_NEW)))
             meta_page_add(out, &capacity, slice_of(entry->d_name));
     if (out->count > 0)
@@ -371,10 +330,10 @@ int backup_rename(const struct backup_folder *folder, const char *from, const ch
 
 int backup_tidy(const struct backup_folder *folder, struct error *err)
 {
-    OWNED(entries_drop) DIR *entries = entries_open(folder->snapshots, ".");
+    OWNED(folder_drop) DIR *entries = folder_open(folder->snapshots, ".");
     const struct dirent *entry;
 
-    while (entries != NULL && (entry = readdir(entries)) != NULL)
+    while ((entry = folder_next(entries)) != NULL)
         if ((starts(entry->d_name, BACKUP_NEW) || starts(entry->d_name, BACKUP_GONE)) &&
             tree_remove(folder->snapshots, entry->d_name, err) < 0)
             return -1;

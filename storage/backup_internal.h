@@ -6,7 +6,6 @@
 #ifndef SLIPWAY_STORAGE_BACKUP_INTERNAL_H
 #define SLIPWAY_STORAGE_BACKUP_INTERNAL_H
 
-#include <dirent.h>
 #include <sys/types.h>
 
 #include "registry/core/fd.h"
@@ -93,9 +92,6 @@ int tree_remove(int at, const char *name, struct error *err) MUST_CHECK;
 int folder_below(int at, const char *name, mode_t mode, const struct owner *owner,
                  struct error *err) MUST_CHECK;
 int fd_sync(int fd, struct error *err) MUST_CHECK;
-void entries_drop(DIR **entries); /* for OWNED */
-/* A folder to be read, through a descriptor of its own; NULL with errno. */
-DIR *entries_open(int at, const char *name);
 
 #define BACKUP_NEW ".new-"
 #define BACKUP_GONE ".gone-"

@@ -3,7 +3,6 @@
  * Never    a file that a snapshot names; anything while the metadata of one that stays is damaged.
  *
  * (1) A snapshot loses its name before any of its bytes go. */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -12,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "registry/core/folder.h"
 #include "storage/backup_internal.h"
 
 /* The snapshots that stay. */
@@ -142,12 +142,12 @@ static int sweep_shelf(struct removing *removing, unsigned number, struct error 
     char name[16];
 
     snprintf(name, sizeof(name), "blobs/%02x", number & 0xff);
-    OWNED(entries_drop) DIR *entries = entries_open(removing->folder.fd, name);
+    OWNED(folder_drop) DIR *entries = folder_open(removing->folder.fd, name);
     if (entries == NULL && errno == ENOENT)
         return 0;
     if (entries == NULL)
         return error_set_errno(err, ERROR_UNAVAILABLE, errno, "%s cannot be read", name);
-    while (errno = 0, (entry = readdir(entries)) != NULL)
+    while ((entry = folder_next(entries)) != NULL)
         if (judge(removing, dirfd(entries), entry->d_name, err) < 0)
             return -1;
     if (errno != 0)

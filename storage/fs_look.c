@@ -1,9 +1,9 @@
 /* fs_look.c - what is in the folder blobs, and taking it out of there: for the check.
  * Touches  the folder blobs; the folder quarantine beside it.
  * Never    removes or writes to a file's bytes. */
+#include "registry/core/folder.h"
 #include "storage/fs_internal.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -17,19 +17,13 @@ enum { QUARANTINE_MODE = 0700, NAMES_TRIED = 1000 };
 
 /* --- lists --- */
 
-static void folder_close(DIR **folder)
-{
-    if (*folder != NULL)
-        closedir(*folder);
-}
-
 static int list_failed(struct error *err)
 {
     return error_set_errno(err, ERROR_UNAVAILABLE, errno, "blob data cannot be listed");
 }
 
 /* *out is NULL when there is none, or something else in its place. */
-static int folder_open(const char *path, DIR **out, struct error *err)
+static int list_open(const char *path, DIR **out, struct error *err)
 {
     *out = opendir(path);
     return *out == NULL && errno != ENOENT && errno != ENOTDIR ? list_failed(err) : 0;
@@ -49,17 +43,17 @@ int fs_list(void *self, unsigned shelf, void (*found)(void *arg, const char *loc
             struct error *err)
 {
     OWNED(buffer_drop) struct buffer path = BUFFER_NONE;
-    OWNED(folder_close) DIR *folder = NULL;
+    OWNED(folder_drop) DIR *folder = NULL;
     const struct dirent *entry;
 
     assert_worker_thread();
     shelf_path(self, shelf, &path);
-    if (folder_open(path.at, &folder, err) < 0)
+    if (list_open(path.at, &folder, err) < 0)
         return -1;
-    while (folder != NULL && (errno = 0, entry = readdir(folder)) != NULL)
+    while ((entry = folder_next(folder)) != NULL)
         if (belongs(entry->d_name, shelf))
             found(arg, entry->d_name);
-    return folder != NULL && errno != 0 ? list_failed(err) : 0;
+    return errno != 0 ? list_failed(err) : 0;
 }
 
 /* The folder of a shelf; "lost+found" is the file system's own. */
@@ -79,8 +73,6 @@ static bool is_shelf(const struct fs *fs, const char *name)
 
 static bool is_strange(const struct fs *fs, unsigned shelf, const char *name)
 {
-    if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
-        return false;
     return shelf == LOCATOR_SHELVES ? !is_shelf(fs, name) : !belongs(name, shelf);
 }
 
@@ -89,7 +81,7 @@ int fs_list_strange(void *self, unsigned shelf, void (*found)(void *arg, const c
 {
     const struct fs *fs = self;
     OWNED(buffer_drop) struct buffer path = BUFFER_NONE;
-    OWNED(folder_close) DIR *folder = NULL;
+    OWNED(folder_drop) DIR *folder = NULL;
     const struct dirent *entry;
 
     assert_worker_thread();
@@ -97,9 +89,9 @@ int fs_list_strange(void *self, unsigned shelf, void (*found)(void *arg, const c
         buffer_print(&path, "%s", fs->blobs); /* with its end */
     else
         shelf_path(fs, shelf, &path);
-    if (folder_open(path.at, &folder, err) < 0)
+    if (list_open(path.at, &folder, err) < 0)
         return -1;
-    while (folder != NULL && (errno = 0, entry = readdir(folder)) != NULL) {
+    while ((entry = folder_next(folder)) != NULL) {
         OWNED(buffer_drop) struct buffer name = BUFFER_NONE;
         if (!is_strange(fs, shelf, entry->d_name))
             continue;
@@ -109,7 +101,7 @@ int fs_list_strange(void *self, unsigned shelf, void (*found)(void *arg, const c
             buffer_print(&name, "%02x/%s", shelf, entry->d_name);
         found(arg, name.at);
     }
-    return folder != NULL && errno != 0 ? list_failed(err) : 0;
+    return errno != 0 ? list_failed(err) : 0;
 }
 
 /* --- one object --- */

@@ -5,7 +5,6 @@
  *   EMPTY --mark--> RESTORING: bytes, keys, metadata; everything synced --unmark--> a root
  *
  * The mark names the snapshot: only a restore of the same one goes on. (5) */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -14,6 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "registry/core/folder.h"
 #include "storage/backup_internal.h"
 #include "storage/storage_internal.h"
 
@@ -90,11 +90,11 @@ static int mark_read(const struct restoring *restoring, int root, struct error *
 /* But for what a file system has, a lock, and a mark that has no name yet. */
 static bool is_empty(const char *path)
 {
-    static const char *const passed[] = {".", "..", "lost+found", "lock", MARK_NEW};
-    OWNED(entries_drop) DIR *entries = opendir(path);
+    static const char *const passed[] = {"lost+found", "lock", MARK_NEW};
+    OWNED(folder_drop) DIR *entries = opendir(path);
     const struct dirent *entry;
 
-    while (entries != NULL && (entry = readdir(entries)) != NULL) {
+    while ((entry = folder_next(entries)) != NULL) {
         size_t i = 0;
         while (i < sizeof(passed) / sizeof(passed[0]) && strcmp(entry->d_name, passed[i]) != 0)
             i++;

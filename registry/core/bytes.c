@@ -270,6 +270,17 @@ void buffer_print(struct buffer *buffer, const char *format, ...)
     va_end(list);
 }
 
+char *memory_print(const char *format, ...)
+{
+    OWNED(buffer_drop) struct buffer text = BUFFER_NONE;
+    va_list list;
+
+    va_start(list, format);
+    buffer_print_list(&text, format, list);
+    va_end(list);
+    return memory_text(buffer_slice(&text));
+}
+
 void buffer_append_json(struct buffer *buffer, struct slice text)
 {
     buffer_append(buffer, "\"", 1);

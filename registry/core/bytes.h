@@ -46,8 +46,9 @@ bool slice_to_text(struct slice s, char *out, size_t capacity) MUST_CHECK;
 /* malloc, calloc, realloc, strdup that abort when memory is out: for small allocations only. */
 void *memory_new(size_t size); /* zeroed */
 void *memory_resize(void *old, size_t size);
-char *memory_text(struct slice s);     /* a zero-terminated copy; free() */
-void memory_drop(void *owned_pointer); /* for OWNED: frees *(void **) */
+char *memory_text(struct slice s);                             /* a zero-terminated copy; free() */
+char *memory_print(const char *format, ...) PRINTF_LIKE(1, 2); /* the same of what is printed */
+void memory_drop(void *owned_pointer);                         /* for OWNED: frees *(void **) */
 
 /* Owned bytes that grow. Zero-initialised is empty. */
 struct buffer {

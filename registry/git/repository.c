@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "registry/core/fd.h"
+#include "registry/core/folder.h"
 #include "registry/core/oci.h"
 #include "registry/git/git_internal.h"
 
@@ -43,23 +44,12 @@ bool repository_name_sane(struct slice name)
 
 char *repository_path(const struct git *git, struct slice name)
 {
-    OWNED(buffer_drop) struct buffer path = BUFFER_NONE;
-
-    buffer_print(&path, "%s/%.*s.git", git->repositories, SLICE_ARG(name));
-    return memory_text(buffer_slice(&path));
-}
-
-static char *joined(const char *folder, const char *name)
-{
-    OWNED(buffer_drop) struct buffer path = BUFFER_NONE;
-
-    buffer_print(&path, "%s/%s", folder, name);
-    return memory_text(buffer_slice(&path));
+    return memory_print("%s/%.*s.git", git->repositories, SLICE_ARG(name));
 }
 
 bool repository_exists(const char *path)
 {
-    OWNED(memory_drop) char *head = joined(path, "HEAD");
+    OWNED(memory_drop) char *head = folder_path(path, "HEAD");
 
     return access(head, F_OK) == 0;
 }
@@ -146,7 +136,7 @@ static int make_folder(const char *path)
 {
     if (mkdir(path, FOLDER_MODE) < 0)
         return errno == EEXIST ? 0 : -1;
-    OWNED(memory_drop) char *above = joined(path, "..");
+    OWNED(memory_drop) char *above = folder_path(path, "..");
     OWNED(fd_drop) int fd = open(above, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     return fd < 0 ? -1 : fsync(fd);
 }
@@ -175,7 +165,7 @@ int repository_make(const char *path, struct error *err)
     if (repository_exists(path))
         return 0;
     for (size_t i = 0; i < sizeof(folders) / sizeof(folders[0]); i++) {
-        OWNED(memory_drop) char *folder = joined(path, folders[i]);
+        OWNED(memory_drop) char *folder = folder_path(path, folders[i]);
         if (make_folders(folder) < 0)
             return error_set_errno(err, ERROR_UNAVAILABLE, errno,
                                    "a repository of sources cannot be made");
@@ -252,7 +242,7 @@ static void add_loose(const char *path, const char *prefix, size_t limit, int de
     while (folder != NULL && out->count < limit && (entry = readdir(folder)) != NULL) {
         if (entry->d_name[0] == '.')
             continue;
-        OWNED(memory_drop) char *below = joined(prefix, entry->d_name);
+        OWNED(memory_drop) char *below = folder_path(prefix, entry->d_name);
         if (entry->d_type == DT_DIR && depth < DEPTH_MAX)
             add_loose(path, below, limit, depth + 1, out);
         else if (entry->d_type == DT_REG)
@@ -308,25 +298,6 @@ int repository_pin(const char *path, int64_t build, const char *commit, struct e
 
 /* --- after a crash --- */
 
-static void remove_tree(int parent, const char *name, int depth)
-{
-    int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    DIR *folder = fd < 0 ? NULL : fdopendir(fd);
-    struct dirent *entry;
-
-    if (folder == NULL) {
-        if (fd >= 0)
-            close(fd);
-        unlinkat(parent, name, 0);
-        return;
-    }
-    while (depth < DEPTH_MAX && (entry = readdir(folder)) != NULL)
-        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
-            remove_tree(dirfd(folder), entry->d_name, depth + 1);
-    closedir(folder);
-    unlinkat(parent, name, AT_REMOVEDIR);
-}
-
 /* Nothing that git keeps, and no ref, has such a name. */
 static bool is_lock(const char *name)
 {
@@ -348,7 +319,7 @@ static void sweep(const char *path, const char *name, bool (*left_over)(const ch
 
     while (folder != NULL && (entry = readdir(folder)) != NULL)
         if (left_over(entry->d_name))
-            remove_tree(dirfd(folder), entry->d_name, 0);
+            folder_erase(dirfd(folder), entry->d_name);
     if (folder != NULL)
         closedir(folder);
 }
@@ -360,7 +331,7 @@ static void sweep_locks(const char *path, const char *name, int depth)
 
     while (folder != NULL && depth < DEPTH_MAX && (entry = readdir(folder)) != NULL)
         if (entry->d_type == DT_DIR && entry->d_name[0] != '.') {
-            OWNED(memory_drop) char *below = joined(name, entry->d_name);
+            OWNED(memory_drop) char *below = folder_path(name, entry->d_name);
             sweep_locks(path, below, depth + 1);
         }
     if (folder != NULL)
@@ -399,5 +370,5 @@ void repository_remove_empty(const char *path)
     if (root < 0 || !is_empty(path))
         return;
     unlinkat(root, "HEAD", 0); /* from now on it does not exist */
-    remove_tree(AT_FDCWD, path, 0);
+    folder_erase(AT_FDCWD, path);
 }

@@ -13,6 +13,7 @@
 #include "registry/config.h"
 #include "registry/core/clock.h"
 #include "registry/core/fd.h"
+#include "registry/core/folder.h"
 #include "registry/core/log.h"
 #include "registry/git/git_internal.h"
 #include "s2i/confine.h"
@@ -143,14 +144,6 @@ static void *step_main(void *arg)
 
 /* --- opening --- */
 
-static char *below(const char *folder, const char *name)
-{
-    OWNED(buffer_drop) struct buffer path = BUFFER_NONE;
-
-    buffer_print(&path, "%s/%s", folder, name);
-    return memory_text(buffer_slice(&path));
-}
-
 static int make_folder(const char *path, struct error *err)
 {
     if (mkdir(path, 0700) < 0 && errno != EEXIST)
@@ -161,7 +154,8 @@ static int make_folder(const char *path, struct error *err)
 /* A link of each hook's name to this program. */
 static int link_hook(const struct git *git, const char *name, struct error *err)
 {
-    OWNED(memory_drop) char *path = below(git->hooks, name), *fresh = below(git->hooks, "new");
+    OWNED(memory_drop)
+    char *path = folder_path(git->hooks, name), *fresh = folder_path(git->hooks, "new");
 
     if ((unlink(fresh) < 0 && errno != ENOENT) || symlink(confine_self(), fresh) < 0 ||
         rename(fresh, path) < 0)
@@ -221,10 +215,10 @@ int git_open(struct git **out, const struct git_options *options, struct error *
     git->gzip = confine_program("gzip");
     /* git runs in the repository's folder: nothing it is told of may be relative to ours */
     OWNED(memory_drop) char *root = realpath(options->config->storage_root, NULL);
-    git->folder = below(root == NULL ? options->config->storage_root : root, "builds");
-    git->repositories = below(git->folder, "repos");
-    git->hooks = below(git->folder, "hooks");
-    git->nothing = below(git->hooks, "nothing.git");
+    git->folder = folder_path(root == NULL ? options->config->storage_root : root, "builds");
+    git->repositories = folder_path(git->folder, "repos");
+    git->hooks = folder_path(git->folder, "hooks");
+    git->nothing = folder_path(git->hooks, "nothing.git");
     git->piece = memory_new(WIRE_PIECE_MAX + 1);
     git->epoll = git->wake.fd = -1;
     git->wake.kind = WATCH_WAKE;

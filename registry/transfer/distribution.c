@@ -8,13 +8,13 @@
  *                                          _manifests/tags/<tag>/index/<algorithm>/<digits>/link
  *
  * A link is a file that holds a digest. A name may lie below another one: a/_manifests, a/b/... */
-#include <dirent.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "registry/core/folder.h"
 #include "registry/core/glob.h"
 #include "registry/core/oci.h"
 #include "registry/transfer/names.h"
@@ -67,23 +67,17 @@ static int revision_read(struct source *source, struct slice repository, struct 
 
 /* --- folders --- */
 
-static void folder_close(DIR **folder)
-{
-    if (*folder != NULL)
-        closedir(*folder);
-}
-
 /* What is in a folder, in bytewise order; one that is not there is empty. */
 static int names_read(const char *path, struct names *out, struct error *err)
 {
-    OWNED(folder_close) DIR *folder = opendir(path);
+    OWNED(folder_drop) DIR *folder = opendir(path);
     const struct dirent *entry;
 
     if (folder == NULL && (errno == ENOENT || errno == ENOTDIR))
         return 0;
     if (folder == NULL)
         return error_set_errno(err, ERROR_UNAVAILABLE, errno, "folder %s cannot be opened", path);
-    while (errno = 0, (entry = readdir(folder)) != NULL)
+    while ((entry = folder_next(folder)) != NULL)
         if (entry->d_name[0] != '.')
             names_add(out, entry->d_name);
     if (errno != 0)

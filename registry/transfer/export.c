@@ -4,7 +4,6 @@
  *
  * (1) A file gets its name when it is complete; index.json comes last, after a sync of all others.
  * (2) What is there already is not written again: an export that was cut off goes on. */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
@@ -16,6 +15,7 @@
 #include <unistd.h>
 
 #include "registry/core/fd.h"
+#include "registry/core/folder.h"
 #include "registry/transfer/transfer_internal.h"
 
 enum { FOLDER_MODE = 0755, FILE_MODE = 0644, PIECE_SIZE = 1 << 18, PAGE_BYTES = 1 << 20 };
@@ -48,15 +48,9 @@ static int folder_make(const char *path, struct error *err)
 
 static bool is_empty(const char *path)
 {
-    DIR *folder = opendir(path);
-    const struct dirent *entry;
-    bool empty = folder != NULL;
+    OWNED(folder_drop) DIR *folder = opendir(path);
 
-    while (empty && (entry = readdir(folder)) != NULL)
-        empty = strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0;
-    if (folder != NULL)
-        closedir(folder);
-    return empty;
+    return folder != NULL && folder_next(folder) == NULL;
 }
 
 static int unwritten(struct error *err)

@@ -103,8 +103,6 @@ int tree_folder(int root, const char *path, const struct tree_owner *owner) MUST
 /* A new file in a folder, in place of what had the name. -1 with errno. */
 int tree_write(int folder, const char *name, struct slice content, mode_t mode,
                const struct tree_owner *owner) MUST_CHECK;
-/* What has this name in the folder, with all below it; links are not followed. */
-int tree_erase(int folder, const char *name);
 /* "/a/b/" and "a//b" become "a/b"; false when a component is "..", or it is too long. */
 bool tree_path_clean(const char *path, char *out, size_t capacity) MUST_CHECK;
 uint64_t tree_bytes(int folder); /* as stored, of all below it */

@@ -5,7 +5,6 @@
  * A cache belongs to a repository, a builder's repository, a branch and a path; a branch without
  * one begins with that of the default branch. It is kept as a packed layer, "<key>-<its diff id>",
  * so it is read as carefully as a layer is, and it is whole or absent. Spec: s2i 8.7 */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -15,6 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "registry/core/folder.h"
 #include "s2i/builder/steps.h"
 
 enum { CACHES_MAX = 16, RATIO_MAX = 200, KEY_SIZE = 64, SHARE = 4 };
@@ -82,16 +82,14 @@ static int open_caches(const struct work *work)
 /* The file of a key; its name has the diff id. */
 static int find_file(int caches, const char *key, char name[NAME_MAX + 1])
 {
-    int again = openat(caches, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), found = -1;
-    DIR *open = again < 0 ? NULL : fdopendir(again);
+    OWNED(folder_drop) DIR *open = folder_open(caches, ".");
+    int found = -1;
 
-    for (struct dirent *entry; found < 0 && open != NULL && (entry = readdir(open)) != NULL;)
+    for (const struct dirent *entry; found < 0 && (entry = folder_next(open)) != NULL;)
         if (strncmp(entry->d_name, key, KEY_SIZE) == 0 && entry->d_name[KEY_SIZE] == '-') {
             found = openat(caches, entry->d_name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
             snprintf(name, NAME_MAX + 1, "%s", entry->d_name);
         }
-    if (open != NULL)
-        closedir(open);
     return found;
 }
 
@@ -150,7 +148,7 @@ static int make_folder(struct work *work, const struct assembly *assembly, const
     bool filled = false;
 
     for (int i = 0; !filled && i < 3; i++) { /* its own, the default branch's, none */
-        if (scratch < 0 || tree_erase(scratch, name) < 0 || mkdirat(scratch, name, 0755) < 0)
+        if (scratch < 0 || folder_erase(scratch, name) < 0 || mkdirat(scratch, name, 0755) < 0)
             return -1;
         OWNED(fd_drop) int folder = openat(scratch, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         if (folder < 0)
@@ -215,16 +213,13 @@ static int write_packed(void *arg, struct slice bytes, struct error *err)
 static void replace(int caches, const char *key, const char *name)
 {
     char old[NAME_MAX + 1];
-    int again = openat(caches, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *open = again < 0 ? NULL : fdopendir(again);
+    OWNED(folder_drop) DIR *open = folder_open(caches, ".");
 
-    for (struct dirent *entry; open != NULL && (entry = readdir(open)) != NULL;) {
+    for (const struct dirent *entry; (entry = folder_next(open)) != NULL;) {
         snprintf(old, sizeof(old), "%s", entry->d_name);
         if (strncmp(old, key, KEY_SIZE) == 0 && strcmp(old, name) != 0)
             unlinkat(caches, old, 0);
     }
-    if (open != NULL)
-        closedir(open);
 }
 
 static int pack(struct work *work, const struct assembly *assembly, int folder, int out,
@@ -289,14 +284,13 @@ void save_caches(struct work *work, const struct assembly *assembly)
 /* The oldest one; false: there is none. */
 static bool find_oldest(int caches, char name[NAME_MAX + 1], uint64_t *bytes, uint64_t *all)
 {
-    int again = openat(caches, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *open = again < 0 ? NULL : fdopendir(again);
+    OWNED(folder_drop) DIR *open = folder_open(caches, ".");
     struct timespec oldest = {0};
     struct stat about;
     bool found = false;
 
     *all = 0;
-    for (struct dirent *entry; open != NULL && (entry = readdir(open)) != NULL;) {
+    for (const struct dirent *entry; (entry = folder_next(open)) != NULL;) {
         if (fstatat(caches, entry->d_name, &about, AT_SYMLINK_NOFOLLOW) < 0 ||
             !S_ISREG(about.st_mode))
             continue;
@@ -310,8 +304,6 @@ static bool find_oldest(int caches, char name[NAME_MAX + 1], uint64_t *bytes, ui
         *bytes = (uint64_t)about.st_size;
         snprintf(name, NAME_MAX + 1, "%s", entry->d_name);
     }
-    if (open != NULL)
-        closedir(open);
     return found;
 }
 

@@ -7,7 +7,6 @@
  * makes one at the top. A container's group is <name>/c: the upper one stays for a look when it is
  * gone. */
 #include <ctype.h>
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -19,6 +18,7 @@
 #include <sys/statfs.h>
 #include <unistd.h>
 
+#include "registry/core/folder.h"
 #include "s2i/builder/builder_internal.h"
 
 #define CGROUPS "/sys/fs/cgroup"
@@ -296,16 +296,13 @@ static void remove_group(const char *folder)
 
 static void sweep_folder(const char *folder, const char *prefix)
 {
-    DIR *open = opendir(folder);
+    OWNED(folder_drop) DIR *open = opendir(folder);
     char path[PATH_MAX];
 
-    if (open == NULL)
-        return;
-    for (struct dirent *entry; (entry = readdir(open)) != NULL;)
+    for (const struct dirent *entry; (entry = folder_next(open)) != NULL;)
         if (strncmp(entry->d_name, prefix, strlen(prefix)) == 0 &&
             snprintf(path, sizeof(path), "%s/%s", folder, entry->d_name) < (int)sizeof(path))
             remove_group(path);
-    closedir(open);
 }
 
 void cgroup_sweep(const struct cgroup_means *means, const char *prefix)

@@ -2,7 +2,6 @@
  * becomes the result (9).
  * Touches  a mounted root of the runtime image; reads the builder's.
  * Never    copies what is no file, folder or link; follows a link out of either root. */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -12,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "registry/core/folder.h"
 #include "s2i/builder/steps.h"
 
 enum { DEPTH_MAX = 256, LINK_MAX = 4096 };
@@ -62,15 +62,11 @@ static int copy_any(struct copying *copying, int from, const char *name, int to,
 
 static int copy_below(struct copying *copying, int from, int to, unsigned depth)
 {
-    int again = openat(from, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *open = again < 0 ? NULL : fdopendir(again);
+    OWNED(folder_drop) DIR *open = folder_open(from, ".");
     int outcome = open == NULL ? -1 : 0;
 
-    for (struct dirent *entry; outcome == 0 && (entry = readdir(open)) != NULL;)
-        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
-            outcome = copy_any(copying, from, entry->d_name, to, depth);
-    if (open != NULL)
-        closedir(open);
+    for (const struct dirent *entry; outcome == 0 && (entry = folder_next(open)) != NULL;)
+        outcome = copy_any(copying, from, entry->d_name, to, depth);
     return outcome;
 }
 

@@ -13,7 +13,6 @@
  *
  * The key is of the blob and of the diff id: an image's config only claims the latter, so that what
  * is there for another blob is nobody's who names it (16.8). */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -24,6 +23,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "registry/core/folder.h"
 #include "s2i/builder/builder_internal.h"
 
 enum { NAME_SIZE = 200, WAIT_MS = 20, RATIO_MAX = 200, AGAIN = 1 };
@@ -137,13 +137,13 @@ static int make(struct work *work, int layers, const char *name, int lock, const
     char fresh[NAME_SIZE];
 
     snprintf(fresh, sizeof(fresh), "%s.new", name);
-    if (tree_erase(layers, fresh) < 0 || mkdirat(layers, fresh, 0700) < 0)
+    if (folder_erase(layers, fresh) < 0 || mkdirat(layers, fresh, 0700) < 0)
         return error_set_errno(err, ERROR_UNAVAILABLE, errno, "a layer cannot be unpacked");
     OWNED(fd_drop) int folder = openat(layers, fresh, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (folder < 0)
         return error_set_errno(err, ERROR_UNAVAILABLE, errno, "a layer cannot be unpacked");
     if (unpack(work, folder, kind, index, layer, err) < 0) {
-        tree_erase(layers, fresh);
+        folder_erase(layers, fresh);
         return -1;
     }
     note_size(lock, folder);
@@ -276,11 +276,10 @@ static bool look(int layers, const char *file, struct kept *out)
 
 static size_t gather(int layers, struct kept **out, uint64_t *bytes)
 {
-    int again = openat(layers, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *open = again < 0 ? NULL : fdopendir(again);
+    OWNED(folder_drop) DIR *open = folder_open(layers, ".");
     size_t count = 0;
 
-    for (struct dirent *entry; open != NULL && (entry = readdir(open)) != NULL;) {
+    for (const struct dirent *entry; (entry = folder_next(open)) != NULL;) {
         if (!slice_ends(slice_of(entry->d_name), ".lock"))
             continue;
         *out = memory_resize(*out, (count + 1) * sizeof(**out));
@@ -288,8 +287,6 @@ static size_t gather(int layers, struct kept **out, uint64_t *bytes)
             continue;
         *bytes += (*out)[count++].bytes;
     }
-    if (open != NULL)
-        closedir(open);
     return count;
 }
 
@@ -303,10 +300,10 @@ static bool evict(int layers, const char *name)
     OWNED(fd_drop) int lock = openat(layers, file, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
     if (lock < 0 || flock(lock, LOCK_EX | LOCK_NB) < 0)
         return false;
-    tree_erase(layers, gone);
+    folder_erase(layers, gone);
     if (renameat(layers, name, layers, gone) < 0 && errno != ENOENT)
         return false;
-    tree_erase(layers, gone);
+    folder_erase(layers, gone);
     unlinkat(layers, file, 0);
     return true;
 }
@@ -328,12 +325,9 @@ void layers_evict(int layers, unsigned long long cache_max)
 /* At the start: nobody unpacks. */
 void layers_sweep(int layers)
 {
-    int again = openat(layers, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *open = again < 0 ? NULL : fdopendir(again);
+    OWNED(folder_drop) DIR *open = folder_open(layers, ".");
 
-    for (struct dirent *entry; open != NULL && (entry = readdir(open)) != NULL;)
+    for (const struct dirent *entry; (entry = folder_next(open)) != NULL;)
         if (slice_ends(slice_of(entry->d_name), ".new"))
-            tree_erase(layers, entry->d_name);
-    if (open != NULL)
-        closedir(open);
+            folder_erase(layers, entry->d_name);
 }

@@ -4,7 +4,6 @@
  * Never    follows a link out of them.
  *
  * Scripts are taken first, then .s2iignore counts, then .s2i/environment is read (4.25). */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -14,6 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "registry/core/folder.h"
 #include "s2i/builder/steps.h"
 
 enum { SMALL_MAX = 1 << 20, SCRIPT_MAX = 16 << 20, RATIO_NONE = 0 };
@@ -248,23 +248,18 @@ void place_keep(struct work *work, struct assembly *assembly)
 
 static void sweep(const struct ignore *ignore, int parent, const char *name, struct buffer *path)
 {
-    int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    DIR *open = fd < 0 ? NULL : fdopendir(fd);
+    OWNED(folder_drop) DIR *open = folder_open(parent, name);
     size_t above = path->size;
 
-    for (struct dirent *entry; open != NULL && (entry = readdir(open)) != NULL;) {
-        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
-            continue;
+    for (const struct dirent *entry; (entry = folder_next(open)) != NULL;) {
         path->size = above;
         buffer_print(path, "/%s", entry->d_name);
         if (ignore_selects(ignore, buffer_slice(path)))
-            tree_erase(fd, entry->d_name);
+            folder_erase(dirfd(open), entry->d_name);
         else if (entry->d_type == DT_DIR)
-            sweep(ignore, fd, entry->d_name, path);
+            sweep(ignore, dirfd(open), entry->d_name, path);
     }
     path->size = above;
-    if (open != NULL)
-        closedir(open);
 }
 
 void place_ignore(struct assembly *assembly)
@@ -275,7 +270,7 @@ void place_ignore(struct assembly *assembly)
         OWNED(buffer_drop) struct buffer path = BUFFER_NONE;
         buffer_append_text(&path, folders[i]);
         if (ignore_selects(assembly->ignore, buffer_slice(&path)))
-            tree_erase(assembly->src, folders[i]);
+            folder_erase(assembly->src, folders[i]);
         else
             sweep(assembly->ignore, assembly->src, folders[i], &path);
     }

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "registry/core/folder.h"
 #include "s2i/builder/steps.h"
 
 enum { QUIET_MS = 300 * 1000, SCRIPT_MAX = 16 << 20 };
@@ -79,7 +80,7 @@ static int restore(struct work *work, struct assembly *assembly, int output, str
     OWNED(fd_drop)
     int above = tree_open(assembly->root.root, assembly->destination, O_RDONLY | O_DIRECTORY, 0);
     if (above >= 0)
-        tree_erase(above, "artifacts");
+        folder_erase(above, "artifacts");
     return -1;
 }
 

@@ -7,7 +7,6 @@
  *
  * The worker is the first process of its pid namespace: a signal to everybody (-1) reaches the
  * runtime, the container and nobody else. */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -22,6 +21,7 @@
 #include <unistd.h>
 
 #include "registry/core/clock.h"
+#include "registry/core/folder.h"
 #include "s2i/builder/builder_internal.h"
 
 enum {
@@ -200,14 +200,12 @@ static void end_first(const char *pid)
 
 static void ask_to_end(void)
 {
-    DIR *open = opendir("/proc");
+    OWNED(folder_drop) DIR *open = opendir("/proc");
 
     kill(-1, SIGTERM);
-    for (struct dirent *entry; open != NULL && (entry = readdir(open)) != NULL;)
+    for (const struct dirent *entry; (entry = folder_next(open)) != NULL;)
         if (entry->d_name[0] >= '1' && entry->d_name[0] <= '9')
             end_first(entry->d_name);
-    if (open != NULL)
-        closedir(open);
 }
 
 static void stop(struct watch *watch, enum stop why)

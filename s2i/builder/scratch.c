@@ -4,7 +4,6 @@
  * Never    leaves anything behind: the image has no name, the loop device goes with its mount.
  *
  * An empty ext4 of each size is made once; a build gets a sparse copy of it. Spec: s2i 16.7 */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
@@ -19,6 +18,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "registry/core/folder.h"
 #include "s2i/builder/builder_internal.h"
 
 enum {
@@ -98,19 +98,16 @@ static int make_template(int templates, const char *name, uint64_t size)
 /* Sizes are what builds ask for: a folder of many is begun anew. Their copies live on. */
 static void keep_few(int templates)
 {
-    int again = openat(templates, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *open = again < 0 ? NULL : fdopendir(again);
+    OWNED(folder_drop) DIR *open = folder_open(templates, ".");
     size_t count = 0;
 
-    while (open != NULL && readdir(open) != NULL)
+    while (folder_next(open) != NULL)
         count++;
     if (count > TEMPLATES_MAX) {
         rewinddir(open);
-        for (struct dirent *entry; (entry = readdir(open)) != NULL;)
+        for (const struct dirent *entry; (entry = folder_next(open)) != NULL;)
             unlinkat(templates, entry->d_name, 0);
     }
-    if (open != NULL)
-        closedir(open);
 }
 
 static int open_template(int templates, uint64_t size)

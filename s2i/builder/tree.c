@@ -1,7 +1,6 @@
 /* tree.c - files of containers, opened below a root that no path can leave.
  * Touches  the tree of the descriptor it is given.
  * Never    follows a link out of it, opens what is no file for reading. Spec: s2i 16.13 */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -12,6 +11,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "registry/core/folder.h"
 #include "s2i/builder/builder_internal.h"
 
 enum { FOLDER_MODE = 0755, DEPTH_MAX = 2048 };
@@ -139,62 +139,19 @@ int tree_write(int folder, const char *name, struct slice content, mode_t mode,
     return fchmod(fd, mode);
 }
 
-/* Opens a folder to walk it; ours to close by closedir. */
-static DIR *open_folder(int folder, const char *name)
-{
-    int fd = openat(folder, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    DIR *open = fd < 0 ? NULL : fdopendir(fd);
-
-    if (open == NULL && fd >= 0)
-        close(fd);
-    return open;
-}
-
-static bool is_dots(const char *name)
-{
-    return strcmp(name, ".") == 0 || strcmp(name, "..") == 0;
-}
-
-static void remove_below(int folder, const char *name, unsigned depth)
-{
-    DIR *open = depth < DEPTH_MAX ? open_folder(folder, name) : NULL;
-
-    if (open == NULL)
-        return;
-    for (struct dirent *entry; (entry = readdir(open)) != NULL;) {
-        if (is_dots(entry->d_name) || unlinkat(dirfd(open), entry->d_name, 0) == 0)
-            continue;
-        remove_below(dirfd(open), entry->d_name, depth + 1);
-        unlinkat(dirfd(open), entry->d_name, AT_REMOVEDIR);
-    }
-    closedir(open);
-}
-
-int tree_erase(int folder, const char *name)
-{
-    if (unlinkat(folder, name, 0) == 0 || errno == ENOENT)
-        return 0;
-    remove_below(folder, name, 0);
-    return unlinkat(folder, name, AT_REMOVEDIR);
-}
-
 static uint64_t bytes_below(int folder, const char *name, unsigned depth)
 {
-    DIR *open = depth < DEPTH_MAX ? open_folder(folder, name) : NULL;
+    OWNED(folder_drop) DIR *open = depth < DEPTH_MAX ? folder_open(folder, name) : NULL;
     uint64_t bytes = 0;
     struct stat about;
 
-    if (open == NULL)
-        return 0;
-    for (struct dirent *entry; (entry = readdir(open)) != NULL;) {
-        if (is_dots(entry->d_name) ||
-            fstatat(dirfd(open), entry->d_name, &about, AT_SYMLINK_NOFOLLOW) < 0)
+    for (const struct dirent *entry; (entry = folder_next(open)) != NULL;) {
+        if (fstatat(dirfd(open), entry->d_name, &about, AT_SYMLINK_NOFOLLOW) < 0)
             continue;
         bytes += (uint64_t)about.st_blocks * 512 / about.st_nlink;
         if (S_ISDIR(about.st_mode))
             bytes += bytes_below(dirfd(open), entry->d_name, depth + 1);
     }
-    closedir(open);
     return bytes;
 }
 

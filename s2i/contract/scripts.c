@@ -54,16 +54,9 @@ static void note(struct search *search, const char *format, ...)
 
 static char *join(struct slice folder, const char *name)
 {
-    struct buffer path = BUFFER_NONE;
-
     while (folder.size > 0 && slice_ends(folder, "/"))
         folder.size--;
-    buffer_append_slice(&path, folder);
-    buffer_append_text(&path, "/");
-    buffer_append_text(&path, name);
-    char *text = memory_text(buffer_slice(&path));
-    buffer_drop(&path);
-    return text;
+    return memory_print("%.*s/%s", SLICE_ARG(folder), name);
 }
 
 static void found(const struct search *search, struct s2i_script *script, const char *from)

@@ -6,7 +6,6 @@
  * from the top down, until something else than a folder, a whiteout or an opaque folder ends it.
  * They are looked up when somebody asks: most folders have nothing to ask. Spec: s2i 18.1 to 18.4
  */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -15,6 +14,7 @@
 #include <unistd.h>
 
 #include "registry/core/fd.h"
+#include "registry/core/folder.h"
 #include "s2i/layer/layer_internal.h"
 
 static bool stands_for_removed(const struct stat *file)
@@ -59,13 +59,6 @@ static int compare_names(const void *a, const void *b)
     return left - right;
 }
 
-static void close_dir(DIR **dir)
-{
-    if (*dir != NULL)
-        closedir(*dir);
-    *dir = NULL;
-}
-
 static int open_dir(int top, struct slice path, DIR **out, struct error *err)
 {
     char text[LAYER_PATH_MAX + 1];
@@ -102,23 +95,18 @@ static int kind_of(DIR *dir, const struct dirent *entry, bool *folder, bool *whi
 
 static int list(int top, struct slice path, struct walk_names *out, struct error *err)
 {
-    OWNED(close_dir) DIR *dir = NULL;
-    struct dirent *entry;
+    OWNED(folder_drop) DIR *dir = NULL;
+    const struct dirent *entry;
     bool folder, whiteout;
 
     if (open_dir(top, path, &dir, err) < 0)
         return -1;
-    for (;;) {
-        errno = 0;
-        entry = readdir(dir);
-        if (entry == NULL)
-            return errno == 0 ? 0 : entry_fail("read", path, errno, err);
-        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
-            continue;
+    while ((entry = folder_next(dir)) != NULL) {
         if (kind_of(dir, entry, &folder, &whiteout) < 0)
             return entry_fail("read", path, errno, err);
         add_name(out, entry->d_name, folder, whiteout);
     }
+    return errno == 0 ? 0 : entry_fail("read", path, errno, err);
 }
 
 static void sort(struct walk_names *names)

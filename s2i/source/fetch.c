@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "registry/core/fd.h"
+#include "registry/core/folder.h"
 #include "s2i/source/credentials.h"
 #include "s2i/source/resolve.h"
 #include "s2i/source/text.h"
@@ -51,21 +52,10 @@ static void job_drop(struct job *job)
 
 char *source_fetch_path(const char *folder)
 {
-    OWNED(buffer_drop) struct buffer path = BUFFER_NONE;
-
-    buffer_print(&path, "%s/repository", folder);
-    return memory_text(buffer_slice(&path));
+    return folder_path(folder, "repository");
 }
 
 /* --- files of the job --- */
-
-static char *path_in(const char *folder, const char *name)
-{
-    OWNED(buffer_drop) struct buffer path = BUFFER_NONE;
-
-    buffer_print(&path, "%s/%s", folder, name);
-    return memory_text(buffer_slice(&path));
-}
 
 static int cannot_prepare(struct error *err)
 {
@@ -74,7 +64,7 @@ static int cannot_prepare(struct error *err)
 
 static int put_file(const char *folder, const char *name, struct slice text, struct error *err)
 {
-    OWNED(memory_drop) char *path = path_in(folder, name);
+    OWNED(memory_drop) char *path = folder_path(folder, name);
     OWNED(fd_drop) int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 
     return fd < 0 || fd_write(fd, text) < 0 ? cannot_prepare(err) : 0;
@@ -82,7 +72,7 @@ static int put_file(const char *folder, const char *name, struct slice text, str
 
 static int put_folder(const char *folder, const char *name, struct error *err)
 {
-    OWNED(memory_drop) char *path = path_in(folder, name);
+    OWNED(memory_drop) char *path = folder_path(folder, name);
 
     return mkdir(path, 0700) < 0 ? cannot_prepare(err) : 0;
 }
@@ -164,8 +154,8 @@ static int add_http(struct job *job, struct error *err)
 {
     const struct source_url *url = job->fetch->url;
     OWNED(buffer_drop) struct buffer pin = BUFFER_NONE;
-    OWNED(memory_drop) char *ca = path_in(job->fetch->folder, "ca.pem");
-    OWNED(memory_drop) char *askpass = path_in(job->fetch->folder, "askpass");
+    OWNED(memory_drop) char *ca = folder_path(job->fetch->folder, "ca.pem");
+    OWNED(memory_drop) char *askpass = folder_path(job->fetch->folder, "askpass");
     char seconds[16];
 
     snprintf(seconds, sizeof(seconds), "%d", STALLED_S);
@@ -201,7 +191,7 @@ static int quoted(struct buffer *out, char quote, const char *path, struct error
 static int put_secret_file(struct job *job, const char *name, const char *text, const char *option,
                            struct buffer *config, struct error *err)
 {
-    OWNED(memory_drop) char *path = path_in(job->fetch->folder, name);
+    OWNED(memory_drop) char *path = folder_path(job->fetch->folder, name);
     OWNED(buffer_drop) struct buffer line = BUFFER_NONE;
 
     buffer_reserve(&line, strlen(text) + 1);
@@ -220,7 +210,7 @@ static int put_secret_file(struct job *job, const char *name, const char *text, 
 static int add_ssh(struct job *job, struct error *err)
 {
     const struct source_url *url = job->fetch->url;
-    OWNED(memory_drop) char *path = path_in(job->fetch->folder, "ssh_config");
+    OWNED(memory_drop) char *path = folder_path(job->fetch->folder, "ssh_config");
     OWNED(buffer_drop) struct buffer config = BUFFER_NONE;
     OWNED(buffer_drop) struct buffer command = BUFFER_NONE;
 

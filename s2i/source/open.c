@@ -4,16 +4,17 @@
  *          is read by nobody here. */
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "registry/core/fd.h"
+#include "registry/core/folder.h"
 #include "s2i/layer/layer.h"
 #include "s2i/source/opening.h"
 #include "s2i/source/text.h"
@@ -21,7 +22,6 @@
 enum {
     ANSWER_MAX = 16 * 1024 * 1024,
     ROUNDS_MAX = 8, /* submodules in each other */
-    FOLDERS_OPEN = 8,
 };
 
 #define CHILD_MEMORY (UINT64_C(2) << 30)
@@ -31,21 +31,10 @@ static const char fetch_failed[] = "FetchSourceFailed";
 static const char context_invalid[] = "InvalidContextDirectory";
 static const char source_invalid[] = "InvalidSource";
 
-static int remove_one(const char *path, const struct stat *about, int kind, struct FTW *where)
-{
-    (void)about;
-    (void)where;
-    if (kind == FTW_DP || kind == FTW_D)
-        rmdir(path);
-    else
-        unlink(path);
-    return 0;
-}
-
 static void opening_drop(struct opening *opening)
 {
     if (opening->folder != NULL)
-        nftw(opening->folder, remove_one, FOLDERS_OPEN, FTW_DEPTH | FTW_PHYS);
+        folder_erase(AT_FDCWD, opening->folder);
     free(opening->folder);
     source_url_drop(&opening->url);
     fd_drop(&opening->orders.spool_fd);

@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "registry/core/folder.h"
 #include "s2i/builder/proxy.h"
 #include "s2i/builder/steps.h"
 #include "tests/support/unit.h"
@@ -47,7 +48,7 @@ static int make_world(void **state)
 static int end_world(void **state)
 {
     (void)state;
-    int done = tree_erase(outside, "root");
+    int done = folder_erase(outside, "root");
     unlinkat(outside, "secret", 0);
     close(root);
     close(outside);
@@ -117,19 +118,6 @@ static void test_tree_write_replaces_links(void **state)
     text.size = 0;
     assert_int_equal(tree_read(outside, "secret", 10, &text), 1);
     assert_true(slice_equal_text(buffer_slice(&text), "secret"));
-}
-
-static void test_tree_erase_follows_nothing(void **state)
-{
-    (void)state;
-    assert_int_equal(mkdirat(root, "gone", 0755), 0);
-    assert_int_equal(symlinkat(world, root, "gone/link"), 0);
-    assert_int_equal(mkdirat(root, "gone/deep", 0755), 0);
-    put(root, "gone/deep/file", "x");
-    assert_int_equal(tree_erase(root, "gone"), 0);
-    assert_int_equal(faccessat(root, "gone", F_OK, AT_SYMLINK_NOFOLLOW), -1);
-    assert_int_equal(faccessat(outside, "secret", F_OK, 0), 0);
-    assert_int_equal(tree_erase(root, "gone"), 0);
 }
 
 static void test_tree_path_clean(void **state)
@@ -339,7 +327,6 @@ int main(void)
         cmocka_unit_test(test_tree_read_has_a_limit),
         cmocka_unit_test(test_tree_folder_makes_inside),
         cmocka_unit_test(test_tree_write_replaces_links),
-        cmocka_unit_test(test_tree_erase_follows_nothing),
         cmocka_unit_test(test_tree_path_clean),
         cmocka_unit_test(test_proxy_parse),
         cmocka_unit_test(test_proxy_allows),
