@@ -125,10 +125,10 @@ static int threads_open(struct builds *builds, struct error *err)
         .ended = tell_ended,
     };
 
-    builds->waiters = waiters_open(builds->storage);
-    builds->callbacks = callbacks_open(builds);
     builds->keeper = keeper_open(builds);
-    if (config->builds_enabled && link_open(&builds->link, config, err) < 0)
+    if (waiters_open(&builds->waiters, builds->storage, err) < 0 ||
+        callbacks_open(&builds->callbacks, builds, err) < 0 ||
+        (config->builds_enabled && link_open(&builds->link, config, err) < 0))
         return -1;
     return queue_open(&builds->queue, &options, err);
 }
@@ -154,10 +154,10 @@ int builds_open(struct builds **out, const struct builds_options *options, struc
         status = recover(builds, err);
     if (status == 0)
         status = threads_open(builds, err);
-    if (status == 0) {
-        keeper_start(builds->keeper);
+    if (status == 0)
+        status = keeper_start(builds->keeper, err);
+    if (status == 0)
         *out = TAKE(builds);
-    }
     thread_role_current = role;
     return status;
 }

@@ -10,6 +10,7 @@
 
 #include "registry/core/clock.h"
 #include "registry/core/log.h"
+#include "registry/core/start.h"
 #include "s2i/callback.h"
 #include "s2i/queue.h"
 #include "s2i/source/source.h"
@@ -234,16 +235,26 @@ static void *work(void *arg)
     return NULL;
 }
 
-struct callbacks *callbacks_open(struct builds *builds)
+static void callbacks_free(struct callbacks *callbacks)
+{
+    pthread_cond_destroy(&callbacks->wake);
+    pthread_mutex_destroy(&callbacks->lock);
+    free(callbacks);
+}
+
+int callbacks_open(struct callbacks **out, struct builds *builds, struct error *err)
 {
     struct callbacks *callbacks = memory_new(sizeof(*callbacks));
 
     callbacks->builds = builds;
     pthread_mutex_init(&callbacks->lock, NULL);
     clock_condition_init(&callbacks->wake);
-    if (pthread_create(&callbacks->thread, NULL, work, callbacks) != 0)
-        abort();
-    return callbacks;
+    if (thread_start(&callbacks->thread, work, callbacks, err) < 0) {
+        callbacks_free(callbacks);
+        return -1;
+    }
+    *out = callbacks;
+    return 0;
 }
 
 void callbacks_close(struct callbacks *callbacks)
@@ -255,7 +266,5 @@ void callbacks_close(struct callbacks *callbacks)
     pthread_cond_signal(&callbacks->wake);
     pthread_mutex_unlock(&callbacks->lock);
     pthread_join(callbacks->thread, NULL);
-    pthread_cond_destroy(&callbacks->wake);
-    pthread_mutex_destroy(&callbacks->lock);
-    free(callbacks);
+    callbacks_free(callbacks);
 }

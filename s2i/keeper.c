@@ -13,6 +13,7 @@
 #include "registry/core/clock.h"
 #include "registry/core/folder.h"
 #include "registry/core/log.h"
+#include "registry/core/start.h"
 #include "s2i/queue.h"
 
 enum {
@@ -220,11 +221,12 @@ struct keeper *keeper_open(struct builds *builds)
     return keeper;
 }
 
-void keeper_start(struct keeper *keeper)
+int keeper_start(struct keeper *keeper, struct error *err)
 {
-    if (pthread_create(&keeper->thread, NULL, work, keeper) != 0)
-        abort();
+    if (thread_start(&keeper->thread, work, keeper, err) < 0)
+        return -1;
     keeper->threaded = true;
+    return 0;
 }
 
 void keeper_ended(struct keeper *keeper)

@@ -13,7 +13,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -22,6 +21,7 @@
 
 #include "registry/core/clock.h"
 #include "registry/core/fd.h"
+#include "registry/core/start.h"
 #include "s2i/log_internal.h"
 
 enum {
@@ -264,7 +264,6 @@ static void descriptors_close(struct build_logs *logs)
 int log_followers_open(struct build_logs *logs, struct error *err)
 {
     struct epoll_event event = {.events = EPOLLIN};
-    sigset_t all, before;
 
     logs->comment_ms = COMMENT_MS;
     logs->epoll = epoll_create1(EPOLL_CLOEXEC);
@@ -275,12 +274,10 @@ int log_followers_open(struct build_logs *logs, struct error *err)
         descriptors_close(logs);
         return -1;
     }
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before); /* signals belong to main */
-    if (pthread_create(&logs->thread, NULL, run, logs) != 0)
-        abort();
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return 0;
+    if (thread_start(&logs->thread, run, logs, err) == 0)
+        return 0;
+    descriptors_close(logs);
+    return -1;
 }
 
 void log_followers_close(struct build_logs *logs)

@@ -135,24 +135,30 @@ void build_log_remove(struct build_logs *logs, int64_t id)
 
 /* --- all of them --- */
 
+static int folder_open(const char *folder, int *fd, struct error *err)
+{
+    if (mkdir(folder, 0700) < 0 && errno != EEXIST)
+        return error_set_errno(err, ERROR_INTERNAL, errno, "the folder of logs cannot be made");
+    *fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (*fd < 0)
+        return error_set_errno(err, ERROR_INTERNAL, errno, "the folder of logs cannot be used");
+    return 0;
+}
+
 int build_logs_open(struct build_logs **out, const char *folder, struct error *err)
 {
     struct build_logs *logs = memory_new(sizeof(*logs));
 
-    *logs = (struct build_logs){.news_fd = -1, .epoll = -1};
+    *logs = (struct build_logs){.folder_fd = -1, .news_fd = -1, .epoll = -1};
     pthread_mutex_init(&logs->lock, NULL);
-    if (mkdir(folder, 0700) < 0 && errno != EEXIST)
-        error_set_errno(err, ERROR_INTERNAL, errno, "the folder of logs cannot be made");
-    logs->folder_fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (logs->folder_fd >= 0 && log_followers_open(logs, err) == 0) {
+    if (folder_open(folder, &logs->folder_fd, err) == 0 && log_followers_open(logs, err) == 0) {
         *out = logs;
         return 0;
     }
-    int failed = error_set_errno(err, ERROR_INTERNAL, errno, "the folder of logs cannot be used");
     fd_drop(&logs->folder_fd);
     pthread_mutex_destroy(&logs->lock);
     free(logs);
-    return failed;
+    return -1;
 }
 
 void build_logs_close(struct build_logs *logs)

@@ -1,6 +1,6 @@
-/* queue.h - shared by the files that make rows into running builds: queue.c (threads that claim and
- * run), waiters.c (who wants to know of an end), masks.c (what no log shows), and by builds.c,
- * submit.c, plan.c, keeper.c, callback.c, trigger.c above them.
+/* queue.h - shared by the files that make rows into running builds: queue.c, running.c and
+ * perform.c (threads that claim and run), waiters.c (who wants to know of an end), masks.c (what no
+ * log shows), and by builds.c, submit.c, plan.c, keeper.c, callback.c, trigger.c above them.
  * Touches  nothing by itself.
  * Never    included from outside s2i/ and its tests. */
 #ifndef SLIPWAY_S2I_QUEUE_H
@@ -71,7 +71,7 @@ int builds_apart(struct builds *builds, const struct build_record *record, struc
 /* --- waiters.c --- */
 
 struct waiters;
-struct waiters *waiters_open(struct storage *storage);
+int waiters_open(struct waiters **out, struct storage *storage, struct error *err) MUST_CHECK;
 /* Whoever still waits is told how the build stands, on the calling thread. Accepts NULL. */
 void waiters_close(struct waiters *waiters) ON(worker_thread);
 /* As builds_when_ended. */
@@ -95,7 +95,8 @@ int masks_read(const struct build_task *task, struct s2i_list *out, struct error
 /* What is done now and then: rows, logs, archives that are old; triggers. Close accepts NULL. */
 struct keeper;
 struct keeper *keeper_open(struct builds *builds);
-void keeper_start(struct keeper *keeper); /* its thread, once all else is open */
+int keeper_start(struct keeper *keeper, /* its thread, once all else is open */
+                 struct error *err) MUST_CHECK;
 void keeper_close(struct keeper *keeper);
 void keeper_ended(struct keeper *keeper); /* a build did: there may be one to prune */
 /* The pieces of it, for tests. Files below the folder whose build is gone go; an archive also when
@@ -113,7 +114,7 @@ void sources_sweep(struct builds *builds);
 
 /* Posts how builds ended to their callback URLs, one after the other. Close accepts NULL. */
 struct callbacks;
-struct callbacks *callbacks_open(struct builds *builds);
+int callbacks_open(struct callbacks **out, struct builds *builds, struct error *err) MUST_CHECK;
 void callbacks_close(struct callbacks *callbacks);
 void callbacks_add(struct callbacks *callbacks, int64_t id);
 

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "registry/core/clock.h"
+#include "registry/core/start.h"
 #include "storage/builds.h"
 
 enum { AGAIN_MS = 1000 };
@@ -179,16 +180,27 @@ int waiters_add(struct waiters *waiters, int64_t id,
     return 0;
 }
 
-struct waiters *waiters_open(struct storage *storage)
+static void waiters_free(struct waiters *waiters)
+{
+    pthread_cond_destroy(&waiters->wake);
+    pthread_mutex_destroy(&waiters->lock);
+    free(waiters->ids);
+    free(waiters);
+}
+
+int waiters_open(struct waiters **out, struct storage *storage, struct error *err)
 {
     struct waiters *waiters = memory_new(sizeof(*waiters));
 
     waiters->storage = storage;
     pthread_mutex_init(&waiters->lock, NULL);
     clock_condition_init(&waiters->wake);
-    if (pthread_create(&waiters->thread, NULL, work, waiters) != 0)
-        abort();
-    return waiters;
+    if (thread_start(&waiters->thread, work, waiters, err) < 0) {
+        waiters_free(waiters);
+        return -1;
+    }
+    *out = waiters;
+    return 0;
 }
 
 static void call_as_it_stands(struct waiters *waiters, int64_t id) ON(worker_thread)
@@ -212,8 +224,5 @@ void waiters_close(struct waiters *waiters)
     pthread_join(waiters->thread, NULL);
     while (waiters->list != NULL)
         call_as_it_stands(waiters, waiters->list->id);
-    pthread_cond_destroy(&waiters->wake);
-    pthread_mutex_destroy(&waiters->lock);
-    free(waiters->ids);
-    free(waiters);
+    waiters_free(waiters);
 }

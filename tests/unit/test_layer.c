@@ -191,7 +191,8 @@ static void test_layer_nothing(void **state)
     unpack(&made, place->out);
 }
 
-/* Content of many blocks, of sizes around those of buffers; compressed by threads. Spec: s2i 17.9 */
+/* Content of many blocks, of sizes around those of buffers; compressed by threads. Spec: s2i 17.9
+ */
 static void test_layer_sizes(void **state)
 {
     static const size_t sizes[] = {

@@ -135,7 +135,7 @@ static void queue_begin(struct stage *stage, unsigned threads)
                                           .room = room,
                                           .ended = ended};
 
-    stage->builds.waiters = waiters_open(stage->builds.storage);
+    OK(waiters_open(&stage->builds.waiters, stage->builds.storage, &fixture->err));
     OK(queue_open(&stage->builds.queue, &options, &fixture->err));
 }
 

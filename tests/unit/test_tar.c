@@ -126,7 +126,8 @@ static void write_all(struct buffer *out)
     tar_write_end(out);
 }
 
-/* What is written reads the same, in pieces of every kind, content read or skipped. Spec: s2i 17.4, 17.5 */
+/* What is written reads the same, in pieces of every kind, content read or skipped. Spec:
+ * s2i 17.4, 17.5 */
 static void test_tar_round_trip(void **state)
 {
     static const size_t pieces_of[] = {1, 511, 512, 513, 65536, 1 << 20};
