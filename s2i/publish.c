@@ -11,7 +11,6 @@
 #include "registry/core/oci.h"
 #include "s2i/contract/contract.h"
 #include "s2i/s2i_internal.h"
-#include "storage/content.h"
 #include "storage/storage.h"
 
 enum { DESCRIPTORS_MAX = 1000, LABELS_MAX = 10240 };
@@ -216,94 +215,27 @@ int publish_tags(struct builds *builds, const struct build_record *record,
 
 /* --- tags of a push: moved when its ref does --- */
 
-void build_tags_before_drop(struct build_tags_before *before)
-{
-    for (size_t i = 0; i < before->count; i++)
-        free(before->tags[i]);
-    free(before->tags);
-    free(before->digests);
-    *before = (struct build_tags_before){.tags = NULL};
-}
-
-/* Where the tags stand now. */
-static void note_before(struct builds *builds, const struct build_record *record,
-                        const struct s2i_list *tags, struct build_tags_before *out)
-    ON(worker_thread)
-{
-    out->tags = memory_new((tags->count + 1) * sizeof(*out->tags));
-    out->digests = memory_new((tags->count + 1) * sizeof(*out->digests));
-    for (; out->count < tags->count; out->count++) {
-        const struct manifest_reference reference = {.tag = slice_of(tags->items[out->count])};
-        const struct manifest *manifest = NULL;
-        struct error ignored = {0};
-
-        out->tags[out->count] = memory_text(reference.tag);
-        if (storage_manifest_get(builds->storage, slice_of(record->repository), &reference, false,
-                                 &manifest, &ignored) < 0)
-            continue;
-        out->digests[out->count] = manifest->digest;
-        storage_manifest_release(manifest);
-    }
-}
-
-int builds_move_tags(struct builds *builds, int64_t id, const struct actor *actor,
-                     struct build_tags_before *before, struct error *err)
+int builds_move_tags(struct builds *builds, int64_t id, struct slice ref, struct slice ref_id,
+                     const struct actor *actor, struct error *err)
 {
     OWNED(build_record_drop) struct build_record record = {0};
     OWNED(s2i_list_drop) struct s2i_list tags = {0};
-    struct digest digest;
 
     if (build_find(builds->storage, id, &record, err) < 0)
         return -1;
+    struct build_move move = {.build = id,
+                              .repository = slice_of(record.repository),
+                              .ref = ref,
+                              .ref_id = ref_id,
+                              .actor = actor};
     if (record.state != BUILD_COMPLETE)
         return error_set(err, ERROR_CONFLICT, "build %lld has no image", (long long)id);
-    if (digest_parse(slice_of(record.result_digest), &digest, err) < 0 ||
+    if (digest_parse(slice_of(record.result_digest), &move.image, err) < 0 ||
         publish_tag_list(&record, &tags, err) < 0)
         return -1;
-    build_tags_before_drop(before); /* of a try that came to nothing */
-    note_before(builds, &record, &tags, before);
-    return publish_tags(builds, &record, &digest, actor, err);
-}
-
-/* One tag, unless it moved on meanwhile: then it is somebody else's. */
-static int tag_back(struct builds *builds, const struct build_record *record, struct slice tag,
-                    const struct digest *before, const struct actor *actor, struct error *err)
-    ON(worker_thread)
-{
-    const struct manifest_reference reference = {.tag = tag};
-    const struct content_change change = {.actor = actor};
-    const struct content_tag_set set = {.tag = tag, .digest = *before};
-    const struct manifest *now = NULL;
-    char text[DIGEST_TEXT_MAX];
-    bool created;
-
-    if (storage_manifest_get(builds->storage, slice_of(record->repository), &reference, false, &now,
-                             err) < 0) {
-        error_clear(err);
-        return 0;
-    }
-    bool ours = strcmp(digest_text(&now->digest, text), record->result_digest) == 0;
-    storage_manifest_release(now);
-    if (!ours)
-        return 0;
-    if (!digest_is_set(before))
-        return storage_manifest_delete(builds->storage, slice_of(record->repository), &reference,
-                                       actor, err);
-    return content_tag_set(builds->storage, slice_of(record->repository), &set, &change, &created,
-                           err);
-}
-
-int builds_tags_back(struct builds *builds, int64_t id, const struct actor *actor,
-                     const struct build_tags_before *before, struct error *err)
-{
-    OWNED(build_record_drop) struct build_record record = {0};
-    int outcome = 0;
-
-    if (build_find(builds->storage, id, &record, err) < 0)
-        return -1;
-    for (size_t i = 0; i < before->count; i++)
-        if (tag_back(builds, &record, slice_of(before->tags[i]), &before->digests[i], actor, err) <
-            0)
-            outcome = -1;
-    return outcome;
+    OWNED(memory_drop) struct slice *names = memory_new((tags.count + 1) * sizeof(*names));
+    slices_of(&tags, names);
+    move.tags = names;
+    move.tag_count = tags.count;
+    return tags.count == 0 ? 0 : build_move_begin(builds->storage, &move, err);
 }

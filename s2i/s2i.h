@@ -59,7 +59,7 @@ struct build_request {
     struct slice url, ref, commit;     /* BUILD_FROM_PUSH: ref and commit of our own repository */
     const struct slice *tags;          /* of the result */
     size_t tag_count;
-    bool hold_tags; /* BUILD_FROM_PUSH: the tags wait for build_move_tags */
+    bool hold_tags; /* BUILD_FROM_PUSH: the tags wait for builds_move_tags */
     int archive;    /* BUILD_FROM_ARCHIVE: a file that nobody changes any more; else -1 */
     int64_t retry_of;
     const struct audit_event *event;
@@ -136,20 +136,10 @@ int builds_plan(struct builds *builds, const struct build_request *request,
 int builds_when_ended(struct builds *builds, int64_t id,
                       void (*ended)(void *arg, const struct build_record *record), void *arg,
                       struct error *err) MUST_CHECK ON(worker_thread);
-/* The tags a push held back move, all in one transaction; *before is what stood there, for taking
- * them back when the ref did not move after all; zeroed before the first try. Spec: 7.10, 13.a */
-struct build_tags_before {
-    char **tags;
-    struct digest *digests; /* not set: there was no such tag */
-    size_t count;
-};
-void build_tags_before_drop(struct build_tags_before *before);
-int builds_move_tags(struct builds *builds, int64_t id, const struct actor *actor,
-                     struct build_tags_before *before, struct error *err) MUST_CHECK
-    ON(worker_thread);
-int builds_tags_back(struct builds *builds, int64_t id, const struct actor *actor,
-                     const struct build_tags_before *before, struct error *err) MUST_CHECK
-    ON(worker_thread);
+/* The tags a push held back move, all in one transaction, just before `ref` does, which will hold
+ * ref_id. Where they stood is kept until build_move_end (storage/builds.h). Spec: 7.10, 13.a */
+int builds_move_tags(struct builds *builds, int64_t id, struct slice ref, struct slice ref_id,
+                     const struct actor *actor, struct error *err) MUST_CHECK ON(worker_thread);
 
 /* Settled options of a repository: the server's defaults, then its stored configuration. */
 int builds_options_of(struct builds *builds, struct slice repository, struct s2i_options *out,

@@ -58,6 +58,17 @@ void build_page_drop(struct build_page *page)
     *page = (struct build_page){.items = NULL};
 }
 
+void build_moves_drop(struct build_moves *moves)
+{
+    for (size_t i = 0; i < moves->count; i++) {
+        free(moves->items[i].repository);
+        free(moves->items[i].ref);
+        free(moves->items[i].ref_id);
+    }
+    free(moves->items);
+    *moves = (struct build_moves){.items = NULL};
+}
+
 void build_config_drop(struct build_config *config)
 {
     free(config->repository);

@@ -1,5 +1,6 @@
 /* builds.h - rows of builds, of build configurations, their secrets and deliveries.
- * Touches  the tables builds, build_turns, build_configs, build_secrets, build_deliveries, audit.
+ * Touches  the tables builds, build_turns, build_configs, build_secrets, build_deliveries,
+ *          build_moves, audit; tags of a push.
  * Never    runs a build; reads the JSON it is given.
  *
  * (1) A row is made, durably, before the first step of its build; how it ended is one transaction.
@@ -142,6 +143,38 @@ int build_list(struct storage *store, const struct build_filter *filter, struct 
 int build_prune(struct storage *store, uint64_t keep_good, uint64_t keep_bad, int64_t before,
                 size_t limit, int64_t **out, size_t *count, struct error *err) MUST_CHECK
     ON(worker_thread);
+
+/* --- tags of a push: they move just before its ref does. Spec: s2i 7.10, 13.a --- */
+
+/* All tags stand for the image, or none; where each stood is kept in the same transaction, until
+ * build_move_end. So whatever ends the process, the ref tells what to do with them.
+ * NOT_FOUND  the repository or the image is gone.  PROTECTED.  CONFLICT  they have moved already */
+struct build_move {
+    int64_t build;
+    struct slice repository, ref, ref_id; /* the push happened when the ref holds ref_id */
+    struct digest image;
+    const struct slice *tags;
+    size_t tag_count;
+    const struct actor *actor;
+};
+int build_move_begin(struct storage *store, const struct build_move *move,
+                     struct error *err) MUST_CHECK ON(worker_thread);
+/* The ref moved: what was kept is forgotten. Or it did not: tags that still stand where they were
+ * moved to go back, whatever protects them by now. Nothing is kept: nothing is done. actor NULL:
+ * the server itself. */
+int build_move_end(struct storage *store, int64_t build, bool moved, const struct actor *actor,
+                   struct error *err) MUST_CHECK ON(worker_thread);
+/* What is kept, of builds after `after`, at most `limit`. */
+struct build_moves {
+    struct build_moved {
+        int64_t build;
+        char *repository, *ref, *ref_id;
+    } * items;
+    size_t count;
+};
+void build_moves_drop(struct build_moves *moves);
+int build_move_list(struct storage *store, int64_t after, size_t limit, struct build_moves *out,
+                    struct error *err) MUST_CHECK ON(worker_thread);
 
 /* --- configurations --- */
 

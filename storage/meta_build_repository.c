@@ -1,6 +1,6 @@
 /* meta_build_repository.c - builds and configuration of a repository that is deleted, or comes
- * back. Touches  builds, build_turns, build_configs. Never    decides that it goes: meta_removed.c.
- */
+ * back. Touches  builds, build_turns, build_configs, build_moves. Never    decides that it goes:
+ * meta_removed.c. */
 #include "storage/meta_builds.h"
 
 #include <stdlib.h>
@@ -18,6 +18,8 @@ static const char SQL_CONFIG_ASIDE[] = "UPDATE build_configs"
                                        " WHERE repository = $2";
 static const char SQL_TURN_END[] = "DELETE FROM build_turns"
                                    "      WHERE repository = $1";
+static const char SQL_MOVES_END[] = "DELETE FROM build_moves"
+                                    "      WHERE repo_id = $1";
 static const char SQL_BUILDS_BACK[] = "UPDATE builds"
                                       "   SET repository = $1"
                                       " WHERE repository = '~' || $2";
@@ -63,7 +65,8 @@ int meta_builds_aside(struct db_tx *tx, int64_t repository, struct slice name, s
 {
     if (change(tx, SQL_END, clock_now_us(), name, err) < 0 ||
         change(tx, SQL_BUILDS_ASIDE, repository, name, err) < 0 ||
-        change(tx, SQL_CONFIG_ASIDE, repository, name, err) < 0)
+        change(tx, SQL_CONFIG_ASIDE, repository, name, err) < 0 ||
+        META_CHANGE(tx, SQL_MOVES_END, err, repository) < 0)
         return -1;
     return turn_end(tx, name, err);
 }

@@ -134,6 +134,7 @@ struct meta_point {
     const struct actor *actor;   /* NULL: the server itself */
     enum tag_cause cause;
     int64_t now;
+    bool takes_back; /* a move of its own: nothing is asked */
 };
 int meta_tag_point(struct db_tx *tx, const struct meta_point *point, struct error *err);
 /* The tag, which stands for this manifest, goes: set aside, done and told; nothing is asked.

@@ -86,7 +86,8 @@ int meta_tag_point(struct db_tx *tx, const struct meta_point *point, struct erro
         return -1;
     if (old_id == point->manifest)
         return 0;
-    if (old_id != 0 && meta_guard_tag(tx, point->repository, point->tag, TAG_IMMUTABLE, err) < 0)
+    if (old_id != 0 && !point->takes_back &&
+        meta_guard_tag(tx, point->repository, point->tag, TAG_IMMUTABLE, err) < 0)
         return -1;
     const struct meta_move move = {point->repository, point->tag,   old_id == 0 ? NULL : &old,
                                    point->digest,     point->actor, point->cause};

@@ -185,8 +185,7 @@ int wiring_open_git(const struct wiring *wiring, struct storage *storage, struct
                                         .builds = builds,
                                         .draining = &wiring->probes.draining};
 
-    *out = NULL;
-    return wiring->config.builds_enabled ? git_open(out, &options, err) : 0;
+    return git_open(out, &options, err);
 }
 
 /* --- auth --- */

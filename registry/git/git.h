@@ -4,7 +4,8 @@
  *
  * (1) A request that was answered with a live reply has a child; it ends before git_close returns.
  * (2) A ref moves only when what it names was judged: built, or not to be built.
- * (3) Image tags that moved for a ref go back when the ref did not move.
+ * (3) Image tags that moved for a ref go back when the ref did not move: at once, or when the next
+ *     server starts.
  *
  * Spec: s2i 13. */
 #ifndef SLIPWAY_GIT_GIT_H
@@ -26,7 +27,8 @@ struct git_options {
     struct builds *builds;        /* NULL: pushes are kept, and nothing is built */
     const _Atomic bool *draining; /* the server is about to stop: who is cut off did not leave */
 };
-/* Makes folders and hooks, starts threads. *out is NULL, and that is no failure, where there is no
+/* Settles pushes that the end of an earlier server cut off; makes folders and hooks, starts
+ * threads. *out is NULL, and that is no failure, where the settings want no builds or there is no
  * git program that will do: then its routes refuse. */
 int git_open(struct git **out, const struct git_options *options, struct error *err) MUST_CHECK;
 /* Ends every child. Accepts NULL. */

@@ -1,8 +1,7 @@
 /* git_internal.h - shared by the files of git/: serve.c (requests), start.c and service.c (a
  * request's children), room.c (threads), command.c (what git is told), session.c, judge.c, plan.c,
- * building.c and moving.c (a push), repository.c (folders and refs), care.c (what is not needed any
- * more), hook.c (the other side of a push).
- * Touches  nothing.
+ * building.c and moving.c (a push), settle.c (pushes that were cut off), repository.c (folders and
+ * refs), care.c (what is not needed any more), hook.c (the other side of a push). Touches  nothing.
  * Never    included from outside git/.
  *
  * One thread, the room's, waits for everything: children, hooks, times. What may block on storage
@@ -61,6 +60,10 @@ int repository_write(const char *path, const char *name, struct slice bytes,
                      struct error *err) MUST_CHECK;
 /* What a ref holds; false: there is none. */
 bool repository_ref(const char *path, const char *ref, char out[GIT_OID_SIZE + 1]);
+/* Whether it holds this object, or is not there when that is none. */
+bool repository_ref_is(const char *path, const char *ref, const char *oid);
+/* That it moved survives a power cut: git syncs a ref's file, and not the folders it stands in. */
+void repository_ref_sync(const char *path, const char *ref);
 /* Names of all branches and tags, at most `limit`. */
 void repository_refs(const char *path, size_t limit, struct s2i_list *out);
 /* The ref that HEAD names, "refs/heads/main". */
@@ -219,7 +222,6 @@ struct pushed_ref {
     bool held;                     /* its build's tags wait for the ref */
     char commit[GIT_OID_SIZE + 1]; /* peeled; "" is none */
     struct s2i_list tags;
-    struct build_tags_before before;
     char reason[REASON_MAX];
 };
 
@@ -296,6 +298,9 @@ void building_ended(struct session *session) ON(worker_thread);
 void building_gone(struct session *session) ON(worker_thread); /* the pusher went */
 
 void building_cancel(struct session *session, const char *reason) ON(worker_thread);
+
+/* settle.c: before anything is served. */
+int settle_left(struct git *git, struct error *err) MUST_CHECK ON(worker_thread);
 
 /* moving.c: the refs move, and the tags with them. */
 void moving_told(struct session *session, struct slice text) ON(worker_thread);

@@ -1,7 +1,7 @@
 /* hook.c - git's hooks proc-receive and reference-transaction, as processes: they hand on what git
  * asks, and what the server answers.
- * Touches  standard streams, the descriptor to the server; children of git for two questions.
- * Never    decides anything; runs in the server. Spec: s2i 13.a */
+ * Touches  standard streams, the descriptor to the server, folders of refs (synced); children of
+ * git for two questions. Never    decides anything; runs in the server. Spec: s2i 13.a */
 #include <errno.h>
 #include <fcntl.h>
 #include <spawn.h>
@@ -205,6 +205,20 @@ static int proc_receive(int channel)
 
 /* --- reference-transaction --- */
 
+/* Before anybody is told that they moved. text: "<old> <new> <ref>" lines. */
+static void sync_refs(struct slice text)
+{
+    struct slice line, rest;
+
+    while (text.size > 0) {
+        slice_split(text, '\n', &line, &text);
+        if (slice_split(line, ' ', &rest, &line) && slice_split(line, ' ', &rest, &line)) {
+            OWNED(memory_drop) char *ref = memory_text(line);
+            repository_ref_sync(".", ref);
+        }
+    }
+}
+
 static int reference_transaction(int channel, const char *state)
 {
     OWNED(memory_drop) char *piece = memory_new(WIRE_PIECE_MAX + 1);
@@ -213,8 +227,11 @@ static int reference_transaction(int channel, const char *state)
     struct error err = {0};
 
     buffer_print(&text, "%s\n", state);
-    if (fd_read(STDIN_FILENO, TEXT_MAX, &text) < 0 ||
-        !send_text(channel, HOOK_MOVE, buffer_slice(&text)))
+    if (fd_read(STDIN_FILENO, TEXT_MAX, &text) < 0)
+        return complain("git told the server's hook nothing that makes sense");
+    if (strcmp(state, "committed") == 0)
+        sync_refs(slice_from(buffer_slice(&text), strlen(state) + 1));
+    if (!send_text(channel, HOOK_MOVE, buffer_slice(&text)))
         return complain("the server is gone");
     if (strcmp(state, "prepared") != 0)
         return 0;

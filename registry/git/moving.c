@@ -3,8 +3,8 @@
  * Never    lets a ref move that was not judged, or leaves a tag that moved without its ref.
  *
  * Git asks before each transaction ("prepared": the refs are locked and where they should be), and
- * tells how it ended. Whatever kills git between the two, the end looks at the refs themselves.
- * Spec: s2i 13.a, 7.10 */
+ * tells how it ended. Whatever kills git between the two, the end looks at the refs themselves;
+ * what kills the server, its next start (settle.c). Spec: s2i 13.a, 7.10 */
 #include <stdlib.h>
 #include <string.h>
 
@@ -29,15 +29,17 @@ static bool line_read(struct slice *text, struct slice *new, struct slice *ref)
     return slice_split(line, ' ', new, ref);
 }
 
-static void tags_back(struct session *session, struct pushed_ref *ref) ON(worker_thread)
+/* Its tags stay with a ref that moved, and go back without it. What fails here is done at the next
+ * start: settle.c */
+static void tags_settle(struct session *session, struct pushed_ref *ref) ON(worker_thread)
 {
     const struct actor actor = session_actor(session);
     struct error err = {0};
 
-    if (!ref->tags_moved || ref->moved)
+    if (!ref->tags_moved)
         return;
     ref->tags_moved = false;
-    if (builds_tags_back(session->git->options.builds, ref->id, &actor, &ref->before, &err) < 0)
+    if (build_move_end(session->git->options.storage, ref->id, ref->moved, &actor, &err) < 0)
         log_event(LOG_ERROR, "git.tags_kept", F_TEXT("repository", session->repository),
                   F_I64("build", ref->id), F_TEXT("reason", err.message),
                   F_TEXT("cause", err.cause));
@@ -55,7 +57,7 @@ static int prepare(struct session *session, struct slice new, struct slice name,
         return error_set(err, ERROR_DENIED, "a ref is to move that was not judged");
     if (!ref->held || ref->tags_moved)
         return 0;
-    if (builds_move_tags(session->git->options.builds, ref->id, &actor, &ref->before, err) < 0)
+    if (builds_move_tags(session->git->options.builds, ref->id, name, new, &actor, err) < 0)
         return -1;
     ref->tags_moved = true;
     return 0;
@@ -68,8 +70,8 @@ static void aborted(struct session *session, struct slice text) ON(worker_thread
     while (text.size > 0)
         if (line_read(&text, &new, &name)) {
             struct pushed_ref *ref = ref_named(session, name);
-            if (ref != NULL)
-                tags_back(session, ref);
+            if (ref != NULL && !ref->moved)
+                tags_settle(session, ref);
         }
 }
 
@@ -122,13 +124,11 @@ void moving_told(struct session *session, struct slice text)
 /* Git may have been killed between the move and its telling. */
 static bool stands(const struct session *session, const struct pushed_ref *ref)
 {
-    char now[GIT_OID_SIZE + 1];
-
-    if (ref->state != REF_ACCEPTED)
+    if (ref->state != REF_ACCEPTED ||
+        !repository_ref_is(session->path, ref->command->ref, ref->command->new))
         return false;
-    if (!repository_ref(session->path, ref->command->ref, now))
-        return oid_is_none(ref->command->new);
-    return strcmp(now, ref->command->new) == 0;
+    repository_ref_sync(session->path, ref->command->ref);
+    return true;
 }
 
 static void note(const struct session *session, const struct pushed_ref *ref)
@@ -175,8 +175,8 @@ static bool settle_refs(struct session *session) ON(worker_thread)
 
     for (size_t i = 0; session->refs != NULL && i < session->push.count; i++) {
         struct pushed_ref *ref = &session->refs[i];
-        ref->moved |= stands(session, ref);
-        tags_back(session, ref);
+        ref->moved = ref->moved || stands(session, ref);
+        tags_settle(session, ref);
         undo_async(session, ref);
         note(session, ref);
         dirty |= !ref->moved || oid_is_none(ref->command->new);

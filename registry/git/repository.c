@@ -224,6 +224,34 @@ bool repository_ref(const char *path, const char *ref, char out[GIT_OID_SIZE + 1
     return packed_ref(path, ref, out);
 }
 
+bool repository_ref_is(const char *path, const char *ref, const char *oid)
+{
+    char now[GIT_OID_SIZE + 1];
+
+    if (!repository_ref(path, ref, now))
+        return oid_is_none(oid);
+    return strcmp(now, oid) == 0;
+}
+
+/* From the folder it stands in up to the repository, for folders may be new too. One that is not
+ * there any more went with the ref. */
+void repository_ref_sync(const char *path, const char *ref)
+{
+    OWNED(fd_drop) int root = root_open(path);
+    OWNED(memory_drop) char *folder = memory_text(slice_of(ref));
+    char *slash;
+
+    while (root >= 0 && (slash = strrchr(folder, '/')) != NULL) {
+        *slash = 0;
+        OWNED(fd_drop) int fd = open_below(root, folder, O_RDONLY | O_DIRECTORY);
+        if (fd >= 0)
+            fsync(fd);
+    }
+    OWNED(fd_drop) int top = root < 0 ? -1 : open_below(root, ".", O_RDONLY | O_DIRECTORY);
+    if (top >= 0)
+        fsync(top); /* packed-refs */
+}
+
 static void add_ref(struct slice name, size_t limit, struct s2i_list *out)
 {
     OWNED(memory_drop) char *ref = memory_text(name);

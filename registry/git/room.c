@@ -199,22 +199,15 @@ static int open_room(struct git *git, struct error *err)
     return start_threads(git, err) < 0 ? -1 : care_open(git, err);
 }
 
-int git_open(struct git **out, const struct git_options *options, struct error *err)
+static struct git *git_new(const struct git_options *options)
 {
-    const struct git look = {.program = confine_program("git")};
-
-    *out = NULL;
-    if (look.program == NULL || !command_is_new(&look)) {
-        log_event(LOG_WARNING, "git.missing",
-                  F_TEXT("reason", "there is no git program of 2.31 or newer: no clone, no push"));
-        return 0;
-    }
-    struct git *git = memory_new(sizeof(*git));
-    git->options = *options;
-    git->program = look.program;
-    git->gzip = confine_program("gzip");
     /* git runs in the repository's folder: nothing it is told of may be relative to ours */
     OWNED(memory_drop) char *root = realpath(options->config->storage_root, NULL);
+    struct git *git = memory_new(sizeof(*git));
+
+    git->options = *options;
+    git->program = confine_program("git");
+    git->gzip = confine_program("gzip");
     git->folder = folder_path(root == NULL ? options->config->storage_root : root, "builds");
     git->repositories = folder_path(git->folder, "repos");
     git->hooks = folder_path(git->folder, "hooks");
@@ -226,11 +219,36 @@ int git_open(struct git **out, const struct git_options *options, struct error *
     pthread_mutex_init(&git->lock, NULL);
     pthread_cond_init(&git->work, NULL);
     pthread_cond_init(&git->place_changed, NULL);
-    if (open_room(git, err) < 0) {
-        git_close(git);
+    return git;
+}
+
+static bool is_able(const struct git *git)
+{
+    if (git->program != NULL && command_is_new(git))
+        return true;
+    log_event(LOG_WARNING, "git.missing",
+              F_TEXT("reason", "there is no git program of 2.31 or newer: no clone, no push"));
+    return false;
+}
+
+static void git_drop(struct git **git)
+{
+    git_close(*git);
+}
+
+int git_open(struct git **out, const struct git_options *options, struct error *err)
+{
+    OWNED(git_drop) struct git *git = git_new(options);
+    enum thread_role_kind role = become_worker_thread();
+    int outcome = settle_left(git, err);
+
+    *out = NULL;
+    thread_role_current = role;
+    if (outcome < 0 || !options->config->builds_enabled || !is_able(git))
+        return outcome;
+    if (open_room(git, err) < 0)
         return -1;
-    }
-    *out = git;
+    *out = TAKE(git);
     return 0;
 }
 
@@ -243,7 +261,8 @@ static void end_services(struct git *git)
     for (struct service *service = git->services; service != NULL; service = service->next)
         service_end(service);
     pthread_mutex_unlock(&git->lock);
-    room_wake(git);
+    if (git->has_thread)
+        room_wake(git);
 }
 
 static void free_all(struct git *git)

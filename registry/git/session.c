@@ -50,12 +50,6 @@ static void messages_free(struct hook_message *message)
     }
 }
 
-static void ref_drop(struct pushed_ref *ref)
-{
-    s2i_list_drop(&ref->tags);
-    build_tags_before_drop(&ref->before);
-}
-
 void session_drop(struct session **owned)
 {
     struct session *session = *owned;
@@ -64,7 +58,7 @@ void session_drop(struct session **owned)
     if (session == NULL)
         return;
     for (size_t i = 0; session->refs != NULL && i < session->push.count; i++)
-        ref_drop(&session->refs[i]);
+        s2i_list_drop(&session->refs[i].tags);
     messages_free(session->messages);
     message_free(session->arriving);
     push_request_drop(&session->push);

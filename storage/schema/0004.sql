@@ -91,3 +91,22 @@ CREATE TABLE build_turns(
     repository TEXT @BYTEWISE NOT NULL PRIMARY KEY,
     turn BIGINT NOT NULL UNIQUE
 ) @TIGHT;
+
+-- Tags that a push moved and whose ref is about to move: gone when the ref moved, or the tags went
+-- back. What a killed server leaves is settled by the ref. ref_id: what it will hold.
+CREATE TABLE build_moves(
+    build_id BIGINT NOT NULL PRIMARY KEY,
+    repo_id BIGINT NOT NULL,
+    ref TEXT NOT NULL,
+    ref_id TEXT NOT NULL,
+    image @BYTES NOT NULL
+) @TIGHT;
+CREATE INDEX build_moves_repository ON build_moves(repo_id);
+
+-- digest: where the tag stood before; null: there was no such tag.
+CREATE TABLE build_move_tags(
+    build_id BIGINT NOT NULL REFERENCES build_moves(build_id) ON DELETE CASCADE,
+    name TEXT @BYTEWISE NOT NULL,
+    digest @BYTES,
+    PRIMARY KEY(build_id, name)
+) @TIGHT;
