@@ -43,6 +43,11 @@ static int run_source(const char *const *words)
     return source_child();
 }
 
+static int run_resolve(const char *const *words)
+{
+    return source_resolve_child(words[2]);
+}
+
 static int run_builder_worker(const char *const *words)
 {
     (void)words;
@@ -69,6 +74,7 @@ static const struct part {
     int (*run)(const char *const *words);
 } parts[] = {
     {"source", false, run_source},
+    {"resolve", false, run_resolve},
     {"builder-worker", false, run_builder_worker},
     {"askpass", true, run_askpass},
     {"proc-receive", true, git_proc_receive},

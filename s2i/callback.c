@@ -3,12 +3,16 @@
  * Never    changes how the build ended; waits for anybody but the receiver.
  *
  * Ends wait in memory: the end of the server ends them. Spec: s2i 11.1, 16.10. */
-#include <openssl/evp.h>
-#include <openssl/hmac.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
+
+#include <openssl/evp.h>
+#include <openssl/hmac.h>
 
 #include "registry/core/clock.h"
+#include "registry/core/fd.h"
 #include "registry/core/log.h"
 #include "registry/core/start.h"
 #include "s2i/callback.h"
@@ -29,6 +33,7 @@ struct callbacks {
     pthread_t thread;
     pthread_mutex_t lock; /* of what follows */
     pthread_cond_t wake;
+    int stop;                 /* readable from then on: closing, for whoever waits for a receiver */
     int64_t ids[WAITING_MAX]; /* a ring */
     size_t first, count;
     bool closing;
@@ -172,6 +177,7 @@ static void post_end(struct callbacks *callbacks, const struct build_record *rec
         .signature = signature[0] == 0 ? SLICE_NONE : slice_of(signature),
         .size_max = ANSWER_MAX,
         .timeout_ms = TIMEOUT_MS,
+        .cancel = &callbacks->stop,
     };
     if (post(callbacks, &request, &status, &err) < 0)
         log_event(LOG_WARNING, "build.callback", F_I64("id", record->id),
@@ -237,6 +243,7 @@ static void *work(void *arg)
 
 static void callbacks_free(struct callbacks *callbacks)
 {
+    fd_drop(&callbacks->stop);
     pthread_cond_destroy(&callbacks->wake);
     pthread_mutex_destroy(&callbacks->lock);
     free(callbacks);
@@ -249,6 +256,11 @@ int callbacks_open(struct callbacks **out, struct builds *builds, struct error *
     callbacks->builds = builds;
     pthread_mutex_init(&callbacks->lock, NULL);
     clock_condition_init(&callbacks->wake);
+    callbacks->stop = eventfd(0, EFD_CLOEXEC);
+    if (callbacks->stop < 0) {
+        callbacks_free(callbacks);
+        return error_set_errno(err, ERROR_UNAVAILABLE, errno, "callbacks cannot be begun");
+    }
     if (thread_start(&callbacks->thread, work, callbacks, err) < 0) {
         callbacks_free(callbacks);
         return -1;
@@ -265,6 +277,8 @@ void callbacks_close(struct callbacks *callbacks)
     callbacks->closing = true;
     pthread_cond_signal(&callbacks->wake);
     pthread_mutex_unlock(&callbacks->lock);
+    if (eventfd_write(callbacks->stop, 1) < 0)
+        abort(); /* it is at zero */
     pthread_join(callbacks->thread, NULL);
     callbacks_free(callbacks);
 }

@@ -46,7 +46,8 @@ struct proxy {
     pthread_mutex_t lock;
     pthread_cond_t idle;
     unsigned connections; /* under lock, as what follows */
-    bool closing;
+    unsigned resolving;   /* of them: as slow as name servers are, so nobody waits for them */
+    bool closing;         /* who is the last frees it */
     struct traffic hosts[HOSTS_MAX];
     size_t host_count;
 };
@@ -160,24 +161,41 @@ static int connect_one(struct proxy *proxy, const struct addrinfo *address)
     return fd_take(&fd);
 }
 
+/* False when it is over by then: what is left of the proxy is its memory. */
+static bool resolve(struct proxy *proxy, const struct proxy_target *target, struct addrinfo **out)
+{
+    const struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
+
+    pthread_mutex_lock(&proxy->lock);
+    proxy->resolving++;
+    pthread_cond_signal(&proxy->idle);
+    pthread_mutex_unlock(&proxy->lock);
+    if (getaddrinfo(target->host, target->port, &hints, out) != 0)
+        *out = NULL;
+    pthread_mutex_lock(&proxy->lock);
+    proxy->resolving--;
+    bool open = !proxy->closing;
+    pthread_mutex_unlock(&proxy->lock);
+    return open;
+}
+
 /* The address that is used is the one that was looked at. *status: why there is none. */
 static int connect_target(struct proxy *proxy, const struct proxy_target *target, bool exact,
                           int *status)
 {
-    const struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
     struct addrinfo *addresses = NULL;
+    bool open = resolve(proxy, target, &addresses);
     int fd = -1;
 
     *status = 502;
-    if (getaddrinfo(target->host, target->port, &hints, &addresses) != 0)
-        return -1;
-    for (const struct addrinfo *at = addresses; fd < 0 && at != NULL; at = at->ai_next) {
+    for (const struct addrinfo *at = addresses; open && fd < 0 && at != NULL; at = at->ai_next) {
         if (!exact && source_address_refusal(at->ai_addr) != NULL)
             *status = 403;
         else
             fd = connect_one(proxy, at);
     }
-    freeaddrinfo(addresses);
+    if (addresses != NULL)
+        freeaddrinfo(addresses);
     return fd;
 }
 
@@ -262,6 +280,20 @@ static void serve(struct proxy *proxy, int client)
     account(proxy, &target, &traffic);
 }
 
+static void proxy_free(struct proxy **proxy)
+{
+    struct proxy *it = *proxy;
+
+    if (it == NULL)
+        return;
+    fd_drop(&it->listener);
+    fd_drop(&it->wake);
+    fd_drop(&it->network);
+    pthread_mutex_destroy(&it->lock);
+    pthread_cond_destroy(&it->idle);
+    free(it);
+}
+
 static void *connection_thread(void *arg)
 {
     struct connection *connection = arg;
@@ -271,9 +303,11 @@ static void *connection_thread(void *arg)
     close(connection->client);
     free(connection);
     pthread_mutex_lock(&proxy->lock);
-    proxy->connections--;
+    bool last = --proxy->connections == 0 && proxy->closing;
     pthread_cond_signal(&proxy->idle);
     pthread_mutex_unlock(&proxy->lock);
+    if (last)
+        proxy_free(&proxy);
     return NULL;
 }
 
@@ -352,20 +386,6 @@ static void *namespace_thread(void *arg)
     return NULL;
 }
 
-static void proxy_free(struct proxy **proxy)
-{
-    struct proxy *it = *proxy;
-
-    if (it == NULL)
-        return;
-    fd_drop(&it->listener);
-    fd_drop(&it->wake);
-    fd_drop(&it->network);
-    pthread_mutex_destroy(&it->lock);
-    pthread_cond_destroy(&it->idle);
-    free(it);
-}
-
 int proxy_open(struct work *work, struct proxy **out, int *network_namespace, struct error *err)
 {
     OWNED(proxy_free) struct proxy *proxy = memory_new(sizeof(*proxy));
@@ -397,9 +417,12 @@ void proxy_close(struct proxy *proxy)
         abort(); /* an eventfd at one takes another */
     pthread_join(proxy->thread, NULL);
     pthread_mutex_lock(&proxy->lock);
-    while (proxy->connections > 0)
+    while (proxy->connections > proxy->resolving)
         pthread_cond_wait(&proxy->idle, &proxy->lock);
-    pthread_mutex_unlock(&proxy->lock);
     tell(proxy);
-    proxy_free(&proxy);
+    proxy->closing = true;
+    bool last = proxy->connections == 0;
+    pthread_mutex_unlock(&proxy->lock);
+    if (last)
+        proxy_free(&proxy);
 }

@@ -426,7 +426,7 @@ int source_fetch(const struct fetch *fetch, struct error *err)
 
     if (source_url_permitted(fetch->url, fetch->rules, err) < 0 ||
         source_resolve_host(fetch->url->host, fetch->url->port, fetch->rules->allowed_hosts,
-                            &job.resolved, err) < 0)
+                            fetch->patience, &job.resolved, err) < 0)
         return -1;
     source_credentials_choose(fetch->credentials, fetch->url, &job.credentials);
     if (put_repository(&job, err) < 0 || add_transport(&job, &url, err) < 0)

@@ -10,9 +10,10 @@
 #include "s2i/source/resolve.h"
 #include "s2i/source/url.h"
 
-enum { REST_MAX = 2048 };
+enum { REST_MAX = 2048, POLL_MS = 1000 };
 
 struct call {
+    CURLM *multi;
     CURL *curl;
     struct curl_slist *headers, *pins;
     struct resolved resolved;
@@ -24,7 +25,10 @@ struct call {
 
 static void call_drop(struct call *call)
 {
+    if (call->multi != NULL)
+        curl_multi_remove_handle(call->multi, call->curl);
     curl_easy_cleanup(call->curl);
+    curl_multi_cleanup(call->multi);
     curl_slist_free_all(call->headers);
     curl_slist_free_all(call->pins);
 }
@@ -103,8 +107,10 @@ static void set_body(struct call *call, const struct source_request *request)
         add_header(call, "X-S2I-Signature-256", request->signature);
 }
 
-static void set_all(struct call *call, const struct source_request *request, const char *url)
+static void set_all(struct call *call, const struct source_request *request,
+                    const struct patience *patience, const char *url)
 {
+    int64_t left_ms = patience->until_ms - source_now_ms();
     CURL *curl = call->curl;
 
     set_body(call, request);
@@ -119,16 +125,38 @@ static void set_all(struct call *call, const struct source_request *request, con
     curl_easy_setopt(curl, CURLOPT_OPENSOCKETDATA, call);
     curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, receive);
     curl_easy_setopt(curl, CURLOPT_WRITEDATA, call);
-    curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, (long)request->timeout_ms);
+    curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, (long)(left_ms > 1 ? left_ms : 1));
     curl_easy_setopt(curl, CURLOPT_USERAGENT, "slipway");
     curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, call->reason);
 }
 
-static int perform(struct call *call, const struct source_url *url, int *status, struct error *err)
+/* Until curl is done with it, which has its time: 0; 1: told to stop. */
+static int drive(struct call *call, int cancel, CURLcode *code)
 {
-    CURLcode code = curl_easy_perform(call->curl);
+    struct curl_waitfd stop = {.fd = cancel, .events = CURL_WAIT_POLLIN};
+    unsigned watched = cancel >= 0;
+    const CURLMsg *message;
+    int running = 1, left;
+
+    while (curl_multi_perform(call->multi, &running) == CURLM_OK && running > 0) {
+        if (curl_multi_poll(call->multi, &stop, watched, POLL_MS, NULL) != CURLM_OK)
+            break;
+        if (watched > 0 && stop.revents != 0)
+            return 1;
+    }
+    message = curl_multi_info_read(call->multi, &left);
+    *code = message == NULL ? CURLE_FAILED_INIT : message->data.result;
+    return 0;
+}
+
+static int perform(struct call *call, const struct source_url *url, int cancel, int *status,
+                   struct error *err)
+{
+    CURLcode code;
     long number = 0;
 
+    if (drive(call, cancel, &code) > 0)
+        return error_set(err, ERROR_UNAVAILABLE, "asking %.100s was stopped", url->host);
     if (call->too_large)
         return error_set(err, ERROR_INVALID, "the answer of %.100s is larger than %zu bytes",
                          url->host, call->most);
@@ -150,11 +178,17 @@ int source_http(const struct source_request *request, const struct source_rules 
     OWNED(buffer_drop) struct buffer pin = BUFFER_NONE;
     OWNED(buffer_drop) struct buffer whole = BUFFER_NONE;
     OWNED(call_drop) struct call call = {.out = out, .most = out->size + request->size_max};
+    const struct patience patience = {source_now_ms() + (int64_t)request->timeout_ms,
+                                      request->cancel == NULL ? -1 : *request->cancel};
 
-    if (read_url(request->url, &url, &rest, err) < 0 ||
-        source_url_permitted(&url, rules, err) < 0 ||
-        source_resolve_host(url.host, url.port, rules->allowed_hosts, &call.resolved, err) < 0)
+    if (read_url(request->url, &url, &rest, err) < 0 || source_url_permitted(&url, rules, err) < 0)
         return -1;
+    if (source_resolve_host(url.host, url.port, rules->allowed_hosts, &patience, &call.resolved,
+                            err) < 0) {
+        if (call.resolved.unanswered)
+            err->code = ERROR_UNAVAILABLE;
+        return -1;
+    }
     if (!url.is_number) {
         source_resolve_pin(url.host, url.port, &call.resolved, &pin);
         buffer_append(&pin, "", 1);
@@ -165,8 +199,9 @@ int source_http(const struct source_request *request, const struct source_rules 
     source_url_print(&url, &whole);
     buffer_append(&whole, "", 1);
     call.curl = curl_easy_init();
-    if (call.curl == NULL)
+    call.multi = call.curl == NULL ? NULL : curl_multi_init();
+    if (call.multi == NULL || curl_multi_add_handle(call.multi, call.curl) != CURLM_OK)
         return error_set(err, ERROR_INTERNAL, "a request cannot be prepared");
-    set_all(&call, request, whole.at);
-    return perform(&call, &url, status, err);
+    set_all(&call, request, &patience, whole.at);
+    return perform(&call, &url, patience.cancel, status, err);
 }

@@ -1,52 +1,121 @@
-/* resolve.c - asks the resolver, and filters what it says; see resolve.h.
- * Touches  the machine's resolver: blocks as long as that does.
+/* resolve.c - has the resolver asked, and filters what it says; see resolve.h.
+ * Touches  a confined child.
  * Never    asks twice for one fetch. */
 #include "s2i/source/resolve.h"
 
 #include <arpa/inet.h>
 #include <netdb.h>
 #include <netinet/in.h>
-#include <stdio.h>
 #include <string.h>
+#include <sys/wait.h>
 
 #include "s2i/source/address.h"
 
-static void addrinfo_drop(struct addrinfo **list)
+enum { SAID_MAX = 64 * 1024, CPU_S = 10 };
+
+#define MEMORY_MAX (UINT64_C(256) << 20)
+
+/* --- asking --- */
+
+/* *status: of the child. */
+static int run_child(const char *host, const struct patience *patience, struct buffer *said,
+                     int *status, struct error *err)
 {
-    if (*list != NULL)
-        freeaddrinfo(*list);
+    const char *const words[] = {confine_self(), "resolve", host, NULL};
+    const char *const environment[] = {"LC_ALL=C", NULL};
+    const char *const readable[] = {"/etc/resolv.conf", "/etc/hosts", "/etc/host.conf",
+                                    "/etc/gai.conf", NULL};
+    struct confinement with = {.words = words,
+                               .environment = environment,
+                               .readable = readable,
+                               .network = true,
+                               .input = -1,
+                               .errors = -1,
+                               .memory = MEMORY_MAX,
+                               .cpu_s = CPU_S};
+
+    return source_run(&with, false, SAID_MAX, patience, said, status, err);
 }
 
-/* Those that may be asked; *refusal: why the last other one may not. */
-static void keep_permitted(const struct addrinfo *list, const char *host,
-                           const struct s2i_list *allowed, struct resolved *out,
-                           const char **refusal)
+static int unanswered(const char *host, const char *cause, struct resolved *out, struct error *err)
 {
-    for (; list != NULL; list = list->ai_next) {
-        const char *why = source_address_refusal(list->ai_addr);
-        if (why != NULL && !source_address_listed(list->ai_addr, slice_of(host), allowed))
-            *refusal = why;
-        else if (out->count < RESOLVED_MAX && list->ai_addrlen <= sizeof(out->addresses[0]))
-            memcpy(&out->addresses[out->count++], list->ai_addr, list->ai_addrlen);
+    out->unanswered = true;
+    error_set_field(err, "url", "the host %.100s was not found: no name server answers", host);
+    return error_set_cause(err, "%s", cause);
+}
+
+static int ask(const char *host, const struct patience *patience, struct buffer *said,
+               struct resolved *out, struct error *err)
+{
+    int64_t until_ms = source_now_ms() + RESOLVE_MS;
+    const struct patience ours = {until_ms < patience->until_ms ? until_ms : patience->until_ms,
+                                  patience->cancel};
+    struct error why = {0};
+    int status;
+
+    if (run_child(host, &ours, said, &status, &why) < 0) {
+        if (why.code == ERROR_INVALID) /* the time was over */
+            return unanswered(host, "the resolver takes too long", out, err);
+        *err = why;
+        return -1;
     }
-}
-
-int source_resolve_host(const char *host, uint16_t port, const struct s2i_list *allowed,
-                        struct resolved *out, struct error *err)
-{
-    const struct addrinfo wish = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV};
-    OWNED(addrinfo_drop) struct addrinfo *list = NULL;
-    const char *refusal = NULL;
-    char service[8];
-
-    *out = (struct resolved){.count = 0};
-    snprintf(service, sizeof(service), "%u", port);
-    int number = getaddrinfo(host, service, &wish, &list);
+    int number = WIFEXITED(status) ? -WEXITSTATUS(status) : EAI_SYSTEM;
+    if (number == EAI_AGAIN || number == EAI_SYSTEM)
+        return unanswered(host, gai_strerror(number), out, err);
     if (number != 0) {
         error_set_field(err, "url", "the host %.100s has no address", host);
         return error_set_cause(err, "%s", gai_strerror(number));
     }
-    keep_permitted(list, host, allowed, out, &refusal);
+    return 0;
+}
+
+/* --- judging --- */
+
+static void set_port(struct sockaddr_storage *address, uint16_t port)
+{
+    if (address->ss_family == AF_INET)
+        ((struct sockaddr_in *)(void *)address)->sin_port = htons(port);
+    else
+        ((struct sockaddr_in6 *)(void *)address)->sin6_port = htons(port);
+}
+
+/* Those that may be asked; *refusal: why the last other one may not. */
+static void keep_permitted(struct slice said, const char *host, const struct s2i_list *allowed,
+                           struct resolved *out, const char **refusal)
+{
+    struct sockaddr_storage address;
+    struct slice line;
+
+    while (said.size > 0) {
+        slice_split(said, '\n', &line, &said);
+        if (!source_address_parse(line, &address))
+            continue;
+        const struct sockaddr *known = (const struct sockaddr *)(const void *)&address;
+        const char *why = source_address_refusal(known);
+        if (why != NULL && !source_address_listed(known, slice_of(host), allowed)) {
+            *refusal = why;
+        } else if (out->count < RESOLVED_MAX) {
+            out->addresses[out->count] = address;
+            out->count++;
+        }
+    }
+}
+
+int source_resolve_host(const char *host, uint16_t port, const struct s2i_list *allowed,
+                        const struct patience *patience, struct resolved *out, struct error *err)
+{
+    OWNED(buffer_drop) struct buffer said = BUFFER_NONE;
+    struct sockaddr_storage number;
+    const char *refusal = NULL;
+
+    *out = (struct resolved){.count = 0};
+    if (source_address_parse(slice_of(host), &number))
+        buffer_append_text(&said, host);
+    else if (ask(host, patience, &said, out, err) < 0)
+        return -1;
+    keep_permitted(buffer_slice(&said), host, allowed, out, &refusal);
+    for (size_t i = 0; i < out->count; i++)
+        set_port(&out->addresses[i], port);
     if (out->count > 0)
         return 0;
     return error_set_field(err, "url",
@@ -54,6 +123,8 @@ int source_resolve_host(const char *host, uint16_t port, const struct s2i_list *
                            "(builds.sources.allow)",
                            host, refusal == NULL ? "no usable address" : refusal);
 }
+
+/* --- what is known then --- */
 
 /* Family, address and port: what connecting looks at. */
 static bool is_same(const struct sockaddr *a, const struct sockaddr *b)

@@ -56,12 +56,17 @@ struct source_request {
     struct slice body, content_type, signature; /* a POST when body.at != NULL */
     size_t size_max;
     uint64_t timeout_ms;
+    const int *cancel; /* readable: stop (UNAVAILABLE); NULL: nobody stops it */
 };
+/* INVALID  it may not be asked, or answers more than that.  UNAVAILABLE  no answer */
 int source_http(const struct source_request *request, const struct source_rules *rules,
                 struct buffer *out, int *status, struct error *err) MUST_CHECK;
 
 /* The child: `slipway source`. Reads its orders as JSON from standard input. */
 int source_child(void);
+/* The child that asks the resolver: `slipway resolve HOST`. Prints an address a line; its exit
+ * status is 0, or what getaddrinfo said, negated. */
+int source_resolve_child(const char *host);
 /* This program under the name "askpass", as git calls it: prints the user or the password that was
  * handed over. */
 int source_askpass(const char *prompt);

@@ -97,12 +97,14 @@ static json_t *fetch(const json_t *orders, const struct source_rules *rules)
 static json_t *ask(const json_t *orders, const struct source_rules *rules)
 {
     OWNED(buffer_drop) struct buffer body = BUFFER_NONE;
+    const int cancel = STDIN_FILENO;
     struct source_request request = {.url = text(orders, "url").at,
                                      .body = text(orders, "post"),
                                      .content_type = SLICE("application/json"),
                                      .signature = text(orders, "signature"),
                                      .size_max = number(orders, "bytes_max", 1 << 20),
-                                     .timeout_ms = number(orders, "timeout_ms", 30000)};
+                                     .timeout_ms = number(orders, "timeout_ms", 30000),
+                                     .cancel = &cancel};
     struct error err = {0};
     int status = 0;
 
@@ -148,5 +150,7 @@ int main(int argc, char **argv)
 
     if (strcmp(slash == NULL ? argv[0] : slash + 1, "askpass") == 0)
         return source_askpass(argv[1]);
+    if (argc == 3 && strcmp(argv[1], "resolve") == 0)
+        return source_resolve_child(argv[2]);
     return argc == 2 && strcmp(argv[1], "source") == 0 ? source_child() : run();
 }

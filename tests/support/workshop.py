@@ -194,11 +194,13 @@ class Build:
 class Workshop:
     """A builder that was started by a server: by its connection."""
 
-    def __init__(self, folder, *options, user=None):
+    def __init__(self, folder, *options, user=None, names=None):
+        """names: a nameserver.NameServer that it asks."""
         self.folder = pathlib.Path(folder)
         self.ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         words = [process.binary(), "builder", "--connection", str(theirs.fileno()), "--folder", str(self.folder),
                  *options]
+        words = names.words(*words) if names else words
         self.log = self.folder.with_suffix(".log")
         with open(self.log, "ab") as log:
             self.child = subprocess.Popen(words, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stderr=log,

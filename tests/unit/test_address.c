@@ -166,6 +166,7 @@ static void test_address_listed(void **state)
 /* One lookup; what it gave is what is pinned and what may be connected to. */
 static void test_resolve_keeps_permitted_addresses(void **state)
 {
+    const struct patience patience = {source_now_ms() + 1000, -1};
     struct s2i_list allowed = {0};
     struct sockaddr_storage other;
     struct resolved resolved;
@@ -173,15 +174,17 @@ static void test_resolve_keeps_permitted_addresses(void **state)
     OWNED(buffer_drop) struct buffer pin = BUFFER_NONE;
 
     (void)state;
-    assert_int_equal(source_resolve_host("127.0.0.1", 443, &allowed, &resolved, &err), -1);
+    assert_int_equal(source_resolve_host("127.0.0.1", 443, &allowed, &patience, &resolved, &err),
+                     -1);
     assert_int_equal(err.code, ERROR_INVALID);
     assert_non_null(strstr(err.message, "a loopback address"));
     error_clear(&err);
-    assert_int_equal(source_resolve_host("::1", 443, NULL, &resolved, &err), -1);
+    assert_int_equal(source_resolve_host("::1", 443, NULL, &patience, &resolved, &err), -1);
     error_clear(&err);
 
     s2i_list_add(&allowed, SLICE("127.0.0.0/8"));
-    assert_int_equal(source_resolve_host("127.0.0.1", 8443, &allowed, &resolved, &err), 0);
+    assert_int_equal(source_resolve_host("127.0.0.1", 8443, &allowed, &patience, &resolved, &err),
+                     0);
     assert_int_equal(resolved.count, 1);
     source_resolve_pin("git.example.org", 8443, &resolved, &pin);
     assert_true(slice_equal(buffer_slice(&pin), SLICE("git.example.org:8443:127.0.0.1")));
@@ -192,7 +195,8 @@ static void test_resolve_keeps_permitted_addresses(void **state)
     s2i_list_drop(&allowed);
 
     pin.size = 0;
-    assert_int_equal(source_resolve_host("2606:4700:4700::1111", 443, NULL, &resolved, &err), 0);
+    assert_int_equal(
+        source_resolve_host("2606:4700:4700::1111", 443, NULL, &patience, &resolved, &err), 0);
     source_resolve_pin("[2606:4700:4700::1111]", 443, &resolved, &pin);
     assert_true(slice_ends(buffer_slice(&pin), ":443:[2606:4700:4700::1111]"));
 }
