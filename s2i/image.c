@@ -288,8 +288,10 @@ void image_unpin_row(const struct builds *builds, int64_t build)
     struct image_name name;
     struct error ignored = {0};
 
-    if (build_find(builds->storage, build, &record, &ignored) < 0 || record.builder[0] == 0 ||
-        name_parse(slice_of(record.builder), &name, &ignored) < 0 ||
+    if (build_find(builds->storage, build, &record, &ignored) < 0)
+        return;
+    build_inputs_unpin(builds, &record);
+    if (record.builder[0] == 0 || name_parse(slice_of(record.builder), &name, &ignored) < 0 ||
         digest_parse(slice_of(record.builder_digest), &image.digest, &ignored) < 0)
         return;
     OWNED(memory_drop) char *repository = memory_text(name.repository);

@@ -68,6 +68,7 @@ static const struct option table[] = {
     TEXT(incremental_from, ASKED, 512, check_reference, NULL),
     FLAG(incremental, ASKED),
     LIST(runtime_artifact, ASKED, 2048, 64, check_plain),
+    LIST(copy_from, ASKED, 2048, 32, check_copy),
     TEXT(scripts_url, ASKED, 2048, check_scripts_url, NULL),
     TEXT(destination, ASKED, 1024, check_path, NULL),
     TEXT(assemble_user, ASKED, 128, check_word, NULL),

@@ -37,6 +37,7 @@ struct s2i_options {
     char *builder /* (source) */, *runtime_image /* (source) */, *incremental_from;
     bool incremental;
     struct s2i_list runtime_artifact; /* "<source>[:<destination>]", 9.2 */
+    struct s2i_list copy_from;        /* "<image>=<source>[:<destination>]", 13.52 */
     /* contract */
     char *scripts_url, *destination, *assemble_user, *assemble_runtime_user, *allowed_uids;
     struct s2i_list env /* (source) */, build_env, secret_env; /* "NAME=VALUE" */
@@ -98,6 +99,10 @@ bool s2i_uids_parse(struct slice list, uint64_t uid, bool *holds);
 /* "builders/python[:tag][@digest]" in parts, SLICE_NONE where absent. False when malformed. */
 bool s2i_reference_parse(struct slice text, struct slice *repository, struct slice *tag,
                          struct slice *digest);
+/* Parts of an item of copy_from: the image's reference, an absolute path in it, a folder below the
+ * source ("": the source itself). False when malformed. */
+bool s2i_copy_parse(struct slice text, struct slice *image, struct slice *source,
+                    struct slice *destination);
 /* Whether ".." is a part of the path. */
 bool s2i_path_climbs(struct slice path);
 /* An URL without its user information, also of "user:secret@host:path" (7.5). */

@@ -287,6 +287,31 @@ int check_injection(const char *field, const char *told, struct slice value, str
     return error_set_field(err, field, "must be <secret>:<path>, the path without '..'");
 }
 
+bool s2i_copy_parse(struct slice text, struct slice *image, struct slice *source,
+                    struct slice *destination)
+{
+    struct slice paths, repository, tag, digest;
+
+    if (!slice_split(text, '=', image, &paths))
+        return false;
+    slice_split(paths, ':', source, destination);
+    return s2i_reference_parse(*image, &repository, &tag, &digest) && is_absolute(*source) &&
+           !has_control(*destination, "") && !slice_starts(*destination, "/") &&
+           !s2i_path_climbs(*destination);
+}
+
+int check_copy(const char *field, const char *told, struct slice value, struct error *err)
+{
+    struct slice image, source, destination;
+
+    (void)told;
+    if (s2i_copy_parse(value, &image, &source, &destination))
+        return 0;
+    return error_set_field(err, field,
+                           "must be image=/path[:folder], the folder below the source, both "
+                           "without '..'");
+}
+
 int check_slice(const char *field, const char *told, struct slice value, struct error *err)
 {
     struct slice name, pattern;

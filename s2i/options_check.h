@@ -27,6 +27,7 @@ option_check check_uids;        /* 12.4 */
 option_check check_variable;    /* NAME=VALUE, any value */
 option_check check_label;       /* NAME=VALUE, no control characters but those of lines */
 option_check check_injection;   /* <secret>:<path>; 10.21 */
+option_check check_copy;        /* <image>=<source>[:<destination>]; 13.52 */
 option_check check_slice;       /* name=pattern; 15.6 */
 option_check check_detect;      /* pattern=reference; 15.7 */
 option_check check_branch;      /* pattern=tag{,tag}; 13.21 */

@@ -73,7 +73,7 @@ static void record_of(const struct build_request *request, struct build_record *
         .tags = memory_text(buffer_slice(&tags)),
         .builder = memory_text(SLICE("")),
         .builder_digest = memory_text(SLICE("")),
-        .spec = build_spec_write(&apart, false, reach),
+        .spec = build_spec_write(&apart, false, reach, NULL),
         .stages = memory_text(SLICE("")),
         .facts = memory_text(SLICE("")),
         .reason = memory_text(SLICE("")),

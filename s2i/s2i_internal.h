@@ -54,6 +54,23 @@ void attestations_drop(struct attestations *attestations);
 void attest_publish(struct builds *builds, const struct attestations *attestations)
     ON(worker_thread);
 
+/* --- images whose files a build gets (inputs.c; 13.52) --- */
+
+struct build_inputs {
+    struct s2i_image *items; /* each name of copy_from once */
+    size_t count;
+};
+void build_inputs_drop(struct build_inputs *inputs);
+/* Those that are there now and that who may pull. */
+void build_inputs_resolve(const struct builds *builds, const struct actor *who,
+                          const struct s2i_options *options, struct build_inputs *out)
+    ON(worker_thread);
+json_t *build_inputs_write(const struct build_inputs *inputs); /* the caller's */
+/* What the name stood for when the build was asked for; NULL: nothing. The caller's. */
+char *build_input_digest(const struct build_record *record, const char *name);
+void build_inputs_unpin(const struct builds *builds, const struct build_record *record)
+    ON(worker_thread);
+
 /* --- one build (session.c) --- */
 
 /* What queue.c hands over: a claimed row. */
@@ -93,9 +110,10 @@ static inline bool build_verifies(const struct build_record *record)
     return slice_equal_text(SLICE(BUILD_VERIFY), record->trigger);
 }
 
-/* The words of record.spec: {"options": {...}, "hold_tags": bool, "reach": scopes}. The caller's.
- */
-char *build_spec_write(const struct s2i_options *options, bool hold_tags, const char *reach);
+/* The words of record.spec: {"options": {...}, "hold_tags": bool, "reach": scopes, "inputs": {name:
+ * digest}}. inputs may be NULL. The caller's. */
+char *build_spec_write(const struct s2i_options *options, bool hold_tags, const char *reach,
+                       const struct build_inputs *inputs);
 int build_spec_read(const char *text, struct s2i_options *options, bool *hold_tags,
                     struct error *err) MUST_CHECK;
 /* Who asked for it, with what his token was narrowed to; *reach is the caller's, and is borrowed.

@@ -92,9 +92,10 @@ int session_settle(struct session *session) MUST_CHECK ON(worker_thread);
 
 /* What a verification is about is read; any other build passes. */
 int session_verify_begin(struct session *session) MUST_CHECK ON(worker_thread);
-/* "builder", "runtime" or "previous": the digest that the build had it by, when this one is to have
- * the same: "" when it had none, NULL when this is no verification. The caller's. */
-char *session_verify_image(const struct session *session, const char *which);
+/* "builder", "runtime", "previous" or "inputs", of which there are several, by name: the digest
+ * that the build had it by, when this one is to have the same: "" when it had none, NULL when this
+ * is no verification. The caller's. */
+char *session_verify_image(const struct session *session, const char *which, const char *name);
 
 /* --- attest.c --- */
 

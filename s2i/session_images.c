@@ -28,21 +28,34 @@ static int builder_choose(struct session *session)
     return 0;
 }
 
-/* By its name; the builder that was named when the build was asked for, and all of a verification,
- * by the digest it was then, under the same name. */
+/* What the name stood for when the build was asked for (2.10); NULL: it was not looked up. The
+ * caller's. */
+static char *digest_then(const struct build_record *record, const char *which, const char *name)
+{
+    if (record->id == 0)
+        return NULL;
+    if (strcmp(which, "inputs") == 0)
+        return build_input_digest(record, name);
+    if (strcmp(which, "builder") == 0 && record->builder_digest[0] != 0 &&
+        strcmp(record->builder, name) == 0)
+        return memory_text(slice_of(record->builder_digest));
+    return NULL;
+}
+
+/* By its name; what was looked up when the build was asked for, and all of a verification, by the
+ * digest it was then, under the same name. */
 static int image_find(struct session *session, const char *which, const char *name,
                       struct s2i_image *out, bool *found, struct error *err) ON(worker_thread)
 {
     const struct build_task *task = session->task;
-    OWNED(memory_drop) char *digest = session_verify_image(session, which);
+    OWNED(memory_drop) char *digest = session_verify_image(session, which, name);
     OWNED(buffer_drop) struct buffer exact = BUFFER_NONE;
     OWNED(memory_drop) char *reach = NULL;
     const struct actor who = build_asker(&task->record, &reach);
 
     *found = false;
-    if (digest == NULL && strcmp(which, "builder") == 0 && task->record.id != 0 &&
-        task->record.builder_digest[0] != 0 && strcmp(task->record.builder, name) == 0)
-        digest = memory_text(slice_of(task->record.builder_digest)); /* 2.10 */
+    if (digest == NULL)
+        digest = digest_then(&task->record, which, name);
     if (digest != NULL && digest[0] == 0)
         return 0;
     buffer_append_text(&exact, name);
@@ -115,6 +128,30 @@ static int previous_take(struct session *session) ON(worker_thread)
     return 0;
 }
 
+/* Images whose files go beside the source, each once (13.52). Nobody asks for their configs. */
+static int inputs_take(struct session *session) ON(worker_thread)
+{
+    const struct s2i_list *wanted = &session->spec.options.copy_from;
+    struct s2i_spec *spec = &session->spec;
+    struct slice name, source, destination;
+
+    spec->inputs = memory_new((wanted->count + 1) * sizeof(*spec->inputs));
+    for (size_t i = 0; i < wanted->count; i++) {
+        struct s2i_image *image = &spec->inputs[spec->input_count];
+        if (!s2i_copy_parse(slice_of(wanted->items[i]), &name, &source, &destination) ||
+            s2i_spec_input(spec, name) != NULL)
+            continue;
+        OWNED(memory_drop) char *text = memory_text(name);
+        *image = (struct s2i_image){.name = NULL};
+        spec->input_count++;
+        if (image_take(session, "inputs", text, "FetchImageContentFailed", image) < 0)
+            return -1;
+        free(image->config);
+        image->config = memory_text(SLICE("{}"));
+    }
+    return 0;
+}
+
 int session_images_take(struct session *session)
 {
     const struct s2i_options *options = &session->spec.options;
@@ -127,7 +164,7 @@ int session_images_take(struct session *session)
         (options->runtime_image != NULL &&
          image_take(session, "runtime", options->runtime_image, "PullRuntimeImageFailed",
                     &session->spec.runtime) < 0) ||
-        previous_take(session) < 0)
+        previous_take(session) < 0 || inputs_take(session) < 0)
         return -1;
     session_say_digest(&session->spec.builder.digest, digest);
     SAY(session, "-----> Builder %s (%s)", options->builder, digest);
@@ -144,4 +181,6 @@ void session_images_release(struct session *session)
         return;
     image_unpin(task->builds, &session->spec.runtime, task->record.id);
     image_unpin(task->builds, &session->spec.previous, task->record.id);
+    for (size_t i = 0; i < session->spec.input_count; i++)
+        image_unpin(task->builds, &session->spec.inputs[i], task->record.id);
 }

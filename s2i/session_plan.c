@@ -19,6 +19,26 @@ static json_t *names_of(const struct s2i_list *assignments)
     return names;
 }
 
+/* Which files would come out of which images (13.52). */
+static json_t *copies_of(const struct s2i_spec *spec)
+{
+    const struct s2i_list *items = &spec->options.copy_from;
+    struct slice name, source, destination;
+    char digest[DIGEST_TEXT_MAX];
+    json_t *copies = json_array();
+
+    for (size_t i = 0; i < items->count; i++) {
+        if (!s2i_copy_parse(slice_of(items->items[i]), &name, &source, &destination))
+            continue;
+        const struct s2i_image *image = s2i_spec_input(spec, name);
+        json_array_append_new(
+            copies, json_pack("{s:o, s:s, s:o, s:o}", "image", s2i_json_text(name), "digest",
+                              image == NULL ? "" : digest_text(&image->digest, digest), "source",
+                              s2i_json_text(source), "destination", s2i_json_text(destination)));
+    }
+    return copies;
+}
+
 static json_t *plan_answer(struct session *session)
 {
     char digest[DIGEST_TEXT_MAX];
@@ -28,6 +48,8 @@ static json_t *plan_answer(struct session *session)
                   names_of(&session->result.env), "labels", names_of(&session->spec.options.labels),
                   "tags", json_loads(session->task->record.tags, 0, NULL), "facts", session->facts);
 
+    if (session->spec.options.copy_from.count > 0)
+        json_object_set_new(answer, "copy_from", copies_of(&session->spec));
     return answer;
 }
 

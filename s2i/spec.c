@@ -17,6 +17,7 @@ enum {
     LIST_MAX = 10000,       /* variables, labels, warnings */
     PACKAGES_MAX = 200000,
     LAYERS_MAX = 512,
+    INPUTS_MAX = 32,
     SCRIPTS_MAX = 16,
 };
 
@@ -173,17 +174,13 @@ static json_t *image_write(const struct s2i_image *image)
     return object;
 }
 
-/* An absent image has no name. */
-static int image_read(struct s2i_image *image, const json_t *spec, const char *name,
+static int image_read(struct s2i_image *image, const json_t *object, const char *name,
                       struct error *err)
 {
-    const json_t *object, *layers;
+    const json_t *layers;
     size_t count;
 
-    if (json_object_get(spec, name) == NULL)
-        return 0;
-    if (member_object(spec, name, &object, err) < 0 ||
-        record_read(image, image_fields, LENGTH(image_fields), object, err) < 0 ||
+    if (record_read(image, image_fields, LENGTH(image_fields), object, err) < 0 ||
         member_array(object, "layers", LAYERS_MAX, &layers, &count, err) < 0)
         return -1;
     image->layers = memory_new((count + 1) * sizeof(*image->layers));
@@ -195,6 +192,42 @@ static int image_read(struct s2i_image *image, const json_t *spec, const char *n
     if (image->name == NULL)
         return error_set_field(err, name, "must have a name");
     return 0;
+}
+
+/* An absent image has no name. */
+static int image_member(struct s2i_image *image, const json_t *spec, const char *name,
+                        struct error *err)
+{
+    const json_t *object;
+
+    if (json_object_get(spec, name) == NULL)
+        return 0;
+    return member_object(spec, name, &object, err) < 0 ? -1 : image_read(image, object, name, err);
+}
+
+static int inputs_read(struct s2i_spec *out, const json_t *spec, struct error *err)
+{
+    const json_t *images;
+    size_t count;
+
+    if (member_array(spec, "inputs", INPUTS_MAX, &images, &count, err) < 0)
+        return -1;
+    out->inputs = memory_new((count + 1) * sizeof(*out->inputs));
+    for (; out->input_count < count; out->input_count++)
+        if (image_read(&out->inputs[out->input_count], json_array_get(images, out->input_count),
+                       "inputs", err) < 0) {
+            out->input_count++; /* what it has of it is dropped with the others */
+            return -1;
+        }
+    return 0;
+}
+
+const struct s2i_image *s2i_spec_input(const struct s2i_spec *spec, struct slice name)
+{
+    for (size_t i = 0; i < spec->input_count; i++)
+        if (slice_equal_text(name, spec->inputs[i].name))
+            return &spec->inputs[i];
+    return NULL;
 }
 
 /* --- the source --- */
@@ -227,11 +260,23 @@ void s2i_spec_drop(struct s2i_spec *spec)
     s2i_image_drop(&spec->builder);
     s2i_image_drop(&spec->previous);
     s2i_image_drop(&spec->runtime);
+    for (size_t i = 0; i < spec->input_count; i++)
+        s2i_image_drop(&spec->inputs[i]);
+    free(spec->inputs);
     s2i_source_facts_drop(&spec->source);
     s2i_options_drop(&spec->options);
     s2i_list_wipe(&spec->secrets);
     record_drop(spec, spec_fields, LENGTH(spec_fields));
     *spec = (struct s2i_spec){.build = 0};
+}
+
+static json_t *inputs_write(const struct s2i_spec *spec)
+{
+    json_t *inputs = json_array();
+
+    for (size_t i = 0; i < spec->input_count; i++)
+        json_array_append_new(inputs, image_write(&spec->inputs[i]));
+    return inputs;
 }
 
 json_t *s2i_spec_write(const struct s2i_spec *spec)
@@ -247,6 +292,8 @@ json_t *s2i_spec_write(const struct s2i_spec *spec)
     for (size_t i = 0; i < LENGTH(images); i++)
         if (images[i].image->name != NULL)
             json_object_set_new(object, images[i].name, image_write(images[i].image));
+    if (spec->input_count > 0)
+        json_object_set_new(object, "inputs", inputs_write(spec));
     json_object_set_new(object, "source", s2i_source_facts_write(&spec->source));
     json_object_set_new(object, "options", s2i_options_write(&spec->options, true));
     json_object_set_new(object, "limits",
@@ -272,9 +319,10 @@ static int spec_read(struct s2i_spec *out, const json_t *object, struct error *e
         return error_set_field(err, "spec", "must be an object");
     if (record_read(out, spec_fields, LENGTH(spec_fields), object, err) < 0 ||
         mode_read(&out->mode, json_object_get(object, "mode"), err) < 0 ||
-        image_read(&out->builder, object, "builder", err) < 0 ||
-        image_read(&out->previous, object, "previous", err) < 0 ||
-        image_read(&out->runtime, object, "runtime", err) < 0)
+        image_member(&out->builder, object, "builder", err) < 0 ||
+        image_member(&out->previous, object, "previous", err) < 0 ||
+        image_member(&out->runtime, object, "runtime", err) < 0 ||
+        inputs_read(out, object, err) < 0)
         return -1;
     if (member_object(object, "source", &source, err) < 0 ||
         s2i_source_facts_read(&out->source, source, err) < 0 ||

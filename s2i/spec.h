@@ -67,6 +67,8 @@ struct s2i_spec {
     int64_t build;
     enum s2i_mode mode;
     struct s2i_image builder, previous, runtime; /* name NULL: none */
+    struct s2i_image *inputs; /* of options.copy_from, each once; without their configs */
+    size_t input_count;
     struct s2i_source_facts source;
     struct s2i_options options;
     struct s2i_limits limits;
@@ -77,6 +79,8 @@ struct s2i_spec {
     bool fresh;              /* caches are empty, and are not kept: 8.7, 15.2 */
 };
 void s2i_spec_drop(struct s2i_spec *spec);
+/* The image that an item of copy_from calls so; NULL: it is not there. */
+const struct s2i_image *s2i_spec_input(const struct s2i_spec *spec, struct slice name);
 json_t *s2i_spec_write(const struct s2i_spec *spec); /* the caller's */
 int s2i_spec_read(struct s2i_spec *out, const json_t *object, struct error *err) MUST_CHECK;
 

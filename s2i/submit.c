@@ -26,12 +26,15 @@ enum {
 
 /* --- the words of a row --- */
 
-char *build_spec_write(const struct s2i_options *options, bool hold_tags, const char *reach)
+char *build_spec_write(const struct s2i_options *options, bool hold_tags, const char *reach,
+                       const struct build_inputs *inputs)
 {
     json_t *spec = json_pack("{s:o, s:b}", "options", s2i_options_write(options, true), "hold_tags",
                              hold_tags ? 1 : 0);
     if (reach != NULL)
         json_object_set_new(spec, "reach", json_string(reach));
+    if (inputs != NULL && inputs->count > 0)
+        json_object_set_new(spec, "inputs", build_inputs_write(inputs));
     char *text = json_dumps(spec, JSON_COMPACT);
 
     json_decref(spec);
@@ -195,23 +198,25 @@ int builds_able(struct builds *builds, struct error *err)
 }
 
 /* The digest that is built is the builder's of now (2.10), save for a verification (15.2); one that
- * is not there may come until the build runs. */
-static void builder_resolve(struct builds *builds, const struct build_request *request,
-                            struct s2i_image *out) ON(worker_thread)
+ * is not there may come until the build runs. So are those of images whose files it gets. */
+static void images_resolve(struct builds *builds, const struct build_request *request,
+                           struct s2i_image *out, struct build_inputs *inputs) ON(worker_thread)
 {
     const struct actor nobody = {.account = 0};
     const struct actor *who = request->actor == NULL ? &nobody : request->actor;
     struct error ignored = {0};
     bool found;
 
-    if (request->options->builder != NULL && !slice_equal_text(request->trigger, BUILD_VERIFY) &&
+    if (slice_equal_text(request->trigger, BUILD_VERIFY))
+        return;
+    build_inputs_resolve(builds, who, request->options, inputs);
+    if (request->options->builder != NULL &&
         image_resolve(builds, who, slice_of(request->options->builder), out, &found, &ignored) < 0)
         error_clear(&ignored);
 }
 
 /* From the queue on; s2i (2). */
-static void builder_pin(struct builds *builds, const struct s2i_image *image, int64_t id)
-    ON(worker_thread)
+static void pin(struct builds *builds, const struct s2i_image *image, int64_t id) ON(worker_thread)
 {
     struct error err = {0};
 
@@ -224,10 +229,12 @@ static int row_add(struct builds *builds, const struct build_request *request, i
                    struct error *err) ON(worker_thread)
 {
     OWNED(s2i_image_drop) struct s2i_image builder = {.name = NULL};
+    OWNED(build_inputs_drop) struct build_inputs inputs = {.items = NULL};
+    images_resolve(builds, request, &builder, &inputs);
     char digest[DIGEST_TEXT_MAX] = "";
     OWNED(spec_drop)
     char *spec = build_spec_write(request->options, request->hold_tags,
-                                  request->actor == NULL ? NULL : request->actor->reach);
+                                  request->actor == NULL ? NULL : request->actor->reach, &inputs);
     OWNED(memory_drop) char *tags = tags_write(request->tags, request->tag_count);
     OWNED(buffer_drop) struct buffer url = BUFFER_NONE;
     int64_t *superseded = NULL;
@@ -235,7 +242,6 @@ static int row_add(struct builds *builds, const struct build_request *request, i
 
     if (request->url.size > 0)
         s2i_url_clean(request->url, &url); /* 7.5 */
-    builder_resolve(builds, request, &builder);
     if (builder.name != NULL)
         digest_text(&builder.digest, digest);
     const struct build_new row = {
@@ -262,7 +268,9 @@ static int row_add(struct builds *builds, const struct build_request *request, i
             err->retry_after_s = RETRY_AFTER_S;
         return -1;
     }
-    builder_pin(builds, &builder, *id);
+    pin(builds, &builder, *id);
+    for (size_t i = 0; i < inputs.count; i++)
+        pin(builds, &inputs.items[i], *id);
     tell_superseded(builds, superseded, count);
     return 0;
 }

@@ -33,8 +33,16 @@ struct talk {
 
 static const struct s2i_image *image_of(const struct s2i_spec *spec, const char *name)
 {
+    struct slice kind, number;
+    uint64_t input;
+
     if (name == NULL)
         return NULL;
+    if (slice_split(slice_of(name), '/', &kind, &number))
+        return slice_equal(kind, SLICE("input")) && slice_to_u64(number, &input) &&
+                       input < spec->input_count
+                   ? &spec->inputs[input]
+                   : NULL;
     return strcmp(name, "builder") == 0    ? &spec->builder
            : strcmp(name, "previous") == 0 ? &spec->previous
            : strcmp(name, "runtime") == 0  ? &spec->runtime

@@ -153,6 +153,17 @@ void session_facts_of_source(struct session *session)
     json_object_set_new(session->facts, "source", facts);
 }
 
+/* {"<name>": "<digest>"} */
+static json_t *inputs_of(const struct s2i_spec *spec)
+{
+    json_t *inputs = json_object();
+    char digest[DIGEST_TEXT_MAX];
+
+    for (size_t i = 0; i < spec->input_count; i++)
+        put_text(inputs, spec->inputs[i].name, digest_text(&spec->inputs[i].digest, digest));
+    return inputs;
+}
+
 void session_facts_of_images(struct session *session)
 {
     const struct s2i_spec *spec = &session->spec;
@@ -163,6 +174,8 @@ void session_facts_of_images(struct session *session)
         put_text(facts, "runtime", digest_text(&spec->runtime.digest, digest));
     if (spec->previous.name != NULL)
         put_text(facts, "previous", digest_text(&spec->previous.digest, digest));
+    if (spec->input_count > 0)
+        json_object_set_new(facts, "inputs", inputs_of(spec));
     if (json_object_size(facts) > 0)
         json_object_set(session->facts, "images", facts);
     json_decref(facts);

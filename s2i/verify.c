@@ -50,7 +50,7 @@ int session_verify_begin(struct session *session)
     return 0;
 }
 
-char *session_verify_image(const struct session *session, const char *which)
+char *session_verify_image(const struct session *session, const char *which, const char *name)
 {
     const struct build_record *before = &session->verified;
 
@@ -60,7 +60,10 @@ char *session_verify_image(const struct session *session, const char *which)
         return memory_text(slice_of(before->builder_digest));
     json_t *facts = json_loads(before->facts, 0, NULL);
     const json_t *images = json_object_get(facts, "images");
-    const char *digest = json_string_value(json_object_get(images, which));
+    const json_t *image = json_object_get(images, which);
+    if (json_is_object(image))
+        image = json_object_get(image, name);
+    const char *digest = json_string_value(image);
     char *text = memory_text(slice_of(digest == NULL ? "" : digest));
     json_decref(facts);
     return text;

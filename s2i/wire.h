@@ -23,10 +23,10 @@ enum wire_kind {
     /* channel, builder to server */
     WIRE_LOG = 'l',      /* a byte, enum log_stream, and bytes as they came */
     WIRE_STAGE = 't',    /* JSON: {"name": ..., "ms": ...}, ms absent: it begins */
-    WIRE_WANT = 'w',     /* JSON: {"image": "builder"|"previous"|"runtime", "layer": index}, or
-                            {"cache": name} */
-    WIRE_BLOB = 'd',     /* bytes of a layer (or of a cache), compressed, in order */
-    WIRE_BLOB_END = 'e', /* JSON: {"kind": "layer"|"cache", "digest", "size", "diff_id", ...} */
+    WIRE_WANT = 'w',     /* JSON: {"image": "builder"|"previous"|"runtime"|
+                            "input/<its number in the spec>", "layer": index} */
+    WIRE_BLOB = 'd',     /* bytes of a layer, compressed, in order */
+    WIRE_BLOB_END = 'e', /* JSON: {"kind": "layer", "digest", "size", "diff_id", ...} */
     WIRE_RESULT = 'r',   /* JSON in pieces as WIRE_SPEC: struct s2i_result */
 };
 

@@ -45,20 +45,9 @@ static const struct {
 
 /* Of --option: which names are lists, and which take a number, true or false as they stand. */
 static const char *const lists[] = {
-    "runtime_artifact",
-    "env",
-    "build_env",
-    "secret_env",
-    "inject",
-    "cache",
-    "slices",
-    "detect",
-    "post_commit",
-    "labels",
-    "tags",
-    "allow",
-    "branches",
-    "protected_branches",
+    "runtime_artifact", "copy_from", "env",    "build_env", "secret_env",
+    "inject",           "cache",     "slices", "detect",    "post_commit",
+    "labels",           "tags",      "allow",  "branches",  "protected_branches",
 };
 static const char *const literals[] = {
     "ignore_submodules", "incremental",       "oci",           "clamp_all",

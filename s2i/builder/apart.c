@@ -21,7 +21,7 @@
 #include "s2i/builder/builder_internal.h"
 #include "s2i/confine_rules.h"
 
-enum { ANSWER_MAX = 1 << 20, PIECE = 4096 };
+enum { ANSWER_MAX = 1 << 20, PIECE = 4096, LOOK_MS = 200 };
 
 struct job {
     int (*run)(const struct job *job, struct s2i_list *notes, struct error *err);
@@ -109,8 +109,8 @@ static void be_child(const struct job *job, int out)
 
 /* --- the parent --- */
 
-/* Reads until the child is done, and ends it when nobody wants its work any more. */
-static int listen_to(struct work *work, pid_t pid, int from, struct buffer *out)
+/* Reads until the child is done, and ends it when the build is over; err says so then. */
+static int listen_to(struct work *work, pid_t pid, int from, struct buffer *out, struct error *err)
 {
     struct pollfd both[2] = {{.fd = from, .events = POLLIN},
                              {.fd = work->channel, .events = POLLIN}};
@@ -118,11 +118,11 @@ static int listen_to(struct work *work, pid_t pid, int from, struct buffer *out)
 
     while (out->size < ANSWER_MAX) {
         both[1].fd = work->gone ? -1 : work->channel;
-        if (poll(both, 2, -1) < 0 && errno != EINTR)
+        if (poll(both, 2, LOOK_MS) < 0 && errno != EINTR)
             return -1;
         if (both[1].revents != 0)
             work_listen(work);
-        if (work->gone || work->cancel[0] != 0)
+        if (err->code == ERROR_NONE && work_over(work, err) < 0)
             kill(pid, SIGKILL);
         if (both[0].revents == 0)
             continue;
@@ -176,11 +176,13 @@ static int run_apart(struct work *work, const struct job *job, struct s2i_list *
     close(both[1]);
     if (pid < 0)
         return error_set_errno(err, ERROR_UNAVAILABLE, errno, "no process for a reader");
-    int heard = listen_to(work, pid, from, &text);
+    int heard = listen_to(work, pid, from, &text, err);
     if (heard < 0)
         kill(pid, SIGKILL);
     while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
         continue;
+    if (err->code != ERROR_NONE)
+        return -1;
     return read_answer(heard < 0 ? SLICE("") : buffer_slice(&text), notes, err);
 }
 

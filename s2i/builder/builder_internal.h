@@ -128,7 +128,7 @@ struct stack {
     struct digest *keys; /* which they are, in the builder's folder */
 };
 void stack_drop(struct stack *stack);
-/* kind: "builder", "previous", "runtime". */
+/* kind: as WIRE_WANT calls the image. */
 int layers_take(struct work *work, const char *kind, const struct s2i_image *image,
                 struct stack *out, struct error *err) MUST_CHECK;
 /* "sha256-...": the name of an unpacked layer. */
@@ -152,6 +152,9 @@ struct root {
 int root_open(struct work *work, const char *kind, const struct s2i_image *image, struct root *out,
               struct error *err) MUST_CHECK;
 void root_drop(struct root *root); /* unmounts */
+/* An image's files and nothing else, for reading; out has no upper folder. */
+int root_open_view(struct work *work, const char *kind, const struct s2i_image *image,
+                   struct root *out, struct error *err) MUST_CHECK;
 /* One over the changes of another, which is closed and gives its layers (13.50). Its config is
  * empty.
  */
@@ -215,7 +218,7 @@ struct work {
     bool gone;            /* the server is: nobody wants the result */
     bool probing;         /* nobody ever wanted one */
     uint64_t layer_bytes; /* of the images, unpacked, so far */
-    uint64_t started_ms, stage_ms;
+    uint64_t started_ms, stage_ms, looked_ms;
     const char *stage;
     unsigned roots, containers, files; /* how many there were: for names */
     char cgroup[80];                   /* of the last one */
@@ -245,6 +248,11 @@ int work_receive_spec(struct work *work, struct error *err) MUST_CHECK;
 int work_want(struct work *work, json_t *request, int *fd, struct error *err) MUST_CHECK;
 /* A packet is there: notes a cancel, or that the server is gone. */
 void work_listen(struct work *work);
+/* 0 until the build is cancelled, its time is over or the server is gone; then -1 with the reason.
+ * arg: the work. Looks ten times a second at most, however often it is asked. */
+layer_go_on work_go_on;
+/* The same, as it was last seen. */
+int work_over(struct work *work, struct error *err) MUST_CHECK;
 layer_sink work_blob; /* arg: the work */
 int work_blob_end(struct work *work, const char *kind, const struct s2i_layer *layer,
                   const char *name, struct error *err) MUST_CHECK;

@@ -236,6 +236,8 @@ static int pack(struct work *work, const struct assembly *assembly, int folder, 
                                     .compression = "zstd",
                                     .bytes_max = work->spec.limits.layer_bytes_max,
                                     .secrets = &assembly->secrets,
+                                    .go_on = work_go_on,
+                                    .go_on_arg = work,
                                     .sink = write_packed,
                                     .arg = &out};
 
@@ -267,16 +269,20 @@ static int save(struct work *work, const struct assembly *assembly, int caches, 
     return 0;
 }
 
-void save_caches(struct work *work, const struct assembly *assembly)
+int save_caches(struct work *work, const struct assembly *assembly, struct error *err)
 {
     OWNED(fd_drop) int caches = assembly->caches.count == 0 ? -1 : open_caches(work);
 
     for (size_t i = 0; caches >= 0 && i < assembly->caches.count; i++) {
-        struct error err = {0};
-        if (save(work, assembly, caches, i, &err) < 0)
-            work_warn(work, "the cache of %s is not kept: %s", assembly->caches.items[i],
-                      err.message);
+        struct error failure = {0};
+        if (save(work, assembly, caches, i, &failure) == 0)
+            continue;
+        if (work_over(work, err) < 0)
+            return -1;
+        work_warn(work, "the cache of %s is not kept: %s", assembly->caches.items[i],
+                  failure.message);
     }
+    return 0;
 }
 
 /* --- eviction --- */

@@ -12,6 +12,8 @@
 #include "registry/core/clock.h"
 #include "s2i/builder/builder_internal.h"
 
+enum { LOOK_MS = 100 };
+
 /* --- log --- */
 
 static void tell(struct work *work, enum wire_kind kind, struct slice payload)
@@ -153,6 +155,33 @@ void work_listen(struct work *work)
         close(packet.fd);
 }
 
+int work_over(struct work *work, struct error *err)
+{
+    uint64_t timeout_ms = work->spec.limits.timeout_ms;
+
+    if (work->cancel[0] != 0 || (work->gone && !work->probing))
+        return work_fail(work, work->cancel[0] != 0 ? work->cancel : "CancelledBuild", err,
+                         "the build was cancelled");
+    if (timeout_ms > 0 && clock_monotonic_ms() - work->started_ms >= timeout_ms)
+        return work_fail(work, "BuildTimeout", err, "the build took longer than %llu s",
+                         (unsigned long long)(timeout_ms / 1000));
+    return 0;
+}
+
+int work_go_on(void *arg, struct error *err)
+{
+    struct work *work = arg;
+    struct pollfd channel = {.fd = work->channel, .events = POLLIN};
+    uint64_t now = clock_monotonic_ms();
+
+    if (now - work->looked_ms >= LOOK_MS) {
+        work->looked_ms = now;
+        while (!work->gone && poll(&channel, 1, 0) > 0)
+            work_listen(work);
+    }
+    return work_over(work, err);
+}
+
 static int gather_spec(struct work *work, struct buffer *text, struct error *err)
 {
     OWNED(memory_drop) char *buffer = memory_new(WIRE_PIECE_MAX + 1);
@@ -216,14 +245,11 @@ int work_want(struct work *work, json_t *request, int *fd, struct error *err)
 int work_blob(void *arg, struct slice bytes, struct error *err)
 {
     struct work *work = arg;
-    struct pollfd channel = {.fd = work->channel, .events = POLLIN};
 
     while (bytes.size > 0) {
         size_t size = bytes.size < WIRE_PIECE_MAX ? bytes.size : WIRE_PIECE_MAX;
-        if (poll(&channel, 1, 0) > 0)
-            work_listen(work);
-        if (work->gone || work->cancel[0] != 0)
-            return error_set(err, ERROR_UNAVAILABLE, "nobody wants the layer any more");
+        if (work_go_on(work, err) < 0)
+            return -1;
         if (wire_send(work->channel, WIRE_BLOB, (struct slice){bytes.at, size}, -1, err) < 0)
             return -1;
         bytes = slice_from(bytes, size);

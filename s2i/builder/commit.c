@@ -167,7 +167,9 @@ static int make_all(struct work *work, const struct assembly *assembly,
                               .compression = work->spec.options.compression == NULL
                                                  ? "gzip"
                                                  : work->spec.options.compression,
-                              .secrets = &assembly->secrets};
+                              .secrets = &assembly->secrets,
+                              .go_on = work_go_on,
+                              .go_on_arg = work};
     for (make.slice = 0; make.slice <= slices->count; make.slice++, make.notes = NULL)
         if (make_one(work, &make, make.slice == slices->count, err) < 0)
             return -1;

@@ -15,7 +15,6 @@
  * is there for another blob is nobody's who names it (16.8). */
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -63,15 +62,12 @@ void layer_folder_name(const struct digest *key, char out[LAYER_NAME_MAX])
 /* Polling: a build that is cancelled does not wait for another one's unpacking. */
 static int lock_within(struct work *work, int lock, int how, struct error *err)
 {
-    struct pollfd channel = {.fd = work->channel, .events = POLLIN};
-
     while (flock(lock, how | LOCK_NB) < 0) {
         if (errno != EWOULDBLOCK && errno != EINTR)
             return error_set_errno(err, ERROR_INTERNAL, errno, "a layer cannot be locked");
-        if (poll(&channel, 1, WAIT_MS) > 0)
-            work_listen(work);
-        if (work->gone || work->cancel[0] != 0)
-            return error_set(err, ERROR_INVALID, "the build was cancelled");
+        usleep(WAIT_MS * 1000);
+        if (work_go_on(work, err) < 0)
+            return -1;
     }
     return 0;
 }

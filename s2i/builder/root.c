@@ -50,6 +50,13 @@ static int link_layers(const struct work *work, const struct root *root, struct 
     return 0;
 }
 
+/* Folders of a user take no "off". */
+static const char *fixed_options(const struct work *work)
+{
+    return work->setup.root ? "redirect_dir=off,metacopy=off,index=off,xino=off"
+                            : "redirect_dir=nofollow,userxattr,metacopy=off,index=off,xino=off";
+}
+
 static void print_options(const struct work *work, const struct root *root, const char *below,
                           struct buffer *out)
 {
@@ -58,28 +65,31 @@ static void print_options(const struct work *work, const struct root *root, cons
         buffer_print(out, "../../s/%s/u:", below);
     for (size_t i = 0; i < root->stack.count; i++)
         buffer_print(out, "%zu:", i);
-    buffer_print(out,
-                 "../../m,upperdir=../../s/%s/u,workdir=../../s/%s/w,"
-                 "redirect_dir=%s,metacopy=off,index=off,xino=off",
-                 root->name, root->name,
-                 work->setup.root ? "off" : "nofollow,userxattr"); /* which take no "off" */
+    buffer_print(out, "../../m,upperdir=../../s/%s/u,workdir=../../s/%s/w,%s", root->name,
+                 root->name, fixed_options(work));
 }
 
-static int mount_overlay(const struct work *work, struct root *root, const char *below,
-                         struct error *err)
+/* Two folders at least, overlay asks for: an empty one is the lowest. */
+static void print_view(const struct work *work, const struct root *root, struct buffer *out)
 {
-    OWNED(buffer_drop) struct buffer options = BUFFER_NONE;
+    buffer_append_text(out, "lowerdir=");
+    for (size_t i = 0; i < root->stack.count; i++)
+        buffer_print(out, "%zu:", i);
+    buffer_print(out, "e,%s", fixed_options(work));
+}
+
+static int mount_overlay(struct root *root, const struct buffer *options, struct error *err)
+{
     char folder[PATH_SIZE];
 
-    print_options(work, root, below, &options);
-    if (options.size > OPTIONS_MAX)
+    if (options->size > OPTIONS_MAX)
         return error_set(err, ERROR_INVALID, "an image of %zu layers is too many for overlay",
                          root->stack.count);
     snprintf(folder, sizeof(folder), DESK "/l/%s", root->name);
     snprintf(root->path, sizeof(root->path), DESK "/b/%s", root->name);
     if (mkdir(root->path, 0755) < 0 || chdir(folder) < 0)
         return broken(err);
-    int mounted = mount("overlay", root->path, "overlay", MS_NODEV, options.at);
+    int mounted = mount("overlay", root->path, "overlay", MS_NODEV, options->at);
     int number = errno;
     if (chdir("/") < 0)
         return broken(err);
@@ -99,6 +109,7 @@ static int open_both(struct root *root, struct error *err)
 
 static int mount_root(struct work *work, struct root *root, const char *below, struct error *err)
 {
+    OWNED(buffer_drop) struct buffer options = BUFFER_NONE;
     char path[PATH_SIZE];
 
     snprintf(root->name, sizeof(root->name), "%u", ++work->roots);
@@ -111,7 +122,10 @@ static int mount_root(struct work *work, struct root *root, const char *below, s
     snprintf(path, sizeof(path), DESK "/s/%s/u", root->name);
     if (own_folder(work, path) < 0)
         return broken(err);
-    if (link_layers(work, root, err) < 0 || mount_overlay(work, root, below, err) < 0)
+    if (link_layers(work, root, err) < 0)
+        return -1;
+    print_options(work, root, below, &options);
+    if (mount_overlay(root, &options, err) < 0)
         return -1;
     return open_both(root, err);
 }
@@ -123,6 +137,27 @@ int root_open(struct work *work, const char *kind, const struct s2i_image *image
         layers_take(work, kind, image, &out->stack, err) < 0)
         return -1;
     return mount_root(work, out, NULL, err);
+}
+
+int root_open_view(struct work *work, const char *kind, const struct s2i_image *image,
+                   struct root *out, struct error *err)
+{
+    OWNED(buffer_drop) struct buffer options = BUFFER_NONE;
+    char path[PATH_SIZE];
+
+    if (layers_take(work, kind, image, &out->stack, err) < 0)
+        return -1;
+    snprintf(out->name, sizeof(out->name), "%u", ++work->roots);
+    if (link_layers(work, out, err) < 0)
+        return -1;
+    snprintf(path, sizeof(path), DESK "/l/%s/e", out->name);
+    if (mkdir(path, 0755) < 0)
+        return broken(err);
+    print_view(work, out, &options);
+    if (mount_overlay(out, &options, err) < 0)
+        return -1;
+    out->root = open(out->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    return out->root < 0 ? broken(err) : 0;
 }
 
 static void unmount(struct root *root)

@@ -331,17 +331,10 @@ static int stopped(struct watch *watch, struct error *err)
     struct work *work = watch->work;
     const struct s2i_limits *limits = &work->spec.limits;
 
-    switch (watch->stop) {
-    case STOP_TIME:
-        return work_fail(work, "BuildTimeout", err, "the build took longer than %llu s",
-                         (unsigned long long)(limits->timeout_ms / 1000));
-    case STOP_SILENCE:
+    if (watch->stop == STOP_SILENCE)
         return work_fail(work, "BuildTimeout", err, "the script said nothing for %llu s",
                          (unsigned long long)(limits->silence_ms / 1000));
-    default:
-        return work_fail(work, work->cancel[0] != 0 ? work->cancel : "CancelledBuild", err,
-                         "the build was cancelled");
-    }
+    return work_over(work, err);
 }
 
 /* Which limit was behind a failure (16.6). */

@@ -2,7 +2,7 @@
  * Touches  what its steps do.
  * Never    goes on after a step that failed.
  *
- *   IMAGE > SOURCE > LOOK (a plan ends here) > ARTIFACTS > ASSEMBLE > COMMIT > HOOK */
+ *   IMAGE > SOURCE > LOOK > INPUTS (a plan ends here) > ARTIFACTS > ASSEMBLE > COMMIT > HOOK */
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -169,8 +169,8 @@ static int assemble(struct work *work, struct assembly *assembly, struct error *
     assembly->gets_caches = true;
     if (step_run(work, assembly, words, "AssembleFailed", -1, err) < 0)
         return -1;
-    save_caches(work, assembly);
-    save_caches(work, assembly);
+    if (save_caches(work, assembly, err) < 0)
+        return -1;
     return commit_metadata(work, assembly, err);
 }
 
@@ -205,11 +205,14 @@ int steps_build(struct work *work, struct error *err)
         return work_because(work, "ExecutorUnavailable");
     if (open_image(work, &assembly, err) < 0 || look(work, &assembly, err) < 0)
         return -1;
-    if (work->spec.mode == S2I_PLAN)
-        return 0;
     if (work->spec.mode == S2I_USAGE)
         return usage(work, &assembly, err);
-    say_source(work);
+    if (work->spec.mode == S2I_BUILD)
+        say_source(work);
+    if (inputs_place(work, &assembly, err) < 0)
+        return -1;
+    if (work->spec.mode == S2I_PLAN)
+        return 0;
     if (work->spec.options.incremental)
         previous_artifacts(work, &assembly);
     if (assemble(work, &assembly, err) < 0)

@@ -1,6 +1,7 @@
 /* steps.h - shared by the files that take a build from its image to its layer: steps.c (the order),
  * place.c (files of the source), look.c (scripts, users, environment), commit.c (layers),
- * previous.c (artifacts of the last build), extended.c (runtime images).
+ * previous.c (artifacts of the last build), extended.c (runtime images), inputs.c (files of other
+ * images).
  * Touches  nothing.
  * Never    included from outside s2i/builder/. */
 #ifndef SLIPWAY_S2I_BUILDER_STEPS_H
@@ -61,6 +62,25 @@ void place_ignore(struct assembly *assembly);
 int place_read(struct work *work, const struct assembly *assembly, const char *path,
                struct buffer *out, struct error *err) MUST_CHECK;
 
+/* --- copy.c --- */
+
+struct copying {
+    struct work *work;
+    struct tree_owner owner; /* of what is made */
+    uint64_t files, files_max;
+    int64_t latest; /* later times become this one */
+    bool follow;    /* a source that is a link stands for what it leads to */
+    struct error *err;
+};
+/* A folder's content goes into the destination, a file into it under its name. -1 with errno, or
+ * with the error set when the build is over. */
+int copy_path(struct copying *copying, int from_root, const char *source, int to_root,
+              const char *destination) MUST_CHECK;
+
+/* --- inputs.c (13.52) --- */
+
+int inputs_place(struct work *work, struct assembly *assembly, struct error *err) MUST_CHECK;
+
 /* --- give.c: what is mounted into a container --- */
 
 int give_secrets(struct work *work, struct assembly *assembly, struct run *run,
@@ -77,8 +97,8 @@ int give_network(struct work *work, struct assembly *assembly, struct run *run,
 
 int give_caches(struct work *work, struct assembly *assembly, struct run *run,
                 struct error *err) MUST_CHECK;
-/* After assemble went well; what cannot be kept is a warning. */
-void save_caches(struct work *work, const struct assembly *assembly);
+/* After assemble went well; what cannot be kept is a warning. -1: the build is over. */
+int save_caches(struct work *work, const struct assembly *assembly, struct error *err) MUST_CHECK;
 void caches_evict(const struct work *work);
 
 /* --- commit.c --- */

@@ -36,6 +36,7 @@ static const char *sentence_of(const char *reason)
         {"FetchScriptsFailed", "Failed to fetch specified scripts"},
         {"InvalidArtifactsMapping", "Invalid artifacts mapping specified"},
         {"FetchRuntimeArtifactsFailed", "Failed to fetch specified runtime artifacts"},
+        {"FetchImageContentFailed", "Failed to extract image content"},
         {"FileSystemOperationFailed", "Failed to perform filesystem operation"},
         {"OnBuildForbidden", "ONBUILD instructions not allowed in this context"},
         {"AssembleUserForbidden", "Assemble user for S2I build is forbidden"},

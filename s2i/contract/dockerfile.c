@@ -98,14 +98,21 @@ static int check_word(const struct writer *writer, const char *word)
 
 /* --- parts --- */
 
-static void append_from(const struct writer *writer, const struct s2i_image *image, const char *as)
+static void append_image(const struct writer *writer, const struct s2i_image *image)
 {
     char digest[DIGEST_TEXT_MAX];
     const char *registry = writer->about->registry;
 
-    buffer_print(writer->out, "FROM %s%s%.*s@%s%s\n", registry, registry[0] != 0 ? "/" : "",
+    buffer_print(writer->out, "%s%s%.*s@%s", registry, registry[0] != 0 ? "/" : "",
                  SLICE_ARG(compose_reference_name(image->name)),
-                 digest_text(&image->digest, digest), as);
+                 digest_text(&image->digest, digest));
+}
+
+static void append_from(const struct writer *writer, const struct s2i_image *image, const char *as)
+{
+    buffer_append_text(writer->out, "FROM ");
+    append_image(writer, image);
+    buffer_print(writer->out, "%s\n", as);
 }
 
 static int append_labels(struct writer *writer)
@@ -183,7 +190,32 @@ static int append_cached(struct writer *writer)
     return 1;
 }
 
-static void append_copies(struct writer *writer, bool cached)
+/* Files of other images (13.52). COPY takes what is in a folder, as we do. */
+static int append_inputs(const struct writer *writer)
+{
+    const struct s2i_list *items = &writer->about->spec->options.copy_from;
+
+    for (size_t i = 0; i < items->count; i++) {
+        struct slice name, source, destination;
+        if (!s2i_copy_parse(slice_of(items->items[i]), &name, &source, &destination))
+            return error_set(writer->err, ERROR_INVALID, "copy_from cannot be read");
+        const struct s2i_image *image = s2i_spec_input(writer->about->spec, name);
+        OWNED(memory_drop) char *from = memory_text(source);
+        OWNED(memory_drop) char *to = memory_text(destination);
+        if (image == NULL)
+            return error_set(writer->err, ERROR_INVALID, "an image of copy_from is not there");
+        if (check_word(writer, image->name) < 0 || check_word(writer, from) < 0 ||
+            (to[0] != 0 && check_word(writer, to) < 0))
+            return -1;
+        buffer_append_text(writer->out, "COPY --from=");
+        append_image(writer, image);
+        buffer_print(writer->out, " --chown=%s:0 %s %s/src/%s%s\n", writer->user, from,
+                     writer->destination, to, to[0] != 0 ? "/" : "");
+    }
+    return 0;
+}
+
+static int append_copies(struct writer *writer, bool cached)
 {
     const char *destination = writer->destination, *user = writer->user;
 
@@ -195,12 +227,15 @@ static void append_copies(struct writer *writer, bool cached)
         buffer_print(writer->out,
                      "COPY --from=cached --chown=%s:0 /tmp/artifacts.tar /tmp/artifacts.tar\n",
                      user);
+    if (append_inputs(writer) < 0)
+        return -1;
     buffer_print(writer->out, "USER %s\n", user);
     if (cached)
         buffer_print(writer->out,
                      "RUN if [ -s /tmp/artifacts.tar ]; then mkdir -p %s/artifacts && tar -xf "
                      "/tmp/artifacts.tar -C %s/artifacts; fi && rm /tmp/artifacts.tar\n",
                      destination, destination);
+    return 0;
 }
 
 /* Secrets of the build are mounts, by the names they have here. */
@@ -271,8 +306,7 @@ static int write_all(struct writer *writer)
         return -1;
     if (writer->image.working_dir[0] == 0)
         buffer_append_text(writer->out, "WORKDIR " WORKDIR_DEFAULT "\n");
-    append_copies(writer, cached > 0);
-    return append_run(writer);
+    return append_copies(writer, cached > 0) < 0 ? -1 : append_run(writer);
 }
 
 int dockerfile_make(const struct dockerfile *about, struct buffer *out, struct error *err)

@@ -42,6 +42,17 @@ static json_t *list_of(const struct s2i_list *list)
     return array;
 }
 
+/* In the order of their names' first use; which paths are copied stands in the options. */
+static json_t *inputs_of(const struct s2i_spec *spec)
+{
+    json_t *inputs = json_array();
+    char text[DIGEST_TEXT_MAX];
+
+    for (size_t i = 0; i < spec->input_count; i++)
+        json_array_append_new(inputs, json_string(digest_text(&spec->inputs[i].digest, text)));
+    return inputs;
+}
+
 /* Scripts that are fetched are not known before the build: its key is its own. */
 static bool scripts_unknown(const struct s2i_spec *spec)
 {
@@ -77,6 +88,8 @@ void contract_input_key(const struct s2i_spec *spec, char out[65])
     set_digest(key, "runtime", &spec->runtime.digest);
     if (spec->previous.name != NULL)
         set_digest(key, "previous", &spec->previous.digest);
+    if (spec->input_count > 0)
+        json_object_set_new(key, "inputs", inputs_of(spec));
     compose_set(key, "proxy", slice_of(spec->proxy_environment));
     json_object_set_new(key, "source", facts_of(&spec->source));
     json_object_set_new(key, "options", compose_options(&spec->options, true));

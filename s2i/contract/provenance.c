@@ -103,6 +103,8 @@ static json_t *definition(const struct provenance *about)
     add_image(dependencies, "builder", &about->spec->builder);
     add_image(dependencies, "runtime", &about->spec->runtime);
     add_image(dependencies, "previous", &about->spec->previous);
+    for (size_t i = 0; i < about->spec->input_count; i++)
+        add_image(dependencies, "input", &about->spec->inputs[i]);
     json_object_set_new(all, "buildType", json_string(BUILD_TYPE));
     json_object_set_new(all, "externalParameters", parameters(about->spec));
     json_object_set_new(all, "internalParameters", scripts_of(about->result));

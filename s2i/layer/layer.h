@@ -58,6 +58,8 @@ int layer_list(int fd, const struct s2i_layer *layer, const struct layer_limits 
 
 /* Where a layer's bytes go: compressed, in order. -1 ends the making. */
 typedef int layer_sink(void *arg, struct slice bytes, struct error *err);
+/* Asked again and again while a layer is made, often without need. -1 ends the making. */
+typedef int layer_go_on(void *arg, struct error *err);
 
 struct layer_make {
     int upper;         /* the overlay's upper directory */
@@ -78,6 +80,8 @@ struct layer_make {
     const struct s2i_list *secrets; /* exact bytes that must not be in any file (10.22) */
     layer_sink *sink;
     void *arg;
+    layer_go_on *go_on; /* NULL: nobody is asked */
+    void *go_on_arg;
     struct s2i_list *notes; /* what was skipped; may be NULL */
 };
 /* One pass: tar, diff id, compression, digest, sink (17.11). out's media type is OCI's. *entries: 0

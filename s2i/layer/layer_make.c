@@ -145,7 +145,8 @@ static int walk_children(struct maker *maker, struct walk_folder *folder,
     OWNED(buffer_drop) struct buffer path = BUFFER_NONE;
 
     for (size_t i = 0; i < names->count; i++)
-        if (child_path(folder, names->items[i].name, &path, err) < 0 ||
+        if (make_go_on(maker, err) < 0 ||
+            child_path(folder, names->items[i].name, &path, err) < 0 ||
             walk_child(maker, folder, &names->items[i], buffer_slice(&path), err) < 0)
             return -1;
     return 0;

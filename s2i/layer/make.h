@@ -33,6 +33,8 @@ int make_whiteout(struct maker *maker, struct walk_folder *folder, const char *n
                   struct slice hidden, struct error *err) MUST_CHECK;
 /* What was written goes on to the packer. */
 int make_flush(struct maker *maker, struct error *err) MUST_CHECK;
+/* Whether somebody still wants the layer. */
+int make_go_on(const struct maker *maker, struct error *err) MUST_CHECK;
 /* INVALID about one path. Returns -1. */
 int make_refuse(struct slice path, const char *why, struct error *err);
 

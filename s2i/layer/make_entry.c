@@ -36,6 +36,13 @@ int make_refuse(struct slice path, const char *why, struct error *err)
     return error_set(err, ERROR_INVALID, "'%s' %s", path_shown(path, shown), why);
 }
 
+int make_go_on(const struct maker *maker, struct error *err)
+{
+    const struct layer_make *make = maker->make;
+
+    return make->go_on == NULL ? 0 : make->go_on(make->go_on_arg, err);
+}
+
 /* --- the tar --- */
 
 int make_flush(struct maker *maker, struct error *err)
@@ -84,7 +91,7 @@ static int write_content(struct maker *maker, int fd, struct slice path, uint64_
             return scan_refuse(path, err);
         maker->tar.size += (size_t)got;
         left -= (uint64_t)got;
-        if (room(maker, err) < 0)
+        if (room(maker, err) < 0 || make_go_on(maker, err) < 0)
             return -1;
     }
     size_t padding = tar_padding(size);

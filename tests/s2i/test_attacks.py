@@ -179,18 +179,23 @@ def narrow(remote):
     ("two", "private/image", False), ("two", "shared/image", True),
 ])
 def test_a_token_that_is_narrowed(narrow, source, token, image, may):
-    """s2i 2.10: a build may pull what the token that began it may, not all that its account may."""
+    """s2i 2.10, 13.52: a build may pull what the token that began it may, not all that its account may."""
     app = source({"index.html": image, ".s2i/s2i.conf": f"builder: {image}\n"})
     repository = f"team/{token}-{image.replace('/', '-')}"
     pushed = app.push(narrow, repository, check=False, user=("ana", narrow.tokens[token]))
     assert (pushed.returncode == 0) == may, pushed.stderr
     assert ("there is no image" in pushed.stderr) != may
     client = narrow.client()
-    planned = client.post(f"/api/v1/repos/{repository}/-/builds?plan=true",
-                          body=json.dumps({"source": "none", "options": {"builder": image}}).encode(),
-                          headers=[("Content-Type", "application/json"), basic("ana", narrow.tokens[token])]).json()
+
+    def plan(**options):
+        return client.post(f"/api/v1/repos/{repository}/-/builds?plan=true",
+                           body=json.dumps({"source": "none", "options": options}).encode(),
+                           headers=[("Content-Type", "application/json"), basic("ana", narrow.tokens[token])]).json()
+    planned, copied = plan(builder=image), plan(builder="public/image", copy_from=[f"{image}=/etc"])
     client.close()
     assert ("error" not in planned) == may, planned
+    assert ("error" not in copied) == may, copied
+    assert may or copied["error"]["reason"] == "FetchImageContentFailed", copied
 
 
 @pytest.mark.parametrize("token, may", [("manage one", False), ("manage two", True)])

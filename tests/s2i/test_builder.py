@@ -528,3 +528,35 @@ def test_layers_are_evicted_by_last_use():
     assert wants == [0, 0, 1]
     shop.finish()
     shutil.rmtree(folder)
+
+
+# --- while the layer is made ---
+
+SPARSE = "cd /opt/app-root/src; for i in 1 2 3 4 5 6 7 8; do dd if=/dev/zero of=big$i bs=1 count=1 seek=8G 2>/dev/null; done\n"
+HUGE = {"layer_bytes_max": 1 << 40}
+
+
+def test_packing_ends_with_the_time(shop):
+    """s2i 16.6: 64 GiB of holes would take minutes."""
+    outcome = failed(assemble(shop, SPARSE, limits={**HUGE, "timeout_ms": 1500}), "BuildTimeout")
+    assert "took longer than 1 s" in outcome.result["message"] and outcome.seconds < 2.7
+    assert [stage["name"] for stage in outcome.stages][-1] == "CommitContainer"
+
+
+def test_packing_ends_when_it_is_cancelled(shop):
+    """s2i 13.44."""
+    build = shop.begin(IMAGE, {".s2i/bin/assemble": "#!/bin/sh\n" + SPARSE}, limits=HUGE)
+    with build.said:
+        assert build.said.wait_for(lambda: any(stage["name"] == "CommitContainer" for stage in build.outcome.stages), 20)
+    begun = time.monotonic()
+    build.cancel("Superseded")
+    failed(build.end(), "Superseded")
+    assert time.monotonic() - begun < 1
+
+
+def test_a_cache_is_packed_within_the_time(shop):
+    """s2i 8.7, 16.6: it is part of the build, not of what comes after it."""
+    script = "#!/bin/sh\nfor i in 1 2 3 4; do dd if=/dev/zero of=/cache/big$i bs=1 count=1 seek=8G 2>/dev/null; done\n"
+    outcome = shop.build(IMAGE, {".s2i/bin/assemble": script}, options={"cache": ["/cache"]}, limits={**HUGE, "timeout_ms": 1500})
+    failed(outcome, "BuildTimeout")
+    assert outcome.seconds < 2.7

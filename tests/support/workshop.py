@@ -213,7 +213,7 @@ class Workshop:
         self.hello = json.loads(payload)
         self.builds = 0
 
-    def begin(self, image, files=None, options=None, limits=None, mode="build", images=None, **more):
+    def begin(self, image, files=None, options=None, limits=None, mode="build", images=None, inputs=(), **more):
         self.builds += 1
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         send(self.ours, "b", json.dumps({"build": self.builds}).encode(), theirs.fileno())
@@ -224,7 +224,9 @@ class Workshop:
                 "limits": {**LIMITS, **(limits or {})},
                 "source": {"time": building.WHEN, "files": len(files or {}), "url": "", "ref": "main"},
                 **{name: one.document for name, one in images.items()}, **more}
-        build = Build(ours, images)
+        if inputs:  # of copy_from
+            spec["inputs"] = [one.document for one in inputs]
+        build = Build(ours, {**images, **{f"input/{i}": one for i, one in enumerate(inputs)}})
         build.begin(spec, source)
         return build
 

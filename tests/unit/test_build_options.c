@@ -39,7 +39,8 @@ static const char everything[] =
     "{\"url\":\"https://git.example/app.git\",\"ref\":\"main\",\"context_dir\":\"services/a\","
     "\"exclude\":\"\",\"ignore_submodules\":true,\"builder\":\"builders/python:3\","
     "\"runtime_image\":\"base/run\",\"incremental_from\":\"app:latest\",\"incremental\":true,"
-    "\"runtime_artifact\":[\"/opt/app:bin\"],\"scripts_url\":\"image:///usr/libexec/s2i\","
+    "\"runtime_artifact\":[\"/opt/app:bin\"],\"copy_from\":[\"base/tools:1=/opt:bin\"],"
+    "\"scripts_url\":\"image:///usr/libexec/s2i\","
     "\"destination\":\"/tmp\",\"assemble_user\":\"1001:0\",\"assemble_runtime_user\":\"1001\","
     "\"allowed_uids\":\"1-\",\"env\":[\"A=1\",\"B=x=y\\nz\"],\"build_env\":[\"C=\"],"
     "\"secret_env\":[\"TOKEN=hush\"],\"inject\":[\"npmrc:/root/.npmrc\"],\"cache\":[\"/root/.m2\"],"
@@ -122,6 +123,14 @@ static void test_options_refuse(void **state)
         {"{\"env\":[1]}", "env"},
         {"{\"labels\":[\"a=\\u0001\"]}", "labels"},
         {"{\"inject\":[\"x\"]}", "inject"},
+        {"{\"copy_from\":[\"base/tools\"]}", "copy_from"},
+        {"{\"copy_from\":[\"=/a\"]}", "copy_from"},
+        {"{\"copy_from\":[\"Base=/a\"]}", "copy_from"},
+        {"{\"copy_from\":[\"base=a\"]}", "copy_from"},
+        {"{\"copy_from\":[\"base=/a/../b\"]}", "copy_from"},
+        {"{\"copy_from\":[\"base=/a:/b\"]}", "copy_from"},
+        {"{\"copy_from\":[\"base=/a:b/..\"]}", "copy_from"},
+        {"{\"copy_from\":[\"base=/a\\n\"]}", "copy_from"},
         {"{\"inject\":[\"x:../y\"]}", "inject"},
         {"{\"cache\":[\"/\"]}", "cache"},
         {"{\"cache\":[\"/..\"]}", "cache"},
@@ -210,6 +219,7 @@ static void test_options_by_origin(void **state)
         {"{\"secret_env\":[\"A=1\"]}", true, false},
         {"{\"network\":\"host\"}", true, false},
         {"{\"inject\":[\"a:b\"]}", true, false},
+        {"{\"copy_from\":[\"a=/b\"]}", true, false},
         {"{\"scripts_url\":\"image:///a\"}", true, false},
         {"{\"memory\":16777216}", true, false},
         {"{\"allowed_uids\":\"0-\"}", false, false},

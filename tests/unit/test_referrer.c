@@ -58,7 +58,8 @@ static void test_provenance_bare(void **state)
     OWNED(buffer_drop) struct buffer text = BUFFER_NONE;
 
     (void)state;
-    golden_read(&golden, "{\"spec\":{\"source\":{\"url\":\"\",\"commit\":\"\",\"tree\":\"\"}}}");
+    golden_read(&golden, "{\"spec\":{\"source\":{\"url\":\"\",\"commit\":\"\",\"tree\":\"\"},"
+                         "\"inputs\":[{\"name\":\"base/tools:1\",\"digest\":\"" LOG "\"}]}}");
     const struct provenance about = {.spec = &golden.spec,
                                      .result = &golden.result,
                                      .subject = &image,
@@ -69,6 +70,8 @@ static void test_provenance_bare(void **state)
     assert_null(memmem(text.at, text.size, "byproducts", 10));
     assert_null(memmem(text.at, text.size, "startedOn", 9));
     assert_non_null(memmem(text.at, text.size, "\"urn:slipway:builder\"", 21));
+    assert_non_null(memmem(text.at, text.size, "\"name\":\"input\"", 14));
+    assert_non_null(memmem(text.at, text.size, "\"oci:base/tools:1\"", 18));
     assert_non_null(memmem(text.at, text.size, "\"invocationId\":\"builds/41\"", 26));
 }
 

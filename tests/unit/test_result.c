@@ -340,6 +340,8 @@ static void test_key(void **state)
         {"{\"spec\":{\"builder\":{\"name\":\"builders/python:4\"}}}", true},
         {"{\"spec\":{\"previous\":{\"name\":\"a\",\"digest\":\"" D "\"}}}", true},
         {"{\"spec\":{\"runtime\":{\"name\":\"a\",\"digest\":\"" D "\"}}}", true},
+        {"{\"spec\":{\"inputs\":[{\"name\":\"a\",\"digest\":\"" D "\"}]}}", true},
+        {"{\"spec\":{\"options\":{\"copy_from\":[\"a=/b\"]}}}", true},
         {"{\"spec\":{\"source\":{\"content\":\"" D "\"}}}", true},
         {"{\"spec\":{\"source\":{\"commit\":\"f\"}}}", true},
         {"{\"spec\":{\"source\":{\"author\":\"f\"}}}", true},

@@ -17,6 +17,8 @@ static const char spec_text[] =
     "\",\"media_type\":\"application/vnd.oci.image.layer.v1.tar+gzip\",\"size\":7}],"
     "\"media_type\":\"application/vnd.oci.image.manifest.v1+json\",\"name\":\"builders/python\","
     "\"repository\":\"builders/python\"},\"fresh\":true,"
+    "\"inputs\":[{\"config\":\"\",\"digest\":\"" D2 "\",\"layers\":[],\"media_type\":\"x\","
+    "\"name\":\"base/tools:1\",\"repository\":\"base/tools\"}],"
     "\"limits\":{\"cpu_percent\":50,\"disk\":4,\"files_max\":7,\"layer_bytes_max\":8,\"log\":5,"
     "\"memory\":3,\"processes\":6,\"silence_ms\":2,\"timeout_ms\":1},\"mode\":\"plan\","
     "\"options\":{\"secret_env\":[\"A=b\"]},\"proxy_environment\":\"HTTP_PROXY=x\","
@@ -40,6 +42,8 @@ static void test_spec_comes_back(void **state)
     assert_null(spec.previous.name);
     assert_int_equal(spec.builder.layer_count, 1);
     assert_int_equal(spec.source.time, -5);
+    assert_ptr_equal(s2i_spec_input(&spec, SLICE("base/tools:1")), &spec.inputs[0]);
+    assert_null(s2i_spec_input(&spec, SLICE("base/tools")));
     OWNED(json_drop) json_t *again = s2i_spec_write(&spec);
     char *text = json_dumps(again, JSON_COMPACT | JSON_SORT_KEYS);
     assert_string_equal(text, spec_text);
@@ -114,6 +118,12 @@ static void test_specs_refused(void **state)
         "{\"mode\":\"plan\",\"builder\":[],\"source\":{},\"limits\":{},\"options\":{}}",
         "{\"mode\":\"plan\",\"builder\":{},\"source\":{},\"limits\":{},\"options\":{}}",
         "{\"mode\":\"plan\",\"builder\":{\"layers\":[7]},\"source\":{},\"options\":{}}",
+        "{\"mode\":\"plan\",\"inputs\":{},\"source\":{},\"limits\":{},\"options\":{}}",
+        "{\"mode\":\"plan\",\"inputs\":[7],\"source\":{},\"limits\":{},\"options\":{}}",
+        "{\"mode\":\"plan\",\"inputs\":[{\"digest\":\"" D1
+        "\"}],\"source\":{},\"limits\":{},\"options\":{}}",
+        "{\"mode\":\"plan\",\"inputs\":[{\"name\":\"a\"},{\"name\":7}],\"source\":{},"
+        "\"limits\":{},\"options\":{}}",
     };
 
     (void)state;
