@@ -207,3 +207,17 @@ def test_a_plan_and_a_dockerfile_show_them(server, name, tools):
         assert call.send(name, options={**options, "copy_from": [bad]}).status == 422, bad
     call.close()
 
+
+
+def test_the_digest_of_when_it_was_asked_for(server, name, tools):
+    """s2i 2.10: the tag moves while the build waits, and what it had named stays pinned for it."""
+    digest, call = tools("then\n"), Caller(server.target)
+    slow = call.send(name, {".s2i/bin/assemble": "#!/bin/sh\necho begun\nsleep 60\n"}).json()["id"]
+    process.wait_for(lambda: b"begun" in call.get(f"/builds/{slow}/log").body, 20, "a build under way")
+    waiting = call.send(name, options={"builder": "builders/test", "copy_from": ["base/tools:1=/opt/tool"]}).json()["id"]
+    assert tools("now\n") != digest
+    call.post(f"/builds/{slow}:cancel")
+    build = call.until(waiting, "Complete", "Failed")
+    assert build["facts"]["images"]["inputs"] == {"base/tools:1": digest}, build
+    assert building.layer_entries(server, name)["opt/app-root/src/tool"][1] == b"then\n"
+    call.close()
