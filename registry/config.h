@@ -119,6 +119,7 @@ struct config {
     uint64_t builds_keep_complete;
     uint64_t builds_keep_failed;
     uint64_t builds_keep_for;
+    uint64_t builds_keep_archives;
     bool manifests_accept_missing;
     bool delete_tags;
     bool delete_manifests;

@@ -200,6 +200,9 @@ const struct setting config_settings[] = {
            "other builds kept for each repository"),
     NUMBER(DURATION, "builds.keep_for", builds_keep_for, "90d", HOUR, ANY,
            "how long a build is kept"),
+    NUMBER(SIZE, "builds.keep_archives", builds_keep_archives, "4GiB", 0, ANY,
+           "uploaded archives kept with their builds, to retry and verify them; the oldest go "
+           "first"),
     BOOL("manifests.accept_missing", manifests_accept_missing, "false",
          "accept manifests that name objects which are not here (mirrors, partial copies)"),
     BOOL("delete.tags", delete_tags, "true", "clients may delete tags"),

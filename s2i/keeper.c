@@ -36,14 +36,6 @@ struct keeper {
 
 /* --- files --- */
 
-static void archive_remove(const struct builds *builds, int64_t id)
-{
-    OWNED(memory_drop) char *path = build_archive_path(builds, id);
-
-    if (unlink(path) < 0 && errno != ENOENT)
-        log_event(LOG_WARNING, "build.archive", F_I64("id", id), F_TEXT("cause", strerror(errno)));
-}
-
 /* Whether the row of the build is there; *record is it then. What cannot be asked counts as there.
  */
 static bool has_row(const struct builds *builds, int64_t id, struct build_record *record)
@@ -74,8 +66,7 @@ static void sweep_archive(struct builds *builds, const char *name) ON(worker_thr
     if (id == 0)
         return;
     bool known = has_row(builds, id, &record);
-    if (known && record.state != BUILD_COMPLETE &&
-        (rest[0] == 0 || !build_state_ended(record.state)))
+    if (known && (rest[0] == 0 || !build_state_ended(record.state)))
         return;
     buffer_print(&path, "%s/%s", builds->archives, name);
     unlink(path.at);
@@ -137,7 +128,7 @@ static ssize_t prune_some(struct builds *builds) ON(worker_thread)
     }
     for (size_t i = 0; i < count; i++) {
         build_log_remove(builds->logs, ids[i]);
-        archive_remove(builds, ids[i]);
+        builds_archive_remove(builds, ids[i]);
     }
     return (ssize_t)count;
 }
@@ -146,6 +137,7 @@ void keeper_prune(struct builds *builds)
 {
     while (prune_some(builds) > 0)
         ;
+    builds_archives_trim(builds);
 }
 
 /* --- the thread --- */

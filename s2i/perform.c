@@ -1,5 +1,5 @@
 /* perform.c - one build that was claimed: its log, its run, its end in its row.
- * Touches  the build's row and log; an archive whose image is here.
+ * Touches  the build's row and log.
  * Never    knows what a build does: queue_options.run does.
  *
  * Numbers in brackets: queue_internal.h. */
@@ -116,17 +116,6 @@ static int64_t end_log(struct build_task *task)
     return size;
 }
 
-/* The image is here: its source is needed no more. */
-static void archive_end(const struct build_task *task, const struct build_outcome *out)
-{
-    OWNED(memory_drop) char *path = NULL;
-
-    if (task->record.source != BUILD_FROM_ARCHIVE || out->state != BUILD_COMPLETE)
-        return;
-    path = build_archive_path(task->builds, task->record.id);
-    unlink(path);
-}
-
 static void log_end(const struct build_task *task, const struct build_outcome *out)
 {
     log_event(out->state == BUILD_ERROR ? LOG_WARNING : LOG_INFO, "build.ended",
@@ -146,10 +135,8 @@ void queue_perform(struct queue *queue, struct running *running)
     perform(queue, task, &out);
     int64_t log_size = end_log(task);
     bool ended = conclude(queue, running, &out, log_size);
-    if (ended) {
+    if (ended)
         log_end(task, &out);
-        archive_end(task, &out);
-    }
     queue_leave(queue, running); /* (2) */
     if (ended)
         queue_ended(queue, id);

@@ -100,7 +100,7 @@ int keeper_start(struct keeper *keeper, /* its thread, once all else is open */
 void keeper_close(struct keeper *keeper);
 void keeper_ended(struct keeper *keeper); /* a build did: there may be one to prune */
 /* The pieces of it, for tests. Files below the folder whose build is gone go; an archive also when
- * its build is complete, or was never made. */
+ * it was never whole. */
 void keeper_sweep_archives(struct builds *builds) ON(worker_thread);
 void keeper_sweep_logs(struct builds *builds) ON(worker_thread);
 void keeper_prune(struct builds *builds) ON(worker_thread);

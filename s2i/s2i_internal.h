@@ -119,8 +119,19 @@ int build_spec_read(const char *text, struct s2i_options *options, bool *hold_ta
 /* Who asked for it, with what his token was narrowed to; *reach is the caller's, and is borrowed.
  */
 struct actor build_asker(const struct build_record *record, char **reach);
+
+/* --- sources that were uploaded (archives.c) --- */
+
 /* "<archives>/<id>"; freed by the caller. */
-char *build_archive_path(const struct builds *builds, int64_t id);
+char *builds_archive_path(const struct builds *builds, int64_t id);
+/* What `from` holds, linked where that can be, else copied; synced. */
+int builds_archive_keep(const struct builds *builds, int64_t id, int from,
+                        struct error *err) MUST_CHECK;
+/* For reading. CONFLICT  it is not kept any more */
+int builds_archive_open(const struct builds *builds, int64_t id, struct error *err) MUST_CHECK;
+void builds_archive_remove(const struct builds *builds, int64_t id);
+/* Down to builds.keep_archives. */
+void builds_archives_trim(const struct builds *builds) ON(worker_thread);
 
 /* --- images of this registry (image.c) --- */
 

@@ -55,7 +55,7 @@ static int credentials_read(const struct session *session, struct s2i_list *out,
 static int archive_open(const struct session *session, int *fd, struct error *err)
 {
     const struct build_task *task = session->task;
-    OWNED(memory_drop) char *path = build_archive_path(task->builds, task->record.id);
+    OWNED(memory_drop) char *path = builds_archive_path(task->builds, task->record.id);
 
     *fd = task->archive >= 0 ? fcntl(task->archive, F_DUPFD_CLOEXEC, 0)
                              : open(path, O_RDONLY | O_CLOEXEC);

@@ -1,5 +1,5 @@
-/* submit.c - builds are asked for: their rows, and the sources that were uploaded.
- * Touches  rows of builds, <root>/builds/archives, pins of builder images.
+/* submit.c - builds are asked for: their rows, and once more.
+ * Touches  rows of builds, pins of builder images; uploaded sources by archives.c.
  * Never    runs one.
  *
  *   NEW --linked or copied, synced, renamed, the folder synced--> PENDING (s2i (1))
@@ -19,7 +19,6 @@
 enum {
     RETRY_AFTER_S = 30, /* a full queue */
     UNABLE_RETRY_AFTER_S = 60,
-    COPY_SIZE = 1 << 20,
 };
 #define QUEUE_PIN_US                                                                               \
     (INT64_C(7) * 24 * 3600 * US_PER_S) /* a build that waits longer finds another */
@@ -87,84 +86,6 @@ static enum build_policy policy_of(const struct s2i_options *options)
     if (slice_equal_ignore_case(name, "Parallel"))
         return BUILD_PARALLEL;
     return slice_equal_ignore_case(name, "SerialLatestOnly") ? BUILD_SERIAL_LATEST : BUILD_SERIAL;
-}
-
-/* --- archives --- */
-
-char *build_archive_path(const struct builds *builds, int64_t id)
-{
-    return memory_print("%s/%lld", builds->archives, (long long)id);
-}
-
-/* By hand, where the kernel cannot do it. */
-static int copy_by_hand(int from, int to, off_t at)
-{
-    OWNED(memory_drop) char *bytes = memory_new(COPY_SIZE);
-    ssize_t got;
-
-    while ((got = pread(from, bytes, COPY_SIZE, at)) > 0) {
-        if (fd_write(to, (struct slice){bytes, (size_t)got}) < 0)
-            return -1;
-        at += got;
-    }
-    return got < 0 ? -1 : 0;
-}
-
-static int copy_all(int from, int to)
-{
-    off_t at = 0;
-    ssize_t got;
-
-    while ((got = copy_file_range(from, &at, to, NULL, 1 << 30, 0)) > 0)
-        ;
-    if (got < 0 && (errno == EXDEV || errno == EINVAL || errno == ENOSYS || errno == EOPNOTSUPP))
-        return copy_by_hand(from, to, at);
-    return got < 0 ? -1 : 0;
-}
-
-static int folder_sync(const char *path)
-{
-    OWNED(fd_drop) int folder = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-
-    return folder < 0 ? -1 : fsync(folder);
-}
-
-static int archive_failed(struct error *err)
-{
-    return error_set_errno(err, ERROR_UNAVAILABLE, errno, "the source cannot be kept");
-}
-
-/* A file without a name, of the same file system, gets one; so does that of a build before. */
-static bool link_it(int from, const char *path)
-{
-    char self[64];
-
-    snprintf(self, sizeof(self), "/proc/self/fd/%d", from);
-    return linkat(AT_FDCWD, self, AT_FDCWD, path, AT_SYMLINK_FOLLOW) == 0;
-}
-
-static int copy_it(int from, const char *path)
-{
-    OWNED(fd_drop)
-    int to = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-
-    return to < 0 || copy_all(from, to) < 0 ? -1 : fsync(to);
-}
-
-/* Under its name only once it is whole and synced. */
-static int archive_keep(const struct builds *builds, int64_t id, int from, struct error *err)
-{
-    OWNED(memory_drop) char *path = build_archive_path(builds, id);
-    OWNED(buffer_drop) struct buffer fresh = BUFFER_NONE;
-
-    buffer_print(&fresh, "%s.new", path);
-    if ((link_it(from, fresh.at) ? fsync(from) : copy_it(from, fresh.at)) == 0 &&
-        rename(fresh.at, path) == 0 && folder_sync(builds->archives) == 0)
-        return 0;
-    archive_failed(err);
-    unlink(fresh.at);
-    unlink(path);
-    return -1;
 }
 
 /* --- asking --- */
@@ -283,10 +204,9 @@ static void give_up(struct builds *builds, int64_t id, const struct error *why) 
                                   .reason = SLICE("FetchSourceFailed"),
                                   .message = slice_of(why->message),
                                   .exit_code = -1};
-    OWNED(memory_drop) char *path = build_archive_path(builds, id);
     struct error ignored = {0}; /* a row that stays NEW is ended at the next start */
 
-    unlink(path);
+    builds_archive_remove(builds, id);
     if (build_finish(builds->storage, &end, &ignored) == 0)
         queue_ended(builds->queue, id);
 }
@@ -298,7 +218,7 @@ static int make_ready(struct builds *builds, int64_t id, int archive, struct err
     int64_t *superseded = NULL;
     size_t count = 0;
 
-    if (archive_keep(builds, id, archive, err) < 0 ||
+    if (builds_archive_keep(builds, id, archive, err) < 0 ||
         build_ready(builds->storage, id, &superseded, &count, err) < 0) {
         give_up(builds, id, err);
         if (err->code != ERROR_CONFLICT)
@@ -344,18 +264,13 @@ static void tags_read(const char *text, struct s2i_list *out)
 static int source_of(const struct builds *builds, const struct build_record *record, int *archive,
                      struct error *err)
 {
-    OWNED(memory_drop) char *path = build_archive_path(builds, record->id);
-
     if (!build_state_ended(record->state))
         return error_set(err, ERROR_CONFLICT, "build %lld has not ended yet",
                          (long long)record->id);
     if (record->source != BUILD_FROM_ARCHIVE)
         return 0;
-    *archive = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-    if (*archive >= 0)
-        return 0;
-    return error_set(err, ERROR_CONFLICT, "the source of build %lld is gone: upload it again",
-                     (long long)record->id);
+    *archive = builds_archive_open(builds, record->id, err);
+    return *archive < 0 ? -1 : 0;
 }
 
 /* Nobody else is told how it ends, and it takes no other's place in the queue. */

@@ -3,6 +3,9 @@
 Touches  the server under test; pushes, the API.
 Never    the command line: test_cli_builds.py. Spec: s2i 15.2
 """
+import io
+import tarfile
+
 import pytest
 
 from support import api, building, process
@@ -40,6 +43,20 @@ def test_on_the_builder_of_then(server, source, name, call):
     assert again["builder_digest"] == before["builder_digest"]
     assert again["result_digest"] == before["result_digest"] == building.manifest(server, name)[0]
     assert "assembling" in call.get(f"/builds/{again['id']}/log").body.decode(), "it was not built at all"
+
+
+def test_of_an_archive(server, name, call):
+    """It is kept as long as its build."""
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as archive:
+        archive.addfile(building.entry("index.html"), io.BytesIO())
+    path = f"/repos/{name}/-/builds?options=%7B%22builder%22%3A%22builders/test%22%7D"
+    before = ended(call, call.call("POST", path, raw=stream.getvalue(), headers=[("Content-Type", "application/x-tar")]))
+    again = ended(call, call.post(f"/builds/{before['id']}:verify"))
+    assert (again["state"], again["result_digest"]) == ("Complete", before["result_digest"]), again
+    (server.root / f"builds/archives/{before['id']}").unlink()
+    answer = call.post(f"/builds/{before['id']}:verify")
+    assert answer.status == 409 and "is not kept any more" in answer.json()["detail"]
 
 
 def test_without_its_caches(server, source, name, call):

@@ -2,6 +2,7 @@
  * room; cancelled, superseded, cut off, pruned, and their ends told once. What a build does is
  * handed in.
  */
+#include "registry/core/fd.h"
 #include "s2i/queue.h"
 
 #include <fcntl.h>
@@ -162,6 +163,7 @@ static int set_up(void **state)
     stage->config.builds_keep_complete = 2;
     stage->config.builds_keep_failed = 1;
     stage->config.builds_keep_for = UINT64_MAX;
+    stage->config.builds_keep_archives = UINT64_MAX;
     stage->builds = (struct builds){.storage = fixture->store,
                                     .config = &stage->config,
                                     .arg = stage,
@@ -581,7 +583,7 @@ static void test_queue_keeper_sweeps_what_has_no_row(void **state)
     struct stage *stage = *state;
     struct fixture *fixture = stage->fixture;
     const char *const archives[] = {"1", "1.new", "2", "2.new", "3", "77", "77.new", "note"};
-    const bool kept[] = {false, false, true, false, true, false, false, true};
+    const bool kept[] = {true, false, true, false, true, false, false, true};
 
     add(stage, "a"); /* complete */
     add(stage, "b"); /* failed */
@@ -599,6 +601,47 @@ static void test_queue_keeper_sweeps_what_has_no_row(void **state)
             fail_msg("%s", archives[i]);
     assert_true(has_file(stage->builds.log_folder, "2.log"));
     assert_false(has_file(stage->builds.log_folder, "77.log"));
+}
+
+static void put_archive(struct stage *stage, int64_t id, size_t size)
+{
+    OWNED(memory_drop) char *path = builds_archive_path(&stage->builds, id);
+    OWNED(fd_drop) int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+
+    assert_true(fd >= 0);
+    assert_int_equal(ftruncate(fd, (off_t)size), 0);
+}
+
+/* The oldest go, but not those that are waited for; what a retry shares counts once. */
+static void test_queue_archives_take_no_more_than_they_may(void **state)
+{
+    struct stage *stage = *state;
+    const bool kept[] = {false, false, true, false, false, true};
+    OWNED(memory_drop) char *first = builds_archive_path(&stage->builds, 4);
+    OWNED(memory_drop) char *second = builds_archive_path(&stage->builds, 5);
+    char name[32];
+
+    for (int64_t id = 1; id <= 6; id++) {
+        add(stage, "a");
+        if (id != 5)
+            put_archive(stage, id, 100);
+    }
+    assert_int_equal(link(first, second), 0);
+    script(stage->fixture, "UPDATE builds SET state = 3 WHERE id <> 3");
+    stage->config.builds_keep_archives = 500;
+    builds_archives_trim(&stage->builds);
+    assert_true(has_file(stage->builds.archives, "1"));
+    stage->config.builds_keep_archives = 320;
+    builds_archives_trim(&stage->builds);
+    assert_false(has_file(stage->builds.archives, "2"));
+    assert_true(has_file(stage->builds.archives, "4"));
+    stage->config.builds_keep_archives = 250;
+    builds_archives_trim(&stage->builds);
+    for (int i = 1; i <= 6; i++) {
+        snprintf(name, sizeof(name), "%d", i);
+        if (has_file(stage->builds.archives, name) != kept[i - 1])
+            fail_msg("%s", name);
+    }
 }
 
 /* --- masks --- */
@@ -689,7 +732,7 @@ static void test_queue_submit_makes_a_row_and_supersedes(void **state)
 
 static void read_archive(struct stage *stage, int64_t id, const char *expected)
 {
-    OWNED(memory_drop) char *path = build_archive_path(&stage->builds, id);
+    OWNED(memory_drop) char *path = builds_archive_path(&stage->builds, id);
     char bytes[64] = "";
     FILE *file = fopen(path, "r");
 
@@ -730,7 +773,7 @@ static void test_queue_archives_are_not_copied_without_need(void **state)
     assert_int_equal(retry(stage, id, &again), 0);
     AWAIT(stage, stage->ends[again] == 1);
     read_archive(stage, again, "a tar");
-    OWNED(memory_drop) char *path = build_archive_path(&stage->builds, again);
+    OWNED(memory_drop) char *path = builds_archive_path(&stage->builds, again);
     assert_int_equal(stat(path, &second), 0);
     assert_int_equal(first.st_ino, second.st_ino);
     unlink(path);
@@ -767,10 +810,13 @@ static void test_queue_archives_live_as_long_as_they_are_needed(void **state)
     assert_string_equal(record.trigger, "retry");
     assert_string_equal(record.tags, "[\"latest\",\"v\\\"1\"]");
     assert_int_equal(record.policy, BUILD_SERIAL_LATEST);
+    read_archive(stage, again, "a tar"); /* for a verification */
+    stage->config.builds_keep_archives = 0;
+    builds_archives_trim(&stage->builds);
     read_archive(stage, again, NULL);
     assert_int_equal(retry(stage, again, &third), -1);
     assert_int_equal(stage->fixture->err.code, ERROR_CONFLICT);
-    read_archive(stage, id, "a tar");
+    assert_non_null(strstr(stage->fixture->err.message, "not kept"));
     fclose(source);
     close(builder);
 }
@@ -809,6 +855,7 @@ int main(void)
         QUEUE_TEST(test_queue_masks_are_all_that_is_secret),
         QUEUE_TEST(test_queue_submit_makes_a_row_and_supersedes),
         QUEUE_TEST(test_queue_archives_live_as_long_as_they_are_needed),
+        QUEUE_TEST(test_queue_archives_take_no_more_than_they_may),
         QUEUE_TEST(test_queue_archives_are_not_copied_without_need),
         QUEUE_TEST(test_queue_a_source_that_cannot_be_kept_ends_its_build),
     };
