@@ -24,6 +24,7 @@ struct session {
     json_t *facts;     /* object */
     uint64_t stage_ms; /* when the open stage began */
     uint64_t told_ms;  /* when the row was written last */
+    bool untold;       /* something was too soon after that */
     uint64_t begun_ms;
     char input_key[65];
     struct build_record verified; /* verify.c: the build that is made again; id 0: none is */
@@ -78,6 +79,8 @@ void session_stage_end(struct session *session);
 void session_stage_told(struct session *session, struct slice json) ON(worker_thread);
 /* Writes what is known into the row; force: even when that was done a moment ago. */
 void session_tell(struct session *session, bool force) ON(worker_thread);
+/* In how many ms something that was too soon is to be told; -1: there is nothing. */
+int session_untold_ms(const struct session *session);
 void session_facts_of_source(struct session *session);
 /* By which digests it stands on images that no column names. */
 void session_facts_of_images(struct session *session);

@@ -184,6 +184,11 @@ static int converse(struct talk *talk, struct error *err) ON(worker_thread)
         if (now >= talk->deadline_ms)
             return error_set(err, ERROR_INTERNAL, "the builder does not answer");
         uint64_t left = talk->deadline_ms - now; /* of a month, poll takes less */
+        int untold = session_untold_ms(session); /* a stage may be silent for long */
+        if (untold == 0)
+            session_tell(session, false);
+        if (untold > 0 && (uint64_t)untold < left)
+            left = (uint64_t)untold;
         int ready = wire_wait(session->channel, talk->stopping ? -1 : session->task->wake,
                               left < INT_MAX ? (int)left : INT_MAX);
         if (ready == 2)

@@ -242,7 +242,8 @@ void session_tell(struct session *session, bool force)
     char digest[DIGEST_TEXT_MAX] = "";
     struct error ignored = {0};
 
-    if (record->id == 0 || (!force && now - session->told_ms < TELL_MS))
+    session->untold = record->id != 0 && !force && now - session->told_ms < TELL_MS;
+    if (record->id == 0 || session->untold)
         return;
     session->told_ms = now;
     if (builder->name != NULL)
@@ -263,4 +264,13 @@ void session_tell(struct session *session, bool force)
         .log_size = session->task->log == NULL ? -1 : (int64_t)build_log_size(session->task->log)};
     if (build_progress_put(session->task->builds->storage, &progress, &ignored) < 0)
         error_clear(&ignored);
+}
+
+int session_untold_ms(const struct session *session)
+{
+    uint64_t passed = clock_monotonic_ms() - session->told_ms;
+
+    if (!session->untold)
+        return -1;
+    return passed < TELL_MS ? (int)(TELL_MS - passed) : 0;
 }
