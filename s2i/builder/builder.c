@@ -79,21 +79,23 @@ static int open_folder(struct builder *builder, struct error *err)
     return 0;
 }
 
-static void sweep_layers(const struct builder *builder, const char *name)
+static void sweep_layers(const struct builder *builder)
 {
-    OWNED(fd_drop)
-    int layers = openat(builder->folder, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    static const char *const names[] = {"layers", "layers-user"};
 
-    if (layers >= 0)
-        layers_sweep(layers);
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        OWNED(fd_drop)
+        int layers = openat(builder->folder, names[i], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (layers >= 0)
+            layers_sweep(layers);
+    }
 }
 
 /* (1) */
 static void sweep(const struct builder *builder)
 {
     cgroup_sweep(&builder->setup.groups, builder->prefix);
-    sweep_layers(builder, "layers");
-    sweep_layers(builder, "layers-user");
+    sweep_layers(builder);
 }
 
 /* --- workers --- */
@@ -165,10 +167,16 @@ static void worker_ended(struct builder *builder, pid_t pid)
 
 static void reap(struct builder *builder)
 {
+    bool killed = false;
+    int status;
     pid_t pid;
 
-    while ((pid = waitpid(-1, NULL, WNOHANG)) > 0)
+    while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
         worker_ended(builder, pid);
+        killed = killed || WIFSIGNALED(status);
+    }
+    if (killed)
+        sweep_layers(builder);
 }
 
 static void end_workers(struct builder *builder)

@@ -318,12 +318,24 @@ void layers_evict(int layers, unsigned long long cache_max)
             bytes -= kept[i].bytes;
 }
 
-/* At the start: nobody unpacks. */
+/* Nobody holds its lock: it is of the dead. */
+static void sweep_one(int layers, const char *fresh)
+{
+    char file[NAME_SIZE];
+    int size = (int)(strlen(fresh) - strlen(".new"));
+
+    if ((size_t)snprintf(file, sizeof(file), "%.*s.lock", size, fresh) >= sizeof(file))
+        return;
+    OWNED(fd_drop) int lock = openat(layers, file, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+    if (lock < 0 ? errno == ENOENT : flock(lock, LOCK_EX | LOCK_NB) == 0)
+        folder_erase(layers, fresh);
+}
+
 void layers_sweep(int layers)
 {
     OWNED(folder_drop) DIR *open = folder_open(layers, ".");
 
     for (const struct dirent *entry; (entry = folder_next(open)) != NULL;)
         if (slice_ends(slice_of(entry->d_name), ".new"))
-            folder_erase(layers, entry->d_name);
+            sweep_one(layers, entry->d_name);
 }
