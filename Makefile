@@ -45,7 +45,7 @@ FUZZERS := $(FUZZ:tests/fuzz/%.c=$(BUILD)/tests/fuzz/%)
 INTERPOSER := $(BUILD)/interpose.so
 LOAD := $(BUILD)/tests/bench/load
 PROBES := $(BUILD)/tests/support/jwt_probe $(BUILD)/tests/support/routes $(BUILD)/tests/support/layer_probe \
-	$(BUILD)/tests/support/source_probe
+	$(BUILD)/tests/support/source_probe $(BUILD)/tests/support/stepper
 C_FILES := $(shell find registry storage auth s2i tests -name '*.[ch]' 2>/dev/null | sort)
 
 all: $(BUILD)/slipway ## builds build/$(MODE)/slipway; MODE is release, debug, asan or tsan

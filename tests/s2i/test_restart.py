@@ -3,43 +3,15 @@
 Acceptance 20.10. Steps are met by scripts that tell where they are; deaths are SIGKILL.
 """
 import os
-import pathlib
 import signal
-import subprocess
 import threading
 import time
 
 import pytest
 
-from support import building, process
+from support import building, process, remains
 
 SLOW = "#!/bin/sh\necho at work\nsleep {}\ncp -R /tmp/src/. /opt/app-root/src/\n"
-
-
-def children(pid):
-    """Processes below, deepest last."""
-    found = []
-    for line in subprocess.run(["ps", "-eo", "pid=,ppid=,args="], capture_output=True, text=True).stdout.splitlines():
-        child, parent, words = line.split(None, 2)
-        if int(parent) == pid:
-            found.append((int(child), words))
-            found += children(int(child))
-    return found
-
-
-def builder_of(server):
-    return next(pid for pid, words in children(server.pid) if " builder " in words and "worker" not in words)
-
-
-def left_over(server):
-    """Mounts, processes and folders of builds that are not there any more."""
-    mounts = [line for line in pathlib.Path("/proc/self/mounts").read_text().splitlines() if str(server.folder) in line]
-    loops = [line for line in subprocess.run(["losetup", "-a"], capture_output=True, text=True).stdout.splitlines()
-             if str(server.folder) in line]
-    builds = server.root / "builder/builds"
-    folders = list(builds.iterdir()) if builds.exists() else []
-    scratch = list((server.root / "builds/scratch").iterdir()) if (server.root / "builds/scratch").exists() else []
-    return mounts + loops + folders + scratch
 
 
 def push_aside(app, server, name, *words):
@@ -71,20 +43,18 @@ def test_the_server_dies_in_the_middle(make_server, source, name):
     app = source({"index.html": "x", ".s2i/bin/assemble": SLOW.format(30)})
     thread, done = push_aside(app, server, name)
     at_work(server)
-    below = [pid for pid, _ in children(server.pid)]
+    below = [pid for pid, _ in remains.children(server.pid)]
     server.kill()
     thread.join(30)
     assert done["result"].returncode != 0
-    process.wait_for(lambda: not [pid for pid in below if pathlib.Path(f"/proc/{pid}").exists()
-                                  and "Z" not in pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1][:3]],
-                     20, "all its children end")
+    remains.wait_gone(below)
     before = server.log.stat().st_size
     server.start()
     process.wait_for(lambda: b"builder.connected" in server.log.read_bytes()[before:], 20, "a builder")
     client = server.client()
     build = client.get(f"/api/v1/repos/{name}/-/builds").json()["items"][0]
     assert build["state"] == "Error" and tags(server, name) == []
-    assert left_over(server) == []
+    remains.wait_none(server)
     app.commit({".s2i/bin/assemble": SLOW.format(0)})
     app.push(server, name, "-o", "builder=builders/test")
     assert "main" in tags(server, name)
@@ -97,13 +67,13 @@ def test_the_builder_dies_in_the_middle(make_server, source, name):
     app = source({"index.html": "x", ".s2i/bin/assemble": SLOW.format(30)})
     thread, done = push_aside(app, server, name)
     at_work(server)
-    os.kill(builder_of(server), signal.SIGKILL)
+    os.kill(remains.builder_of(server), signal.SIGKILL)
     thread.join(30)
     assert done["result"].returncode == 1 and "builder" in done["result"].stderr
     app.commit({".s2i/bin/assemble": SLOW.format(0)})
     process.wait_for(lambda: app.push(server, name, "-o", "builder=builders/test", check=False).returncode == 0, 30,
                      "a build by the next builder", 0.5)
-    assert left_over(server) == []
+    remains.wait_none(server)
 
 
 @pytest.mark.parametrize("moment", [0.0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3])
@@ -122,7 +92,7 @@ def test_a_death_at_any_moment(make_server, source, name, moment):
     refs = building.git(app.folder, "ls-remote", f"http://127.0.0.1:{server.port}/git/{name}.git", check=False).stdout
     if "refs/heads/main" in refs:
         assert "main" in tags(server, name)
-    assert left_over(server) == []
+    remains.wait_none(server)
     app.commit({"index.html": "y"})
     app.push(server, name, "-o", "builder=builders/test")
     assert building.layer_entries(server, name)["opt/app-root/src/index.html"][1] == b"y"
