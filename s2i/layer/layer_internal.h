@@ -1,6 +1,6 @@
 /* layer_internal.h - shared by the files of s2i/layer/: inflate.c (stored bytes become a tar),
- * place.c (files of an archive below a folder), xattr.c (attributes, owners, marks of overlay),
- * walk.c (upper and lower folders), compress.c (a tar becomes stored bytes), common.c.
+ * place.c and place_path.c (files of an archive below a folder), xattr.c (attributes, owners, marks
+ * of overlay), walk.c (upper and lower folders), compress.c (a tar becomes stored bytes), common.c.
  * Touches  nothing.
  * Never    included from outside s2i/layer/. */
 #ifndef SLIPWAY_S2I_LAYER_INTERNAL_H
@@ -98,7 +98,7 @@ void xattr_set_drop(struct xattr_set *set);
 int xattr_set_read(struct xattr_set *set, int fd, const struct layer_ids *ids, struct slice path,
                    struct error *err) MUST_CHECK;
 
-/* --- place.c --- */
+/* --- place.c, place_path.c --- */
 
 struct place {
     int folder; /* borrowed */
@@ -124,6 +124,12 @@ int place_parent(struct place *place, struct slice path, int *parent, char name[
  * INVALID  a folder with something in it */
 int place_clear(int parent, const char *name, bool folder, bool *whiteout, struct slice path,
                 struct error *err) MUST_CHECK;
+/* Why no entry may have this path; NULL: it may. */
+const char *place_path_problem(struct slice path);
+/* Of an open file. Level (b): only layers remember whose the file is. -1 with errno. */
+int place_own(const struct place *place, int fd, uint64_t uid, uint64_t gid);
+/* Notes what the open folder of this path gets in the end. -1 with errno. */
+int place_pend(struct place *place, int fd, struct slice path, mode_t mode, int64_t mtime);
 /* Folders: the mode and time are put on by place_finish. */
 int place_folder(struct place *place, int parent, const char *name, const struct tar_entry *entry,
                  bool opaque, struct s2i_list *notes, struct error *err) MUST_CHECK;

@@ -2,10 +2,9 @@
  * Touches  the folder, by descriptors.
  * Never    a path that the kernel did not resolve below the folder; a last link is never followed.
  *
- * (1) The parent of every entry is opened by openat2 with the folder as its root (or, for sources,
- * beneath it and through no link at all), so links of the archive lead nowhere else. (2) Files are
- * made anew: what stood under the name goes first. (3) Modes and times of folders come last, from
- * the deepest up; so a folder of mode 0 stops nothing. Spec: s2i 19.3, 19.4, 19.6 */
+ * (1) and (2) are place_path.c's: where an entry goes, and that nothing stands there. (3) Modes and
+ * times of folders come last, from the deepest up; so a folder of mode 0 stops nothing.
+ * Spec: s2i 19.4, 19.6 */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -65,8 +64,7 @@ static uid_t shifted(const struct place *place, uint64_t id)
     return place->ids->base + (uid_t)id;
 }
 
-/* Of an open file. Level (b): only layers remember whose the file is. */
-static int own(const struct place *place, int fd, uint64_t uid, uint64_t gid)
+int place_own(const struct place *place, int fd, uint64_t uid, uint64_t gid)
 {
     if (!place->ids->single)
         return fchown(fd, shifted(place, uid), shifted(place, gid));
@@ -108,15 +106,7 @@ static void set_xattrs(const struct place *place, int fd, const struct tar_entry
     }
 }
 
-/* --- parents --- */
-
-static void forget_parent(struct place *place)
-{
-    fd_drop(&place->parent);
-    place->parent_path.size = 0;
-}
-
-static int pend(struct place *place, int fd, struct slice path, mode_t mode, int64_t mtime)
+int place_pend(struct place *place, int fd, struct slice path, mode_t mode, int64_t mtime)
 {
     struct stat file;
 
@@ -131,133 +121,6 @@ static int pend(struct place *place, int fd, struct slice path, mode_t mode, int
     place->pending[number] = (struct pending_folder){
         memory_text(path), number, file.st_dev, file.st_ino, mode, mtime, BUFFER_NONE,
     };
-    return 0;
-}
-
-/* A folder without an entry of its own, below an open one. -1 with errno. */
-static int make_missing(struct place *place, int above, const char *name, struct slice path)
-{
-    OWNED(fd_drop) int fd = -1;
-    struct stat file;
-    bool whiteout = fstatat(above, name, &file, AT_SYMLINK_NOFOLLOW) == 0 && place->layer &&
-                    S_ISCHR(file.st_mode);
-
-    if (whiteout && unlinkat(above, name, 0) < 0)
-        return -1;
-    if (mkdirat(above, name, 0700) < 0)
-        return -1;
-    fd = openat(above, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (fd < 0 || own(place, fd, place->folder_uid, place->folder_gid) < 0 ||
-        (whiteout && mark_opaque(fd, place->ids) < 0))
-        return -1;
-    place->implied++;
-    return pend(place, fd, path, 0755, 0);
-}
-
-static bool missing(int number)
-{
-    return number == ENOENT || number == ENOTDIR;
-}
-
-/* Opens the folder of this path, and makes what is missing of it, from the top down. -1 with errno.
- */
-static int make_parents(struct place *place, const char *path)
-{
-    OWNED(fd_drop) int above = -1;
-    char part[LAYER_PATH_MAX + 1];
-
-    for (size_t start = 0, end = 0;; end++) {
-        if (path[end] != '/' && path[end] != 0)
-            continue;
-        memcpy(part, path, end);
-        part[end] = 0;
-        int next = open_below(place->folder, part, O_PATH | O_DIRECTORY, place->links);
-        if (next < 0 && missing(errno) &&
-            make_missing(place, above < 0 ? place->folder : above, part + start,
-                         (struct slice){part, end}) == 0)
-            next = open_below(place->folder, part, O_PATH | O_DIRECTORY, place->links);
-        if (next < 0 || path[end] == 0)
-            return next;
-        fd_drop(&above);
-        above = next;
-        start = end + 1;
-    }
-}
-
-static int open_parent(struct place *place, const char *path, struct slice entry, struct error *err)
-{
-    int fd = open_below(place->folder, path, O_PATH | O_DIRECTORY, place->links);
-
-    if (fd < 0 && missing(errno))
-        fd = make_parents(place, path);
-    if (fd >= 0)
-        return fd;
-    if (errno == EEXIST || errno == ENOTDIR || errno == ELOOP || errno == EXDEV)
-        return entry_refuse(entry, "the way to it is no folder", err);
-    return entry_fail("unpack", entry, errno, err);
-}
-
-/* Parts are not "..", and as long as the kernel takes them. */
-static const char *path_problem(struct slice path)
-{
-    size_t depth = 0;
-    struct slice part, rest = path;
-
-    if (path.size > LAYER_PATH_MAX)
-        return "its path is too long";
-    while (rest.size > 0) {
-        slice_split(rest, '/', &part, &rest);
-        if (slice_equal_text(part, ".."))
-            return "its path has '..' in it";
-        if (part.size > LAYER_NAME_MAX)
-            return "its name is too long";
-        if (++depth > LAYER_DEPTH_MAX)
-            return "it is nested too deep";
-    }
-    return NULL;
-}
-
-int place_parent(struct place *place, struct slice path, int *parent, char name[LAYER_NAME_MAX + 1],
-                 struct error *err)
-{
-    char text[LAYER_PATH_MAX + 1];
-    const char *problem = path_problem(path);
-    size_t cut = path.size;
-
-    if (problem != NULL)
-        return entry_refuse(path, problem, err);
-    while (cut > 0 && path.at[cut - 1] != '/')
-        cut--;
-    struct slice above = {path.at, cut == 0 ? 0 : cut - 1};
-    if (!slice_to_text(slice_from(path, cut), name, LAYER_NAME_MAX + 1) ||
-        !slice_to_text(above, text, sizeof(text)))
-        return entry_refuse(path, "its name is not valid", err);
-    if (place->parent < 0 || !slice_equal(buffer_slice(&place->parent_path), above)) {
-        forget_parent(place);
-        place->parent = open_parent(place, text, path, err);
-        if (place->parent < 0)
-            return -1;
-        buffer_append_slice(&place->parent_path, above);
-    }
-    *parent = place->parent;
-    return 0;
-}
-
-int place_clear(int parent, const char *name, bool folder, bool *whiteout, struct slice path,
-                struct error *err)
-{
-    struct stat file;
-
-    *whiteout = false;
-    if (fstatat(parent, name, &file, AT_SYMLINK_NOFOLLOW) < 0)
-        return errno == ENOENT ? 0 : entry_fail("unpack", path, errno, err);
-    if (S_ISDIR(file.st_mode) && folder)
-        return 0;
-    *whiteout = S_ISCHR(file.st_mode);
-    if (unlinkat(parent, name, S_ISDIR(file.st_mode) ? AT_REMOVEDIR : 0) < 0)
-        return errno == ENOTEMPTY || errno == EEXIST
-                   ? entry_refuse(path, "it replaces a folder of the same archive", err)
-                   : entry_fail("unpack", path, errno, err);
     return 0;
 }
 
@@ -280,10 +143,10 @@ static int folder_set(struct place *place, int fd, const struct tar_entry *entry
 
     if (!owner_known(place, entry->uid, entry->gid))
         return entry_refuse(entry->path, "its owner is out of range", err);
-    if (own(place, fd, entry->uid, entry->gid) < 0)
+    if (place_own(place, fd, entry->uid, entry->gid) < 0)
         return entry_fail("unpack", entry->path, errno, err);
     set_xattrs(place, fd, entry, &acl, notes);
-    if (pend(place, fd, entry->path, entry->mode, entry->mtime) < 0)
+    if (place_pend(place, fd, entry->path, entry->mode, entry->mtime) < 0)
         return entry_fail("unpack", entry->path, errno, err);
     place->pending[place->pending_count - 1].acl = buffer_taken(&acl);
     return 0;
@@ -331,7 +194,7 @@ int place_file(struct place *place, int parent, const char *name, const struct t
     if (write_content(fd, entry, reader, buffer, err) < 0)
         return -1;
     both_times(entry->mtime, times);
-    if (own(place, fd, entry->uid, entry->gid) < 0)
+    if (place_own(place, fd, entry->uid, entry->gid) < 0)
         return entry_fail("unpack", entry->path, errno, err);
     set_xattrs(place, fd, entry, NULL, notes); /* changing the owner would take capabilities away */
     if (fchmod(fd, entry->mode) < 0 || futimens(fd, times) < 0)
@@ -379,7 +242,7 @@ int place_hard_link(struct place *place, int parent, const char *name,
 {
     OWNED(fd_drop) int folder = -1;
     char text[LAYER_PATH_MAX + 1];
-    const char *problem = path_problem(entry->link), *last;
+    const char *problem = place_path_problem(entry->link), *last;
     struct stat file;
 
     if (problem != NULL || entry->link.size == 0 || !slice_to_text(entry->link, text, sizeof(text)))

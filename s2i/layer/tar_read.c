@@ -3,9 +3,8 @@
  * Never    believes a number it has not checked; seeks; reads sparse formats.
  *
  * (1) Every entry has a path without a leading slash, "." or empty part and without a zero byte, at
- * most TAR_NAME_MAX bytes; ".." stands as it came: who writes files refuses it. (2) Memory is
- * and time are bounded: headers that say more than RECORDS_MAX bytes are refused. Spec:
- * s2i 19.5, 20.8 */
+ * most TAR_NAME_MAX bytes; ".." stands as it came: who writes files refuses it. (2) Memory and time
+ * are bounded: headers that say more than RECORDS_MAX bytes are refused. Spec: s2i 19.5, 20.8 */
 #include <stdlib.h>
 #include <string.h>
 
@@ -57,11 +56,6 @@ void tar_reader_close(struct tar_reader *reader)
     free(reader);
 }
 
-static int invalid(struct error *err, const char *what)
-{
-    return error_set(err, ERROR_INVALID, "the tar archive is not valid: %s", what);
-}
-
 /* --- bytes --- */
 
 /* Reads ahead until a block is there. 1; 0: the stream ends before its first byte. */
@@ -77,7 +71,7 @@ static int want_block(struct tar_reader *reader, struct error *err)
                          err) < 0)
             return -1;
         if (got == 0)
-            return reader->have == 0 ? 0 : invalid(err, "it ends within a block");
+            return reader->have == 0 ? 0 : tar_invalid(err, "it ends within a block");
         reader->have += got;
     }
     return 1;
@@ -110,7 +104,7 @@ static int take_all(struct tar_reader *reader, char *out, uint64_t size, struct 
         if (take_some(reader, out, most, &got, err) < 0)
             return -1;
         if (got == 0)
-            return invalid(err, "it ends within an entry");
+            return tar_invalid(err, "it ends within an entry");
         if (out != NULL)
             out += got;
         size -= got;
@@ -128,120 +122,12 @@ int tar_read(struct tar_reader *reader, char *out, size_t capacity, size_t *got,
     if (take_some(reader, out, most, got, err) < 0)
         return -1;
     if (*got == 0)
-        return invalid(err, "it ends within an entry");
+        return tar_invalid(err, "it ends within an entry");
     reader->left -= *got;
     return 0;
 }
 
-/* --- fields --- */
-
-/* Text of a field: up to its first zero byte. */
-static struct slice field_text(const char *field, size_t size)
-{
-    return (struct slice){field, strnlen(field, size)};
-}
-
-/* Base 256, big-endian, when the first bit is set; as GNU writes what does not fit. */
-static bool binary_number(const char *field, size_t size, int64_t *out)
-{
-    const unsigned char *bytes = (const unsigned char *)field;
-    bool negative = (bytes[0] & 0x40) != 0;
-    uint64_t value = negative ? UINT64_MAX : 0;
-
-    for (size_t i = 0; i < size; i++) {
-        unsigned char byte = bytes[i];
-        if (i == 0)
-            byte = negative ? (unsigned char)(byte | 0x80) : (unsigned char)(byte & 0x7f);
-        if (value >> 55 != (negative ? UINT64_MAX >> 55 : 0))
-            return false;
-        value = value << 8 | byte;
-    }
-    *out = (int64_t)value;
-    return true;
-}
-
-/* Octal digits between blanks; an empty field is 0. */
-static bool field_number(const char *field, size_t size, int64_t *out)
-{
-    size_t i = 0;
-    uint64_t value = 0;
-
-    if ((unsigned char)field[0] >= 0x80)
-        return binary_number(field, size, out);
-    while (i < size && field[i] == ' ')
-        i++;
-    for (; i < size && field[i] >= '0' && field[i] <= '7'; i++)
-        value = value << 3 | (uint64_t)(field[i] - '0'); /* 12 digits at most: 36 bits */
-    while (i < size && (field[i] == ' ' || field[i] == 0))
-        i++;
-    *out = (int64_t)value;
-    return i == size;
-}
-
-static bool checksum_right(const struct tar_header *header)
-{
-    const unsigned char *bytes = (const unsigned char *)header;
-    int64_t sum = 0, sum_signed = 0, said;
-
-    for (size_t i = 0; i < sizeof(*header); i++) {
-        bool own = i >= offsetof(struct tar_header, checksum) &&
-                   i < offsetof(struct tar_header, checksum) + sizeof(header->checksum);
-        unsigned char byte = own ? ' ' : bytes[i];
-        sum += byte;
-        sum_signed += (signed char)byte; /* of old programs */
-    }
-    return field_number(header->checksum, sizeof(header->checksum), &said) &&
-           (said == sum || said == sum_signed);
-}
-
-static bool block_empty(const char *block)
-{
-    return block[0] == 0 && memcmp(block, block + 1, TAR_BLOCK - 1) == 0;
-}
-
 /* --- pax --- */
-
-struct record {
-    struct slice key, value;
-};
-
-/* The next of "27 path=...\n". 1; 0: there are no more. */
-static int next_record(struct slice *text, struct record *out, struct error *err)
-{
-    struct slice number, rest;
-    uint64_t size;
-
-    if (text->size == 0)
-        return 0;
-    if (!slice_split(*text, ' ', &number, &rest) || !slice_to_u64(number, &size) ||
-        size > text->size || size < number.size + 4 || text->at[size - 1] != '\n')
-        return invalid(err, "a pax record is malformed");
-    rest.size = size - number.size - 2;
-    *text = slice_from(*text, size);
-    if (!slice_split(rest, '=', &out->key, &out->value) || out->key.size == 0)
-        return invalid(err, "a pax record has no keyword");
-    return 1;
-}
-
-/* Seconds with a fraction, which is cut; before 1970 towards the past. */
-static bool pax_time(struct slice text, int64_t *out)
-{
-    struct slice whole, fraction;
-    bool negative = slice_starts(text, "-");
-    uint64_t seconds;
-
-    slice_split(slice_from(text, negative ? 1 : 0), '.', &whole, &fraction);
-    if (!slice_to_u64(whole, &seconds))
-        return false;
-    bool more = false;
-    for (size_t i = 0; i < fraction.size; i++) {
-        if (fraction.at[i] < '0' || fraction.at[i] > '9')
-            return false;
-        more = more || fraction.at[i] != '0';
-    }
-    *out = negative ? -(int64_t)seconds - (more ? 1 : 0) : (int64_t)seconds;
-    return true;
-}
 
 static void set_text(struct buffer *out, struct slice text)
 {
@@ -261,9 +147,9 @@ static int set_xattr(struct tar_reader *reader, struct slice name, struct slice 
         return 0;
     }
     if (reader->xattr_count == XATTRS_MAX)
-        return invalid(err, "an entry has too many extended attributes");
+        return tar_invalid(err, "an entry has too many extended attributes");
     if (name.size == 0 || name.size > 255 || memchr(name.at, 0, name.size) != NULL)
-        return invalid(err, "the name of an extended attribute is malformed");
+        return tar_invalid(err, "the name of an extended attribute is malformed");
     memmove(reader->xattrs + i + 1, reader->xattrs + i,
             (reader->xattr_count - i) * sizeof(reader->xattrs[0]));
     reader->xattrs[i] = (struct tar_xattr){name, value};
@@ -272,7 +158,7 @@ static int set_xattr(struct tar_reader *reader, struct slice name, struct slice 
 }
 
 /* The value of one record into the entry; an empty one takes back, and the header's holds. */
-static int apply_record(struct tar_reader *reader, const struct record *record,
+static int apply_record(struct tar_reader *reader, const struct tar_record *record,
                         struct tar_entry *entry, struct error *err)
 {
     bool good = true;
@@ -281,7 +167,7 @@ static int apply_record(struct tar_reader *reader, const struct record *record,
         return set_xattr(reader, slice_from(record->key, sizeof(TAR_XATTR) - 1), record->value,
                          err);
     if (slice_starts(record->key, "GNU.sparse."))
-        return invalid(err, "sparse files are not supported");
+        return tar_invalid(err, "sparse files are not supported");
     if (record->value.size == 0)
         return 0;
     if (slice_equal_text(record->key, "path"))
@@ -295,18 +181,18 @@ static int apply_record(struct tar_reader *reader, const struct record *record,
     else if (slice_equal_text(record->key, "gid"))
         good = slice_to_u64(record->value, &entry->gid);
     else if (slice_equal_text(record->key, "mtime"))
-        good = pax_time(record->value, &entry->mtime);
-    return good ? 0 : invalid(err, "a pax record holds no number");
+        good = tar_record_time(record->value, &entry->mtime);
+    return good ? 0 : tar_invalid(err, "a pax record holds no number");
 }
 
 static int apply_records(struct tar_reader *reader, const struct buffer *from,
                          struct tar_entry *entry, struct error *err)
 {
     struct slice text = buffer_slice(from);
-    struct record record;
+    struct tar_record record;
     int more;
 
-    while ((more = next_record(&text, &record, err)) > 0)
+    while ((more = tar_record_next(&text, &record, err)) > 0)
         if (apply_record(reader, &record, entry, err) < 0)
             return -1;
     return more;
@@ -319,7 +205,7 @@ static int read_extension(struct tar_reader *reader, uint64_t size, size_t most,
                           struct error *err)
 {
     if (size > most || out->size + size > most)
-        return invalid(err, "an extended header is too long");
+        return tar_invalid(err, "an extended header is too long");
     buffer_reserve(out, size + 1);
     if (take_all(reader, out->at + out->size, size, err) < 0)
         return -1;
@@ -362,21 +248,21 @@ static int read_numbers(const struct tar_header *header, struct tar_entry *out, 
 {
     int64_t mode, uid, gid, size, major, minor;
 
-    if (!field_number(header->mode, sizeof(header->mode), &mode) ||
-        !field_number(header->uid, sizeof(header->uid), &uid) || uid < 0 ||
-        !field_number(header->gid, sizeof(header->gid), &gid) || gid < 0 ||
-        !field_number(header->size, sizeof(header->size), &size) || size < 0 ||
-        !field_number(header->mtime, sizeof(header->mtime), &out->mtime))
-        return invalid(err, "a header holds no number");
+    if (!tar_field_number(header->mode, sizeof(header->mode), &mode) ||
+        !tar_field_number(header->uid, sizeof(header->uid), &uid) || uid < 0 ||
+        !tar_field_number(header->gid, sizeof(header->gid), &gid) || gid < 0 ||
+        !tar_field_number(header->size, sizeof(header->size), &size) || size < 0 ||
+        !tar_field_number(header->mtime, sizeof(header->mtime), &out->mtime))
+        return tar_invalid(err, "a header holds no number");
     out->mode = (uint32_t)mode & 07777;
     out->uid = (uint64_t)uid;
     out->gid = (uint64_t)gid;
     out->size = (uint64_t)size;
     if (header->type != '3' && header->type != '4')
         return 0;
-    if (!field_number(header->device_major, sizeof(header->device_major), &major) ||
-        !field_number(header->device_minor, sizeof(header->device_minor), &minor))
-        return invalid(err, "a header holds no number");
+    if (!tar_field_number(header->device_major, sizeof(header->device_major), &major) ||
+        !tar_field_number(header->device_minor, sizeof(header->device_minor), &minor))
+        return tar_invalid(err, "a header holds no number");
     out->device_major = (uint32_t)major;
     out->device_minor = (uint32_t)minor;
     return 0;
@@ -387,33 +273,14 @@ static void read_names(struct tar_reader *reader, const struct tar_header *heade
     if (!reader->path_given) {
         reader->path.size = 0;
         if (memcmp(header->magic, "ustar", sizeof(header->magic)) == 0 && header->prefix[0] != 0) {
-            buffer_append_slice(&reader->path, field_text(header->prefix, sizeof(header->prefix)));
+            buffer_append_slice(&reader->path,
+                                tar_field_text(header->prefix, sizeof(header->prefix)));
             buffer_append_text(&reader->path, "/");
         }
-        buffer_append_slice(&reader->path, field_text(header->name, sizeof(header->name)));
+        buffer_append_slice(&reader->path, tar_field_text(header->name, sizeof(header->name)));
     }
     if (!reader->link_given)
-        set_text(&reader->link, field_text(header->link, sizeof(header->link)));
-}
-
-/* Takes out empty parts and ".": "/./a//b/" becomes "a/b". Spec: 19.2 */
-static struct slice path_clean(struct buffer *path)
-{
-    size_t size = 0, at = 0;
-
-    while (at < path->size) {
-        const char *slash = memchr(path->at + at, '/', path->size - at);
-        size_t end = slash == NULL ? path->size : (size_t)(slash - path->at), part = end - at;
-        if (part > 0 && !(part == 1 && path->at[at] == '.')) {
-            if (size > 0)
-                path->at[size++] = '/';
-            memmove(path->at + size, path->at + at, part);
-            size += part;
-        }
-        at = end + 1;
-    }
-    path->size = size;
-    return buffer_slice(path);
+        set_text(&reader->link, tar_field_text(header->link, sizeof(header->link)));
 }
 
 static bool name_bad(const struct buffer *name)
@@ -427,23 +294,23 @@ static int settle(struct tar_reader *reader, char type, struct tar_entry *out, s
     bool folder = reader->path.size > 0 && reader->path.at[reader->path.size - 1] == '/';
 
     if (name_bad(&reader->path) || name_bad(&reader->link))
-        return invalid(err, "a name is too long, or holds a zero byte");
+        return tar_invalid(err, "a name is too long, or holds a zero byte");
     if (type == 0 || type == '7')
         type = '0';
     if (type == '0' && folder)
         type = '5'; /* v7 */
     if (type < '0' || type > '6')
-        return invalid(err, type == 'S' ? "sparse files are not supported"
-                                        : "an entry is of an unknown type");
+        return tar_invalid(err, type == 'S' ? "sparse files are not supported"
+                                            : "an entry is of an unknown type");
     out->type = type;
-    out->path = path_clean(&reader->path);
-    out->link = type == '1' ? path_clean(&reader->link) : buffer_slice(&reader->link);
+    out->path = tar_path_clean(&reader->path);
+    out->link = type == '1' ? tar_path_clean(&reader->link) : buffer_slice(&reader->link);
     if (type != '1' && type != '2')
         out->link = SLICE_NONE;
     if (type != '0')
         out->size = 0; /* some programs write a link's size, and no content */
     if (out->size > INT64_MAX - TAR_BLOCK)
-        return invalid(err, "a size is out of range");
+        return tar_invalid(err, "a size is out of range");
     out->xattrs = reader->xattrs;
     out->xattr_count = reader->xattr_count;
     reader->left = out->size;
@@ -461,13 +328,13 @@ static int next_header(struct tar_reader *reader, struct tar_header *out, struct
     memcpy(out, reader->bytes + reader->at, sizeof(*out));
     reader->at += TAR_BLOCK;
     reader->have -= TAR_BLOCK;
-    if (block_empty((const char *)out)) {
+    if (tar_block_empty((const char *)out)) {
         status = want_block(reader, err);
-        if (status > 0 && !block_empty(reader->bytes + reader->at))
-            return invalid(err, "there is more behind its end");
+        if (status > 0 && !tar_block_empty(reader->bytes + reader->at))
+            return tar_invalid(err, "there is more behind its end");
         return status < 0 ? -1 : 0;
     }
-    return checksum_right(out) ? 1 : invalid(err, "the checksum of a header is wrong");
+    return tar_checksum_right(out) ? 1 : tar_invalid(err, "the checksum of a header is wrong");
 }
 
 static int next_entry(struct tar_reader *reader, struct tar_entry *out, struct error *err)
