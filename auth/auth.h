@@ -17,6 +17,7 @@
 #include <stdbool.h>
 
 #include "registry/core/bytes.h"
+#include "registry/core/dsse.h"
 #include "registry/core/error.h"
 #include "storage/accounts.h"
 
@@ -118,6 +119,7 @@ struct auth_options {
     const char *key_folder;     /* signing keys of our own */
     const char *key_file;       /* PEM; then key_folder is not used */
     uint64_t key_rotation_s;    /* 0: never by itself */
+    const char *seal_folder;    /* keys that sign provenance; "": there are none */
     const char *trusted_keys;   /* JWK set file of other issuers */
     const char *const *issuers; /* whose tokens count beside ours */
     size_t issuer_count;
@@ -262,8 +264,22 @@ bool auth_account_fits(const struct identity *identity, struct slice authorizati
 /* The JWK set of our public keys, as JSON; *etag (17 bytes) changes with it. Nothing in mode none.
  * Any thread. */
 void auth_key_set(const struct auth *auth, struct buffer *out, char etag[17]);
-/* A fresh signing key is published; it signs once every verifier had time to see it. */
-int auth_key_rotate(struct auth *auth, struct error *err) MUST_CHECK ON(worker_thread);
+enum auth_keys { AUTH_KEYS_TOKENS, AUTH_KEYS_PROVENANCE };
+/* A fresh signing key is published; one of tokens signs once every verifier had time to see it, one
+ * of provenance at once. */
+int auth_key_rotate(struct auth *auth, enum auth_keys which, struct error *err) MUST_CHECK
+    ON(worker_thread);
+
+/* --- provenance of builds, in every mode --- */
+
+/* With a key that signs nothing else, and rotates as those of tokens do. The caller keeps the
+ * public key before anybody sees the signature: a key that was rotated away is forgotten here.
+ * Any thread. UNAVAILABLE  there is none. Spec: s2i 15.10 */
+int auth_sign(const struct auth *auth, struct slice bytes, struct dsse_signature *out,
+              struct error *err) MUST_CHECK;
+/* key: a JWK of P-256, which key_id is the thumbprint of. Pure. */
+bool auth_signature_right(struct slice key, struct slice key_id, struct slice bytes,
+                          struct slice signature);
 
 /* Cookie of a browser's session. `secure`: by TLS. */
 int auth_session_open(struct auth *auth, const struct identity *identity, struct slice remote,

@@ -174,8 +174,8 @@ struct auth {
     size_t issuer_count;
     uint64_t token_ttl_s, refresh_ttl_s, session_idle_s, session_max_s;
     struct auth_rate pulls_anonymous, pulls_account;
-    struct storage *storage; /* borrowed */
-    struct key_ring *keys;
+    struct storage *storage;       /* borrowed */
+    struct key_ring *keys, *seals; /* of tokens; of provenance: NULL, there are none */
     struct trusted *trusted;
     struct htpasswd *htpasswd; /* NULL: there is none */
     struct guard *guard;

@@ -55,6 +55,10 @@ bool jwt_key_verify(const struct jwt_key *key, enum jwt_algorithm algorithm, str
                     struct slice signature);
 bool jwt_algorithm_parse(struct slice name, enum jwt_algorithm *out);
 
+/* Signs with a private key; out gets its id and public part, too. seal.c */
+struct dsse_signature;
+void jwt_key_seal(const struct jwt_key *key, struct slice bytes, struct dsse_signature *out);
+
 /* A JSON object: no deeper than JWT_JSON_DEPTH_MAX, no member twice, no NUL. NULL when it is not
  * one. */
 struct json_t *jwt_json_read(struct slice text);

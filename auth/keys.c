@@ -364,6 +364,13 @@ void key_ring_sign(const struct key_ring *ring, struct slice payload, struct buf
     pthread_rwlock_unlock(lock_of(ring));
 }
 
+void key_ring_seal(const struct key_ring *ring, struct slice bytes, struct dsse_signature *out)
+{
+    pthread_rwlock_rdlock(lock_of(ring));
+    jwt_key_seal(ring->keys.items[ring->signer], bytes, out);
+    pthread_rwlock_unlock(lock_of(ring));
+}
+
 int key_ring_verify(const struct key_ring *ring, struct slice token, struct jwt_checks checks,
                     struct jwt_claims *out, struct error *err)
 {

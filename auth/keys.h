@@ -34,6 +34,8 @@ void key_ring_sign(const struct key_ring *ring, struct slice payload, struct buf
 int key_ring_verify(const struct key_ring *ring, struct slice token, struct jwt_checks checks,
                     struct jwt_claims *out, struct error *err) MUST_CHECK;
 bool key_ring_knows(const struct key_ring *ring, struct slice token);
+struct dsse_signature;
+void key_ring_seal(const struct key_ring *ring, struct slice bytes, struct dsse_signature *out);
 void key_ring_set(const struct key_ring *ring, struct buffer *json); /* {"keys":[...]} */
 
 #endif

@@ -1,31 +1,22 @@
-/* attest.c - what stands beside an image that was built: provenance, the list of its parts, its
- * log. Touches  storage, as a push of the asker does; the log's file. Never    holds up a build:
- * what cannot be published is an event of the server's log.
+/* attest.c - what is to stand beside an image that was built, written down with the build's end:
+ * provenance, signed, and the list of its parts.
+ * Touches  rows of public keys.
+ * Never    publishes: attest_publish.c does, when nobody waits any more; gives a signature away
+ *          before its public key is durable.
  *
- * Spec: s2i 7.12, 15.5. */
-#include <stdlib.h>
+ *   {"image": {"media_type", "digest", "size"}, "seconds": of the source, "log": wanted,
+ *    "statement": text, "envelope": text, "sbom": text, "layers": our own}
+ *
+ * Spec: s2i 7.12, 15.5, 15.10. */
 #include <string.h>
-#include <unistd.h>
 
 #include "registry/core/clock.h"
-#include "registry/core/fd.h"
+#include "registry/core/json.h"
 #include "registry/core/log.h"
 #include "registry/core/version.h"
+#include "s2i/attest.h"
 #include "s2i/contract/referrer.h"
 #include "s2i/session.h"
-
-enum { PIECE = 64 * 1024 };
-
-void attestations_drop(struct attestations *attestations)
-{
-    free(attestations->repository);
-    free(attestations->actor);
-    buffer_drop(&attestations->provenance);
-    buffer_drop(&attestations->sbom);
-    *attestations = (struct attestations){.build = 0};
-}
-
-/* --- texts --- */
 
 static bool wanted(const struct config *config, const char *kind)
 {
@@ -35,124 +26,103 @@ static bool wanted(const struct config *config, const char *kind)
     return false;
 }
 
-static struct referrer_subject subject_of(const struct attestations *attestations)
+/* --- signing --- */
+
+int attest_sign(struct builds *builds, struct slice statement, struct buffer *envelope,
+                struct error *err)
 {
-    return (struct referrer_subject){attestations->media_type, attestations->digest,
-                                     attestations->size};
+    OWNED(dsse_signature_drop) struct dsse_signature signature = {.key = BUFFER_NONE};
+    OWNED(buffer_drop) struct buffer bytes = BUFFER_NONE;
+
+    dsse_signed_bytes(SLICE(DSSE_PAYLOAD_STATEMENT), statement, &bytes);
+    if (builds->sign(builds->arg, buffer_slice(&bytes), &signature, err) < 0 ||
+        build_key_note(builds->storage, buffer_slice(&signature.key_id),
+                       buffer_slice(&signature.key), err) < 0)
+        return -1;
+    dsse_write(SLICE(DSSE_PAYLOAD_STATEMENT), statement, &signature, envelope);
+    return 0;
 }
 
-void session_attest(struct session *session)
+/* --- the document --- */
+
+static void set_text(json_t *document, const char *name, const struct buffer *text)
+{
+    if (text->size > 0)
+        json_object_set_new(document, name, json_stringn(text->at, text->size));
+}
+
+static void add_provenance(const struct session *session, const struct referrer_subject *subject,
+                           json_t *document) ON(worker_thread)
 {
     const struct build_task *task = session->task;
-    const struct config *config = task->builds->config;
-    struct attestations *out = &session->out->attestations;
-    const struct referrer_subject subject = subject_of(out);
-
-    out->build = task->record.id;
-    out->account = task->record.account;
-    out->repository = memory_text(slice_of(task->record.repository));
-    out->actor = memory_text(slice_of(task->record.actor));
-    out->seconds = session->spec.source.time;
-    out->log = wanted(config, "log");
-    const struct provenance provenance = {.spec = &session->spec,
-                                          .result = &session->result,
-                                          .subject = &subject,
-                                          .server = config->server_public_url,
-                                          .version = SLIPWAY_VERSION,
-                                          .started_us = task->record.started_at,
-                                          .finished_us = clock_now_us()};
-    const struct sbom sbom = {&session->spec, &session->result, &subject, config->server_public_url,
-                              SLIPWAY_VERSION};
-    if (wanted(config, "provenance"))
-        provenance_make(&provenance, &out->provenance);
-    if (wanted(config, "sbom"))
-        sbom_make(&sbom, &out->sbom);
-}
-
-/* --- publishing --- */
-
-static int publish(const struct publisher *publisher, const struct attestations *attestations,
-                   enum referrer_kind kind, const struct digest *text, uint64_t size,
-                   struct error *err) ON(worker_thread)
-{
-    const struct referrer_subject subject = subject_of(attestations);
-    OWNED(buffer_drop) struct buffer manifest = BUFFER_NONE;
-    const struct s2i_list no_tags = {0};
-    struct digest digest, config;
-
-    digest_of(DIGEST_SHA256, SLICE(REFERRER_CONFIG), &config);
-    referrer_make(kind, &subject, text, size, attestations->seconds, &manifest, &digest);
-    if (publish_blob(publisher, SLICE(REFERRER_CONFIG), &config, err) < 0)
-        return -1;
-    return publish_manifest(publisher, buffer_slice(&manifest), SLICE_NONE, &no_tags, NULL, err);
-}
-
-static int publish_text(const struct publisher *publisher, const struct attestations *attestations,
-                        enum referrer_kind kind, struct slice text, struct error *err)
-    ON(worker_thread)
-{
-    struct digest digest;
-
-    if (text.size == 0)
-        return 0;
-    digest_of(DIGEST_SHA256, text, &digest);
-    if (publish_blob(publisher, text, &digest, err) < 0)
-        return -1;
-    return publish(publisher, attestations, kind, &digest, text.size, err);
-}
-
-/* The log's file piece by piece: it may be long. */
-static int send_log(const struct publisher *publisher, int fd, struct arrival *arrival,
-                    struct digest *digest, uint64_t *size, struct error *err) ON(worker_thread)
-{
-    OWNED(memory_drop) char *piece = memory_new(PIECE);
-    struct hasher hasher;
-    ssize_t got;
-
-    hasher_start(&hasher, DIGEST_SHA256);
-    while ((got = read(fd, piece, PIECE)) > 0) {
-        const struct slice bytes = {piece, (size_t)got};
-        hasher_update(&hasher, bytes.at, bytes.size);
-        *size += bytes.size;
-        if (arrival_write(publisher, arrival, bytes, err) < 0)
-            return -1;
-    }
-    hasher_digest(&hasher, digest);
-    return arrival_finish(publisher, arrival, digest, err);
-}
-
-static int publish_log(const struct publisher *publisher, const struct attestations *attestations,
-                       struct error *err) ON(worker_thread)
-{
-    OWNED(fd_drop) int fd = -1;
-    struct arrival arrival = {0};
-    struct digest digest;
-    uint64_t size = 0;
-
-    if (!attestations->log)
-        return 0;
-    if (build_log_file(publisher->builds->logs, attestations->build, &fd, err) < 0)
-        return -1;
-    int outcome = send_log(publisher, fd, &arrival, &digest, &size, err);
-    arrival_drop(publisher, &arrival);
-    return outcome < 0 ? -1 : publish(publisher, attestations, REFERRER_LOG, &digest, size, err);
-}
-
-void attest_publish(struct builds *builds, const struct attestations *attestations)
-{
-    const struct publisher publisher = {
-        .builds = builds,
-        .repository = slice_of(attestations->repository),
-        .actor = {.account = attestations->account, .name = slice_of(attestations->actor)}};
+    OWNED(buffer_drop) struct buffer statement = BUFFER_NONE, envelope = BUFFER_NONE;
     struct error err = {0};
+    const struct provenance about = {.spec = &session->spec,
+                                     .result = &session->result,
+                                     .subject = subject,
+                                     .server = task->builds->config->server_public_url,
+                                     .version = SLIPWAY_VERSION,
+                                     .actor = task->record.actor,
+                                     .trigger = task->record.trigger,
+                                     .started_us = task->record.started_at,
+                                     .finished_us = clock_now_us()};
 
-    if (attestations->build == 0)
+    provenance_make(&about, &statement);
+    set_text(document, "statement", &statement);
+    if (task->builds->sign == NULL)
         return;
-    if (publish_text(&publisher, attestations, REFERRER_PROVENANCE,
-                     buffer_slice(&attestations->provenance), &err) < 0 ||
-        publish_text(&publisher, attestations, REFERRER_SBOM, buffer_slice(&attestations->sbom),
-                     &err) < 0 ||
-        publish_log(&publisher, attestations, &err) < 0)
-        log_event(LOG_WARNING, "build.unattested", F_I64("id", attestations->build),
+    if (attest_sign(task->builds, buffer_slice(&statement), &envelope, &err) < 0)
+        log_event(LOG_WARNING, "build.unsigned", F_I64("id", task->record.id),
                   F_TEXT("reason", err.message), F_TEXT("cause", err.cause));
+    else
+        set_text(document, "envelope", &envelope);
+}
+
+static json_t *layers_of(const struct s2i_result *result)
+{
+    json_t *layers = json_array();
+    char digest[DIGEST_TEXT_MAX], diff_id[DIGEST_TEXT_MAX];
+
+    for (size_t i = 0; i < result->layer_count; i++) {
+        const struct s2i_layer *layer = &result->layers[i].layer;
+        json_array_append_new(
+            layers, json_pack("{s:s, s:s, s:s, s:I}", "digest", digest_text(&layer->digest, digest),
+                              "diff_id", digest_text(&layer->diff_id, diff_id), "media_type",
+                              layer->media_type, "size", (json_int_t)layer->size));
+    }
+    return layers;
+}
+
+static void add_parts(const struct session *session, const struct referrer_subject *subject,
+                      json_t *document)
+{
+    OWNED(buffer_drop) struct buffer text = BUFFER_NONE;
+    const struct sbom about = {&session->spec, &session->result, subject,
+                               session->task->builds->config->server_public_url, SLIPWAY_VERSION};
+
+    sbom_make(&about, &text);
+    set_text(document, "sbom", &text);
+    json_object_set_new(document, "layers", layers_of(&session->result));
+}
+
+void session_attest(struct session *session, const struct published *image)
+{
+    const struct config *config = session->task->builds->config;
+    const struct referrer_subject subject = {image->media_type, image->digest, image->size};
+    char digest[DIGEST_TEXT_MAX];
+
+    if (config->builds_attest.count == 0)
+        return;
+    OWNED(json_drop)
+    json_t *document = json_pack(
+        "{s:{s:s, s:s, s:I}, s:I, s:b}", "image", "media_type", image->media_type, "digest",
+        digest_text(&image->digest, digest), "size", (json_int_t)image->size, "seconds",
+        (json_int_t)session->spec.source.time, "log", wanted(config, "log") ? 1 : 0);
+    if (wanted(config, "provenance"))
+        add_provenance(session, &subject, document);
+    if (wanted(config, "sbom"))
+        add_parts(session, &subject, document);
+    char *text = json_dumps(document, JSON_COMPACT);
+    buffer_append_text(&session->out->attestations, text);
+    memory_drop(&text);
 }

@@ -146,12 +146,15 @@ int builds_open(struct builds **out, const struct builds_options *options, struc
     builds->storage = options->storage;
     builds->config = options->config;
     builds->may_pull = options->may_pull;
+    builds->sign = options->sign;
     builds->arg = options->arg;
     int status = folders_open(builds, err);
     if (status == 0)
         status = build_logs_open(&builds->logs, builds->log_folder, err);
     if (status == 0)
         status = recover(builds, err);
+    if (status == 0)
+        status = attester_open(builds, err);
     if (status == 0)
         status = threads_open(builds, err);
     if (status == 0)
@@ -171,6 +174,7 @@ void builds_close(struct builds *builds)
     keeper_close(builds->keeper);
     waiters_close(builds->waiters);
     callbacks_close(builds->callbacks);
+    attester_close(builds->attester);
     queue_close(builds->queue);
     link_close(builds->link);
     build_logs_close(builds->logs);

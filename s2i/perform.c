@@ -74,6 +74,7 @@ static int record_end(struct queue *queue, const struct running *running,
         .exit_code = out->exit_code,
         .layer_size = out->layer_size,
         .log_size = log_size,
+        .attestations = buffer_slice(&out->attestations),
     };
     if (build_finish(queue->with.builds->storage, &end, err) == 0)
         return 0;
@@ -140,6 +141,6 @@ void queue_perform(struct queue *queue, struct running *running)
     queue_leave(queue, running); /* (2) */
     if (ended)
         queue_ended(queue, id);
-    if (ended && out.state == BUILD_COMPLETE)
-        attest_publish(queue->with.builds, &out.attestations);
+    if (ended && out.attestations.size > 0)
+        attester_look(queue->with.builds->attester);
 }

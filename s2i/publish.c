@@ -135,7 +135,7 @@ static void links_fill(const struct document *document, struct manifest_link *ou
 }
 
 int publish_manifest(const struct publisher *publisher, struct slice payload,
-                     struct slice media_type, const struct s2i_list *tags, struct attestations *out,
+                     struct slice media_type, const struct s2i_list *tags, struct published *out,
                      struct error *err)
 {
     OWNED(document_drop) struct document document = {0};
@@ -172,7 +172,7 @@ int publish_manifest(const struct publisher *publisher, struct slice payload,
 }
 
 int publish_result(const struct build_task *task, const struct s2i_spec *spec,
-                   const struct s2i_result *result, struct attestations *out, struct error *err)
+                   const struct s2i_result *result, struct published *out, struct error *err)
 {
     const struct s2i_image *base = spec->runtime.name != NULL ? &spec->runtime : &spec->builder;
     OWNED(contract_result_drop) struct contract_result made = {0};

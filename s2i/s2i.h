@@ -13,6 +13,7 @@
 #ifndef SLIPWAY_S2I_S2I_H
 #define SLIPWAY_S2I_S2I_H
 
+#include "registry/core/dsse.h"
 #include "s2i/options.h"
 #include "storage/builds.h"
 
@@ -27,6 +28,8 @@ struct builds_options {
     /* Whether who asked for a build may pull the images it names; asked when it runs. Of who: the
      * account, and what its token is narrowed to. */
     bool (*may_pull)(void *arg, const struct actor *who, struct slice repository);
+    /* Signs the provenance of images; NULL: it is not signed. Spec: 15.10 */
+    int (*sign)(void *arg, struct slice bytes, struct dsse_signature *out, struct error *err);
     void *arg;
 };
 /* Reads what an earlier process left, starts threads and, when the settings say so, a builder. */
@@ -111,6 +114,15 @@ struct build_rebased {
 void build_rebased_drop(struct build_rebased *rebased);
 int builds_rebase(struct builds *builds, const struct build_rebase *wish, struct build_rebased *out,
                   struct error *err) MUST_CHECK ON(worker_thread);
+/* Envelopes of signed provenance that stand beside an image, after the cursor (0: from the start),
+ * a page: {"digest", "envelope"} of each, with commas between them; appended. What is no envelope
+ * is left out. They are what somebody pushed: no signature was checked. Spec: 15.10 */
+int builds_provenance(struct builds *builds, struct slice repository, const struct digest *image,
+                      uint64_t after, struct buffer *out, uint64_t *next,
+                      struct error *err) MUST_CHECK ON(worker_thread);
+/* The JWK set of all keys that ever signed provenance here, the newest first; appended. */
+int builds_keys(struct builds *builds, struct buffer *out, struct error *err) MUST_CHECK
+    ON(worker_thread);
 /* Options that build an image of here again, by its labels, as its tag: over what out has. INVALID
  * there is none, or "required label X not found in image". Spec: 10.5 */
 int builds_rebuild_options(struct builds *builds, int64_t account, struct slice repository,

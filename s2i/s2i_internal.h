@@ -13,6 +13,7 @@
 
 struct build_link; /* link.c */
 struct callbacks;  /* callback.c; with keeper, queue, waiters: queue.h */
+struct attester;   /* attester.c */
 struct keeper;     /* keeper.c */
 struct queue;      /* queue.c */
 struct waiters;    /* waiters.c */
@@ -21,6 +22,7 @@ struct builds {
     struct storage *storage;
     const struct config *config;
     bool (*may_pull)(void *arg, const struct actor *who, struct slice repository);
+    int (*sign)(void *arg, struct slice bytes, struct dsse_signature *out, struct error *err);
     void *arg;
     struct build_logs *logs;
     struct build_link *link; /* NULL: builds are off */
@@ -28,6 +30,7 @@ struct builds {
     struct waiters *waiters;
     struct callbacks *callbacks;
     struct keeper *keeper;
+    struct attester *attester;
     char *folder;       /* <root>/builds, and below it: */
     char *repositories; /* repos: bare repositories of pushes, <name>.git */
     char *archives;     /* archives: sources that were uploaded, by the build's id */
@@ -36,23 +39,18 @@ struct builds {
     char *scratch;      /* scratch: fetched repositories; emptied at start */
 };
 
-/* --- what stands beside an image (attest.c) --- */
+/* --- what stands beside an image --- */
 
-/* Texts to be published once the build has ended: nobody waits for them. */
-struct attestations {
-    int64_t build, account;
-    char *repository, *actor;
-    char media_type[128]; /* of the image's manifest: "" when there is nothing to attest */
-    struct digest digest;
-    uint64_t size;
-    int64_t seconds;                /* the source's time */
-    bool log;                       /* the log too */
-    struct buffer provenance, sbom; /* empty: not wanted */
-};
-void attestations_drop(struct attestations *attestations);
-/* As builds.attest says; each is a referrer of the image. Spec: s2i 7.12, 15.5 */
-void attest_publish(struct builds *builds, const struct attestations *attestations)
-    ON(worker_thread);
+/* Publishes, on a thread of its own, what ends of builds left to be published: rows, so it goes on
+ * after a restart. attester.c */
+int attester_open(struct builds *builds, struct error *err) MUST_CHECK; /* as builds->attester */
+void attester_close(struct attester *attester);                         /* accepts NULL */
+void attester_look(struct attester *attester); /* there may be more; accepts NULL */
+bool attester_closing(struct attester *attester);
+/* One of them, whole: again gives the same. INVALID  it can never be. attest_publish.c. Spec:
+ * s2i 7.12, 15.5 */
+int attest_publish(struct builds *builds, const struct build_attestation *attestation,
+                   struct error *err) MUST_CHECK ON(worker_thread);
 
 /* --- images whose files a build gets (inputs.c; 13.52) --- */
 
@@ -92,8 +90,8 @@ struct build_outcome {
     int exit_code; /* -1 */
     struct digest result;
     int64_t layer_size;
-    struct buffer stages, facts;      /* JSON texts */
-    struct attestations attestations; /* of an image that was made */
+    struct buffer stages, facts; /* JSON texts */
+    struct buffer attestations;  /* JSON: what is to stand beside the image; empty: nothing */
 };
 void build_outcome_drop(struct build_outcome *outcome);
 /* Runs the build to its end; always fills out. Records progress by build_progress_put. */
@@ -178,14 +176,19 @@ int publish_blob(const struct publisher *publisher, struct slice bytes, const st
 /* The base's layers are linked into the publisher's repository, no byte is copied. */
 int publish_layers(const struct publisher *publisher, const struct s2i_image *base,
                    struct error *err) MUST_CHECK ON(worker_thread);
-/* A manifest whose blobs are there: with these tags, in one transaction. out (may be NULL): its
- * digest, size and media type. */
+/* A manifest that is there. */
+struct published {
+    char media_type[128];
+    struct digest digest;
+    uint64_t size;
+};
+/* A manifest whose blobs are there: with these tags, in one transaction. out may be NULL. */
 int publish_manifest(const struct publisher *publisher, struct slice payload,
-                     struct slice media_type, const struct s2i_list *tags, struct attestations *out,
+                     struct slice media_type, const struct s2i_list *tags, struct published *out,
                      struct error *err) MUST_CHECK ON(worker_thread);
 /* Config, manifest, and (unless they are held) the tags. (3) of s2i.h */
 int publish_result(const struct build_task *task, const struct s2i_spec *spec,
-                   const struct s2i_result *result, struct attestations *out,
+                   const struct s2i_result *result, struct published *out,
                    struct error *err) MUST_CHECK ON(worker_thread);
 /* Moves the build's tags to a manifest that is there. */
 int publish_tags(struct builds *builds, const struct build_record *record,

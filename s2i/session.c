@@ -91,6 +91,7 @@ static void say_result(struct session *session)
 
 static int publish(struct session *session) ON(worker_thread)
 {
+    struct published image;
     struct error err = {0};
 
     if (session_stopped(session))
@@ -98,11 +99,10 @@ static int publish(struct session *session) ON(worker_thread)
     session_stage_begin(session, "PushImage");
     for (size_t i = 0; i < session->result.layer_count; i++)
         session->out->layer_size += (int64_t)session->result.layers[i].layer.size;
-    if (publish_result(session->task, &session->spec, &session->result, &session->out->attestations,
-                       &err) < 0)
+    if (publish_result(session->task, &session->spec, &session->result, &image, &err) < 0)
         return session_fail_by(session, "PushImageToRegistryFailed", &err);
-    session->out->result = session->out->attestations.digest;
-    session_attest(session);
+    session->out->result = image.digest;
+    session_attest(session, &image);
     session_stage_end(session);
     return 0;
 }
@@ -192,7 +192,7 @@ void build_outcome_drop(struct build_outcome *outcome)
 {
     buffer_drop(&outcome->stages);
     buffer_drop(&outcome->facts);
-    attestations_drop(&outcome->attestations);
+    buffer_drop(&outcome->attestations);
 }
 
 void session_run(struct build_task *task, struct build_outcome *out)

@@ -102,8 +102,8 @@ char *session_verify_image(const struct session *session, const char *which, con
 
 /* --- attest.c --- */
 
-/* The image is there: what is to stand beside it is written, to be published later. */
-void session_attest(struct session *session);
+/* The image is there: what is to stand beside it is written and signed, to be published later. */
+void session_attest(struct session *session, const struct published *image) ON(worker_thread);
 
 /* --- talk.c --- */
 

@@ -50,6 +50,12 @@ void build_record_drop(struct build_record *record)
     *record = (struct build_record){.id = 0};
 }
 
+void build_attestation_drop(struct build_attestation *attestation)
+{
+    free(attestation->document);
+    *attestation = (struct build_attestation){.build = 0};
+}
+
 void build_page_drop(struct build_page *page)
 {
     for (size_t i = 0; i < page->count; i++)

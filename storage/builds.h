@@ -1,6 +1,6 @@
 /* builds.h - rows of builds, of build configurations, their secrets and deliveries.
- * Touches  the tables builds, build_turns, build_configs, build_secrets, build_deliveries,
- *          build_moves, audit; tags of a push.
+ * Touches  the tables builds, build_turns, build_attestations, build_keys, build_configs,
+ *          build_secrets, build_deliveries, build_moves, audit; tags of a push.
  * Never    runs a build; reads the JSON it is given.
  *
  * (1) A row is made, durably, before the first step of its build; how it ended is one transaction.
@@ -97,6 +97,7 @@ struct build_end {
     struct slice reason, message, stages, facts, result_digest, ended_by;
     int exit_code;
     int64_t layer_size, log_size;
+    struct slice attestations; /* SLICE_NONE: nothing is to be published */
     const struct audit_event *event;
 };
 int build_finish(struct storage *store, const struct build_end *end, struct error *err) MUST_CHECK
@@ -175,6 +176,31 @@ struct build_moves {
 void build_moves_drop(struct build_moves *moves);
 int build_move_list(struct storage *store, int64_t after, size_t limit, struct build_moves *out,
                     struct error *err) MUST_CHECK ON(worker_thread);
+
+/* --- what is to stand beside images --- */
+
+struct build_attestation { /* build 0: there is none */
+    int64_t build, due_at; /* us since 1970 */
+    uint64_t tries;        /* that failed */
+    char *document;        /* as build_end had it */
+};
+void build_attestation_drop(struct build_attestation *attestation);
+/* The one that is due first, whenever that is. */
+int build_attestation_next(struct storage *store, struct build_attestation *out,
+                           struct error *err) MUST_CHECK ON(worker_thread);
+/* It failed, and is due then. */
+int build_attestation_later(struct storage *store, int64_t build, int64_t due_at,
+                            struct error *err) MUST_CHECK ON(worker_thread);
+/* It is published, or given up. */
+int build_attestation_done(struct storage *store, int64_t build, struct error *err) MUST_CHECK
+    ON(worker_thread);
+
+/* A key that signs provenance: known for ever. Again is nothing. */
+int build_key_note(struct storage *store, struct slice kid, struct slice jwk,
+                   struct error *err) MUST_CHECK ON(worker_thread);
+/* Their JWKs with commas between them, the newest first. */
+int build_key_list(struct storage *store, struct buffer *out, struct error *err) MUST_CHECK
+    ON(worker_thread);
 
 /* --- configurations --- */
 

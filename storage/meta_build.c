@@ -316,6 +316,9 @@ static int finish_row(struct db_tx *tx, const struct build_end *end, struct erro
 {
     if ((end->epoch == 0 ? finish_waiting : finish_running)(tx, end, err) < 0)
         return -1;
+    if (end->attestations.size > 0 &&
+        meta_build_attestation_add(tx, end->id, end->attestations, err) < 0)
+        return -1;
     return tell_of(tx, end->event, end->id, err);
 }
 

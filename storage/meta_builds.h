@@ -29,6 +29,10 @@ void meta_ids_add(struct meta_ids *ids, int64_t id);
 /* The ids of rows, in the only column. */
 int meta_ids_fill(struct meta_ids *ids, struct db_query *query, struct error *err);
 
+/* With the end of its build. meta_build_attest.c */
+int meta_build_attestation_add(struct db_tx *tx, int64_t build, struct slice document,
+                               struct error *err);
+
 /* A repository is set aside: its builds that have not ended are cancelled; all of them, and its
  * configuration, go out of sight with it, so that the next one of this name inherits nothing.
  * meta_build_repository.c */

@@ -157,6 +157,8 @@ int api_deleted_repos_get(struct request *request, struct reply *reply, struct e
 int api_audit_get(struct request *request, struct reply *reply, struct error *err);
 int api_scrub_get(struct request *request, struct reply *reply, struct error *err);
 int api_scrub_run(struct request *request, struct reply *reply, struct error *err);
+int api_provenance_get(struct request *request, struct reply *reply, struct error *err);
+int api_keys_get(struct request *request, struct reply *reply, struct error *err);
 int api_keys_rotate(struct request *request, struct reply *reply, struct error *err);
 int api_description_get(struct request *request, struct reply *reply, struct error *err);
 

@@ -39,11 +39,17 @@ int api_description_get(struct request *request, struct reply *reply, struct err
 int api_keys_rotate(struct request *request, struct reply *reply, struct error *err)
 {
     OWNED(event_drop) struct event event = {0};
+    struct slice of = request_parameter(request, "of");
+    bool provenance = slice_equal_text(of, "provenance");
 
     assert_worker_thread();
-    if (auth_key_rotate(request->services->auth, err) < 0)
+    if (of.at != NULL && !provenance && !slice_equal_text(of, "tokens"))
+        return error_set_field(err, "of", "of must be tokens or provenance");
+    if (auth_key_rotate(request->services->auth,
+                        provenance ? AUTH_KEYS_PROVENANCE : AUTH_KEYS_TOKENS, err) < 0)
         return -1;
-    event_new(&event, request, "keys.rotate", "system", SLICE("keys"));
+    event_new(&event, request, "keys.rotate", "system",
+              provenance ? SLICE("provenance keys") : SLICE("keys"));
     audit_note(request->services->storage, event_done(&event));
     answer_done(reply);
     return 0;

@@ -111,6 +111,7 @@ extern const struct cli_command cli_check_commands[];
 extern const struct cli_command cli_audit_commands[];
 extern const struct cli_command cli_backup_commands[];
 extern const struct cli_command cli_build_commands[];
+extern const struct cli_command cli_provenance_commands[];
 extern const struct cli_command cli_build_image_commands[];
 extern const struct cli_command cli_build_config_commands[];
 extern const struct cli_command cli_api_commands[];

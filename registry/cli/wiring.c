@@ -166,11 +166,16 @@ static bool may_pull(void *arg, const struct actor *who, struct slice repository
     return auth_account_may(arg, who->account, who->reach, repository, RIGHT_PULL);
 }
 
+static int sign(void *arg, struct slice bytes, struct dsse_signature *out, struct error *err)
+{
+    return auth_sign(arg, bytes, out, err);
+}
+
 int wiring_open_builds(const struct config *config, struct storage *storage, struct auth *auth,
                        struct builds **out, struct error *err)
 {
     const struct builds_options options = {
-        .storage = storage, .config = config, .may_pull = may_pull, .arg = auth};
+        .storage = storage, .config = config, .may_pull = may_pull, .sign = sign, .arg = auth};
 
     return builds_open(out, &options, err);
 }
@@ -203,9 +208,10 @@ static struct auth_rate rate_of(struct config_rate rate)
 int wiring_open_auth(const struct config *config, enum auth_mode mode, struct storage *storage,
                      struct auth **out, struct error *err)
 {
-    OWNED(buffer_drop) struct buffer keys = BUFFER_NONE;
+    OWNED(buffer_drop) struct buffer keys = BUFFER_NONE, seals = BUFFER_NONE;
 
     buffer_print(&keys, "%s/keys", config->storage_root);
+    buffer_print(&seals, "%s/provenance-keys", config->storage_root);
     const struct auth_options options = {
         .mode = mode,
         .challenge_basic = strcmp(config->auth_challenge, "basic") == 0,
@@ -219,6 +225,7 @@ int wiring_open_auth(const struct config *config, enum auth_mode mode, struct st
         .key_folder = keys.at,
         .key_file = config->auth_token_key_file,
         .key_rotation_s = config->auth_token_key_rotation / 1000,
+        .seal_folder = config->builds_enabled ? seals.at : "",
         .trusted_keys = config->auth_token_trusted_keys_file,
         .issuers = (const char *const *)config->auth_token_trusted_issuers.items,
         .issuer_count = config->auth_token_trusted_issuers.count,

@@ -9,6 +9,7 @@
 #include <string.h>
 
 _Static_assert(sizeof(SHA512_CTX) <= sizeof(((struct hasher *)0)->context.state), "hasher size");
+_Static_assert(sizeof(SHA_CTX) <= sizeof(((struct sha1 *)0)->context.state), "SHA-1 size");
 _Static_assert(sizeof(SHA256_CTX) <= sizeof(((struct hasher *)0)->context.state), "hasher size");
 
 static const struct {
@@ -273,4 +274,21 @@ void digest_of(enum digest_algorithm algorithm, struct slice bytes, struct diges
     hasher_start(&hasher, algorithm);
     hasher_update(&hasher, bytes.at, bytes.size);
     hasher_digest(&hasher, out);
+}
+
+/* --- SHA-1 --- */
+
+void sha1_start(struct sha1 *sha1)
+{
+    SHA1_Init((SHA_CTX *)(void *)sha1->context.state);
+}
+
+void sha1_update(struct sha1 *sha1, const void *bytes, size_t size)
+{
+    SHA1_Update((SHA_CTX *)(void *)sha1->context.state, bytes, size);
+}
+
+void sha1_finish(struct sha1 *sha1, uint8_t out[SHA1_SIZE])
+{
+    SHA1_Final(out, (SHA_CTX *)(void *)sha1->context.state);
 }

@@ -71,6 +71,19 @@ void hasher_digest(const struct hasher *hasher, struct digest *out);
 size_t hasher_save(const struct hasher *hasher, uint8_t *out);
 bool hasher_restore(struct hasher *hasher, struct slice saved);
 
+/* SHA-1, for formats that ask for it beside a better one (SPDX); nothing is known or trusted by it.
+ * A value, as a hasher. */
+enum { SHA1_SIZE = 20 };
+struct sha1 {
+    union {
+        uint64_t align;
+        uint8_t state[96];
+    } context;
+};
+void sha1_start(struct sha1 *sha1);
+void sha1_update(struct sha1 *sha1, const void *bytes, size_t size);
+void sha1_finish(struct sha1 *sha1, uint8_t out[SHA1_SIZE]);
+
 /* One call for bytes that are all here. */
 void digest_of(enum digest_algorithm algorithm, struct slice bytes, struct digest *out);
 

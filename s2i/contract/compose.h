@@ -15,6 +15,8 @@
 #define DOCKER_TYPE_CONFIG "application/vnd.docker.container.image.v1+json"
 #define OCI_TYPE_EMPTY "application/vnd.oci.empty.v1+json"
 
+#define SBOM_LAYER "SPDXRef-Layer-" /* and its number, from 1 */
+
 #define LABEL_PREFIX_DEFAULT "io.openshift.s2i.build."
 
 /* Canonical JSON: keys in bytewise order, no spaces. */

@@ -69,6 +69,41 @@ static void add_source(json_t *list, const struct s2i_source_facts *source)
     json_array_append_new(list, dependency);
 }
 
+/* Of each "NAME=VALUE" the name: values may be known to who builds only. */
+static void names_only(json_t *options, const char *list)
+{
+    json_t *assignments = json_object_get(options, list), *item;
+    json_t *names = json_array();
+    size_t i;
+
+    json_array_foreach(assignments, i, item) {
+        struct slice name, value;
+        slice_split(slice_of(json_string_value(item)), '=', &name, &value);
+        json_array_append_new(names, s2i_json_text(name));
+    }
+    if (assignments == NULL)
+        json_decref(names);
+    else
+        json_object_set_new(options, list, names);
+}
+
+/* The options that decide what is built, as anybody may see them. */
+static json_t *options_shown(const struct s2i_options *options)
+{
+    static const char *const variables[] = {"env", "build_env", "secret_env"};
+    json_t *all = compose_options(options, false);
+    struct buffer url = BUFFER_NONE;
+
+    for (size_t i = 0; i < sizeof(variables) / sizeof(variables[0]); i++)
+        names_only(all, variables[i]);
+    if (options->scripts_url != NULL) {
+        s2i_url_clean(slice_of(options->scripts_url), &url);
+        compose_set(all, "scripts_url", buffer_slice(&url));
+    }
+    buffer_drop(&url);
+    return all;
+}
+
 static json_t *parameters(const struct s2i_spec *spec)
 {
     json_t *all = json_object(), *source = json_object();
@@ -80,19 +115,33 @@ static json_t *parameters(const struct s2i_spec *spec)
     compose_set(all, "builder", slice_of(spec->builder.name));
     compose_set(all, "runtimeImage", slice_of(spec->runtime.name));
     compose_set(all, "target", slice_of(spec->target));
-    json_object_set_new(all, "options", compose_options(&spec->options, false));
+    json_object_set_new(all, "options", options_shown(&spec->options));
     return all;
 }
 
-/* Which script was taken from where. */
+/* Which script was taken from where; an URL that was followed may hold a password. */
 static json_t *scripts_of(const struct s2i_result *result)
 {
     json_t *scripts = json_object();
 
-    for (size_t i = 0; i < result->script_count; i++)
+    for (size_t i = 0; i < result->script_count; i++) {
+        struct buffer from = BUFFER_NONE;
         if (result->scripts[i].from != NULL)
-            compose_set(scripts, result->scripts[i].name, slice_of(result->scripts[i].from));
-    return json_pack("{s:o}", "scripts", scripts);
+            s2i_url_clean(slice_of(result->scripts[i].from), &from);
+        compose_set(scripts, result->scripts[i].name, buffer_slice(&from));
+        buffer_drop(&from);
+    }
+    return scripts;
+}
+
+/* How the build came to be: nothing of it is the source's to say. */
+static json_t *internal(const struct provenance *about)
+{
+    json_t *all = json_pack("{s:o}", "scripts", scripts_of(about->result));
+
+    compose_set(all, "requestedBy", slice_of(about->actor));
+    compose_set(all, "trigger", slice_of(about->trigger));
+    return all;
 }
 
 static json_t *definition(const struct provenance *about)
@@ -107,7 +156,7 @@ static json_t *definition(const struct provenance *about)
         add_image(dependencies, "input", &about->spec->inputs[i]);
     json_object_set_new(all, "buildType", json_string(BUILD_TYPE));
     json_object_set_new(all, "externalParameters", parameters(about->spec));
-    json_object_set_new(all, "internalParameters", scripts_of(about->result));
+    json_object_set_new(all, "internalParameters", internal(about));
     json_object_set_new(all, "resolvedDependencies", dependencies);
     return all;
 }
@@ -158,7 +207,7 @@ void provenance_make(const struct provenance *about, struct buffer *out)
     json_object_set_new(predicate, "runDetails", run_details(about));
     json_object_set_new(statement, "_type", json_string("https://in-toto.io/Statement/v1"));
     json_object_set_new(statement, "subject", json_pack("[o]", subject));
-    json_object_set_new(statement, "predicateType", json_string("https://slsa.dev/provenance/v1"));
+    json_object_set_new(statement, "predicateType", json_string(PROVENANCE_PREDICATE));
     json_object_set_new(statement, "predicate", predicate);
     compose_text(statement, out, &ignored);
 }

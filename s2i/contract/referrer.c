@@ -3,6 +3,7 @@
  * Never    the text itself. */
 #include "s2i/contract/referrer.h"
 
+#include "registry/core/dsse.h"
 #include "registry/core/oci.h"
 #include "s2i/contract/compose.h"
 
@@ -10,17 +11,21 @@ static const struct {
     const char *artifact_type, *text_type, *title;
     const char *predicate; /* of an in-toto statement, or NULL */
 } kinds[] = {
-    [REFERRER_PROVENANCE] = {"application/vnd.in-toto+json", "application/vnd.in-toto+json",
-                             "provenance.json", "https://slsa.dev/provenance/v1"},
+    [REFERRER_STATEMENT] = {DSSE_PAYLOAD_STATEMENT, DSSE_PAYLOAD_STATEMENT, "provenance.json",
+                            PROVENANCE_PREDICATE},
+    [REFERRER_PROVENANCE] = {DSSE_TYPE, DSSE_TYPE, "provenance.intoto.json", PROVENANCE_PREDICATE},
     [REFERRER_SBOM] = {"application/spdx+json", "application/spdx+json", "sbom.spdx.json", NULL},
     [REFERRER_LOG] = {"application/vnd.slipway.build-log.v1", "text/plain", "build.log", NULL},
 };
 
+/* By the two names that tools look for. */
 static void set_predicate(json_t *object, const char *predicate)
 {
-    if (predicate != NULL)
-        json_object_set_new(compose_object(object, "annotations"), "in-toto.io/predicate-type",
-                            json_string(predicate));
+    if (predicate == NULL)
+        return;
+    json_t *annotations = compose_object(object, "annotations");
+    json_object_set_new(annotations, "in-toto.io/predicate-type", json_string(predicate));
+    json_object_set_new(annotations, "predicateType", json_string(predicate));
 }
 
 void referrer_make(enum referrer_kind kind, const struct referrer_subject *subject,

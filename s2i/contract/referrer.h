@@ -1,7 +1,8 @@
 /* referrer.h - what stands beside an image that a build made: where it is from (SLSA provenance),
  * what is in it (SPDX), what the build said (its log).
  * Touches  memory only (pure).
- * Never    a secret: values of secret variables and injected files are not in the options it shows.
+ * Never    a secret: of variables it shows the names, of URLs no user information; injected files
+ *          are named by their secrets, whose values are not here.
  *
  * Spec: s2i 7.12, 15.5. Each is a manifest with the image as its subject, the empty config
  * (REFERRER_CONFIG, a blob to be there too) and one layer, the text. */
@@ -10,9 +11,15 @@
 
 #include "s2i/spec.h"
 
+#define PROVENANCE_PREDICATE "https://slsa.dev/provenance/v1"
 #define REFERRER_CONFIG "{}" /* of media type application/vnd.oci.empty.v1+json */
 
-enum referrer_kind { REFERRER_PROVENANCE, REFERRER_SBOM, REFERRER_LOG };
+enum referrer_kind {
+    REFERRER_STATEMENT,  /* provenance that nobody signed */
+    REFERRER_PROVENANCE, /* signed: the statement in an envelope of DSSE */
+    REFERRER_SBOM,
+    REFERRER_LOG,
+};
 
 /* The image: what contract_result_make gave. */
 struct referrer_subject {
@@ -25,8 +32,9 @@ struct provenance {
     const struct s2i_spec *spec;
     const struct s2i_result *result;
     const struct referrer_subject *subject;
-    const char *server;  /* its public URL; "" */
-    const char *version; /* of this program */
+    const char *server;          /* its public URL; "" */
+    const char *version;         /* of this program */
+    const char *actor, *trigger; /* who asked for the build, and how */
     int64_t started_us, finished_us;
     const struct digest *log; /* of the log's text; NULL */
 };
@@ -39,8 +47,27 @@ struct sbom {
     const struct referrer_subject *subject;
     const char *server, *version;
 };
-/* SPDX 2.3 as JSON; the same image gives the same text. */
+/* SPDX 2.3 as JSON, without the files of the image's own layers; the same image gives the same
+ * text.
+ */
 void sbom_make(const struct sbom *about, struct buffer *out);
+
+/* The same document with the files of its layers, which come one by one; what was written is given
+ * away piece by piece, so that memory does not grow by more than 20 bytes a file. */
+enum { SBOM_FILES_MAX = 100 * 1000 };
+typedef int sbom_sink(void *arg, struct slice bytes, struct error *err);
+struct sbom_writer;
+/* text: as sbom_make gave it. without: why its files are not listed, for people; NULL: they are.
+ * INVALID  it is no such text */
+int sbom_writer_open(struct sbom_writer **out, struct slice text, const char *without,
+                     sbom_sink *sink, void *arg, struct error *err) MUST_CHECK;
+/* A regular file of a layer, from 0; layers come in their order. INVALID  there are more
+ * than SBOM_FILES_MAX, or their names are too long: begin anew, without */
+int sbom_writer_file(struct sbom_writer *writer, size_t layer, struct slice path,
+                     const struct digest *sha256, const uint8_t sha1[SHA1_SIZE],
+                     struct error *err) MUST_CHECK;
+int sbom_writer_end(struct sbom_writer *writer, struct error *err) MUST_CHECK;
+void sbom_writer_drop(struct sbom_writer **writer);
 
 /* The manifest of a text that is stored: digest and size are its. seconds: when it was made. */
 void referrer_make(enum referrer_kind kind, const struct referrer_subject *subject,

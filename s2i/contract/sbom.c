@@ -54,6 +54,30 @@ static json_t *image_package(const char *id, struct slice name, const struct dig
     return one;
 }
 
+static void relate(json_t *relations, const char *from, const char *how, const char *to)
+{
+    json_array_append_new(relations, json_pack("{s:s, s:s, s:s}", "spdxElementId", from,
+                                               "relationshipType", how, "relatedSpdxElement", to));
+}
+
+/* --- layers --- */
+
+/* What the build added; its files come later (sbom_files.c). */
+static void add_layers(const struct s2i_result *result, json_t *packages, json_t *relations)
+{
+    char id[48];
+
+    for (size_t i = 0; i < result->layer_count; i++) {
+        const struct s2i_made_layer *layer = &result->layers[i];
+        snprintf(id, sizeof(id), SBOM_LAYER "%zu", i + 1);
+        const char *name = layer->name == NULL || layer->name[0] == 0 ? "layer" : layer->name;
+        json_t *one = image_package(id, slice_of(name), &layer->layer.digest);
+        json_object_set_new(one, "primaryPackagePurpose", json_string("ARCHIVE"));
+        json_array_append_new(packages, one);
+        relate(relations, "SPDXRef-Image", "CONTAINS", id);
+    }
+}
+
 /* --- packages --- */
 
 static void append_encoded(struct buffer *out, struct slice text, const char *plain)
@@ -89,12 +113,6 @@ static json_t *purl_references(struct slice kind, struct slice name, struct slic
     }
     buffer_drop(&purl);
     return list;
-}
-
-static void relate(json_t *relations, const char *from, const char *how, const char *to)
-{
-    json_array_append_new(relations, json_pack("{s:s, s:s, s:s}", "spdxElementId", from,
-                                               "relationshipType", how, "relatedSpdxElement", to));
 }
 
 /* Each "kind name version". */
@@ -173,6 +191,7 @@ void sbom_make(const struct sbom *about, struct buffer *out)
     json_array_append_new(
         packages, image_package("SPDXRef-Base", compose_reference_name(base->name), &base->digest));
     relate(relations, "SPDXRef-Image", "DESCENDANT_OF", "SPDXRef-Base");
+    add_layers(about->result, packages, relations);
     add_packages(&about->result->packages, packages, relations);
     json_object_set_new(document, "packages", packages);
     json_object_set_new(document, "relationships", relations);

@@ -55,6 +55,10 @@ typedef int layer_take(void *arg, const struct tar_entry *entry,
                        struct error *err);
 int layer_list(int fd, const struct s2i_layer *layer, const struct layer_limits *limits,
                layer_take *take, void *arg, struct error *err) MUST_CHECK;
+/* The same; read is called with each piece of a file's content before take is with the file. */
+typedef void layer_content(void *arg, struct slice bytes);
+int layer_read(int fd, const struct s2i_layer *layer, const struct layer_limits *limits,
+               layer_content *read, layer_take *take, void *arg, struct error *err) MUST_CHECK;
 
 /* Where a layer's bytes go: compressed, in order. -1 ends the making. */
 typedef int layer_sink(void *arg, struct slice bytes, struct error *err);

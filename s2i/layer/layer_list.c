@@ -1,4 +1,5 @@
-/* layer_list.c - what stands in a stored layer, without unpacking it: for comparing images.
+/* layer_list.c - what stands in a stored layer, without unpacking it: for comparing images
+ * and for lists of their parts.
  * Touches  the descriptor it is given.
  * Never    writes a file; keeps the content of one.
  *
@@ -8,6 +9,7 @@
 struct listing {
     struct tar_reader *reader;
     const struct layer_limits *limits;
+    layer_content *read; /* NULL: nobody wants it */
     layer_take *take;
     void *arg;
     char *buffer;
@@ -37,6 +39,8 @@ static int list_entry(struct listing *listing, const struct tar_entry *entry, st
         if (tar_read(listing->reader, listing->buffer, LAYER_BUFFER, &got, err) < 0)
             return -1;
         hasher_update(&hasher, listing->buffer, got);
+        if (listing->read != NULL && got > 0)
+            listing->read(listing->arg, (struct slice){listing->buffer, got});
     } while (got > 0);
     hasher_digest(&hasher, &content);
     return listing->take(listing->arg, entry, &content, err);
@@ -53,14 +57,17 @@ static int list_all(struct listing *listing, struct error *err)
     return more;
 }
 
-int layer_list(int fd, const struct s2i_layer *layer, const struct layer_limits *limits,
-               layer_take *take, void *arg, struct error *err)
+int layer_read(int fd, const struct s2i_layer *layer, const struct layer_limits *limits,
+               layer_content *read, layer_take *take, void *arg, struct error *err)
 {
     OWNED(inflater_drop)
     struct inflater *inflater = inflater_open(fd, packing_of(layer->media_type), limits, 0);
     OWNED(listing_drop)
-    struct listing listing = {
-        .limits = limits, .take = take, .arg = arg, .buffer = memory_new(LAYER_BUFFER)};
+    struct listing listing = {.limits = limits,
+                              .read = read,
+                              .take = take,
+                              .arg = arg,
+                              .buffer = memory_new(LAYER_BUFFER)};
     struct digest diff_id;
 
     listing.reader = tar_reader_open(inflater_feed, inflater);
@@ -70,4 +77,10 @@ int layer_list(int fd, const struct s2i_layer *layer, const struct layer_limits 
         return error_set(err, ERROR_INVALID,
                          "the layer unpacks to other bytes than its diff id says");
     return 0;
+}
+
+int layer_list(int fd, const struct s2i_layer *layer, const struct layer_limits *limits,
+               layer_take *take, void *arg, struct error *err)
+{
+    return layer_read(fd, layer, limits, NULL, take, arg, err);
 }

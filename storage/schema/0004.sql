@@ -86,6 +86,23 @@ CREATE INDEX builds_key ON builds(repository, input_key, id)
     WHERE state = 3 AND input_key IS NOT NULL;
 CREATE INDEX builds_finished ON builds(finished_at) WHERE finished_at IS NOT NULL;
 
+-- What is still to be published of a build that made an image: written with its end, gone when it
+-- stands beside the image. document: JSON (s2i/attest.c). due_at: when it is tried next.
+CREATE TABLE build_attestations(
+    build_id BIGINT NOT NULL PRIMARY KEY REFERENCES builds(id) ON DELETE CASCADE,
+    document TEXT NOT NULL,
+    tries BIGINT NOT NULL DEFAULT 0,
+    due_at BIGINT NOT NULL
+) @STRICT;
+
+-- Public keys that signed provenance of builds, for ever: images outlive the keys of theirs. kid:
+-- RFC 7638 thumbprint. jwk: JSON.
+CREATE TABLE build_keys(
+    kid TEXT @BYTEWISE NOT NULL PRIMARY KEY,
+    jwk TEXT NOT NULL,
+    created_at BIGINT NOT NULL
+) @TIGHT;
+
 -- Whose turn it is: the number of the last start in each repository, counted over all of them.
 CREATE TABLE build_turns(
     repository TEXT @BYTEWISE NOT NULL PRIMARY KEY,

@@ -83,6 +83,7 @@ GET|HEAD    /api/v1/session                    11 11 ++ ++ ++ ++ ++ + +++ -+ 1 +
 DELETE      /api/v1/session                    ++ 11 ++ ++ ++ ++ ++ + +++ ++ 1 +
 GET|HEAD    /api/v1/setup                      ++ 11 ++ ++ ++ ++ ++ + +++ ++ 1 +
 POST        /api/v1/setup                      ++ 11 ++ ++ ++ ++ ++ + +++ ++ 1 +
+GET|HEAD    /api/v1/keys                       ++ 11 ++ ++ ++ ++ ++ + +++ ++ 1 +
 GET|HEAD    /api/v1/openapi.json               ++ 11 ++ ++ ++ ++ ++ + +++ ++ 1 +
 
 GET|HEAD    /api/v1/me                         11 11 ++ ++ ++ ++ ++ + +++ -+ 1 0
@@ -204,6 +205,8 @@ POST        /api/v1/repos/<name>/-/manifests/<manifest>:restore 11 11 ?? -- -- +
                                        public  11 11 -- -- -- ++ ++ - --+ -? 1 +
 GET|HEAD    /api/v1/repos/<name>/-/manifests/<manifest>/referrers 11 11 ?? ++ ++ ++ ++ ? +?+ +? 1 +
                                        public  1+ 11 ++ ++ ++ ++ ++ + +++ +? 1 +
+GET|HEAD    /api/v1/repos/<name>/-/manifests/<manifest>/provenance 11 11 ?? ++ ++ ++ ++ ? +?+ +? 1 +
+                                       public  1+ 11 ++ ++ ++ ++ ++ + +++ +? 1 +
 GET|HEAD    /api/v1/repos/<name>/-/pins        11 11 ?? ++ ++ ++ ++ ? +?+ +? 1 +
                                        public  1+ 11 ++ ++ ++ ++ ++ + +++ +? 1 +
 GET|HEAD    /api/v1/repos/<name>/-/pins/<pin>  11 11 ?? ++ ++ ++ ++ ? +?+ +? 1 +
@@ -314,7 +317,7 @@ COUNTS = {"/v2": ("password", "token", "jwt"), "/token": ("password", "token"),
           "/api": ("password", "token", "bearer", "cookie")}
 GIT = ("/git", "/<name>")
 TOKENS_ONLY = {"robot", "chief-pull", "chief-api"}
-OPEN_TO_ALL = {"/api/v1/session", "/api/v1/setup", "/api/v1/openapi.json", "/api/v1/repos"}
+OPEN_TO_ALL = {"/api/v1/session", "/api/v1/setup", "/api/v1/openapi.json", "/api/v1/keys", "/api/v1/repos"}
 
 # Requests that a row's path alone does not make harmless or complete; "#" tells one from another of the same route.
 STALE = ("If-Match", '"999999"')

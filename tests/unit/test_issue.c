@@ -813,7 +813,7 @@ static void test_keys_are_published(void **state)
     assert_true(slice_starts(buffer_slice(&set), "{\"keys\":[{"));
     assert_int_equal(strlen(etag), 16);
     token_get(SLICE_NONE, "", &header);
-    DONE(auth_key_rotate(world.auth, &world.err));
+    DONE(auth_key_rotate(world.auth, AUTH_KEYS_TOKENS, &world.err));
     auth_key_set(world.auth, &other, changed);
     assert_string_not_equal(etag, changed);
     world_reopen();

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "registry/core/document.h"
+#include "registry/core/dsse.h"
 #include "registry/core/oci.h"
 #include "s2i/contract/referrer.h"
 #include "tests/support/golden.h"
@@ -41,6 +42,8 @@ static void test_provenance(void **state)
         .subject = &image,
         .server = "https://registry.example",
         .version = "1.2.3",
+        .actor = "ana",
+        .trigger = "push",
         .started_us = 1700000000000000,
         .finished_us = 1700000001500000,
         .log = &log,
@@ -97,8 +100,9 @@ static void test_referrer_manifests(void **state)
         enum referrer_kind kind;
         const char *artifact_type, *layer_type, *annotation;
     } cases[] = {
-        {REFERRER_PROVENANCE, "application/vnd.in-toto+json", "application/vnd.in-toto+json",
+        {REFERRER_STATEMENT, "application/vnd.in-toto+json", "application/vnd.in-toto+json",
          "https://slsa.dev/provenance/v1"},
+        {REFERRER_PROVENANCE, DSSE_TYPE, DSSE_TYPE, PROVENANCE_PREDICATE},
         {REFERRER_SBOM, "application/spdx+json", "application/spdx+json", "2023-11-14T22:13:20Z"},
         {REFERRER_LOG, "application/vnd.slipway.build-log.v1", "text/plain",
          "2023-11-14T22:13:20Z"},
