@@ -10,6 +10,7 @@
 
 #include "registry/core/clock.h"
 #include "registry/core/log.h"
+#include "registry/core/start.h"
 #include "s2i/s2i_internal.h"
 
 enum {
@@ -146,14 +147,13 @@ int attester_open(struct builds *builds, struct error *err)
     pthread_mutex_init(&attester->lock, NULL);
     clock_condition_init(&attester->wake);
     builds->attester = attester;
-    int number = pthread_create(&attester->thread, NULL, work, attester);
-    if (number == 0)
+    if (thread_start(&attester->thread, work, attester, err) == 0)
         return 0;
     builds->attester = NULL;
     pthread_cond_destroy(&attester->wake);
     pthread_mutex_destroy(&attester->lock);
     free(attester);
-    return error_set_errno(err, ERROR_UNAVAILABLE, number, "a thread of builds cannot be started");
+    return -1;
 }
 
 void attester_close(struct attester *attester)
