@@ -1,4 +1,4 @@
-/* opening.h - shared by open.c and modules.c: one source on its way from a wish to a tar.
+/* opening.h - shared by open.c, answer.c and modules.c: one source on its way from a wish to a tar.
  * Touches  nothing.
  * Never    included by the child's side. */
 #ifndef SLIPWAY_SOURCE_OPENING_H
@@ -19,6 +19,15 @@ struct opening {
     const char *reason;
 };
 
+/* What an opening's reason is, when it fails. */
+#define REASON_FETCH "FetchSourceFailed"
+#define REASON_CONTEXT "InvalidContextDirectory"
+#define REASON_SOURCE "InvalidSource"
+
+/* Has the child read what the orders say, and fetches the submodules it asks for: the tar is
+ * written, and facts are read. INVALID, STORAGE_FULL, UNAVAILABLE */
+int opening_read(struct opening *opening, struct s2i_source_facts *facts,
+                 struct error *err) MUST_CHECK;
 /* Fetches into a folder of the opening's own. *repository: where it is now, the caller's. */
 int opening_fetch(struct opening *opening, struct fetch *fetch, char **repository,
                   struct error *err) MUST_CHECK;

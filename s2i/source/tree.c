@@ -6,18 +6,16 @@
  * A tree may hold what no file system should get, nest without end, or name one tree a million
  * times: names are checked and counts met as it is walked, sizes before contents are read. */
 #include <git2.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "s2i/source/commit.h"
 #include "s2i/source/gitlinks.h"
 #include "s2i/source/reading.h"
 #include "s2i/source/text.h"
 
 enum {
     STREAMED_ABOVE = 4 * 1024 * 1024, /* a packed blob is in memory as a whole, else */
-    SHOWN_MAX = 1000,
     ENTRY_ID_CHECK = 1 / (ENTRY_ID_SIZE == GIT_OID_RAWSZ),
 };
 
@@ -34,11 +32,6 @@ static void tree_drop(git_tree **tree)
 static void commit_drop(git_commit **commit)
 {
     git_commit_free(*commit);
-}
-
-static void object_drop(git_object **object)
-{
-    git_object_free(*object);
 }
 
 static void odb_object_drop(git_odb_object **object)
@@ -63,15 +56,6 @@ static void forest_drop(struct forest *forest)
     }
 }
 
-/* Says what libgit2 said, for the log. */
-static int unreadable(struct error *err, const char *what)
-{
-    const git_error *last = git_error_last();
-
-    error_set(err, ERROR_INVALID, "%s cannot be read", what);
-    return error_set_cause(err, "%s", last == NULL ? "" : last->message);
-}
-
 static int forest_add(struct forest *forest, const char *folder, struct error *err)
 {
     OWNED(repository_drop) git_repository *repository = NULL;
@@ -83,7 +67,7 @@ static int forest_add(struct forest *forest, const char *folder, struct error *e
                                 GIT_REPOSITORY_OPEN_BARE | GIT_REPOSITORY_OPEN_NO_SEARCH,
                                 NULL) != 0 ||
         git_repository_odb(&forest->stores[forest->count], repository) != 0)
-        return unreadable(err, "the repository");
+        return source_git_unreadable(err, "the repository");
     forest->folders[forest->count] = folder;
     forest->repositories[forest->count++] = TAKE(repository);
     return 0;
@@ -130,7 +114,7 @@ static int enter_folder(struct walk *walk, const git_oid *id, struct error *err)
                            err) == NULL)
         return -1;
     if (git_tree_lookup(&tree, walk->forest->repositories[walk->repository], id) != 0)
-        return unreadable(err, "a folder of the repository");
+        return source_git_unreadable(err, "a folder of the repository");
     return walk_tree(walk, tree, err);
 }
 
@@ -141,7 +125,7 @@ static int enter_file(struct walk *walk, const git_oid *id, enum entry_kind kind
 
     if (git_odb_read_header(&size, &type, walk->forest->stores[walk->repository], id) != 0 ||
         type != GIT_OBJECT_BLOB)
-        return unreadable(err, "a file of the repository");
+        return source_git_unreadable(err, "a file of the repository");
     struct entry *entry =
         source_entries_add(&walk->forest->reading->entries, walk_path(walk), kind, size, err);
     if (entry == NULL)
@@ -164,7 +148,7 @@ static int walk_module(struct walk *walk, const char *folder, const git_oid *id,
         return -1;
     if (git_commit_lookup(&commit, walk->forest->repositories[inner.repository], id) != 0 ||
         git_commit_tree(&tree, commit) != 0)
-        return unreadable(err, "a submodule's commit");
+        return source_git_unreadable(err, "a submodule's commit");
     if (gitmodules_read(&inner.modules, folder, tree, err) < 0)
         return -1;
     int outcome = walk_tree(&inner, tree, err);
@@ -287,104 +271,12 @@ static int content(void *arg, const struct entry *entry, reading_sink *sink, voi
                           (const char *[]){"cat-file", "blob", hex, NULL}, entry->size, sink,
                           sink_arg, err);
     if (git_odb_read(&object, forest->stores[entry->repository], &id) != 0)
-        return unreadable(err, "a file of the repository");
+        return source_git_unreadable(err, "a file of the repository");
     return sink(sink_arg, (struct slice){git_odb_object_data(object), git_odb_object_size(object)},
                 err);
 }
 
 /* --- the commit --- */
-
-static char *clean_text(const char *text)
-{
-    OWNED(buffer_drop) struct buffer clean = BUFFER_NONE;
-
-    source_text_clean(text == NULL ? SLICE("") : slice_of(text), SHOWN_MAX, &clean);
-    return memory_text(buffer_slice(&clean));
-}
-
-/* Git's default form: "Thu Apr 7 15:13:13 2005 -0700". */
-static char *date_text(const git_time *when)
-{
-    static const char days[] = "SunMonTueWedThuFriSat",
-                      months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
-    int offset = abs(when->offset) % (100 * 60);
-    time_t local = (time_t)(when->time + (int64_t)when->offset * 60);
-    OWNED(buffer_drop) struct buffer text = BUFFER_NONE;
-    struct tm at;
-
-    if (gmtime_r(&local, &at) == NULL)
-        return memory_text(SLICE(""));
-    buffer_print(&text, "%.3s %.3s %d %02d:%02d:%02d %d %c%02d%02d",
-                 days + (ptrdiff_t)at.tm_wday * 3, months + (ptrdiff_t)at.tm_mon * 3, at.tm_mday,
-                 at.tm_hour, at.tm_min, at.tm_sec, at.tm_year + 1900, when->offset < 0 ? '-' : '+',
-                 offset / 60, offset % 60);
-    return memory_text(buffer_slice(&text));
-}
-
-static void tell_commit(struct s2i_source_facts *facts, git_commit *commit)
-{
-    const git_signature *author = git_commit_author(commit);
-    OWNED(buffer_drop) struct buffer name = BUFFER_NONE;
-    char hex[GIT_OID_HEXSZ + 1];
-    int64_t time = git_commit_time(commit);
-
-    facts->commit = memory_text(slice_of(git_oid_tostr(hex, sizeof(hex), git_commit_id(commit))));
-    facts->subject = clean_text(git_commit_summary(commit));
-    if (author != NULL) {
-        buffer_print(&name, "%s <%s>", author->name, author->email);
-        OWNED(memory_drop) char *text = memory_text(buffer_slice(&name));
-        facts->author = clean_text(text);
-        facts->author_date = date_text(&author->when);
-    }
-    facts->time = time < 0 ? 0 : time > READING_TIME_MAX ? READING_TIME_MAX : time;
-}
-
-/* The commit that the orders name; a tag leads to it. */
-static int find_commit(struct reading *reading, git_repository *repository, git_commit **out,
-                       struct error *err)
-{
-    const struct reading_orders *orders = reading->orders;
-    OWNED(object_drop) git_object *object = NULL;
-    git_object *commit = NULL;
-    git_oid id;
-    int found;
-
-    if (orders->commit != NULL)
-        found = git_oid_fromstr(&id, orders->commit);
-    else
-        found = git_reference_name_to_id(&id, repository, orders->ref);
-    if (found == 0 && git_object_lookup(&object, repository, &id, GIT_OBJECT_ANY) == 0 &&
-        git_object_peel(&commit, object, GIT_OBJECT_COMMIT) == 0) {
-        *out = (git_commit *)commit;
-        return 0;
-    }
-    reading->reason = "FetchSourceFailed";
-    return error_set(err, ERROR_INVALID, "the source has no commit %.40s",
-                     orders->commit == NULL ? "of that name" : orders->commit);
-}
-
-/* The tree of the context folder. Links are not followed. Spec: 4.4 */
-static int find_context(struct reading *reading, git_repository *repository, git_tree **tree,
-                        struct error *err)
-{
-    struct slice rest = slice_of(reading->orders->context_dir), name;
-    char text[SOURCE_NAME_MAX + 1];
-
-    while (rest.size > 0) {
-        OWNED(tree_drop) git_tree *outer = TAKE(*tree);
-        slice_split(rest, '/', &name, &rest);
-        const git_tree_entry *entry =
-            slice_to_text(name, text, sizeof(text)) ? git_tree_entry_byname(outer, text) : NULL;
-        if (entry == NULL || git_tree_entry_filemode(entry) != GIT_FILEMODE_TREE) {
-            reading->reason = "InvalidContextDirectory";
-            return source_entry_refuse(err, slice_of(reading->orders->context_dir),
-                                       "is no folder of the source");
-        }
-        if (git_tree_lookup(tree, repository, git_tree_entry_id(entry)) != 0)
-            return unreadable(err, "a folder of the repository");
-    }
-    return 0;
-}
 
 static int read_commit(struct walk *walk, git_commit *commit, struct error *err)
 {
@@ -394,11 +286,11 @@ static int read_commit(struct walk *walk, git_commit *commit, struct error *err)
     char hex[GIT_OID_HEXSZ + 1];
 
     if (git_commit_tree(&tree, commit) != 0)
-        return unreadable(err, "the commit's tree");
+        return source_git_unreadable(err, "the commit's tree");
     if (reading->orders->modules_mode != MODULES_IGNORED &&
         gitmodules_read(&walk->modules, forest->folders[0], tree, err) < 0)
         return -1;
-    if (find_context(reading, forest->repositories[0], &tree, err) < 0)
+    if (source_commit_context(reading, forest->repositories[0], &tree, err) < 0)
         return -1;
     reading->facts.tree = memory_text(slice_of(git_oid_tostr(hex, sizeof(hex), git_tree_id(tree))));
     struct slice context = slice_of(reading->orders->context_dir);
@@ -438,8 +330,8 @@ int reading_tree(struct reading *reading, struct error *err)
     set_up();
     walk->forest = &forest;
     if (forest_add(&forest, reading->orders->repository, err) < 0 ||
-        find_commit(reading, forest.repositories[0], &commit, err) < 0)
+        source_commit_find(reading, forest.repositories[0], &commit, err) < 0)
         return -1;
-    tell_commit(&reading->facts, commit);
+    source_commit_tell(&reading->facts, commit);
     return read_commit(walk, commit, err);
 }
