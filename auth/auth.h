@@ -191,7 +191,17 @@ int auth_authorise(struct auth *auth, const struct auth_request *request,
 void auth_challenge(const struct auth *auth, const struct auth_request *request,
                     const struct auth_answer *answer, struct buffer *header, struct buffer *detail);
 
+/* For what goes on for hours: whether the credential that was shown still stands, and with which
+ * rights. From memory while nothing changed; else *identity is dropped, and another one takes its
+ * place.
+ * UNAUTHORIZED  the session or token has ended, the password was changed, the account is gone */
+int auth_renew(struct auth *auth, const struct identity **identity, struct error *err) MUST_CHECK
+    ON(worker_thread);
+
 /* --- further questions of handlers about who asks --- */
+
+/* What needs no repository: as auth_authorise would decide for this identity. */
+bool auth_allows(struct auth *auth, const struct identity *identity, enum action action);
 
 /* All of these rights (bits) on the repository. SLICE_NONE: on every repository there is. */
 bool auth_may(struct auth *auth, const struct identity *identity, struct slice repository,
@@ -204,6 +214,8 @@ bool auth_account_may(struct auth *auth, int64_t account, const char *reach,
 /* All of these rights on everything the pattern covers. */
 bool auth_may_pattern(struct auth *auth, const struct identity *identity, struct slice pattern,
                       unsigned rights) ON(worker_thread);
+/* The rights as bits, if it is public or not: for who asks the same of many. */
+unsigned auth_rights_when(const struct identity *identity, struct slice repository, bool public);
 /* The rights as bits, for `can` of the API's answers. */
 unsigned auth_rights(struct auth *auth, const struct identity *identity, struct slice repository)
     ON(worker_thread);

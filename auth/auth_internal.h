@@ -252,6 +252,9 @@ int login_admit(struct auth *auth, const struct login_attempt *attempt, struct s
 
 int session_check(struct auth *auth, struct slice secret, const struct caller **out,
                   struct error *err) MUST_CHECK ON(worker_thread);
+/* The same for one whose session began earlier; its use is not noted. */
+int session_renew(struct auth *auth, const struct caller *old, struct caller **out,
+                  struct error *err) MUST_CHECK ON(worker_thread);
 /* The session's cookie; SLICE_NONE when there is none. */
 struct slice session_cookie(const struct auth_request *request);
 /* CSRF */

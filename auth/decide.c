@@ -116,6 +116,18 @@ int auth_authorise(struct auth *auth, const struct auth_request *request,
 
 /* --- further questions --- */
 
+bool auth_allows(struct auth *auth, const struct identity *identity, enum action action)
+{
+    const struct auth_request request = {.action = action};
+
+    return judge(auth, &request, caller_of(identity), false).verdict == VERDICT_GRANTED;
+}
+
+unsigned auth_rights_when(const struct identity *identity, struct slice repository, bool public)
+{
+    return rights_on(caller_of(identity), repository, public);
+}
+
 unsigned auth_rights(struct auth *auth, const struct identity *identity, struct slice repository)
 {
     const struct caller *caller = caller_of(identity);

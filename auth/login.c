@@ -167,27 +167,36 @@ static int password_check(struct auth *auth, const struct login_attempt *attempt
     return 0;
 }
 
-int login_renew(struct auth *auth, const struct login_attempt *attempt, const struct caller *old,
-                const struct caller **out, struct error *err)
+/* By the password it was; -1 also when that was changed, then without an error. */
+static int password_again(struct auth *auth, const struct caller *old, struct slice name,
+                          struct caller_origin origin, struct caller **out, struct error *err)
+    ON(worker_thread)
 {
     OWNED(account_drop) struct account account = {0};
-    OWNED(draft_drop) struct caller *caller = NULL;
-    struct caller_origin origin = origin_of(auth, attempt, CREDENTIAL_PASSWORD);
     char hash[PASSWORD_HASH_MAX] = "";
     uint8_t proof[PROOF_SIZE];
 
     if (old->identity.credential != CREDENTIAL_PASSWORD ||
         account_find_id(auth->storage, old->identity.account, &account, err) < 0 ||
-        !hash_of(auth, attempt->name, &account, hash))
+        !hash_of(auth, name, &account, hash))
         return -1;
     secret_hash(slice_of(hash), proof);
     if (memcmp(proof, old->proof, PROOF_SIZE) != 0)
-        return -1; /* it was changed */
+        return -1;
     origin.account = account.id;
-    origin.good_until = old->good_until;
     origin.password_at = old->identity.password_at;
     origin.proof = proof;
-    if (caller_of_account(auth, &origin, &caller, err) < 0)
+    return caller_of_account(auth, &origin, out, err);
+}
+
+int login_renew(struct auth *auth, const struct login_attempt *attempt, const struct caller *old,
+                const struct caller **out, struct error *err)
+{
+    OWNED(draft_drop) struct caller *caller = NULL;
+    struct caller_origin origin = origin_of(auth, attempt, CREDENTIAL_PASSWORD);
+
+    origin.good_until = old->good_until;
+    if (password_again(auth, old, attempt->name, origin, &caller, err) < 0)
         return -1;
     draft_publish(auth, &caller, out);
     return 0;
@@ -270,6 +279,61 @@ static int personal_check(struct auth *auth, const struct login_attempt *attempt
         return login_refused(auth, attempt, err);
     token_used(auth, attempt, &token);
     draft_publish(auth, &caller, out);
+    return 0;
+}
+
+/* --- who is here for long --- */
+
+static int personal_renew(struct auth *auth, const struct caller *old, struct caller_origin origin,
+                          struct caller **out, struct error *err) ON(worker_thread)
+{
+    OWNED(token_drop) struct token token = {0};
+
+    if (token_find_id(auth->storage, old->identity.token, &token, err) < 0)
+        return -1;
+    if (!token_stands(&token, TOKEN_PERSONAL))
+        return error_set(err, ERROR_UNAUTHORIZED, "the token has ended");
+    origin.account = token.account_id;
+    origin.token = &token;
+    return caller_of_account(auth, &origin, out, err);
+}
+
+static int renew(struct auth *auth, const struct caller *old, struct caller **out,
+                 struct error *err) ON(worker_thread)
+{
+    const struct login_attempt attempt = {.bearer = old->bearer, .header = SLICE_NONE};
+    const struct caller_origin origin = origin_of(auth, &attempt, old->identity.credential);
+
+    switch (old->identity.credential) {
+    case CREDENTIAL_PASSWORD:
+        return password_again(auth, old, slice_of(old->identity.name), origin, out, err);
+    case CREDENTIAL_TOKEN:
+        return personal_renew(auth, old, origin, out, err);
+    case CREDENTIAL_COOKIE:
+        return session_renew(auth, old, out, err);
+    case CREDENTIAL_NONE:
+    case CREDENTIAL_JWT:
+    case CREDENTIAL_SOCKET:
+        break;
+    }
+    return -1;
+}
+
+int auth_renew(struct auth *auth, const struct identity **identity, struct error *err)
+{
+    struct caller *caller = NULL;
+
+    if (caller_current(auth, caller_of(*identity)))
+        return 0;
+    if (renew(auth, caller_of(*identity), &caller, err) < 0) {
+        if (err->code == ERROR_NONE || err->code == ERROR_NOT_FOUND) {
+            error_clear(err);
+            error_set(err, ERROR_UNAUTHORIZED, "what was shown stands no longer");
+        }
+        return -1;
+    }
+    identity_drop(identity);
+    *identity = &caller->identity;
     return 0;
 }
 

@@ -29,13 +29,17 @@ static int64_t session_end(const struct auth *auth, const struct login_session *
                    session->created_at + (int64_t)auth->session_max_s * US_PER_S);
 }
 
-static int session_load(struct auth *auth, struct slice secret, struct login_session *out,
-                        struct error *err) ON(worker_thread)
+/* By its secret, or (SLICE_NONE) by its id. */
+static int session_load(struct auth *auth, struct slice secret, int64_t id,
+                        struct login_session *out, struct error *err) ON(worker_thread)
 {
     uint8_t hash[SECRET_HASH_SIZE];
 
-    secret_hash(secret, hash);
-    if (login_session_find(auth->storage, hash, out, err) < 0) {
+    if (secret.at != NULL)
+        secret_hash(secret, hash);
+    int found = secret.at != NULL ? login_session_find(auth->storage, hash, out, err)
+                                  : login_session_find_id(auth->storage, id, out, err);
+    if (found < 0) {
         if (err->code != ERROR_NOT_FOUND)
             return -1;
         error_clear(err);
@@ -58,23 +62,45 @@ static void session_touch(struct auth *auth, struct login_session *session) ON(w
     session->used_at = now_us;
 }
 
+static int caller_of_session(struct auth *auth, const struct login_session *session,
+                             uint64_t generation, struct caller **out, struct error *err)
+    ON(worker_thread)
+{
+    const struct caller_origin origin = {
+        .account = session->account_id,
+        .credential = CREDENTIAL_COOKIE,
+        .session = session,
+        .password_at = session->password_at,
+        .generation = generation,
+        .good_until = earlier(session_end(auth, session),
+                              clock_now_us() + (int64_t)SESSION_TOUCH_S * US_PER_S)};
+
+    return caller_of_account(auth, &origin, out, err);
+}
+
+int session_renew(struct auth *auth, const struct caller *old, struct caller **out,
+                  struct error *err)
+{
+    OWNED(login_session_drop) struct login_session session = {0};
+    uint64_t generation = auth_generation(auth);
+
+    if (session_load(auth, SLICE_NONE, old->identity.session, &session, err) < 0)
+        return -1;
+    return caller_of_session(auth, &session, generation, out, err);
+}
+
 /* Remembered for a minute, so that its use is noted once a minute. */
 int session_check(struct auth *auth, struct slice secret, const struct caller **out,
                   struct error *err)
 {
     OWNED(login_session_drop) struct login_session session = {0};
     OWNED(draft_drop) struct caller *caller = NULL;
-    struct caller_origin origin = {
-        .credential = CREDENTIAL_COOKIE, .generation = auth_generation(auth), .session = &session};
+    uint64_t generation = auth_generation(auth);
 
-    if (session_load(auth, secret, &session, err) < 0)
+    if (session_load(auth, secret, 0, &session, err) < 0)
         return -1;
     session_touch(auth, &session);
-    origin.account = session.account_id;
-    origin.password_at = session.password_at;
-    origin.good_until =
-        earlier(session_end(auth, &session), clock_now_us() + (int64_t)SESSION_TOUCH_S * US_PER_S);
-    if (caller_of_account(auth, &origin, &caller, err) < 0)
+    if (caller_of_session(auth, &session, generation, &caller, err) < 0)
         return -1;
     remember_key(auth->remember, 'C', secret, caller->key);
     remember_put(auth->remember, caller);

@@ -145,6 +145,8 @@ struct config {
     char *auth_htpasswd_file;
     struct config_rate auth_pull_rate_anonymous;
     struct config_rate auth_pull_rate_account;
+    uint64_t events_followers;
+    uint64_t events_followers_each;
     uint64_t audit_retention;
     char *log_level;
     char *log_format;

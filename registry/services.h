@@ -10,6 +10,7 @@
 struct auth;
 struct builds;
 struct config;
+struct events;
 struct git;
 struct jobs;
 struct probes;
@@ -24,6 +25,7 @@ struct services {
     struct schedule *schedule; /* of the collector */
     struct builds *builds;     /* NULL: a server that does not build */
     struct git *git;           /* NULL: a server that keeps no sources */
+    struct events *events;     /* what happens, live */
     struct probes *probes;     /* NULL: always ready */
     atomic_uint *long_reads;   /* questions under way that read a whole repository */
 };

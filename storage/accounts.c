@@ -229,7 +229,13 @@ int login_session_create(struct storage *store, int64_t account, const uint8_t *
 int login_session_find(struct storage *store, const uint8_t *secret_hash, struct login_session *out,
                        struct error *err)
 {
-    return meta_login_find(store->meta, secret_hash, out, err);
+    return meta_login_find(store->meta, secret_hash, 0, out, err);
+}
+
+int login_session_find_id(struct storage *store, int64_t id, struct login_session *out,
+                          struct error *err)
+{
+    return meta_login_find(store->meta, NULL, id, out, err);
 }
 
 int login_session_touch(struct storage *store, int64_t id, struct error *err)

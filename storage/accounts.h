@@ -344,6 +344,8 @@ int login_session_create(struct storage *store, int64_t account, const uint8_t *
 /* NOT_FOUND; how old it may be is the caller's to judge. */
 int login_session_find(struct storage *store, const uint8_t *secret_hash, struct login_session *out,
                        struct error *err) MUST_CHECK ON(worker_thread);
+int login_session_find_id(struct storage *store, int64_t id, struct login_session *out,
+                          struct error *err) MUST_CHECK ON(worker_thread);
 /* May be lost; at most one write a minute and session. */
 int login_session_touch(struct storage *store, int64_t id, struct error *err) MUST_CHECK
     ON(worker_thread);

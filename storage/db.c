@@ -61,6 +61,33 @@ int db_verify(struct db_tx *tx, bool deep, db_fault *fault, void *arg, struct er
     return tx->driver->verify(tx, deep, fault, arg, err);
 }
 
+void db_bulletin_drop(struct db_bulletin *bulletin)
+{
+    for (struct db_news *news = bulletin->first, *next; news != NULL; news = next) {
+        next = news->next;
+        free(news);
+    }
+    *bulletin = (struct db_bulletin){.first = NULL};
+}
+
+void db_tell(struct db_tx *tx, struct db_news *news)
+{
+    struct db_bulletin *bulletin = tx->bulletin;
+
+    if (bulletin->count == DB_NEWS_MAX) {
+        bulletin->lost++;
+        free(news);
+        return;
+    }
+    news->next = NULL;
+    if (bulletin->last == NULL)
+        bulletin->first = news;
+    else
+        bulletin->last->next = news;
+    bulletin->last = news;
+    bulletin->count++;
+}
+
 struct db_query db_query(struct db_tx *tx, const char *sql)
 {
     struct db_query query = {.tx = tx};

@@ -6,7 +6,9 @@
  * (2) A failed work leaves nothing behind; others of the same commit are not touched by it.
  * (3) db_read sees one snapshot: everything committed before it began.
  * (4) After a failed sync nothing that was written since the last good one is believed: the
- *     database is closed, opened and recovered before anything else is read or written. */
+ *     database is closed, opened and recovered before anything else is read or written.
+ * (5) What a work tells (db_tell) is told once its commit stands, in the order of commits, before
+ *     the work is answered; of a work that failed nothing is told. */
 #ifndef SLIPWAY_STORAGE_DB_H
 #define SLIPWAY_STORAGE_DB_H
 
@@ -17,11 +19,33 @@
 struct db;
 struct db_driver;
 
+/* (5) The first member of what is told, which is one allocation, free(). */
+struct db_news {
+    struct db_news *next;
+};
+enum { DB_NEWS_MAX = 1000 }; /* of one work; more are counted */
+/* What a work has told so far. */
+struct db_bulletin {
+    struct db_news *first, *last;
+    size_t count;
+    uint64_t lost;
+};
+void db_bulletin_drop(struct db_bulletin *bulletin); /* becomes empty */
+
 /* A transaction under way; lives for one call of a db_run. An engine's connection begins with it.
  */
 struct db_tx {
     const struct db_driver *driver;
+    struct db_bulletin *bulletin; /* NULL: nobody listens, or it only reads */
 };
+
+/* Whether there is somebody to tell. */
+static inline bool db_hears(const struct db_tx *tx)
+{
+    return tx->bulletin != NULL;
+}
+/* Consumes news. Only where db_hears. */
+void db_tell(struct db_tx *tx, struct db_news *news);
 
 /* What runs inside a transaction. -1 undoes it. For db_write it must be ready to run again from the
  * start, so it sets its results anew each time and changes nothing but the database and what `arg`
@@ -59,6 +83,10 @@ struct db_options {
      * any failure is answered. NULL: nothing. */
     void (*recovered)(void *arg);
     void *recovered_arg;
+    /* (5), on the writer thread, which everybody waits for: be brief. Takes the list out of the
+     * bulletin, or leaves it to be dropped. NULL: nobody listens. */
+    void (*told)(void *arg, struct db_bulletin *bulletin);
+    void *told_arg;
     /* The file is a snapshot, which nobody changes: it is read only, and nothing is made beside it,
      * so it may lie where we cannot write. */
     bool sealed;

@@ -105,10 +105,13 @@ static void committed(struct database *db, bool durable)
     pthread_mutex_unlock(&db->lock);
 }
 
-static void answer_committed(struct db_member *member)
+/* db (5): after what the work itself has to do, so that who hears of it reads it. */
+static void answer_committed(const struct database *db, struct db_member *member)
 {
     if (member->result == 0 && member->work->after_commit != NULL)
         member->work->after_commit(member->work->arg);
+    if (member->result == 0 && member->bulletin.first != NULL)
+        db->options.told(db->options.told_arg, &member->bulletin);
     db_member_answer(member, member->result);
 }
 
@@ -122,10 +125,15 @@ static void fail_all(struct db_members *members, const struct error *why)
     }
 }
 
-static int run_work(struct connection *writer, struct db_member *member)
+static int run_work(const struct database *db, struct db_member *member)
 {
+    struct db_tx *tx = &db->writer->tx;
+
     error_clear(member->err);
-    int result = member->work->run(&writer->tx, member->work->arg, member->err);
+    db_bulletin_drop(&member->bulletin);
+    tx->bulletin = db->options.told == NULL ? NULL : &member->bulletin;
+    int result = member->work->run(tx, member->work->arg, member->err);
+    tx->bulletin = NULL;
     if (result < 0 && member->err->code == ERROR_NONE)
         error_set(member->err, ERROR_INTERNAL, "internal error");
     return result;
@@ -140,7 +148,7 @@ static void commit_one(struct database *db, struct db_member *member)
     error_clear(member->err);
     member->result = begin(writer, durable, member->err);
     if (member->result == 0)
-        member->result = run_work(writer, member);
+        member->result = run_work(db, member);
     if (member->result == 0)
         member->result = connection_run(writer, "COMMIT", member->err);
     if (member->result < 0) {
@@ -149,19 +157,20 @@ static void commit_one(struct database *db, struct db_member *member)
     } else {
         committed(db, durable);
     }
-    answer_committed(member);
+    answer_committed(db, member);
 }
 
 /* Runs a member inside the common transaction. False when that transaction is gone, or may not be
  * trusted: long ones sync a part of the WAL before their COMMIT. */
-static bool run_in_savepoint(struct connection *writer, struct db_member *member)
+static bool run_in_savepoint(const struct database *db, struct db_member *member)
 {
+    struct connection *writer = db->writer;
     struct error undo = {0};
 
     error_clear(member->err);
     member->result = connection_run(writer, "SAVEPOINT work", member->err);
     if (member->result == 0)
-        member->result = run_work(writer, member);
+        member->result = run_work(db, member);
     if (member->result == 0)
         member->result = connection_run(writer, "RELEASE work", member->err);
     if (member->result == 0)
@@ -215,7 +224,7 @@ static bool run_members(struct database *db, struct db_members *members, struct 
                 break;
         }
         struct db_member *member = db_members_shift(members);
-        alive = run_in_savepoint(db->writer, member);
+        alive = run_in_savepoint(db, member);
         db_members_add(ran, member);
     }
     db_queue_return(&db->queue, members);
@@ -245,7 +254,7 @@ static void commit_together(struct database *db, struct db_members *members)
     }
     committed(db, durable);
     while ((member = db_members_shift(&ran)) != NULL)
-        answer_committed(member);
+        answer_committed(db, member);
 }
 
 /* --- who may read the files --- */

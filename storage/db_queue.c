@@ -129,6 +129,7 @@ void db_queue_return(struct db_queue *queue, struct db_members *members)
 
 void db_member_answer(struct db_member *member, int result)
 {
+    db_bulletin_drop(&member->bulletin);
     member->result = result;
     sem_post(&member->answered);
 }

@@ -14,6 +14,7 @@ struct db_member {
     const struct db_work *work;
     struct error *err; /* the caller's */
     int result;
+    struct db_bulletin bulletin; /* db (5) */
     sem_t answered;
     struct db_member *next;
 };

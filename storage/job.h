@@ -17,6 +17,8 @@ enum { JOB_ROWS_MAX = 1000, JOB_DAYS_MAX = 90 };
 /* As the column has it. */
 enum job_state { JOB_WAITING, JOB_RUNNING, JOB_DONE, JOB_FAILED, JOB_CANCELLED, JOB_INTERRUPTED };
 
+const char *job_state_name(enum job_state state); /* "waiting", "running", ... */
+
 struct job_record {
     int64_t id, created_at, started_at, finished_at;
     enum job_state state;

@@ -42,7 +42,7 @@ static int64_t duration_us(uint64_t ms)
 }
 
 int meta_open(struct meta **out, const struct storage_options *options, struct meta_after recovered,
-              struct error *err)
+              void (*told)(void *arg, struct db_bulletin *bulletin), struct error *err)
 {
     OWNED(buffer_drop) struct buffer path = BUFFER_NONE;
     struct meta *meta = memory_new(sizeof(*meta));
@@ -60,7 +60,9 @@ int meta_open(struct meta **out, const struct storage_options *options, struct m
     const struct db_options with = {.path = path.at,
                                     .readers = options->readers,
                                     .recovered = recovered.run,
-                                    .recovered_arg = recovered.arg};
+                                    .recovered_arg = recovered.arg,
+                                    .told = told,
+                                    .told_arg = recovered.arg};
     if (db_open(&meta->db, &db_driver_sqlite, &with, err) < 0 || meta_migrate(meta->db, err) < 0) {
         meta_close(meta);
         return -1;

@@ -43,10 +43,11 @@ struct meta_after {
 };
 
 /* Opens <root>/meta.db and brings its schema up to date in one transaction. `recovered` as in
- * db_options: everything remembered from reads must be forgotten.
+ * db_options: everything remembered from reads must be forgotten; so `told` (NULL: nobody listens),
+ * which gets the arg of recovered.
  * UNAVAILABLE  cannot be opened, or written by a newer version of the program */
 int meta_open(struct meta **out, const struct storage_options *options, struct meta_after recovered,
-              struct error *err) MUST_CHECK;
+              void (*told)(void *arg, struct db_bulletin *bulletin), struct error *err) MUST_CHECK;
 /* Accepts NULL. */
 void meta_close(struct meta *meta);
 /* As db_snapshot. */

@@ -83,8 +83,9 @@ int meta_token_expire(struct meta *meta, int64_t used_before, int64_t created_be
 int meta_login_create(struct meta *meta, int64_t account, const uint8_t *secret_hash,
                       struct slice remote, struct slice agent, const struct audit_event *event,
                       int64_t *id, const struct meta_after *after, struct error *err) MUST_CHECK;
-int meta_login_find(struct meta *meta, const uint8_t *secret_hash, struct login_session *out,
-                    struct error *err) MUST_CHECK;
+/* secret_hash NULL: by id. */
+int meta_login_find(struct meta *meta, const uint8_t *secret_hash, int64_t id,
+                    struct login_session *out, struct error *err) MUST_CHECK;
 int meta_login_touch(struct meta *meta, int64_t id, struct error *err) MUST_CHECK;
 int meta_login_list(struct meta *meta, int64_t account, int64_t after_id, size_t limit,
                     struct login_page *out, struct error *err) MUST_CHECK;

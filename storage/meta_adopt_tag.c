@@ -4,7 +4,7 @@
 #include <stdlib.h>
 
 #include "storage/meta_adopt.h"
-#include "storage/meta_internal.h"
+#include "storage/meta_news.h"
 
 static const char SQL_LAST_CAUSE[] = "SELECT cause"
                                      "  FROM tag_history"
@@ -126,8 +126,12 @@ static int move(struct db_tx *tx, const struct adoption *with, struct adopt_tag 
     if (standing->manifest != 0 &&
         meta_guard_tag(tx, with->repository, tag->name, TAG_IMMUTABLE, err) < 0)
         return -1;
+    const struct meta_arrival arrival = {standing->target, tag->name,
+                                         standing->manifest == 0 ? NULL : &standing->digest,
+                                         with->actor, TAG_IMPORTED};
     if (history_write(tx, with, tag, standing, err) < 0 ||
-        tag_write(tx, with, tag, standing->target, err) < 0)
+        tag_write(tx, with, tag, standing->target, err) < 0 ||
+        meta_news_arrival(tx, &arrival, err) < 0)
         return -1;
     tag->outcome = ADOPT_TAG_SET;
     return standing->manifest == 0 ? 0

@@ -2,6 +2,7 @@
  * Touches  builds, audit.
  * Never    decides which one is next: meta_build_claim.c. */
 #include "storage/meta_builds.h"
+#include "storage/meta_news.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -68,7 +69,7 @@ static int supersede_one(struct db_tx *tx, int64_t id, int64_t by, struct error 
     db_bind_text(&query, buffer_slice(&message));
     db_bind_i64(&query, clock_now_us());
     db_bind_i64(&query, id);
-    return db_finish(&query, err);
+    return db_finish(&query, err) < 0 ? -1 : meta_news_build(tx, id, err);
 }
 
 /* Spec: s2i 13.42. */
@@ -141,7 +142,7 @@ static int add(struct db_tx *tx, void *arg, struct error *err)
     with->superseded.count = 0;
     if (row_add(tx, build, &with->id, err) < 0 ||
         (latest && supersede(tx, build->repository, with->id, &with->superseded, err) < 0) ||
-        room_check(tx, build->queue_max, err) < 0)
+        room_check(tx, build->queue_max, err) < 0 || meta_news_build(tx, with->id, err) < 0)
         return -1;
     return tell_of(tx, build->event, with->id, err);
 }
@@ -196,7 +197,8 @@ static int ready(struct db_tx *tx, void *arg, struct error *err)
         return ended(&record, err);
     if (record.state != BUILD_NEW)
         return error_set(err, ERROR_CONFLICT, "build %lld is ready already", (long long)with->id);
-    if (META_CHANGE(tx, SQL_BUILD_READY, err, with->id) < 0)
+    if (META_CHANGE(tx, SQL_BUILD_READY, err, with->id) < 0 ||
+        meta_news_build(tx, with->id, err) < 0)
         return -1;
     if (record.policy != BUILD_SERIAL_LATEST)
         return 0;
@@ -248,7 +250,9 @@ static int progress(struct db_tx *tx, void *arg, struct error *err)
         db_bind_i64(&query, with->log_size);
     db_bind_i64(&query, with->id);
     db_bind_i64(&query, with->epoch);
-    return db_finish(&query, err) < 0 ? -1 : one_changed(&query, with->id, err);
+    if (db_finish(&query, err) < 0 || one_changed(&query, with->id, err) < 0)
+        return -1;
+    return with->stages.at == NULL ? 0 : meta_news_build(tx, with->id, err);
 }
 
 int build_progress_put(struct storage *store, const struct build_progress *what, struct error *err)
@@ -314,7 +318,8 @@ static int finish_waiting(struct db_tx *tx, const struct build_end *end, struct 
 
 static int finish_row(struct db_tx *tx, const struct build_end *end, struct error *err)
 {
-    if ((end->epoch == 0 ? finish_waiting : finish_running)(tx, end, err) < 0)
+    if ((end->epoch == 0 ? finish_waiting : finish_running)(tx, end, err) < 0 ||
+        meta_news_build(tx, end->id, err) < 0)
         return -1;
     if (end->attestations.size > 0 &&
         meta_build_attestation_add(tx, end->id, end->attestations, err) < 0)

@@ -5,6 +5,7 @@
  * Turns are counted, not timed: a clock that was wrong once starves nobody. A claim looks at one
  * row of each repository that waits. */
 #include "storage/meta_builds.h"
+#include "storage/meta_news.h"
 
 #include <stdlib.h>
 
@@ -138,7 +139,8 @@ static int claim(struct db_tx *tx, void *arg, struct error *err)
         return 0;
     with->found = true;
     if (META_CHANGE(tx, SQL_BUILD_BEGIN, err, clock_now_us(), best.id) < 0 ||
-        turn_put(tx, buffer_slice(&best.repository), err) < 0)
+        turn_put(tx, buffer_slice(&best.repository), err) < 0 ||
+        meta_news_build(tx, best.id, err) < 0)
         return -1;
     return meta_build_read(tx, best.id, with->out, err);
 }

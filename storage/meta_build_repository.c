@@ -2,9 +2,14 @@
  * back. Touches  builds, build_turns, build_configs, build_moves. Never    decides that it goes:
  * meta_removed.c. */
 #include "storage/meta_builds.h"
+#include "storage/meta_news.h"
 
 #include <stdlib.h>
 
+static const char SQL_LIVE[] = "SELECT id"
+                               "  FROM builds"
+                               " WHERE state < 3 AND repository = $1"
+                               " ORDER BY id";
 static const char SQL_END[] =
     "UPDATE builds"
     "   SET state = 6, reason = 'CancelledBuild', message = 'its repository was deleted',"
@@ -61,9 +66,35 @@ static int turn_end(struct db_tx *tx, struct slice name, struct error *err)
     return db_finish(&query, err);
 }
 
+/* Those that have not ended. */
+static int live_find(struct db_tx *tx, struct slice name, struct meta_ids *out, struct error *err)
+{
+    OWNED(db_query_end) struct db_query query = db_query(tx, SQL_LIVE);
+
+    db_bind_text(&query, name);
+    return meta_ids_fill(out, &query, err);
+}
+
+static int end_live(struct db_tx *tx, struct slice name, struct meta_ids *live, struct error *err)
+{
+    if (live_find(tx, name, live, err) < 0 || change(tx, SQL_END, clock_now_us(), name, err) < 0)
+        return -1;
+    for (size_t i = 0; i < live->count; i++)
+        if (meta_news_build(tx, live->items[i], err) < 0)
+            return -1;
+    return 0;
+}
+
+static void ids_drop(struct meta_ids *ids)
+{
+    free(ids->items);
+}
+
 int meta_builds_aside(struct db_tx *tx, int64_t repository, struct slice name, struct error *err)
 {
-    if (change(tx, SQL_END, clock_now_us(), name, err) < 0 ||
+    OWNED(ids_drop) struct meta_ids live = {.count = 0};
+
+    if (end_live(tx, name, &live, err) < 0 ||
         change(tx, SQL_BUILDS_ASIDE, repository, name, err) < 0 ||
         change(tx, SQL_CONFIG_ASIDE, repository, name, err) < 0 ||
         META_CHANGE(tx, SQL_MOVES_END, err, repository) < 0)

@@ -6,7 +6,7 @@
  * Each statement says what was found wrong, so nothing happens when it is right by now. */
 #include "storage/meta_check.h"
 
-#include "storage/meta_internal.h"
+#include "storage/meta_news.h"
 #include "storage/meta_quota.h"
 
 struct repair {
@@ -242,7 +242,11 @@ static int drop_tag(struct db_tx *tx, struct repair *repair, struct error *err)
         return -1;
     if (gone && fault->number == 3 && requeue_manifest(tx, repair, err) < 0)
         return -1;
-    return gone ? meta_history(tx, &move, err) : 0;
+    if (!gone)
+        return 0;
+    const struct meta_departure departure = {move.repository, move.tag, move.old, NULL,
+                                             (int)move.cause};
+    return meta_history(tx, &move, err) < 0 ? -1 : meta_news_departure(tx, &departure, err);
 }
 
 /* --- all of them --- */

@@ -7,6 +7,7 @@
  * no lock; elsewhere G0 and G1 lock (FOR UPDATE SKIP LOCKED). Tasks are taken one at a time, since
  * a removal may change the next one. */
 #include "storage/meta_collect.h"
+#include "storage/meta_news.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -191,7 +192,8 @@ static int forget(struct db_tx *tx, struct meta_batch *batch, const struct meta_
 static int manifest_remove(struct db_tx *tx, struct meta_batch *batch,
                            const struct meta_review *review, bool *done, struct error *err)
 {
-    if (meta_manifest_erase(tx, review->task.repository, review->task.ref, &review->digest,
+    if (meta_news_collected(tx, review->task.ref, &review->digest, err) < 0 ||
+        meta_manifest_erase(tx, review->task.repository, review->task.ref, &review->digest,
                             REFS_MAX, done, err) < 0)
         return -1;
     batch->report.manifests += *done ? 1 : 0;

@@ -6,10 +6,18 @@
 #include <stdlib.h>
 
 #include "storage/meta_accounts.h"
-#include "storage/meta_internal.h"
+#include "storage/meta_news.h"
 #include "storage/storage_internal.h"
 
 #define DAY_US (INT64_C(86400) * US_PER_S)
+
+const char *job_state_name(enum job_state state)
+{
+    static const char *const names[] = {"waiting", "running",   "done",
+                                        "failed",  "cancelled", "interrupted"};
+
+    return names[state];
+}
 
 void job_record_drop(struct job_record *record)
 {
@@ -45,6 +53,48 @@ static int tell(struct db_tx *tx, const struct audit_event *event, int64_t id, s
     buffer_append_u64(&target, (uint64_t)id);
     told.target = buffer_slice(&target);
     return meta_audit_add(tx, &told, err);
+}
+
+/* --- a row --- */
+
+#define JOB_COLUMNS                                                                                \
+    "id, created_at, started_at, finished_at, state, kind, actor, phase, error, spec, progress,"   \
+    "       result"
+static const char SQL_JOB_FIND[] = "SELECT " JOB_COLUMNS "  FROM jobs"
+                                   " WHERE id = $1";
+static struct job_record record_row(const struct db_query *query)
+{
+    return (struct job_record){
+        .id = db_column_i64(query, 0),
+        .created_at = db_column_i64(query, 1),
+        .started_at = db_column_i64(query, 2), /* NULL is 0 */
+        .finished_at = db_column_i64(query, 3),
+        .state = (enum job_state)db_column_i64(query, 4),
+        .kind = meta_text(query, 5),
+        .actor = meta_text(query, 6),
+        .phase = meta_text(query, 7),
+        .error = meta_text(query, 8),
+        .spec = meta_text(query, 9),
+        .progress = meta_text(query, 10),
+        .result = meta_text(query, 11),
+    };
+}
+
+/* news.h */
+static int tell_row(struct db_tx *tx, int64_t id, struct error *err)
+{
+    OWNED(job_record_drop) struct job_record record = {.kind = NULL};
+
+    if (!db_hears(tx))
+        return 0;
+    OWNED(db_query_end) struct db_query query = db_query(tx, SQL_JOB_FIND);
+    db_bind_i64(&query, id);
+    int row = db_step(&query, err);
+    if (row <= 0)
+        return row;
+    record = record_row(&query);
+    meta_news_job(tx, &record);
+    return 0;
 }
 
 /* --- a new one --- */
@@ -94,7 +144,7 @@ static int add(struct db_tx *tx, void *arg, struct error *err)
     db_bind_i64(&query, now);
     if (meta_number(&query, &with->id, err) < 0 || trim(tx, row->kind, err) < 0)
         return -1;
-    return tell(tx, row->event, with->id, err);
+    return tell_row(tx, with->id, err) < 0 ? -1 : tell(tx, row->event, with->id, err);
 }
 
 int job_row_add(struct storage *store, const struct job_row_new *row, int64_t *id,
@@ -131,7 +181,9 @@ static int progress(struct db_tx *tx, void *arg, struct error *err)
     db_bind_text(&query, meta_or_empty(with->phase));
     db_bind_text(&query, with->progress);
     db_bind_i64(&query, with->id);
-    return db_finish(&query, err);
+    if (db_finish(&query, err) < 0)
+        return -1;
+    return db_changes(&query) == 0 ? 0 : tell_row(tx, with->id, err);
 }
 
 int job_row_progress(struct storage *store, int64_t id, struct slice phase, struct slice counts,
@@ -154,7 +206,7 @@ static int finish(struct db_tx *tx, void *arg, struct error *err)
     db_bind_text(&query, end->result);
     db_bind_i64(&query, clock_now_us());
     db_bind_i64(&query, end->id);
-    if (db_finish(&query, err) < 0)
+    if (db_finish(&query, err) < 0 || tell_row(tx, end->id, err) < 0)
         return -1;
     return tell(tx, end->event, end->id, err);
 }
@@ -168,11 +220,6 @@ int job_row_finish(struct storage *store, const struct job_row_end *end, struct 
 
 /* --- reading --- */
 
-#define JOB_COLUMNS                                                                                \
-    "id, created_at, started_at, finished_at, state, kind, actor, phase, error, spec, progress,"   \
-    "       result"
-static const char SQL_JOB_FIND[] = "SELECT " JOB_COLUMNS "  FROM jobs"
-                                   " WHERE id = $1";
 static const char SQL_JOB_LIST[] = "SELECT " JOB_COLUMNS "  FROM jobs"
                                    " WHERE id < $1"
                                    " ORDER BY id DESC"
@@ -184,24 +231,6 @@ static const char SQL_JOB_LIST_OF_KIND[] = "SELECT " JOB_COLUMNS "  FROM jobs"
 static const char SQL_JOB_LEFT[] = "SELECT " JOB_COLUMNS "  FROM jobs"
                                    " WHERE state < 2"
                                    " ORDER BY id";
-
-static struct job_record record_row(const struct db_query *query)
-{
-    return (struct job_record){
-        .id = db_column_i64(query, 0),
-        .created_at = db_column_i64(query, 1),
-        .started_at = db_column_i64(query, 2), /* NULL is 0 */
-        .finished_at = db_column_i64(query, 3),
-        .state = (enum job_state)db_column_i64(query, 4),
-        .kind = meta_text(query, 5),
-        .actor = meta_text(query, 6),
-        .phase = meta_text(query, 7),
-        .error = meta_text(query, 8),
-        .spec = meta_text(query, 9),
-        .progress = meta_text(query, 10),
-        .result = meta_text(query, 11),
-    };
-}
 
 static int page_rows(struct db_query *query, size_t limit, struct job_page *out, struct error *err)
 {
@@ -292,7 +321,7 @@ static int interrupt(struct db_tx *tx, int64_t id, struct error *err)
     db_bind_i64(&query, JOB_INTERRUPTED);
     db_bind_i64(&query, clock_now_us());
     db_bind_i64(&query, id);
-    return db_finish(&query, err);
+    return db_finish(&query, err) < 0 ? -1 : tell_row(tx, id, err);
 }
 
 static int left(struct db_tx *tx, struct job_page *out, struct error *err)

@@ -150,10 +150,10 @@ static int find(struct db_tx *tx, void *arg, struct error *err)
     return 0;
 }
 
-int meta_login_find(struct meta *meta, const uint8_t *secret_hash, struct login_session *out,
-                    struct error *err)
+int meta_login_find(struct meta *meta, const uint8_t *secret_hash, int64_t id,
+                    struct login_session *out, struct error *err)
 {
-    struct find with = {secret_hash, 0, out};
+    struct find with = {secret_hash, id, out};
 
     *out = (struct login_session){.id = 0};
     return db_read(meta->db, find, &with, err);

@@ -3,6 +3,7 @@
  * Never    looks inside a payload. */
 #include "storage/cache.h"
 #include "storage/meta_collect.h"
+#include "storage/meta_news.h"
 
 static int unknown(struct error *err)
 {
@@ -231,8 +232,12 @@ static int remove_manifest(struct db_tx *tx, const struct removal *removal, stru
 {
     bool done = true;
 
+    const struct meta_departure departure = {removal->repository_id, SLICE_NONE, &removal->digest,
+                                             removal->actor, (int)removal->cause};
+
     if (meta_guard_manifest(tx, removal->repository_id, removal->id, removal->now, err) < 0 ||
-        remove_tags(tx, removal, err) < 0)
+        meta_news_tags_departure(tx, removal->id, &departure, err) < 0 ||
+        remove_tags(tx, removal, err) < 0 || meta_news_departure(tx, &departure, err) < 0)
         return -1;
     if (removal->meta->undo_us == 0)
         return meta_manifest_erase(tx, removal->repository_id, removal->id, &removal->digest,

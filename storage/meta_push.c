@@ -6,7 +6,7 @@
  * Lock, then look: what a manifest names is looked up in the order of its digests, blobs before
  * children, each by a statement of its own, before anything is written. Where writers run beside
  * each other those statements lock the rows (FOR KEY SHARE); SQLite's one writer needs none. */
-#include "storage/meta_internal.h"
+#include "storage/meta_news.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -190,6 +190,14 @@ static int tag_put(struct db_tx *tx, const struct push *push, struct slice tag, 
                                      .now = push->now};
 
     return meta_tag_point(tx, &point, err);
+}
+
+static int tell_untagged(struct db_tx *tx, const struct push *push, struct error *err)
+{
+    const struct meta_arrival arrival = {
+        .manifest = push->id, .actor = push->put->actor, .cause = TAG_PUSHED};
+
+    return meta_news_arrival(tx, &arrival, err);
 }
 
 /* --- the manifest --- */
@@ -390,6 +398,8 @@ static int store(struct db_tx *tx, struct push *push, struct error *err)
     for (size_t i = 0; i < push->put->tag_count; i++)
         if (tag_put(tx, push, push->put->tags[i], err) < 0)
             return -1;
+    if (push->put->tag_count == 0 && tell_untagged(tx, push, err) < 0)
+        return -1;
     return meta_queue_own(tx, push->repository, push->id, push->now + push->meta->grace_us, err);
 }
 

@@ -6,6 +6,7 @@
  * Every read finds a repository by its name, so all that is in it is out of sight with one row. */
 #include "storage/meta_builds.h"
 #include "storage/meta_content.h"
+#include "storage/meta_news.h"
 
 #include <stdlib.h>
 
@@ -113,6 +114,7 @@ static int delete (struct db_tx *tx, void *arg, struct error *err)
         return size_read(tx, repository, with->out, err);
     if (set_aside(tx, with, repository, now, err) < 0)
         return -1;
+    meta_news_repository(tx, with->repository, with->change->actor, TAG_DELETED);
     with->told.changed = true;
     return meta_audit_add(tx, with->change->event, err);
 }
@@ -262,6 +264,7 @@ static int restore(struct db_tx *tx, void *arg, struct error *err)
     if (META_CHANGE(tx, SQL_RESTORE, err, id) < 0 || META_CHANGE(tx, SQL_TASK_DROP, err, id) < 0 ||
         meta_builds_back(tx, id, with->repository, err) < 0)
         return -1;
+    meta_news_repository(tx, with->repository, with->change->actor, TAG_RESTORED);
     with->told.changed = true;
     return meta_audit_add(tx, with->change->event, err);
 }

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "storage/meta_content.h"
+#include "storage/meta_news.h"
 
 /* --- a manifest and what hangs on it --- */
 
@@ -446,6 +447,14 @@ static int tags_back(struct db_tx *tx, const struct undo *with, struct meta_poin
     return 0;
 }
 
+static int tell_back(struct db_tx *tx, const struct meta_point *point, struct error *err)
+{
+    const struct meta_arrival arrival = {
+        .manifest = point->manifest, .actor = point->actor, .cause = TAG_RESTORED};
+
+    return meta_news_arrival(tx, &arrival, err);
+}
+
 static int undo(struct db_tx *tx, void *arg, struct error *err)
 {
     struct undo *with = arg;
@@ -460,7 +469,7 @@ static int undo(struct db_tx *tx, void *arg, struct error *err)
         aside_find(tx, with, &point, err) < 0 ||
         meta_manifest_revive(tx, with->meta, point.repository, point.manifest, point.now, err) <
             0 ||
-        (with->tags && tags_back(tx, with, &point, err) < 0))
+        tell_back(tx, &point, err) < 0 || (with->tags && tags_back(tx, with, &point, err) < 0))
         return -1;
     with->told.changed = true;
     return meta_audit_add(tx, with->change->event, err);

@@ -2,6 +2,7 @@
  * Touches  tags, tag_history, gc_queue, manifests (touched_at), audit.
  * Never    a manifest that is set aside: to tags it is not there. */
 #include "storage/meta_content.h"
+#include "storage/meta_news.h"
 
 #include <stdlib.h>
 
@@ -84,14 +85,17 @@ int meta_tag_point(struct db_tx *tx, const struct meta_point *point, struct erro
 
     if (meta_tag_find(tx, point->repository, point->tag, &old_id, &old, err) < 0)
         return -1;
+    struct meta_arrival arrival = {point->manifest, point->tag, NULL, point->actor, point->cause};
     if (old_id == point->manifest)
-        return 0;
+        return point->cause == TAG_PUSHED ? meta_news_arrival(tx, &arrival, err) : 0;
     if (old_id != 0 && !point->takes_back &&
         meta_guard_tag(tx, point->repository, point->tag, TAG_IMMUTABLE, err) < 0)
         return -1;
     const struct meta_move move = {point->repository, point->tag,   old_id == 0 ? NULL : &old,
                                    point->digest,     point->actor, point->cause};
-    if (tag_write(tx, point, err) < 0 || meta_history(tx, &move, err) < 0)
+    arrival.from = move.old;
+    if (tag_write(tx, point, err) < 0 || meta_history(tx, &move, err) < 0 ||
+        meta_news_arrival(tx, &arrival, err) < 0)
         return -1;
     return old_id == 0 ? 0
                        : meta_queue_left(tx, point->repository, old_id,

@@ -3,6 +3,7 @@
  * Never    a manifest: it stays, and the collector looks at it. */
 #include "registry/core/glob.h"
 #include "storage/meta_content.h"
+#include "storage/meta_news.h"
 
 #include <stdlib.h>
 
@@ -44,8 +45,12 @@ int meta_tag_end(struct db_tx *tx, const struct meta_point *point, struct error 
     const struct meta_move move = {point->repository, point->tag,  point->digest, NULL,
                                    point->actor,      point->cause};
 
+    const struct meta_departure departure = {point->repository, point->tag, point->digest,
+                                             point->actor, (int)point->cause};
+
     if ((point->meta->undo_us > 0 && set_aside(tx, point, err) < 0) ||
-        delete (tx, point, err) < 0 || meta_history(tx, &move, err) < 0)
+        delete (tx, point, err) < 0 || meta_history(tx, &move, err) < 0 ||
+        meta_news_departure(tx, &departure, err) < 0)
         return -1;
     return meta_queue_left(tx, point->repository, point->manifest,
                            point->now + point->meta->undo_us, err);

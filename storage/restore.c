@@ -265,7 +265,7 @@ static int restore_meta(struct restoring *restoring, struct error *err)
     if (forget_meta(restoring, err) < 0 ||
         restore_file(restoring, &restoring->summary.files[0], restoring->root, META_NEW,
                      BACKUP_META, err) < 0 ||
-        meta_open(&meta, &with, (struct meta_after){NULL, NULL}, err) < 0)
+        meta_open(&meta, &with, (struct meta_after){NULL, NULL}, NULL, err) < 0)
         return -1;
     return meta_backup_restored(meta, restoring->changes, restoring->change_count, err);
 }

@@ -16,6 +16,7 @@
 
 #include "storage/backup.h"
 #include "storage/meta.h"
+#include "storage/meta_news.h"
 #include "storage/notes.h"
 #include "storage/pulls.h"
 #include "storage/quota.h"
@@ -155,7 +156,8 @@ static int storage_build(struct storage *store, struct error *err) ON(worker_thr
         blob_store_open_fs(&store->blobs, options->root, err) < 0)
         return -1;
     store->cache = cache_open(options->cache_size_bytes);
-    if (meta_open(&store->meta, options, (struct meta_after){recovered, store}, err) < 0)
+    if (meta_open(&store->meta, options, (struct meta_after){recovered, store},
+                  options->told == NULL ? NULL : meta_news_told, err) < 0)
         return -1;
     store->usage = usage_cache_open();
     store->quotas = quota_table_open(store->meta);

@@ -14,6 +14,7 @@
 #include "registry/core/digest.h"
 #include "registry/core/error.h"
 
+struct news; /* news.h */
 struct storage;
 struct repository_filter; /* accounts.h */
 struct actor;             /* accounts.h; NULL: the server itself */
@@ -58,6 +59,10 @@ struct storage_options {
     uint64_t untagged_ms;       /* manifests nothing refers to go at this age; 0: they stay */
     uint64_t scrub_rate;        /* bytes a second read by the scrub; 0: it does not run */
     uint64_t scrub_interval_ms; /* each blob is read again after so long */
+    /* Who is told what commits changed, in their order; on the thread that writes, so that it must
+     * be brief. Consumes news; NULL: so many more changed than are told. NULL: nobody listens. */
+    void (*told)(void *arg, struct news *news, uint64_t lost);
+    void *told_arg;
 };
 
 /* Locks the root, opens or creates the database, migrates, recovers sessions.

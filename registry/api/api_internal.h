@@ -182,6 +182,11 @@ int api_gc_runs_get(struct request *request, struct reply *reply, struct error *
 int api_gc_runs_post(struct request *request, struct reply *reply, struct error *err);
 int api_gc_run_get(struct request *request, struct reply *reply, struct error *err);
 
+/* --- events --- */
+
+int api_events_get(struct request *request, struct reply *reply, struct error *err);
+int api_job_events_get(struct request *request, struct reply *reply, struct error *err);
+
 /* --- rules of retention --- */
 
 int api_policies_get(struct request *request, struct reply *reply, struct error *err);

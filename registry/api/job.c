@@ -16,14 +16,12 @@ enum { KIND_MAX = 40 };
 
 void api_job_write(struct buffer *out, const char *name, const struct job_record *job)
 {
-    static const char *const states[] = {"waiting", "running",   "done",
-                                         "failed",  "cancelled", "interrupted"};
     bool ended = job->state > JOB_RUNNING;
 
     write_open(out, name, '{');
     write_i64(out, "id", job->id);
     write_text(out, "kind", slice_of(job->kind));
-    write_text(out, "state", slice_of(states[job->state]));
+    write_text(out, "state", slice_of(job_state_name(job->state)));
     write_text_or_null(out, "actor", job->actor[0] == 0 ? NULL : job->actor);
     write_text(out, "phase", slice_of(job->phase));
     write_raw(out, "spec", slice_of(job->spec));

@@ -144,8 +144,10 @@ static void serve_until_stopped(struct server *server, struct wiring *wiring, st
 
 static int serve(const struct cli_call *call, struct wiring *wiring, struct error *err)
 {
+    OWNED(wiring_events_drop) struct events *events = events_open();
     OWNED(wiring_storage_drop) struct storage *storage = NULL;
     OWNED(wiring_auth_drop) struct auth *auth = NULL;
+    OWNED(wiring_events_stop) struct events *followed = NULL;
     OWNED(wiring_jobs_drop) struct jobs *jobs = NULL;
     OWNED(wiring_schedule_drop) struct schedule *schedule = NULL;
     OWNED(wiring_builds_drop) struct builds *builds = NULL;
@@ -155,8 +157,9 @@ static int serve(const struct cli_call *call, struct wiring *wiring, struct erro
     OWNED(reload_drop) struct reload reload;
 
     reload_begin(&reload, call, config);
-    if (wiring_open_storage(config, &storage, err) < 0 ||
+    if (wiring_open_storage(config, events, &storage, err) < 0 ||
         wiring_open_auth(config, wiring_auth_mode(config), storage, &auth, err) < 0 ||
+        wiring_start_events(config, events, storage, auth, &followed, err) < 0 ||
         wiring_open_jobs(config, storage, &jobs, err) < 0 ||
         wiring_open_schedule(config, storage, jobs, &schedule, err) < 0 ||
         wiring_open_builds(config, storage, auth, &builds, err) < 0 ||
@@ -167,7 +170,8 @@ static int serve(const struct cli_call *call, struct wiring *wiring, struct erro
                                    .jobs = jobs,
                                    .schedule = schedule,
                                    .builds = builds,
-                                   .git = git};
+                                   .git = git,
+                                   .events = events};
     if (wiring_open_server(wiring, &rooms, &server, err) < 0)
         return -1;
     reload.auth = auth;

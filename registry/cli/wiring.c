@@ -19,6 +19,16 @@
 
 enum { PULL_FLUSH_MS = 10 * 1000 };
 
+void wiring_events_drop(struct events **events)
+{
+    events_close(*events);
+}
+
+void wiring_events_stop(struct events **events)
+{
+    events_stop(*events);
+}
+
 void wiring_storage_drop(struct storage **store)
 {
     storage_close(*store);
@@ -115,10 +125,13 @@ static struct storage_options storage_options_of(const struct config *config)
     };
 }
 
-int wiring_open_storage(const struct config *config, struct storage **out, struct error *err)
+int wiring_open_storage(const struct config *config, struct events *events, struct storage **out,
+                        struct error *err)
 {
-    const struct storage_options options = storage_options_of(config);
+    struct storage_options options = storage_options_of(config);
 
+    options.told = events_told;
+    options.told_arg = events;
     return storage_open(out, &options, err);
 }
 
@@ -128,6 +141,23 @@ int wiring_open_root(const struct config *config, struct storage **out, struct e
 
     options.resting = true;
     return storage_open(out, &options, err);
+}
+
+/* --- events --- */
+
+int wiring_start_events(const struct config *config, struct events *events, struct storage *storage,
+                        struct auth *auth, struct events **out, struct error *err)
+{
+    const struct events_options options = {.auth = auth,
+                                           .storage = storage,
+                                           .followers_max = config->events_followers,
+                                           .followers_each = config->events_followers_each,
+                                           .write = api_event_write};
+
+    if (events_start(events, &options, err) < 0)
+        return -1;
+    *out = events;
+    return 0;
 }
 
 /* --- jobs --- */

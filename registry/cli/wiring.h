@@ -6,6 +6,7 @@
 
 #include "auth/auth.h"
 #include "registry/config.h"
+#include "registry/events/events.h"
 #include "registry/http/server.h"
 #include "registry/jobs/jobs.h"
 #include "registry/jobs/schedule.h"
@@ -34,10 +35,13 @@ void wiring_drop(struct wiring *wiring);
 
 /* Each consumes nothing; what is opened is closed by the caller. Failures as of storage_open,
  * auth_open and server_open. */
-int wiring_open_storage(const struct config *config, struct storage **out,
+int wiring_open_storage(const struct config *config, struct events *events, struct storage **out,
                         struct error *err) MUST_CHECK;
 int wiring_open_auth(const struct config *config, enum auth_mode mode, struct storage *storage,
                      struct auth **out, struct error *err) MUST_CHECK;
+/* *out is what wiring_events_stop stops. */
+int wiring_start_events(const struct config *config, struct events *events, struct storage *storage,
+                        struct auth *auth, struct events **out, struct error *err) MUST_CHECK;
 int wiring_open_jobs(const struct config *config, struct storage *storage, struct jobs **out,
                      struct error *err) MUST_CHECK;
 int wiring_open_schedule(const struct config *config, struct storage *storage, struct jobs *jobs,
@@ -59,6 +63,8 @@ void wiring_add_routes(struct wiring *wiring);
 enum auth_mode wiring_auth_mode(const struct config *config);
 
 /* For OWNED. */
+void wiring_events_drop(struct events **events);
+void wiring_events_stop(struct events **events);
 void wiring_storage_drop(struct storage **store);
 void wiring_auth_drop(struct auth **auth);
 void wiring_jobs_drop(struct jobs **jobs);

@@ -18,7 +18,7 @@
 #include "registry/core/log.h"
 #include "registry/jobs/jobs_internal.h"
 
-enum { KEEP_MS = 3000, JOB_NICE = 10 };
+enum { KEEP_MS = 1000, JOB_NICE = 10 };
 
 /* (3) */
 struct unrecorded {
@@ -97,18 +97,10 @@ static struct job *running(struct jobs *jobs, int64_t id)
 
 /* --- a job's thread --- */
 
-static const char *state_name(enum job_state state)
-{
-    static const char *const names[] = {"waiting", "running",   "done",
-                                        "failed",  "cancelled", "interrupted"};
-
-    return names[state];
-}
-
 static void log_end(const struct job *job, enum job_state state, const struct error *failed)
 {
     log_event(state == JOB_FAILED ? LOG_WARNING : LOG_INFO, "job.ended", F_I64("id", job->id),
-              F_TEXT("kind", job->kind->name), F_TEXT("state", state_name(state)),
+              F_TEXT("kind", job->kind->name), F_TEXT("state", job_state_name(state)),
               F_TEXT("reason", failed->message), F_TEXT("cause", failed->cause));
 }
 

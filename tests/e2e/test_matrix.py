@@ -235,6 +235,8 @@ GET|HEAD    /api/v1/gc/runs/<id>               11 11 -- -- -- -- -- - -?? -? 1 ?
 GET|HEAD    /api/v1/jobs                       11 11 -- -- -- -- -- - -++ -+ 1 +
 POST        /api/v1/jobs                       11 11 -- -- -- -- -- - -++ -+ 1 +
 GET|HEAD    /api/v1/jobs/<id>                  11 11 -- -- -- -- -- - -?? -? 1 ?
+GET|HEAD    /api/v1/jobs/<id>/events           11 11 -- -- -- -- -- - -?? -? 1 ?
+GET|HEAD    /api/v1/events                     11 11 ++ ++ ++ ++ ++ + +++ -+ 1 +
 POST        /api/v1/jobs/<id>:cancel           11 11 -- -- -- -- -- - -?? -? 1 ?
 
 GET|HEAD    /api/v1/repos/<name>/-/builds      11 11 ?? ++ ++ ++ ++ ? +?+ +? 1 +
@@ -343,6 +345,7 @@ QUERIES = {"DELETE /api/v1/sessions/<id>": "?dry_run=true", "DELETE /api/v1/me/s
            "DELETE /api/v1/repos/<name>/-/tags/<tag>": "?dry_run=true",
            "DELETE /api/v1/repos/<name>/-/manifests/<manifest>": "?dry_run=true",
            "DELETE /api/v1/repos/<name>/-/pins/<pin>": "?dry_run=true",
+           "GET /api/v1/events": "?once=true",
            "PUT /v2/<name>/blobs/uploads/<id>": f"?digest={ABSENT}"}
 REPLIES = {200, 201, 202, 204, 400, 404, 409, 412, 415, 416, 422}  # of what goes through
 
