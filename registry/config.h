@@ -118,6 +118,7 @@ struct config {
     uint64_t builds_repository_max;
     uint64_t builds_keep_complete;
     uint64_t builds_keep_failed;
+    uint64_t builds_keep_failed_layer; /* ms */
     uint64_t builds_keep_for;
     uint64_t builds_keep_archives;
     bool manifests_accept_missing;

@@ -198,6 +198,8 @@ const struct setting config_settings[] = {
            "successful builds kept for each repository"),
     NUMBER(COUNT, "builds.keep_failed", builds_keep_failed, "10", 1, 100000,
            "other builds kept for each repository"),
+    NUMBER(DURATION, "builds.keep_failed_layer", builds_keep_failed_layer, "1h", 0, 30 * DAY,
+           "longest time that what a failed build wrote stays on its builder, where asked for"),
     NUMBER(DURATION, "builds.keep_for", builds_keep_for, "90d", HOUR, ANY,
            "how long a build is kept"),
     NUMBER(SIZE, "builds.keep_archives", builds_keep_archives, "4GiB", 0, ANY,

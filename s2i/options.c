@@ -97,6 +97,7 @@ static const struct option table[] = {
     NUMBER(memory, ASKED, 16 * MIB, INT64_MAX),
     NUMBER(disk, ASKED, 16 * MIB, INT64_MAX),
     NUMBER(processes, ASKED, 8, 1000000),
+    NUMBER(keep_failed_ms, ASKED, SECOND, 30 * DAY),
     TEXT(log_level, ASKED, 8, check_choice, "output|steps|detail"),
     TEXT(callback_url, ASKED, 2048, check_http_url, NULL),
     TEXT(run_policy, KEPT, 16, check_choice, "Serial|SerialLatestOnly|Parallel"),

@@ -57,7 +57,8 @@ struct s2i_options {
     char *network;         /* "none", "proxy", "host" */
     struct s2i_list allow; /* "host:port" patterns for the proxy, within the server's */
     uint64_t timeout_ms, silence_ms, memory, disk, processes; /* 0: the server's; never above it */
-    char *log_level;                                          /* "output", "steps", "detail" */
+    uint64_t keep_failed_ms; /* what a failed build wrote stays on its builder so long; 0: not */
+    char *log_level;         /* "output", "steps", "detail" */
     char *callback_url;
     /* queue, for stored configurations */
     char *run_policy;         /* "Serial", "SerialLatestOnly", "Parallel" */

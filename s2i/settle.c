@@ -43,6 +43,16 @@ static void limits_settle(struct session *session)
     };
 }
 
+/* Off where nobody asks. */
+static void kept_settle(struct session *session)
+{
+    uint64_t *wished_ms = &session->spec.options.keep_failed_ms;
+    uint64_t most_ms = session->task->builds->config->builds_keep_failed_layer;
+
+    if (*wished_ms > most_ms)
+        *wished_ms = most_ms;
+}
+
 static int network_rank(const char *mode)
 {
     return mode == NULL ? -1 : strcmp(mode, "host") == 0 ? 2 : strcmp(mode, "proxy") == 0 ? 1 : 0;
@@ -104,6 +114,7 @@ int session_settle(struct session *session)
     struct error err = {0};
 
     limits_settle(session);
+    kept_settle(session);
     session->spec.fresh = build_verifies(&session->task->record);
     session->spec.scripts_by_http = config->builds_scripts_by_http;
     session->spec.proxy_environment = memory_text(slice_of(config->builds_http_proxy));

@@ -103,6 +103,7 @@ static const struct record_field result_fields[] = {
     NAME(struct s2i_result, reason, 256),
     NAME(struct s2i_result, message, LINE_MAX),
     FIELD(struct s2i_result, exit_code, RECORD_INT),
+    FIELD(struct s2i_result, kept_until, RECORD_SIGNED),
     NAME(struct s2i_result, run, WORD_MAX),
     LIST(struct s2i_result, env, LINE_MAX, LIST_MAX),
     LIST(struct s2i_result, labels, LINE_MAX, LIST_MAX),

@@ -101,6 +101,7 @@ struct s2i_result {
     bool done;              /* the image can be published (or the plan is whole) */
     char *reason, *message; /* when it is not: 12.1 */
     int exit_code;          /* of the script that failed; -1: none */
+    int64_t kept_until;     /* seconds since 1970: what it wrote stays so long; 0: it does not */
     struct s2i_script *scripts;
     size_t script_count;
     char *run;              /* Cmd of the result */

@@ -9,6 +9,7 @@
 
 #include "registry/core/clock.h"
 #include "registry/core/timestamp.h"
+#include "registry/core/timestamp.h"
 #include "s2i/session.h"
 
 enum {
@@ -220,11 +221,14 @@ void session_facts_of_result(struct session *session)
 {
     const struct s2i_result *result = &session->result;
     json_t *facts = session->facts;
+    char until[TIMESTAMP_MAX];
 
     put_count(facts, "files_in", result->files_in);
     put_count(facts, "files_ignored", result->files_ignored);
     put_text(facts, "run", result->run);
     put_text(facts, "assemble_user", result->assemble_user);
+    if (result->kept_until > 0 && result->kept_until < INT64_MAX / US_PER_S)
+        put_text(facts, "kept_until", timestamp_print(result->kept_until * US_PER_S, until));
     json_object_set_new(facts, "scripts", scripts_of(result));
     json_object_set_new(facts, "layers", layers_of(result));
     if (result->warnings.count > 0)

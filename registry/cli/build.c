@@ -49,6 +49,7 @@ static const struct show_column details[] = {
     {"new layer", SHOW_SIZE "layer_size"},
     {"log", SHOW_SIZE "log_size"},
     {"exit code", "exit_code"},
+    {"kept until", "facts/kept_until"},
     {"again of", "retry_of"},
     {"asked", "created_at"},
     {"began", "started_at"},

@@ -53,7 +53,7 @@ static const char *const literals[] = {
     "ignore_submodules", "incremental",       "oci",           "clamp_all",
     "allow_push_env",    "allow_webhook_env", "image_trigger", "rebuild",
     "timeout_ms",        "silence_ms",        "memory",        "disk",
-    "processes",
+    "processes",         "keep_failed_ms",
 };
 
 static bool is_one(const char *const *table, size_t count, struct slice name)

@@ -75,7 +75,40 @@ static int run(const struct cli_call *call)
     return CLI_DONE;
 }
 
+static const struct cli_option shell_options[] = {
+    {"--folder", "FOLDER", "the builder's; without it the one of a server in /var/lib/slipway", 0},
+    {0},
+};
+
+static int shell(const struct cli_call *call)
+{
+    struct shell_options options = {.folder = cli_value(call, "--folder"),
+                                    .words = call->words + 1};
+    struct error err = {0};
+    uint64_t build;
+    int status;
+
+    if (!slice_to_u64(slice_of(call->words[0]), &build))
+        return cli_usage(call, "takes the number of a build");
+    options.build = build;
+    if (options.folder == NULL)
+        options.folder = "/var/lib/slipway/builder";
+    if (builder_shell(&options, &status, &err) == 0)
+        return status;
+    return cli_fail(call,
+                    err.code == ERROR_NOT_FOUND  ? CLI_NOT_FOUND
+                    : err.code == ERROR_DENIED   ? CLI_FORBIDDEN
+                    : err.code == ERROR_CONFLICT ? CLI_CONFLICT
+                                                 : CLI_FAILED,
+                    "%s%s%s", err.message, err.cause[0] != 0 ? ": " : "", err.cause);
+}
+
 const struct cli_command cli_builder_commands[] = {
+    {"builder shell",
+     "BUILD [COMMAND...]",
+     "looks at what a failed build wrote, where it was kept (keep_failed_ms)",
+     shell,
+     {shell_options}},
     {"builder",
      NULL,
      "runs the scripts of builds, for a server that is told of by --socket",

@@ -3,6 +3,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 enum { COLUMNS_MAX = 12, WIDTH_MAX = 71 /* a digest */ };
 
@@ -96,10 +97,21 @@ const char *show_member(const struct show_column *column)
     return column->member[0] == SHOW_SIZE[0] ? column->member + 1 : column->member;
 }
 
+/* Of an object within, when its name has a slash. */
+static const json_t *value_of(const json_t *thing, const char *member)
+{
+    const char *slash = strchr(member, '/');
+
+    return slash == NULL
+               ? json_object_get(thing, member)
+               : json_object_get(json_object_getn(thing, member, (size_t)(slash - member)),
+                                 slash + 1);
+}
+
 /* Never empty, so that columns can be cut by other programs. */
 static void cell(struct buffer *out, const json_t *thing, const struct show_column *column)
 {
-    const json_t *value = json_object_get(thing, show_member(column));
+    const json_t *value = value_of(thing, show_member(column));
     size_t start = out->size;
 
     if (column->member[0] == SHOW_SIZE[0] && json_is_integer(value) &&

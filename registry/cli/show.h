@@ -14,7 +14,7 @@
 /* A row of a table that ends with an empty one. */
 struct show_column {
     const char *title;  /* "LAST USED" */
-    const char *member; /* "last_used_at" */
+    const char *member; /* "last_used_at", "facts/kept_until" */
 };
 
 /* The member without what says how it is shown. */

@@ -23,13 +23,15 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "registry/core/clock.h"
 #include "registry/core/log.h"
-#include "s2i/builder/builder_internal.h"
+#include "s2i/builder/kept.h"
 
 enum {
     ID_BASE = 1000000000,
     FIRST_WAIT_MS = 100, /* between two tries to connect; doubled */
     LAST_WAIT_MS = 10 * 1000,
+    SWEEP_MAX_S = 600,  /* what is kept is looked at so often */
     WORKERS_FACTOR = 4, /* workers that tidy up stand beside those that build */
 };
 
@@ -47,7 +49,8 @@ struct builder {
     unsigned worker_count, builds;
     char prefix[40]; /* of our control groups */
     int folder, lock, signals, connection;
-    bool lost; /* a connection, at least once */
+    int64_t next_sweep; /* of what is kept, in seconds since 1970; 0: there is none */
+    bool lost;          /* a connection, at least once */
     bool ended;
 };
 
@@ -69,7 +72,8 @@ static int open_folder(struct builder *builder, struct error *err)
     if (builder->folder < 0 || fstat(builder->folder, &about) < 0 ||
         make_folder(builder->folder, "layers") < 0 ||
         make_folder(builder->folder, "layers-user") < 0 ||
-        make_folder(builder->folder, "caches") < 0 || make_folder(builder->folder, "templates") < 0)
+        make_folder(builder->folder, "caches") < 0 || make_folder(builder->folder, "kept") < 0 ||
+        make_folder(builder->folder, "templates") < 0)
         return error_set_errno(err, ERROR_UNAVAILABLE, errno, "%s cannot be used", path);
     builder->lock = openat(builder->folder, "lock", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (builder->lock < 0 || flock(builder->lock, LOCK_EX | LOCK_NB) < 0)
@@ -91,10 +95,19 @@ static void sweep_layers(const struct builder *builder)
     }
 }
 
+/* What failed builds wrote, until its time is over. */
+static void sweep_kept(struct builder *builder, bool halves)
+{
+    OWNED(fd_drop) int kept = openat(builder->folder, "kept", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+    builder->next_sweep = kept < 0 ? 0 : kept_sweep(kept, builder->options->cache_max, halves);
+}
+
 /* (1) */
-static void sweep(const struct builder *builder)
+static void sweep(struct builder *builder)
 {
     cgroup_sweep(&builder->setup.groups, builder->prefix);
+    sweep_kept(builder, true);
     sweep_layers(builder);
 }
 
@@ -167,16 +180,19 @@ static void worker_ended(struct builder *builder, pid_t pid)
 
 static void reap(struct builder *builder)
 {
-    bool killed = false;
+    bool killed = false, ended = false;
     int status;
     pid_t pid;
 
     while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
         worker_ended(builder, pid);
         killed = killed || WIFSIGNALED(status);
+        ended = true;
     }
     if (killed)
         sweep_layers(builder);
+    if (ended) /* it may have left something; a half of it nobody else is making */
+        sweep_kept(builder, builder->workers == NULL);
 }
 
 static void end_workers(struct builder *builder)
@@ -251,6 +267,17 @@ static void listen_signals(struct builder *builder)
     reap(builder);
 }
 
+/* Until something that is kept is over; the clock may be set meanwhile. */
+static int until_sweep_ms(const struct builder *builder)
+{
+    int64_t left_s = builder->next_sweep - clock_now_us() / US_PER_S;
+
+    return builder->next_sweep == 0 ? -1
+           : left_s <= 0            ? 0
+           : left_s > SWEEP_MAX_S   ? SWEEP_MAX_S * 1000
+                                    : (int)left_s * 1000;
+}
+
 /* Signals, and packets while there is a connection; at most so long. */
 static void turn(struct builder *builder, int timeout_ms)
 {
@@ -296,7 +323,9 @@ static int serve(struct builder *builder, struct error *err)
         else if (builder->connection < 0)
             return 0;
         else
-            turn(builder, -1);
+            turn(builder, until_sweep_ms(builder));
+        if (until_sweep_ms(builder) == 0)
+            sweep_kept(builder, false);
     }
     return 0;
 }

@@ -25,6 +25,15 @@ struct builder_options {
 int builder_run(const struct builder_options *options, struct error *err) MUST_CHECK;
 /* One build on descriptor 3: `slipway builder-worker`, started by builder_run only. */
 int builder_worker(void);
+/* Somebody looks at what a failed build wrote: a shell in a container as assemble had, at our
+ * terminal when there is one. *status: what it exited with. NOT_FOUND  nothing of it is kept here.
+ * CONFLICT  somebody else looks. Spec: s2i 11 (keep_failed) */
+struct shell_options {
+    const char *folder; /* the builder's */
+    unsigned long long build;
+    const char *const *words; /* of the command; ends in NULL; empty: /bin/sh */
+};
+int builder_shell(const struct shell_options *options, int *status, struct error *err) MUST_CHECK;
 /* What this machine lets us do: level "root", "user" or "" with the problem. */
 struct builder_level {
     char level[8];

@@ -145,6 +145,7 @@ struct root {
     struct stack stack;
     struct image_config config;
     char name[16];   /* of its folders below /tmp/s, /tmp/l, /tmp/b */
+    char below[16];  /* of the root whose changes it stands on, or "" */
     int root, upper; /* descriptors */
     char path[64];   /* where it is mounted */
 };
@@ -155,6 +156,10 @@ void root_drop(struct root *root); /* unmounts */
 /* An image's files and nothing else, for reading; out has no upper folder. */
 int root_open_view(struct work *work, const char *kind, const struct s2i_image *image,
                    struct root *out, struct error *err) MUST_CHECK;
+/* What a failed build wrote, mounted again: names of folders of /tmp/s, topmost first, the first of
+ * which can be written to, and of layers. */
+int root_open_again(struct work *work, const struct s2i_list *uppers, const struct s2i_list *layers,
+                    struct root *out, struct error *err) MUST_CHECK;
 /* One over the changes of another, which is closed and gives its layers (13.50). Its config is
  * empty.
  */
@@ -171,6 +176,10 @@ int root_user(const struct root *root, const char *wanted, struct container_user
 /* Where builds write (scratch.c): mounts /tmp/s with the size. */
 int scratch_open(struct work *work, struct error *err) MUST_CHECK;
 bool scratch_full(void);
+/* Unmounts it; -1: it is in use. */
+int scratch_close(void) MUST_CHECK;
+/* The image file of a disk, mounted again. */
+int scratch_mount(int image, struct error *err) MUST_CHECK;
 
 struct mount_file {
     char source[64];    /* on the desk */
@@ -187,6 +196,7 @@ struct run {
     struct mount_file mounts[80]; /* on the desk, into the container */
     size_t mount_count;
     bool host_network;
+    bool terminal;         /* of who looks (shell.c) */
     int network_namespace; /* to join; -1: a new one, with nothing but lo */
     int output;            /* a file that gets what it writes to stdout (8.2, 10.4); -1: the log */
     const char *reason;    /* when it fails: "AssembleFailed" */
@@ -195,6 +205,9 @@ struct run {
 /* Writes config.json. */
 int bundle_write(const struct work *work, const struct run *run, struct error *err) MUST_CHECK;
 json_t *seccomp_profile(void);
+/* Starts the runtime on the bundle, with these as its 0, 1, 2 (-1: nothing to read). -1 with errno.
+ */
+int run_spawn(const struct work *work, const int fds[3], pid_t *pid) MUST_CHECK;
 /* Runs it to its end: 0 when it exited with 0. Else -1 with work->reason. No process of it lives
  * afterwards (6.6). */
 int run_container(struct work *work, const struct run *run, struct error *err) MUST_CHECK;
@@ -213,6 +226,8 @@ struct work {
     struct layer_ids ids;
     int folder; /* the builder's */
     int source; /* a tar; -1 */
+    int disk;   /* the image of where it writes; -1: that is in memory, or nobody will keep it */
+    bool noted; /* what ran last, for who looks after a failure (kept.c) */
     const char *reason;
     char cancel[64];      /* the reason, once it was cancelled */
     bool gone;            /* the server is: nobody wants the result */

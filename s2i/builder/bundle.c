@@ -88,11 +88,12 @@ static json_t *process(const struct work *work, const struct run *run)
 
     while (run->words[words] != NULL)
         words++;
-    return json_pack("{s:b, s:o, s:o, s:o, s:s, s:o, s:b, s:o, s:i}", "terminal", 0, "user",
-                     user(work, run), "args", texts(run->words, words), "env",
-                     texts((const char *const *)environment->items, environment->count), "cwd",
-                     run->folder, "capabilities", privileged ? capabilities() : no_capabilities(),
-                     "noNewPrivileges", 1, "rlimits", rlimits(work), "oomScoreAdj", OOM_SCORE);
+    return json_pack("{s:b, s:o, s:o, s:o, s:s, s:o, s:b, s:o, s:i}", "terminal",
+                     (int)run->terminal, "user", user(work, run), "args", texts(run->words, words),
+                     "env", texts((const char *const *)environment->items, environment->count),
+                     "cwd", run->folder, "capabilities",
+                     privileged ? capabilities() : no_capabilities(), "noNewPrivileges", 1,
+                     "rlimits", rlimits(work), "oomScoreAdj", OOM_SCORE);
 }
 
 /* --- mounts --- */

@@ -23,7 +23,7 @@
 #include <unistd.h>
 
 #include "registry/core/folder.h"
-#include "s2i/builder/builder_internal.h"
+#include "s2i/builder/kept.h"
 
 enum { NAME_SIZE = 200, WAIT_MS = 20, RATIO_MAX = 200, AGAIN = 1 };
 
@@ -236,7 +236,7 @@ int layers_take(struct work *work, const char *kind, const struct s2i_image *ima
 
 /* --- eviction --- */
 
-struct kept {
+struct unpacked {
     char name[LAYER_NAME_MAX];
     uint64_t bytes;
     struct timespec used;
@@ -244,7 +244,7 @@ struct kept {
 
 static int by_use(const void *a, const void *b)
 {
-    const struct kept *one = a, *other = b;
+    const struct unpacked *one = a, *other = b;
 
     if (one->used.tv_sec != other->used.tv_sec)
         return one->used.tv_sec < other->used.tv_sec ? -1 : 1;
@@ -253,14 +253,14 @@ static int by_use(const void *a, const void *b)
                                                      : 0;
 }
 
-static bool look(int layers, const char *file, struct kept *out)
+static bool look(int layers, const char *file, struct unpacked *out)
 {
     OWNED(fd_drop) int lock = openat(layers, file, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
     OWNED(buffer_drop) struct buffer text = BUFFER_NONE;
     size_t size = strlen(file) - strlen(".lock");
     struct stat about;
 
-    *out = (struct kept){0};
+    *out = (struct unpacked){0};
     if (lock < 0 || size >= sizeof(out->name) || fstat(lock, &about) < 0 ||
         fd_read(lock, U64_DIGITS_MAX + 1, &text) < 0)
         return false;
@@ -270,7 +270,7 @@ static bool look(int layers, const char *file, struct kept *out)
     return true;
 }
 
-static size_t gather(int layers, struct kept **out, uint64_t *bytes)
+static size_t gather(int layers, struct unpacked **out, uint64_t *bytes)
 {
     OWNED(folder_drop) DIR *open = folder_open(layers, ".");
     size_t count = 0;
@@ -293,6 +293,9 @@ static bool evict(int layers, const char *name)
 
     snprintf(file, sizeof(file), "%s.lock", name);
     snprintf(gone, sizeof(gone), "%s.new", name);
+    OWNED(fd_drop) int kept = openat(layers, "../kept", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (kept >= 0 && kept_uses(kept, name))
+        return false;
     OWNED(fd_drop) int lock = openat(layers, file, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
     if (lock < 0 || flock(lock, LOCK_EX | LOCK_NB) < 0)
         return false;
@@ -306,16 +309,16 @@ static bool evict(int layers, const char *name)
 
 void layers_evict(int layers, unsigned long long cache_max)
 {
-    OWNED(memory_drop) struct kept *kept = NULL;
+    OWNED(memory_drop) struct unpacked *unpacked = NULL;
     uint64_t bytes = 0;
-    size_t count = gather(layers, &kept, &bytes);
+    size_t count = gather(layers, &unpacked, &bytes);
 
     if (bytes <= cache_max)
         return;
-    qsort(kept, count, sizeof(*kept), by_use);
+    qsort(unpacked, count, sizeof(*unpacked), by_use);
     for (size_t i = 0; i < count && bytes > cache_max; i++)
-        if (evict(layers, kept[i].name))
-            bytes -= kept[i].bytes;
+        if (evict(layers, unpacked[i].name))
+            bytes -= unpacked[i].bytes;
 }
 
 /* Nobody holds its lock: it is of the dead. */

@@ -118,7 +118,7 @@ static int try_container(struct work *work, struct error *err)
 static void try_here(struct worker_setup *setup, int answer)
 {
     struct error err = {0};
-    struct work work = {.setup = *setup, .folder = -1, .source = -1};
+    struct work work = {.setup = *setup, .folder = -1, .source = -1, .disk = -1};
     int pair[2] = {-1, -1};
 
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)

@@ -113,6 +113,7 @@ static int mount_root(struct work *work, struct root *root, const char *below, s
     char path[PATH_SIZE];
 
     snprintf(root->name, sizeof(root->name), "%u", ++work->roots);
+    snprintf(root->below, sizeof(root->below), "%s", below == NULL ? "" : below);
     snprintf(path, sizeof(path), DESK "/s/%s", root->name);
     if (mkdir(path, 0700) < 0)
         return broken(err);
@@ -158,6 +159,38 @@ int root_open_view(struct work *work, const char *kind, const struct s2i_image *
         return -1;
     out->root = open(out->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     return out->root < 0 ? broken(err) : 0;
+}
+
+static int keys_of(const struct s2i_list *layers, struct stack *out, struct error *err)
+{
+    out->layers = memory_new((layers->count + 1) * sizeof(int));
+    out->locks = memory_new((layers->count + 1) * sizeof(int));
+    out->keys = memory_new((layers->count + 1) * sizeof(struct digest));
+    for (size_t i = 0; i < layers->count; i++) {
+        OWNED(memory_drop) char *text = memory_text(slice_of(layers->items[i]));
+        text[strcspn(text, "-")] = ':';
+        if (digest_parse(slice_of(text), &out->keys[i], err) < 0)
+            return -1;
+        out->layers[i] = out->locks[i] = -1;
+        out->count++;
+    }
+    return 0;
+}
+
+int root_open_again(struct work *work, const struct s2i_list *uppers, const struct s2i_list *layers,
+                    struct root *out, struct error *err)
+{
+    OWNED(buffer_drop) struct buffer options = BUFFER_NONE;
+
+    if (uppers->count == 0 || keys_of(layers, &out->stack, err) < 0)
+        return error_set(err, ERROR_INTERNAL, "what is kept cannot be read");
+    snprintf(out->name, sizeof(out->name), "%.15s", uppers->items[0]);
+    if (uppers->count > 1)
+        snprintf(out->below, sizeof(out->below), "%.15s", uppers->items[1]);
+    if (link_layers(work, out, err) < 0)
+        return -1;
+    print_options(work, out, uppers->count > 1 ? out->below : NULL, &options);
+    return mount_overlay(out, &options, err) < 0 ? -1 : open_both(out, err);
 }
 
 static void unmount(struct root *root)

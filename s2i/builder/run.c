@@ -73,9 +73,8 @@ static int open_pipe(const struct work *work, const struct run *run, int *read_e
     return fcntl(both[0], F_SETFL, O_NONBLOCK);
 }
 
-static int spawn_runtime(struct watch *watch, int out, int err_fd)
+int run_spawn(const struct work *work, const int fds[3], pid_t *pid)
 {
-    const struct work *work = watch->work;
     static const char path[] = "PATH=/usr/sbin:/usr/bin:/sbin:/bin";
     char *words[20], *const environment[] = {(char *)(uintptr_t)path, NULL};
     static const char state[] = DESK "/r/state", log[] = RUNTIME_LOG, bundle[] = DESK "/b";
@@ -103,20 +102,27 @@ static int spawn_runtime(struct watch *watch, int out, int err_fd)
     sigemptyset(&none);
     sigfillset(&all);
     posix_spawn_file_actions_init(&files);
-    posix_spawn_file_actions_addopen(&files, 0, "/dev/null", O_RDONLY, 0);
-    posix_spawn_file_actions_adddup2(&files, out, 1);
-    posix_spawn_file_actions_adddup2(&files, err_fd, 2);
+    if (fds[0] < 0)
+        posix_spawn_file_actions_addopen(&files, 0, "/dev/null", O_RDONLY, 0);
+    for (int i = fds[0] < 0 ? 1 : 0; i < 3; i++)
+        posix_spawn_file_actions_adddup2(&files, fds[i], i);
     posix_spawn_file_actions_addclosefrom_np(&files, 3);
     posix_spawnattr_init(&attributes);
     posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
     posix_spawnattr_setsigmask(&attributes, &none);
     posix_spawnattr_setsigdefault(&attributes, &all);
-    int failed =
-        posix_spawn(&watch->pid, work->setup.runtime, &files, &attributes, words, environment);
+    int failed = posix_spawn(pid, work->setup.runtime, &files, &attributes, words, environment);
     posix_spawn_file_actions_destroy(&files);
     posix_spawnattr_destroy(&attributes);
     errno = failed;
     return failed == 0 ? 0 : -1;
+}
+
+static int spawn_runtime(struct watch *watch, int out, int err_fd)
+{
+    const int fds[3] = {-1, out, err_fd};
+
+    return run_spawn(watch->work, fds, &watch->pid);
 }
 
 static int start(struct watch *watch, struct error *err)

@@ -27,7 +27,9 @@ enum {
     LOOP_TRIES = 32,
     BYTES_PER_FILE = 4096,
     FULL_PART = 64,
-    FULL_MAX = 4 << 20
+    FULL_MAX = 4 << 20,
+    CLOSE_TRIES = 100,
+    CLOSE_WAIT_US = 10 * 1000,
 };
 
 #define SCRATCH DESK "/s"
@@ -172,15 +174,43 @@ static int loop_attach(int image, char path[NAME_SIZE])
     return -1;
 }
 
-static int mount_disk(int folder, uint64_t size)
+static int mount_image(int image)
 {
     char path[NAME_SIZE];
-    OWNED(fd_drop) int image = open_image(folder, size);
     OWNED(fd_drop) int loop = image < 0 ? -1 : loop_attach(image, path);
 
     if (loop < 0)
         return -1;
     return mount(path, SCRATCH, "ext4", MS_NODEV | MS_NOATIME, "nobarrier,noinit_itable");
+}
+
+static int mount_disk(struct work *work, uint64_t size)
+{
+    OWNED(fd_drop) int image = open_image(work->folder, size);
+
+    if (mount_image(image) < 0)
+        return -1;
+    if (work->spec.options.keep_failed_ms > 0)
+        work->disk = fd_take(&image);
+    return 0;
+}
+
+int scratch_mount(int image, struct error *err)
+{
+    if (mount_image(image) == 0)
+        return 0;
+    return error_set_errno(err, ERROR_UNAVAILABLE, errno, "its disk cannot be mounted");
+}
+
+/* Namespaces of containers that ended let go of it a little later. */
+int scratch_close(void)
+{
+    for (int i = 0; umount2(SCRATCH, 0) < 0; i++) {
+        if (errno != EBUSY || i == CLOSE_TRIES)
+            return -1;
+        usleep(CLOSE_WAIT_US);
+    }
+    return 0;
 }
 
 static int mount_memory(uint64_t size)
@@ -199,7 +229,7 @@ int scratch_open(struct work *work, struct error *err)
     const char *kind = work->setup.scratch;
     bool disk = work->setup.root && strcmp(kind, "memory") != 0;
 
-    if (disk && mount_disk(work->folder, size) == 0)
+    if (disk && mount_disk(work, size) == 0)
         return 0;
     if (disk && strcmp(kind, "disk") == 0)
         return error_set_errno(err, ERROR_UNAVAILABLE, errno,

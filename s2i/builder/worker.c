@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "registry/core/clock.h"
+#include "s2i/builder/kept.h"
 #include "s2i/builder/steps.h"
 
 #define LENGTH(array) (sizeof(array) / sizeof((array)[0]))
@@ -160,6 +161,7 @@ static void tell_failure(struct work *work, const struct error *err)
 static void work_drop(struct work *work)
 {
     fd_drop(&work->source);
+    fd_drop(&work->disk);
     fd_drop(&work->folder);
     s2i_spec_drop(&work->spec);
     s2i_result_drop(&work->result);
@@ -211,7 +213,7 @@ static void finish(struct work *work)
 int builder_worker(void)
 {
     OWNED(work_drop)
-    struct work work = {.channel = WORKER_CHANNEL, .folder = -1, .source = -1};
+    struct work work = {.channel = WORKER_CHANNEL, .folder = -1, .source = -1, .disk = -1};
     struct error err = {0};
 
     signal(SIGPIPE, SIG_IGN);
@@ -221,6 +223,7 @@ int builder_worker(void)
     else
         work.result.done = true;
     work_stage(&work, NULL);
+    kept_end(&work, !work.result.done);
     if (!work.gone && work_send_result(&work, &err) < 0)
         fprintf(stderr, "slipway builder-worker: %s\n", err.message);
     close(WORKER_CHANNEL);

@@ -270,6 +270,7 @@ static const char *const beside[] = {
     "memory",
     "disk",
     "processes",
+    "keep_failed_ms",
     "log_level",
     "callback_url",
     "run_policy",

@@ -331,6 +331,7 @@ static void test_key(void **state)
         {"{\"spec\":{\"limits\":{\"memory\":7}}}", false},
         {"{\"spec\":{\"options\":{\"tags\":[\"x\"]}}}", false},
         {"{\"spec\":{\"options\":{\"timeout_ms\":5000}}}", false},
+        {"{\"spec\":{\"options\":{\"keep_failed_ms\":5000}}}", false},
         {"{\"spec\":{\"options\":{\"rebuild\":true}}}", false},
         {"{\"spec\":{\"options\":{\"run_policy\":\"Parallel\"}}}", false},
         {"{\"spec\":{\"scripts_by_http\":true}}", false},

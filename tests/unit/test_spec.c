@@ -68,7 +68,7 @@ static void test_spec_small(void **state)
 
 static const char result_text[] =
     "{\"assemble_user\":\"1001:0\",\"done\":true,\"env\":[\"A=1\"],\"exit_code\":-1,"
-    "\"files_ignored\":2,\"files_in\":3,\"labels\":[\"a=b\"],"
+    "\"files_ignored\":2,\"files_in\":3,\"kept_until\":4,\"labels\":[\"a=b\"],"
     "\"layers\":[{\"diff_id\":\"" D2 "\",\"digest\":\"" D1
     "\",\"media_type\":\"x/y\",\"name\":\"deps\",\"size\":7}],\"message\":\"m\",\"output\":\"o\","
     "\"packages\":[\"deb bash 5\"],\"reason\":\"AssembleFailed\",\"run\":\"/run\","
