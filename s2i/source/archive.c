@@ -23,6 +23,7 @@ enum { BLOCK_SIZE = 64 * 1024, SLOTS_FIRST = 1024 };
 struct spool {
     struct reading *reading;
     uint64_t size;
+    uint64_t passed; /* bytes of what is no part of the source */
     int64_t newest;
     bool context_seen;
     /* Places of entries by their path, plus 1: for hard links. At most half are taken. */
@@ -258,6 +259,20 @@ static int add(struct spool *spool, struct archive *archive, struct archive_entr
     }
 }
 
+/* It is unpacked to get beyond it: a little gzip may hold a great deal that is left out. */
+static int pass_over(struct spool *spool, struct archive_entry *header, struct error *err)
+{
+    int64_t size = archive_entry_size(header);
+    uint64_t most = spool->reading->entries.bytes_max;
+
+    if (size < 0 || (uint64_t)size > most - spool->passed)
+        return error_set(err, ERROR_INVALID,
+                         "what the archive holds beside the source exceeds the limit of %llu bytes",
+                         (unsigned long long)most);
+    spool->passed += (uint64_t)size;
+    return 0;
+}
+
 static int take(struct spool *spool, struct archive *archive, struct archive_entry *header,
                 struct error *err)
 {
@@ -268,12 +283,12 @@ static int take(struct spool *spool, struct archive *archive, struct archive_ent
         return error_set(err, ERROR_INVALID, "the archive holds a name that cannot be read");
     path = trimmed(slice_of(name));
     if (path.size == 0 || has_git(path))
-        return 0;
+        return pass_over(spool, header, err);
     if (!source_path_valid(path))
         return source_entry_refuse(err, path, "is a name that a source must not have");
     path = in_context(spool, path, archive_entry_filetype(header) == AE_IFDIR);
     if (path.at == NULL || source_exclude_matches_within(&spool->reading->exclude, path))
-        return 0;
+        return pass_over(spool, header, err);
     if (add(spool, archive, header, path, err) < 0)
         return -1;
     remember(spool);
