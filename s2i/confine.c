@@ -1,7 +1,6 @@
 /* confine.c - starts, waits for and ends confined children; see confine.h.
  * Touches  child processes, one pipe of this process that is never written to.
- * Never    runs code between fork and exec that could need a lock: the child shares our memory
- * until then, and only makes system calls.
+ * Never    runs anything of the child: confine_child.c does.
  *
  * The lifeline: this process holds the writing end of a pipe. Each child has a reading end of its
  * own, told to send SIGKILL to the child's group when it becomes readable, which is when the last
@@ -10,7 +9,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/seccomp.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
@@ -19,23 +17,17 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "registry/core/fd.h"
+#include "s2i/confine_launch.h"
 #include "s2i/confine_rules.h"
 
 enum {
     STACK_SIZE = 128 * 1024,
-    CALL_CLOSE_RANGE = 436,
-    CALL_RESTRICT_SELF = 446,
     CALL_PIDFD_OPEN = 434,
-    OPEN_FILES = 1024,
-    SIGNALS = 64,
-    SIGNAL_SET_SIZE = 8, /* the kernel's */
 };
 
 /* --- what is the same for all children of this process --- */
@@ -76,7 +68,7 @@ static int lifeline_open(struct error *err)
     return fd;
 }
 
-/* --- in the child --- */
+/* --- in the parent --- */
 
 /* The thread sanitizer does not know of threads it did not see begin: there the memory is copied.
  */
@@ -85,161 +77,6 @@ enum { SHARED_MEMORY = 0 };
 #else
 enum { SHARED_MEMORY = CLONE_VM };
 #endif
-
-/* What failed; in memory that both see. */
-struct report {
-    const char *volatile step;
-    volatile int number;
-};
-
-struct launch {
-    const struct confinement *with;
-    const char *program;
-    int standard[3]; /* all above 2 */
-    int kept[CONFINE_KEPT_MAX + 1];
-    size_t kept_count; /* in order; the lifeline among them */
-    int lifeline, ruleset;
-    struct sock_fprog filter;
-    sigset_t none;
-    struct report *report; /* of the child */
-    struct report told;    /* to the parent */
-};
-
-struct kernel_action {
-    void (*handler)(int);
-    unsigned long flags;
-    void (*restorer)(void);
-    unsigned long mask;
-};
-
-/* What runs on the child's stack: sanitizers do not see that stack end. */
-#define IN_CHILD __attribute__((no_sanitize_address, no_sanitize_thread))
-
-IN_CHILD static int failed(struct launch *launch, const char *step)
-{
-    launch->report->step = step;
-    launch->report->number = errno;
-    return -1;
-}
-
-/* Handlers of ours must not run on the shared memory once signals are let through. */
-IN_CHILD static void reset_signals(void)
-{
-    struct kernel_action action = {0};
-
-    for (int number = 1; number <= SIGNALS; number++)
-        syscall(SYS_rt_sigaction, number, &action, NULL, SIGNAL_SET_SIZE);
-}
-
-IN_CHILD static int hold_lifeline(struct launch *launch)
-{
-    struct f_owner_ex owner = {F_OWNER_PGRP, getpid()};
-    struct pollfd gone = {.fd = launch->lifeline};
-
-    if (fcntl(launch->lifeline, F_SETOWN_EX, &owner) < 0 ||
-        fcntl(launch->lifeline, F_SETSIG, SIGKILL) < 0 ||
-        fcntl(launch->lifeline, F_SETFL, O_NONBLOCK | O_ASYNC) < 0)
-        return failed(launch, "lifeline");
-    if (poll(&gone, 1, 0) != 0) /* it died before we held it */
-        return failed(launch, "lifeline");
-    return 0;
-}
-
-IN_CHILD static int limit(int resource, uint64_t value)
-{
-    struct rlimit both = {value, value};
-
-    return setrlimit(resource, &both);
-}
-
-IN_CHILD static int put_limits(struct launch *launch)
-{
-    const struct confinement *with = launch->with;
-
-    if (limit(RLIMIT_CORE, 0) < 0 || limit(RLIMIT_NOFILE, OPEN_FILES) < 0 ||
-        (with->file_size > 0 && limit(RLIMIT_FSIZE, with->file_size) < 0) ||
-        (with->cpu_s > 0 && limit(RLIMIT_CPU, with->cpu_s) < 0))
-        return failed(launch, "limits");
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-    if (with->memory > 0 && limit(RLIMIT_DATA, with->memory) < 0)
-        return failed(launch, "limits");
-#endif
-    return 0;
-}
-
-IN_CHILD static void close_between(unsigned first, unsigned last)
-{
-    if (first > last || syscall(CALL_CLOSE_RANGE, first, last, 0) == 0)
-        return;
-    for (unsigned fd = first; fd <= last && fd < OPEN_FILES; fd++)
-        close((int)fd); /* an old outer sandbox; what we open is close-on-exec anyway */
-}
-
-IN_CHILD static int put_descriptors(struct launch *launch)
-{
-    unsigned next = 3;
-
-    for (int fd = 0; fd < 3; fd++)
-        if (dup2(launch->standard[fd], fd) < 0)
-            return failed(launch, "descriptors");
-    for (size_t i = 0; i < launch->kept_count; i++) {
-        if (fcntl(launch->kept[i], F_SETFD, 0) < 0)
-            return failed(launch, "descriptors");
-        close_between(next, (unsigned)launch->kept[i] - 1);
-        next = (unsigned)launch->kept[i] + 1;
-    }
-    close_between(next, ~0U);
-    return 0;
-}
-
-IN_CHILD static int put_rules(struct launch *launch)
-{
-    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
-        return failed(launch, "no_new_privs");
-    if (launch->ruleset >= 0 && syscall(CALL_RESTRICT_SELF, launch->ruleset, 0) < 0)
-        return failed(launch, "landlock");
-    return 0;
-}
-
-/* Runs on its own stack in our memory, while the thread that started it stands still. */
-IN_CHILD static int child_main(void *arg)
-{
-    struct launch *launch = arg;
-    const struct confinement *with = launch->with;
-
-    reset_signals();
-    if (setsid() < 0) {
-        failed(launch, "session");
-        _exit(127);
-    }
-    if (hold_lifeline(launch) < 0 || put_rules(launch) < 0 || put_descriptors(launch) < 0 ||
-        put_limits(launch) < 0)
-        _exit(127);
-    if (chdir(with->folder == NULL ? "/" : with->folder) < 0) {
-        failed(launch, "folder");
-        _exit(127);
-    }
-    sigprocmask(SIG_SETMASK, &launch->none, NULL);
-    if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &launch->filter, 0, 0) < 0) {
-        failed(launch, "seccomp");
-        _exit(127);
-    }
-    execve(launch->program, (char *const *)(uintptr_t)with->words,
-           (char *const *)(uintptr_t)with->environment);
-    failed(launch, "program");
-    _exit(127);
-}
-
-#if defined(__SANITIZE_ADDRESS__)
-/* The search for leaks stops a process by ptrace, which confined ones may not. */
-int __lsan_is_turned_off(void);
-int __lsan_is_turned_off(void)
-{
-    return prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1;
-}
-#endif
-
-/* --- in the parent --- */
 
 static int compare_int(const void *a, const void *b)
 {
@@ -265,7 +102,7 @@ static int take_standard(const struct confinement *with, int out[3], struct erro
     return 0;
 }
 
-static void launch_drop(struct launch *launch)
+static void launch_drop(struct confine_launch *launch)
 {
     for (int i = 0; i < 3; i++)
         fd_drop(&launch->standard[i]);
@@ -273,7 +110,7 @@ static void launch_drop(struct launch *launch)
     fd_drop(&launch->ruleset);
 }
 
-static int prepare(struct launch *launch, struct sock_filter *filter, struct error *err)
+static int prepare(struct confine_launch *launch, struct sock_filter *filter, struct error *err)
 {
     const struct confinement *with = launch->with;
 
@@ -300,7 +137,7 @@ static int prepare(struct launch *launch, struct sock_filter *filter, struct err
 }
 
 /* Signals are held back until the child has let go of our memory. */
-static pid_t run(struct launch *launch, int *pidfd)
+static pid_t run(struct confine_launch *launch, int *pidfd)
 {
     void *stack = mmap(NULL, STACK_SIZE, PROT_READ | PROT_WRITE,
                        MAP_SHARED | MAP_ANONYMOUS | MAP_STACK, -1, 0);
@@ -312,7 +149,7 @@ static pid_t run(struct launch *launch, int *pidfd)
     launch->report = stack; /* at its far end */
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    pid = clone(child_main, (char *)stack + STACK_SIZE,
+    pid = clone(confine_child, (char *)stack + STACK_SIZE,
                 SHARED_MEMORY | CLONE_VFORK | CLONE_PIDFD | SIGCHLD, launch, pidfd);
     int number = errno;
     pthread_sigmask(SIG_SETMASK, &before, NULL);
@@ -326,7 +163,8 @@ int confine_start(const struct confinement *with, pid_t *pid, int *pidfd, struct
 {
     struct sock_filter filter[CONFINE_FILTER_MAX];
     OWNED(launch_drop)
-    struct launch launch = {.with = with, .standard = {-1, -1, -1}, .lifeline = -1, .ruleset = -1};
+    struct confine_launch launch = {
+        .with = with, .standard = {-1, -1, -1}, .lifeline = -1, .ruleset = -1};
     OWNED(fd_drop) int handle = -1;
     pid_t child;
 
