@@ -147,6 +147,7 @@ int builds_open(struct builds **out, const struct builds_options *options, struc
     builds->config = options->config;
     builds->may_pull = options->may_pull;
     builds->sign = options->sign;
+    builds->may_push = options->may_push;
     builds->arg = options->arg;
     int status = folders_open(builds, err);
     if (status == 0)

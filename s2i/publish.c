@@ -134,39 +134,56 @@ static void links_fill(const struct document *document, struct manifest_link *ou
                                         .may_be_missing = document->blobs[i].nondistributable};
 }
 
+void publish_put_drop(struct publish_put *put)
+{
+    document_drop(&put->document);
+    free(put->blobs);
+    *put = (struct publish_put){.blobs = NULL};
+}
+
+int publish_put_read(struct slice payload, struct slice media_type, struct publish_put *out,
+                     struct error *err)
+{
+    struct document *document = &out->document;
+
+    if (document_parse(payload, media_type, DESCRIPTORS_MAX, document, err) < 0)
+        return -1;
+    out->blobs = memory_new((document->blob_count + 1) * sizeof(*out->blobs));
+    links_fill(document, out->blobs);
+    out->put = (struct manifest_put){.payload = payload,
+                                     .media_type = slice_of(document->media_type),
+                                     .artifact_type = slice_of(document->artifact_type),
+                                     .annotations = slice_of(document->annotations),
+                                     .subject = document->subject,
+                                     .base_name = slice_of(document->base_name),
+                                     .base_digest = document->base_digest,
+                                     .blobs = out->blobs,
+                                     .blob_count = document->blob_count};
+    digest_of(DIGEST_SHA256, payload, &out->put.digest);
+    return 0;
+}
+
 int publish_manifest(const struct publisher *publisher, struct slice payload,
                      struct slice media_type, const struct s2i_list *tags, struct published *out,
                      struct error *err)
 {
-    OWNED(document_drop) struct document document = {0};
+    OWNED(publish_put_drop) struct publish_put read = {.blobs = NULL};
+    OWNED(memory_drop) struct slice *names = memory_new((tags->count + 1) * sizeof(*names));
     struct missing missing = {0};
 
-    if (document_parse(payload, media_type, DESCRIPTORS_MAX, &document, err) < 0)
+    if (publish_put_read(payload, media_type, &read, err) < 0)
         return -1;
-    OWNED(memory_drop)
-    struct manifest_link *blobs = memory_new((document.blob_count + 1) * sizeof(*blobs));
-    OWNED(memory_drop) struct slice *names = memory_new((tags->count + 1) * sizeof(*names));
-    links_fill(&document, blobs);
     slices_of(tags, names);
-    struct manifest_put put = {.payload = payload,
-                               .media_type = slice_of(document.media_type),
-                               .artifact_type = slice_of(document.artifact_type),
-                               .annotations = slice_of(document.annotations),
-                               .subject = document.subject,
-                               .blobs = blobs,
-                               .blob_count = document.blob_count,
-                               .tags = names,
-                               .tag_count = tags->count,
-                               .actor = &publisher->actor,
-                               .if_digest = publisher->if_digest};
-    digest_of(DIGEST_SHA256, payload, &put.digest);
-    int outcome = storage_manifest_put(publisher->builds->storage, publisher->repository, &put,
+    read.put.tags = names;
+    read.put.tag_count = tags->count;
+    read.put.actor = &publisher->actor;
+    int outcome = storage_manifest_put(publisher->builds->storage, publisher->repository, &read.put,
                                        &missing, err);
     missing_drop(&missing);
     if (out != NULL) {
-        out->digest = put.digest;
+        out->digest = read.put.digest;
         out->size = payload.size;
-        snprintf(out->media_type, sizeof(out->media_type), "%s", document.media_type);
+        snprintf(out->media_type, sizeof(out->media_type), "%s", read.document.media_type);
     }
     return outcome;
 }

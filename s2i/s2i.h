@@ -28,6 +28,8 @@ struct builds_options {
     /* Whether who asked for a build may pull the images it names; asked when it runs. Of who: the
      * account, and what its token is narrowed to. */
     bool (*may_pull)(void *arg, const struct actor *who, struct slice repository);
+    /* The same of pushing. */
+    bool (*may_push)(void *arg, const struct actor *who, struct slice repository);
     /* Signs the provenance of images; NULL: it is not signed. Spec: 15.10 */
     int (*sign)(void *arg, struct slice bytes, struct dsse_signature *out, struct error *err);
     void *arg;
@@ -89,31 +91,61 @@ int builds_verify(struct builds *builds, int64_t id, const struct actor *actor,
 int builds_differences(struct builds *builds, const struct build_record *one,
                        const struct build_record *other, struct s2i_list *out,
                        struct error *err) MUST_CHECK ON(worker_thread);
-/* Tagged images of a repository move onto a newer base, without building: their own layers stay.
- * Each tag moves by itself, unless it moved on meanwhile, and its history leads back. Allowed when
- * the new base has the label s2i.rebasable=true and changed nothing below the image's files. Reads
- * the layers of all of them. NOT_FOUND  the tag, the repository. Spec: 15.1 */
+/* Tagged images move onto a newer base, without building: their own layers stay. Allowed when the
+ * new base has the label s2i.rebasable=true and changed nothing below the image's files: layers are
+ * read to know. All tags that can move do so in one transaction; each may be taken back for
+ * gc.undo. Spec: 15.1 */
 struct build_rebase {
-    struct slice repository;
-    struct slice tag;          /* SLICE_NONE: all that name a base */
-    struct slice base;         /* SLICE_NONE: what the name of each one's base stands for now */
-    const struct actor *actor; /* in whose name */
-    bool dry_run;
+    struct slice repository; /* SLICE_NONE: all that he who asks may push to */
+    struct slice tag;        /* of the repository; SLICE_NONE: all that name a base */
+    /* With a repository: the new base; SLICE_NONE: what the name of each one's base stands for.
+     * Without: what images stand on, repository[:tag] or repository@digest. */
+    struct slice base;
+    struct slice onto;   /* without a repository: the new base; SLICE_NONE: what base stands for */
+    struct slice digest; /* only images of this digest, as text; SLICE_NONE */
+    struct slice after;  /* `next` of the page before; SLICE_NONE */
+    size_t limit;        /* tags of a page, at most BUILD_REBASE_MAX */
+    const struct actor *actor;       /* in whose name */
+    const struct audit_event *event; /* of the tags that move; its target becomes "rebase/<id>" */
+    bool dry_run;                    /* the same answer, nothing is written; quotas are not asked */
+    /* Looked at between images: true ends it, and nothing has moved. NULL: never */
+    bool (*stopped)(void *arg);
+    void *arg;
 };
+enum { BUILD_REBASE_MAX = 1000 };
 struct build_rebased_image {
-    char *tag;
+    char *repository, *tag;
     struct digest before, after; /* after: not set unless REBASE_DONE */
-    enum { REBASE_DONE, REBASE_CURRENT, REBASE_REFUSED } outcome;
-    char message[200];         /* why it was refused */
+    enum {
+        REBASE_DONE,
+        REBASE_CURRENT,
+        REBASE_REFUSED, /* the image cannot be put on that base */
+        REBASE_KEPT,    /* the tag is immutable */
+        REBASE_MOVED,   /* it moved meanwhile, and was left alone */
+    } outcome;
+    char message[200];         /* why not */
     struct s2i_list conflicts; /* paths, at most a hundred */
 };
 struct build_rebased {
     struct build_rebased_image *items;
     size_t count;
+    int64_t id, until; /* to take it back by, and until when; 0: there is nothing to */
+    char *next;        /* NULL: there are no more */
+    bool dry_run;
 };
 void build_rebased_drop(struct build_rebased *rebased);
+/* NOT_FOUND  the tag, the repository.  CONFLICT  the base is not here, or may not be pulled.
+ * INVALID  base, onto or after.  UNAVAILABLE  it was stopped */
 int builds_rebase(struct builds *builds, const struct build_rebase *wish, struct build_rebased *out,
                   struct error *err) MUST_CHECK ON(worker_thread);
+/* The same on a thread of its own; *fd, the caller's: to read what `render` wrote from, once it is
+ * done. Who closes it before ends it. failed (NULL: it did not): why there is nothing; render runs
+ * on that thread. TOOMANYREQUESTS  so many are under way; and the errors that are found at once */
+typedef void build_rebase_render(const struct build_rebased *rebased, const struct error *failed,
+                                 struct buffer *out);
+int builds_rebase_live(struct builds *builds, const struct build_rebase *wish,
+                       build_rebase_render *render, int *fd, struct error *err) MUST_CHECK
+    ON(worker_thread);
 /* Envelopes of signed provenance that stand beside an image, after the cursor (0: from the start),
  * a page: {"digest", "envelope"} of each, with commas between them; appended. What is no envelope
  * is left out. They are what somebody pushed: no signature was checked. Spec: 15.10 */

@@ -7,9 +7,11 @@
 #include <pthread.h>
 
 #include "registry/config.h"
+#include "registry/core/document.h"
 #include "s2i/log.h"
 #include "s2i/s2i.h"
 #include "s2i/spec.h"
+#include "storage/storage.h"
 
 struct build_link; /* link.c */
 struct callbacks;  /* callback.c; with keeper, queue, waiters: queue.h */
@@ -22,6 +24,7 @@ struct builds {
     struct storage *storage;
     const struct config *config;
     bool (*may_pull)(void *arg, const struct actor *who, struct slice repository);
+    bool (*may_push)(void *arg, const struct actor *who, struct slice repository);
     int (*sign)(void *arg, struct slice bytes, struct dsse_signature *out, struct error *err);
     void *arg;
     struct build_logs *logs;
@@ -157,7 +160,6 @@ struct publisher {
     struct builds *builds;
     struct slice repository;
     struct actor actor;
-    struct digest if_digest; /* the first tag must stand for it; or not set */
 };
 struct publisher publisher_of(const struct build_task *task);
 
@@ -176,6 +178,16 @@ int publish_blob(const struct publisher *publisher, struct slice bytes, const st
 /* The base's layers are linked into the publisher's repository, no byte is copied. */
 int publish_layers(const struct publisher *publisher, const struct s2i_image *base,
                    struct error *err) MUST_CHECK ON(worker_thread);
+/* What storage makes a manifest of, without tags; borrows the payload. */
+struct publish_put {
+    struct document document;
+    struct manifest_link *blobs;
+    struct manifest_put put;
+};
+void publish_put_drop(struct publish_put *put);
+/* media_type: SLICE_NONE when the payload says it. */
+int publish_put_read(struct slice payload, struct slice media_type, struct publish_put *out,
+                     struct error *err) MUST_CHECK;
 /* A manifest that is there. */
 struct published {
     char media_type[128];

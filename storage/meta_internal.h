@@ -140,6 +140,10 @@ int meta_tag_point(struct db_tx *tx, const struct meta_point *point, struct erro
 /* The tag, which stands for this manifest, goes: set aside, done and told; nothing is asked.
  * meta_untag.c */
 int meta_tag_end(struct db_tx *tx, const struct meta_point *point, struct error *err);
+/* P6 as a part of another transaction. *retyped as in meta_manifest_put. meta_push.c */
+int meta_manifest_put_in(struct db_tx *tx, const struct meta *meta, struct slice repository,
+                         const struct manifest_put *put, bool *retyped,
+                         struct error *err) MUST_CHECK;
 /* What protects the tags of one repository: rules that cover it, read once. meta_protect.c */
 struct meta_rule {
     char *tags; /* a glob */

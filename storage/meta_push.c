@@ -1,6 +1,6 @@
 /* meta_push.c - P6: a manifest, what it names and the tags it gets, in one transaction.
- * Touches  manifests, manifest_blobs, manifest_refs, missing_refs, tags, tag_history, gc_queue,
- *          repositories.
+ * Touches  manifests, manifest_blobs, manifest_refs, missing_refs, manifest_bases, tags,
+ *          tag_history, gc_queue, repositories.
  * Never    looks inside a payload: the caller has read what it names.
  *
  * Lock, then look: what a manifest names is looked up in the order of its digests, blobs before
@@ -186,7 +186,7 @@ static int tag_put(struct db_tx *tx, const struct push *push, struct slice tag, 
                                      .manifest = push->id,
                                      .digest = &push->put->digest,
                                      .actor = push->put->actor,
-                                     .cause = TAG_PUSHED,
+                                     .cause = push->put->cause,
                                      .now = push->now};
 
     return meta_tag_point(tx, &point, err);
@@ -296,6 +296,11 @@ static const char SQL_PARENTS_ARRIVED[] = "UPDATE manifest_refs"
                                           " WHERE repo_id = $2 AND digest = $3"
                                           "   AND child_id IS NULL";
 
+static const char SQL_BASE_ADD[] =
+    "INSERT INTO manifest_bases(repo_id, manifest_id, base_name, base_digest)"
+    "     VALUES ($1, $2, $3, $4)"
+    " ON CONFLICT DO NOTHING";
+
 static int blob_ref_add(struct db_tx *tx, const struct push *push, int64_t blob, struct error *err)
 {
     OWNED(db_query_end) struct db_query query = db_query(tx, SQL_BLOB_REF_ADD);
@@ -374,6 +379,19 @@ static int refs_write(struct db_tx *tx, const struct push *push, struct error *e
     return 0;
 }
 
+/* What it says it stands on: the same bytes say the same. */
+static int base_write(struct db_tx *tx, const struct push *push, struct error *err)
+{
+    OWNED(db_query_end) struct db_query query = db_query(tx, SQL_BASE_ADD);
+    char text[DIGEST_TEXT_MAX];
+
+    db_bind_i64(&query, push->repository);
+    db_bind_i64(&query, push->id);
+    db_bind_text(&query, meta_or_empty(push->put->base_name));
+    db_bind_text(&query, slice_of(digest_text(&push->put->base_digest, text)));
+    return db_finish(&query, err);
+}
+
 /* Indexes that came before this child get their reference. */
 static int parents_arrived(struct db_tx *tx, const struct push *push, struct error *err)
 {
@@ -392,6 +410,8 @@ static int store(struct db_tx *tx, struct push *push, struct error *err)
 {
     if (manifest_known(tx, push, err) < 0 || (*push->retyped && refs_forget(tx, push, err) < 0) ||
         manifest_write(tx, push, err) < 0 || refs_write(tx, push, err) < 0)
+        return -1;
+    if (digest_is_set(&push->put->base_digest) && base_write(tx, push, err) < 0)
         return -1;
     if (push->arrives && (parents_arrived(tx, push, err) < 0 || first_manifest(tx, push, err) < 0))
         return -1;
@@ -420,6 +440,19 @@ static void put_after(void *arg)
 
     if (push->after != NULL)
         push->after->run(push->after->arg);
+}
+
+int meta_manifest_put_in(struct db_tx *tx, const struct meta *meta, struct slice repository,
+                         const struct manifest_put *with, bool *retyped, struct error *err)
+{
+    OWNED(missing_drop) struct missing missing = {.digests = NULL};
+    OWNED(push_drop)
+    struct push push = {
+        .meta = meta, .name = repository, .put = with, .missing = &missing, .retyped = retyped};
+
+    resolution_begin(&push.blobs, with->blobs, with->blob_count);
+    resolution_begin(&push.children, with->children, with->child_count);
+    return put(tx, &push, err);
 }
 
 int meta_manifest_put(struct meta *meta, struct slice repository, const struct manifest_put *with,

@@ -71,6 +71,9 @@ static const char SQL_PINNED_UNTIL[] = "SELECT coalesce(max(until), 0)"
 static const char SQL_TAG_UNTIL[] = "SELECT coalesce(max(until), 0)"
                                     "  FROM deleted_tags"
                                     " WHERE repo_id = $1 AND manifest_id = $2";
+static const char SQL_REBASED_UNTIL[] = "SELECT coalesce(max(until), 0)"
+                                        "  FROM rebase_moves"
+                                        " WHERE repo_id = $1 AND manifest_id = $2";
 static const char SQL_PARENTS[] = "SELECT parent_id, repo_id"
                                   "  FROM manifest_refs"
                                   " WHERE repo_id = $1 AND child_id = $2";
@@ -129,19 +132,23 @@ static int has_subject(struct db_tx *tx, const struct meta_review *review,
     return row < 0 ? -1 : 0;
 }
 
-/* Tags, which hold also what is set aside, then pins and deleted tags: *until is when they end. */
+/* Tags, which hold also what is set aside, then pins, deleted tags and rebases that can be taken
+ * back: *until is when they end. */
 static int manifest_named(struct db_tx *tx, const struct meta_review *review, bool *tagged,
                           int64_t *until, struct error *err)
 {
-    int64_t tag = 0, deleted_tag = 0;
+    int64_t tag = 0, deleted_tag = 0, rebase = 0;
 
     if (manifest_number(tx, SQL_TAGGED, review, &tag, err) < 0 ||
         manifest_number(tx, SQL_PINNED_UNTIL, review, until, err) < 0 ||
-        manifest_number(tx, SQL_TAG_UNTIL, review, &deleted_tag, err) < 0)
+        manifest_number(tx, SQL_TAG_UNTIL, review, &deleted_tag, err) < 0 ||
+        manifest_number(tx, SQL_REBASED_UNTIL, review, &rebase, err) < 0)
         return -1;
     *tagged = tag != 0;
     if (deleted_tag > *until)
         *until = deleted_tag;
+    if (rebase > *until)
+        *until = rebase;
     return 0;
 }
 

@@ -27,7 +27,8 @@ enum tag_cause {
     TAG_MANIFEST_DELETED, /* and its tags with it */
     TAG_RETIRED,          /* by a rule of retention */
     TAG_RESTORED,
-    TAG_IMPORTED
+    TAG_IMPORTED,
+    TAG_REBASED /* its image got a newer base without being built */
 };
 /* Bits: what may not happen to a tag. */
 enum tag_protection {
@@ -211,6 +212,8 @@ struct manifest_put {
     struct slice artifact_type;        /* REF-04's value, or SLICE_NONE */
     struct slice annotations;          /* JSON object text, or SLICE_NONE */
     struct digest subject;             /* or not set */
+    struct slice base_name;            /* of an image: what it stands on, as it says; with a tag */
+    struct digest base_digest;         /* or not set: then there is no base */
     const struct manifest_link *blobs; /* config and layers */
     size_t blob_count;
     const struct manifest_link *children; /* manifest or blob (MPUT-16) */
@@ -221,6 +224,7 @@ struct manifest_put {
     bool if_absent;            /* CACHE-03: If-None-Match: *, first tag must not exist */
     struct digest if_digest;   /* CACHE-03: If-Match, first tag must have it; or not set */
     int64_t created_at;        /* when it was pushed elsewhere; 0, or to come: now */
+    enum tag_cause cause;      /* for the history of its tags; 0: TAG_PUSHED */
 };
 
 /* Digests a manifest names that the repository lacks. Freed with missing_drop. */

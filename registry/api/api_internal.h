@@ -210,6 +210,10 @@ int api_build_retry(struct request *request, struct reply *reply, struct error *
 int api_build_verify(struct request *request, struct reply *reply, struct error *err);
 int api_build_differences_get(struct request *request, struct reply *reply, struct error *err);
 int api_tags_rebase(struct request *request, struct reply *reply, struct error *err);
+int api_rebases_get(struct request *request, struct reply *reply, struct error *err);
+int api_rebases_post(struct request *request, struct reply *reply, struct error *err);
+int api_rebase_get(struct request *request, struct reply *reply, struct error *err);
+int api_rebase_undo(struct request *request, struct reply *reply, struct error *err);
 int api_build_log_get(struct request *request, struct reply *reply, struct error *err);
 int api_builds_health(struct request *request, struct reply *reply, struct error *err);
 extern const struct body_stream api_build_post;

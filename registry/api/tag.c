@@ -31,6 +31,8 @@ const char *api_cause_name(enum tag_cause cause)
         return "restore";
     case TAG_IMPORTED:
         return "import";
+    case TAG_REBASED:
+        return "rebase";
     }
     return "push";
 }

@@ -12,7 +12,7 @@
 #include "registry/cli/prompt.h"
 #include "registry/http/message.h"
 
-enum { ANSWER_MAX = 64 << 20, TIMEOUT_S = 60, PAGE = 500 };
+enum { ANSWER_MAX = 64 << 20, TIMEOUT_S = 60, LONG_S = 24 * 3600, PAGE = 500 };
 
 const struct cli_option cli_remote[] = {
     {"--url", "URL", "https://HOST of the server; without it the admin socket of this machine", 0},
@@ -167,6 +167,12 @@ static int timeout_of(const struct cli_call *call, long *out)
         return cli_usage(call, "--timeout is a number of seconds");
     *out = (long)seconds;
     return CLI_DONE;
+}
+
+void client_wait_long(struct client *client)
+{
+    if (cli_value(client->call, "--timeout") == NULL)
+        client->seconds = LONG_S;
 }
 
 int client_open(struct client **out, const struct cli_call *call)

@@ -16,6 +16,8 @@ struct client;
 
 /* Where to, by the options: --url, else the admin socket that the settings name. */
 int client_open(struct client **out, const struct cli_call *call) MUST_CHECK;
+/* The next answers may take a day, unless --timeout says otherwise. */
+void client_wait_long(struct client *client);
 void client_close(struct client **client); /* for OWNED; accepts NULL */
 /* While quiet an answer that does not come is not told: who asks again and again tells it once. */
 void client_quiet(struct client *client, bool quiet);

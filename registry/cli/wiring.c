@@ -201,11 +201,21 @@ static int sign(void *arg, struct slice bytes, struct dsse_signature *out, struc
     return auth_sign(arg, bytes, out, err);
 }
 
+static bool may_push(void *arg, const struct actor *who, struct slice repository)
+{
+    assert_worker_thread();
+    return auth_account_may(arg, who->account, who->reach, repository, RIGHT_PUSH);
+}
+
 int wiring_open_builds(const struct config *config, struct storage *storage, struct auth *auth,
                        struct builds **out, struct error *err)
 {
-    const struct builds_options options = {
-        .storage = storage, .config = config, .may_pull = may_pull, .sign = sign, .arg = auth};
+    const struct builds_options options = {.storage = storage,
+                                           .config = config,
+                                           .may_pull = may_pull,
+                                           .may_push = may_push,
+                                           .sign = sign,
+                                           .arg = auth};
 
     return builds_open(out, &options, err);
 }

@@ -16,7 +16,10 @@
 #include "registry/core/json.h"
 #include "registry/core/oci.h"
 
-enum { NESTING_MAX = 64, ARTIFACT_TYPE_MAX = 1024 };
+enum { NESTING_MAX = 64, ARTIFACT_TYPE_MAX = 1024, BASE_NAME_MAX = 512 };
+
+#define BASE_NAME "org.opencontainers.image.base.name"
+#define BASE_DIGEST "org.opencontainers.image.base.digest"
 
 /* What a media type means here: accepted, or why not. */
 struct known_type {
@@ -422,6 +425,24 @@ static int read_artifact_type(const json_t *root, struct document *out, struct e
     return 0;
 }
 
+/* What an image says it stands on; another form than ours says nothing. */
+static void read_base(const json_t *annotations, struct document *out)
+{
+    struct slice name = text_of(json_object_get(annotations, BASE_NAME));
+    struct slice digest = text_of(json_object_get(annotations, BASE_DIGEST));
+
+    if (out->kind != DOCUMENT_IMAGE || digest.size == 0 ||
+        digest_parse(digest, &out->base_digest, &(struct error){0}) < 0)
+        return;
+    if (name.size == 0 || name.size > BASE_NAME_MAX || strlen(name.at) != name.size)
+        return;
+    const char *slash = strrchr(name.at, '/');
+    bool named = strpbrk(slash == NULL ? name.at : slash, ":@") != NULL;
+    OWNED(buffer_drop) struct buffer whole = BUFFER_NONE;
+    buffer_print(&whole, "%s%s", name.at, named ? "" : ":latest");
+    out->base_name = memory_text(buffer_slice(&whole));
+}
+
 static int read_annotations(json_t *root, struct document *out, struct error *err)
 {
     json_t *annotations = member(root, "annotations");
@@ -437,6 +458,7 @@ static int read_annotations(json_t *root, struct document *out, struct error *er
             return error_set(err, ERROR_MANIFEST_INVALID, "an annotation is not a string");
     if (json_object_size(annotations) > 0)
         out->annotations = json_dumps(annotations, JSON_COMPACT);
+    read_base(annotations, out);
     return 0;
 }
 
@@ -481,5 +503,6 @@ void document_drop(struct document *document)
     free(document->media_type);
     free(document->artifact_type);
     free(document->annotations);
+    free(document->base_name);
     *document = (struct document){0};
 }

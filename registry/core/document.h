@@ -24,6 +24,8 @@ struct document {
     char *artifact_type;   /* REF-04: the manifest's, else an image's config type, else NULL */
     char *annotations;     /* JSON object text, compact; NULL when absent or empty */
     struct digest subject; /* or not set */
+    char *base_name;       /* of an image: its base, by its annotations, with a tag; NULL: none */
+    struct digest base_digest;   /* or not set */
     struct document_link *blobs; /* config first, then layers; duplicates kept once */
     size_t blob_count;
     struct document_link *children; /* in order; duplicates kept once */

@@ -187,6 +187,8 @@ static int put_stored(struct intake *intake, const struct image *image, bool *pu
         .artifact_type = slice_of(document->artifact_type),
         .annotations = slice_of(document->annotations),
         .subject = document->subject,
+        .base_name = slice_of(document->base_name),
+        .base_digest = document->base_digest,
         .blobs = links,
         .blob_count = document->blob_count,
         .children = links + document->blob_count,

@@ -280,6 +280,8 @@ static int push_read(const struct request *request, struct push *push, struct er
     push->put.artifact_type = slice_of(document->artifact_type);
     push->put.annotations = slice_of(document->annotations);
     push->put.subject = document->subject;
+    push->put.base_name = slice_of(document->base_name);
+    push->put.base_digest = document->base_digest;
     push->put.blobs = push->links;
     push->put.blob_count = document->blob_count;
     push->put.children = push->links + document->blob_count;

@@ -127,3 +127,55 @@ CREATE TABLE build_move_tags(
     digest @BYTES,
     PRIMARY KEY(build_id, name)
 ) @TIGHT;
+
+-- What images say they stand on, by their annotations: the name of the base as it is written there,
+-- with the tag latest where it has none, '' without a name; its digest as text. A row is as old as its manifest and goes with it. @JSON: the
+-- database's word behind a text that is JSON.
+CREATE TABLE manifest_bases(
+    repo_id BIGINT NOT NULL,
+    manifest_id BIGINT NOT NULL,
+    base_name TEXT @BYTEWISE NOT NULL,
+    base_digest TEXT @BYTEWISE NOT NULL,
+    PRIMARY KEY(repo_id, manifest_id),
+    FOREIGN KEY(repo_id, manifest_id) REFERENCES manifests(repo_id, id) ON DELETE CASCADE
+) @TIGHT;
+CREATE UNIQUE INDEX manifest_bases_name ON manifest_bases(base_name, repo_id, manifest_id);
+CREATE UNIQUE INDEX manifest_bases_digest ON manifest_bases(base_digest, repo_id, manifest_id);
+INSERT INTO manifest_bases(repo_id, manifest_id, base_name, base_digest)
+     SELECT repo_id, id,
+            coalesce(annotations@JSON ->> 'org.opencontainers.image.base.name', '') ||
+                CASE WHEN annotations@JSON ->> 'org.opencontainers.image.base.name' LIKE '%_'
+                      AND annotations@JSON ->> 'org.opencontainers.image.base.name'
+                          NOT LIKE '%:%'
+                     THEN ':latest' ELSE '' END,
+            annotations@JSON ->> 'org.opencontainers.image.base.digest'
+       FROM manifests
+      WHERE annotations LIKE '%"org.opencontainers.image.base.digest"%'
+        AND annotations@JSON ->> 'org.opencontainers.image.base.digest' LIKE 'sha%:%'
+        AND media_type LIKE '%manifest.v%';
+
+-- Images that were put on newer bases, all tags of a row in one transaction; until: they can be
+-- taken back before it, and are forgotten after it.
+CREATE TABLE rebases(
+    id @ID,
+    base TEXT NOT NULL,
+    actor TEXT NOT NULL,
+    created_at BIGINT NOT NULL,
+    until BIGINT NOT NULL
+) @STRICT;
+CREATE INDEX rebases_until ON rebases(until);
+
+-- The tags that moved. manifest_id: what the tag stood for, which the collector keeps until then;
+-- new_digest: what it got.
+CREATE TABLE rebase_moves(
+    rebase_id BIGINT NOT NULL REFERENCES rebases(id) ON DELETE CASCADE,
+    repo_id BIGINT NOT NULL,
+    tag TEXT @BYTEWISE NOT NULL,
+    manifest_id BIGINT NOT NULL,
+    new_digest @BYTES NOT NULL,
+    until BIGINT NOT NULL,
+    undone_at BIGINT,
+    PRIMARY KEY(rebase_id, repo_id, tag),
+    FOREIGN KEY(repo_id, manifest_id) REFERENCES manifests(repo_id, id) ON DELETE CASCADE
+) @TIGHT;
+CREATE INDEX rebase_moves_manifest ON rebase_moves(repo_id, manifest_id, until);

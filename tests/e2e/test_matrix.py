@@ -271,6 +271,10 @@ GET|HEAD    /api/v1/repos/<name>/-/build-config/deliveries 11 11 ?? -- -- -- ++ 
                                        public  11 11 -- -- -- -- ++ - --+ -? 1 +
 POST        /api/v1/repos/<name>/-/build-config/deliveries:test 11 11 ?? -- -- -- ++ ? -?+ -? 1 +
                                        public  11 11 -- -- -- -- ++ - --+ -? 1 +
+GET|HEAD    /api/v1/rebases                    11 11 ++ ++ ++ ++ ++ + +++ -+ 1 +
+POST        /api/v1/rebases                    11 11 ++ ++ ++ ++ ++ + +++ -+ 1 +
+GET|HEAD    /api/v1/rebases/<id>               11 11 ?? ?? ?? ?? ?? ? ??? -? 1 ?
+POST        /api/v1/rebases/<id>:undo          11 11 ?? ?? ?? ?? ?? ? ??? -? 1 ?
 GET|HEAD    /api/v1/build-configs              11 11 ++ ++ ++ ++ ++ + +++ -+ 1 +
 GET|HEAD    /api/v1/builds                     11 11 ++ ++ ++ ++ ++ + +++ -+ 1 +
 GET|HEAD    /api/v1/system/builds              11 11 -- -- -- -- -- - -++ -+ 1 +
@@ -580,7 +584,7 @@ class World:
         ids = {"/blobs/uploads/": UPLOAD, "/me/tokens/": caller.own_token(), "/grants/": self.grant,
                "/tokens/": self.machine, "/sessions/": self.session,
                "/quotas/": self.quota, "/policies/": self.policies[PRIVATE], "/runs/": 999999, "/jobs/": 999999,
-               "/builds/": self.build}
+               "/builds/": self.build, "/rebases/": 999999}
         if row.variant == "another":
             ids["/me/tokens/"] = self.server.accounts.token_ids["manage" if caller.column != "manage" else "write"]
         if row.variant == "user":

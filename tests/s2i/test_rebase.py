@@ -78,12 +78,12 @@ def test_what_is_refused(server, source, name, call, base):
     assert (item["outcome"], item["conflicts"]) == ("refused", ["etc/group"]), item
     done = subprocess.run([process.binary(), "build", "rebase", f"{name}:latest", "--config", "/dev/null", "--set",
                            f"storage.root={server.root}"], text=True, timeout=60, capture_output=True)
-    assert done.returncode == 1 and "latest: etc/group\n" in done.stdout, done.stderr
+    assert done.returncode == 1 and f"{name}:latest: etc/group\n" in done.stdout, done.stderr
     base(ROOT, {"etc/more": "more\n"}, assemble=APPENDS)
     item = rebase(call, name, tag="latest")["latest"]
     assert item["outcome"] == "refused" and "s2i.rebasable" in item["message"]
-    item = rebase(call, name, tag="latest", base="builders/none")["latest"]
-    assert item["outcome"] == "refused" and "builders/none" in item["message"]
+    response = call.post(f"/repos/{name}/-/tags:rebase", {"tag": "latest", "base": "builders/none"})
+    assert response.status == 409 and "builders/none" in response.json()["detail"], response
     assert building.manifest(server, name)[0] == before
     for body in ({"tag": "a b"}, {"base": "::"}, {"more": 1}):
         assert call.post(f"/repos/{name}/-/tags:rebase", body).status == 422, body

@@ -315,8 +315,10 @@ static void test_build_room_a_new_builder_starts_builds(void **state)
 {
     struct room *room = *state;
     struct fixture *fixture = room->fixture;
-    struct builds builds = {
-        .storage = fixture->store, .config = &room->config, .may_pull = may_pull};
+    struct builds builds = {.storage = fixture->store,
+                            .config = &room->config,
+                            .may_pull = may_pull,
+                            .may_push = may_pull};
     const struct queue_options options = {
         .builds = &builds, .run = run_never, .room = no_room, .ended = told_nobody};
     const char *count = "SELECT count(*) FROM builds WHERE triggered_by = 'image'";
