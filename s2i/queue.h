@@ -8,7 +8,7 @@
 
 #include "s2i/s2i_internal.h"
 
-/* --- queue.c --- */
+/* --- queue.c, running.c --- */
 
 /* What a test may hand in: who runs a build, how many could run now. */
 struct queue_options {

@@ -72,7 +72,7 @@ char *build_input_digest(const struct build_record *record, const char *name);
 void build_inputs_unpin(const struct builds *builds, const struct build_record *record)
     ON(worker_thread);
 
-/* --- one build (session.c) --- */
+/* --- one build (session.c, session_plan.c, running.c, submit.c) --- */
 
 /* What queue.c hands over: a claimed row. */
 struct build_task {
@@ -210,7 +210,7 @@ int publish_tags(struct builds *builds, const struct build_record *record,
 int publish_tag_list(const struct build_record *record, struct s2i_list *out,
                      struct error *err) MUST_CHECK;
 
-/* --- the builders (link.c) --- */
+/* --- the builders (link.c, slots.c) --- */
 
 int link_open(struct build_link **out, const struct config *config, struct error *err) MUST_CHECK;
 void link_close(struct build_link *link); /* ends the builder that was started; accepts NULL */

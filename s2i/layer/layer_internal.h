@@ -69,9 +69,6 @@ int inflater_finish(struct inflater *inflater, struct digest *out, struct error 
 
 /* --- xattr.c --- */
 
-enum mark { MARK_OPAQUE, MARK_ORIGIN, MARK_OWNER, MARK_COUNT };
-/* The name of a mark of overlay's; MARK_OWNER is ours, and hidden by overlay as its own are. */
-const char *mark_name(const struct layer_ids *ids, enum mark mark);
 /* -1 with errno. */
 int mark_opaque(int fd, const struct layer_ids *ids);
 bool is_opaque(int fd, const struct layer_ids *ids);
@@ -81,11 +78,9 @@ void read_owner(int fd, const struct layer_ids *ids, uint64_t *uid, uint64_t *gi
 
 /* Attributes that layers keep (17.6). */
 bool xattr_kept(struct slice name);
-/* The attribute as it stands in a layer becomes what is set on disk, or the other way round; both
- * in out. False: it cannot be. Spec: 17.6 */
+/* The attribute as it stands in a layer becomes what is set on disk, in out. False: it cannot be.
+ * Spec: 17.6 */
 bool xattr_to_disk(const struct layer_ids *ids, const struct tar_xattr *xattr, struct buffer *out);
-bool xattr_from_disk(const struct layer_ids *ids, const struct tar_xattr *xattr,
-                     struct buffer *out);
 
 struct xattr_set {
     struct buffer bytes; /* names and values */

@@ -18,7 +18,10 @@
 #define CAPABILITY "security.capability"
 #define ACL "system.posix_acl_"
 
-const char *mark_name(const struct layer_ids *ids, enum mark mark)
+enum mark { MARK_OPAQUE, MARK_ORIGIN, MARK_OWNER, MARK_COUNT };
+
+/* The name of a mark of overlay's; MARK_OWNER is ours, and hidden by overlay as its own are. */
+static const char *mark_name(const struct layer_ids *ids, enum mark mark)
 {
     static const char *const names[MARK_COUNT][2] = {
         [MARK_OPAQUE] = {"trusted.overlay.opaque", "user.overlay.opaque"},
@@ -155,7 +158,9 @@ bool xattr_to_disk(const struct layer_ids *ids, const struct tar_xattr *xattr, s
     return true;
 }
 
-bool xattr_from_disk(const struct layer_ids *ids, const struct tar_xattr *xattr, struct buffer *out)
+/* As xattr_to_disk, the other way round. */
+static bool xattr_from_disk(const struct layer_ids *ids, const struct tar_xattr *xattr,
+                            struct buffer *out)
 {
     out->size = 0;
     if (slice_equal_text(xattr->name, CAPABILITY))

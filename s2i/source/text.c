@@ -71,7 +71,8 @@ static bool fold(struct slice name, char *out, size_t capacity, size_t *used)
     return true;
 }
 
-bool source_name_is_git(struct slice name)
+/* What Git's own files would be found under, on whatever file system. */
+static bool is_git(struct slice name)
 {
     char folded[SOURCE_NAME_MAX];
     size_t size, end;
@@ -91,7 +92,7 @@ bool source_name_valid(struct slice name)
 {
     return name.size > 0 && name.size <= SOURCE_NAME_MAX && !slice_equal(name, SLICE(".")) &&
            !slice_equal(name, SLICE("..")) && memchr(name.at, '/', name.size) == NULL &&
-           memchr(name.at, '\0', name.size) == NULL && !source_name_is_git(name);
+           memchr(name.at, '\0', name.size) == NULL && !is_git(name);
 }
 
 bool source_path_valid(struct slice path)

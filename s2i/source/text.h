@@ -19,8 +19,6 @@ enum {
 void source_text_clean(struct slice text, size_t most, struct buffer *out);
 /* One component of a path. Spec: 4.10 */
 bool source_name_valid(struct slice name);
-/* What Git's own files would be found under, on whatever file system. */
-bool source_name_is_git(struct slice name);
 /* A relative path of valid components, no longer and no deeper than allowed. */
 bool source_path_valid(struct slice path);
 /* "", "." and "./app/" are "", "" and "app"; false for what leaves the root. Spec: 4.4 */
