@@ -95,6 +95,7 @@ struct config {
     uint64_t builds_queue_max;
     bool builds_retry_on_restart;
     uint64_t builds_timeout;
+    uint64_t builds_queue_timeout;
     uint64_t builds_silence;
     uint64_t builds_memory;
     uint64_t builds_disk;

@@ -150,6 +150,8 @@ const struct setting config_settings[] = {
          "builds that the end of the server cut off begin anew"),
     NUMBER(DURATION, "builds.timeout", builds_timeout, "30m", SECOND, 30 * DAY,
            "longest time of one build"),
+    NUMBER(DURATION, "builds.queue_timeout", builds_queue_timeout, "24h", SECOND, 30 * DAY,
+           "longest time a build may wait for its turn"),
     NUMBER(DURATION, "builds.silence", builds_silence, "10m", SECOND, 30 * DAY,
            "a script that says nothing for so long is ended"),
     NUMBER(SIZE, "builds.memory", builds_memory, "2GiB", 16 * MIB, ANY, "memory of one build"),

@@ -10,6 +10,7 @@
 #include "registry/core/folder.h"
 #include "registry/core/log.h"
 #include "s2i/confine.h"
+#include "s2i/outbox.h"
 #include "s2i/queue.h"
 
 enum { PAGE = 100 };
@@ -107,7 +108,7 @@ static void tell_ended(struct builds *builds, int64_t id)
 {
     assert_worker_thread();
     waiters_tell(builds->waiters, id);
-    callbacks_add(builds->callbacks, id);
+    outbox_look(builds->outbox);
     image_unpin_row(builds, id);
     keeper_ended(builds->keeper);
 }
@@ -127,7 +128,7 @@ static int threads_open(struct builds *builds, struct error *err)
 
     builds->keeper = keeper_open(builds);
     if (waiters_open(&builds->waiters, builds->storage, err) < 0 ||
-        callbacks_open(&builds->callbacks, builds, err) < 0 ||
+        outbox_open(&builds->outbox, builds, err) < 0 ||
         (config->builds_enabled && link_open(&builds->link, config, err) < 0))
         return -1;
     return queue_open(&builds->queue, &options, err);
@@ -174,7 +175,7 @@ void builds_close(struct builds *builds)
     queue_stop(builds->queue); /* its threads tell the rest of ends */
     keeper_close(builds->keeper);
     waiters_close(builds->waiters);
-    callbacks_close(builds->callbacks);
+    outbox_close(builds->outbox);
     attester_close(builds->attester);
     queue_close(builds->queue);
     link_close(builds->link);

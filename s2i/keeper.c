@@ -1,5 +1,5 @@
-/* keeper.c - what is done for builds now and then: old rows, logs and archives go, builders that
- * moved start builds, ends that nobody told are noticed.
+/* keeper.c - what is done for builds now and then: old rows, logs and archives go, what waited too
+ * long ends, builders that moved start builds, ends that nobody told are noticed.
  * Touches  rows of builds, files below <root>/builds; a thread of its own.
  * Never    a build that has not ended.
  *
@@ -23,6 +23,7 @@ enum {
     TRIGGER_TICKS = 30,
     SWEEP_TICKS = 30 * 60 * 6,
     PRUNE_BATCH = 100,
+    EXPIRE_BATCH = 1000,
 };
 
 struct keeper {
@@ -140,6 +141,19 @@ void keeper_prune(struct builds *builds)
     builds_archives_trim(builds);
 }
 
+void keeper_expire(struct builds *builds)
+{
+    OWNED(memory_drop) int64_t *ids = NULL;
+    struct error err = {0};
+    size_t count = 0;
+
+    if (build_expire(builds->storage, EXPIRE_BATCH, &ids, &count, &err) < 0)
+        log_event(LOG_WARNING, "build.unexpired", F_TEXT("reason", err.message),
+                  F_TEXT("cause", err.cause));
+    for (size_t i = 0; i < count; i++)
+        queue_ended(builds->queue, ids[i]);
+}
+
 /* --- the thread --- */
 
 static bool closing(struct keeper *keeper)
@@ -177,6 +191,7 @@ static void tick(struct keeper *keeper, uint64_t at) ON(worker_thread)
     struct builds *builds = keeper->builds;
 
     queue_watch(builds->queue);
+    keeper_expire(builds);
     waiters_look(builds->waiters);
     if (at % SWEEP_TICKS == 0) {
         keeper_sweep_archives(builds);

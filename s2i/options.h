@@ -57,9 +57,12 @@ struct s2i_options {
     char *network;         /* "none", "proxy", "host" */
     struct s2i_list allow; /* "host:port" patterns for the proxy, within the server's */
     uint64_t timeout_ms, silence_ms, memory, disk, processes; /* 0: the server's; never above it */
-    uint64_t keep_failed_ms; /* what a failed build wrote stays on its builder so long; 0: not */
-    char *log_level;         /* "output", "steps", "detail" */
+    uint64_t keep_failed_ms;   /* what a failed build wrote stays on its builder so long; 0: not */
+    char *log_level;           /* "output", "steps", "detail" */
+    uint64_t queue_timeout_ms; /* how long it may wait, from its creation on; 13.49 */
     char *callback_url;
+    char *status_kind; /* "github", "gitlab", "gitea": its commit gets a status there, 13.48 */
+    char *status_url;  /* of that API; NULL: as the source's URL tells */
     /* queue, for stored configurations */
     char *run_policy;         /* "Serial", "SerialLatestOnly", "Parallel" */
     char *push_mode;          /* "wait", "accept", 13.23 */

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "registry/core/log.h"
+#include "s2i/outbox.h"
 
 static void fail(struct build_outcome *out, const struct error *err)
 {
@@ -133,6 +134,7 @@ void queue_perform(struct queue *queue, struct running *running)
 
     log_event(LOG_INFO, "build.started", F_I64("id", id),
               F_TEXT("repository", task->record.repository), F_TEXT("actor", task->record.actor));
+    outbox_look(queue->with.builds->outbox); /* its status is another */
     perform(queue, task, &out);
     int64_t log_size = end_log(task);
     bool ended = conclude(queue, running, &out, log_size);

@@ -1,6 +1,6 @@
 /* queue.h - shared by the files that make rows into running builds: queue.c, running.c and
  * perform.c (threads that claim and run), waiters.c (who wants to know of an end), masks.c (what no
- * log shows), and by builds.c, submit.c, plan.c, keeper.c, callback.c, trigger.c above them.
+ * log shows), and by builds.c, submit.c, plan.c, keeper.c, trigger.c above them.
  * Touches  nothing by itself.
  * Never    included from outside s2i/ and its tests. */
 #ifndef SLIPWAY_S2I_QUEUE_H
@@ -104,19 +104,12 @@ void keeper_ended(struct keeper *keeper); /* a build did: there may be one to pr
 void keeper_sweep_archives(struct builds *builds) ON(worker_thread);
 void keeper_sweep_logs(struct builds *builds) ON(worker_thread);
 void keeper_prune(struct builds *builds) ON(worker_thread);
+void keeper_expire(struct builds *builds) ON(worker_thread); /* 13.49 */
 
 /* --- sources.c --- */
 
 /* What was set aside longer ago than gc.undo goes. */
 void sources_sweep(struct builds *builds);
-
-/* --- callback.c --- */
-
-/* Posts how builds ended to their callback URLs, one after the other. Close accepts NULL. */
-struct callbacks;
-int callbacks_open(struct callbacks **out, struct builds *builds, struct error *err) MUST_CHECK;
-void callbacks_close(struct callbacks *callbacks);
-void callbacks_add(struct callbacks *callbacks, int64_t id);
 
 /* --- trigger.c --- */
 

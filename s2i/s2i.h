@@ -67,10 +67,11 @@ struct build_request {
     bool hold_tags; /* BUILD_FROM_PUSH: the tags wait for builds_move_tags */
     int archive;    /* BUILD_FROM_ARCHIVE: a file that nobody changes any more; else -1 */
     int64_t retry_of;
+    const struct build_delivery_new *delivery; /* that starts it, of a webhook; else NULL */
     const struct audit_event *event;
 };
 /* TOOMANYREQUESTS  QueueFull, with retry_after_s.  UNAVAILABLE  builds are off, or no builder is
- * able (16.4): nothing was made. */
+ * able (16.4): nothing was made.  CONFLICT  the delivery started *id before. */
 int builds_submit(struct builds *builds, const struct build_request *request, int64_t *id,
                   struct error *err) MUST_CHECK ON(worker_thread);
 /* Its reason will be CancelledBuild; why: a sentence for its message, or SLICE_NONE. Idempotent

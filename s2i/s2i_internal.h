@@ -14,9 +14,9 @@
 #include "storage/storage.h"
 
 struct build_link; /* link.c */
-struct callbacks;  /* callback.c; with keeper, queue, waiters: queue.h */
 struct attester;   /* attester.c */
-struct keeper;     /* keeper.c */
+struct keeper;     /* keeper.c; with queue, waiters: queue.h */
+struct outbox;     /* outbox.c: outbox.h */
 struct queue;      /* queue.c */
 struct waiters;    /* waiters.c */
 
@@ -31,7 +31,7 @@ struct builds {
     struct build_link *link; /* NULL: builds are off */
     struct queue *queue;
     struct waiters *waiters;
-    struct callbacks *callbacks;
+    struct outbox *outbox;
     struct keeper *keeper;
     struct attester *attester;
     char *folder;       /* <root>/builds, and below it: */

@@ -82,6 +82,8 @@ void session_tell(struct session *session, bool force) ON(worker_thread);
 /* In how many ms something that was too soon is to be told; -1: there is nothing. */
 int session_untold_ms(const struct session *session);
 void session_facts_of_source(struct session *session);
+/* Its commit is known: who waits for that to show a status of it is told. */
+void session_commit_known(struct session *session) ON(worker_thread);
 /* By which digests it stands on images that no column names. */
 void session_facts_of_images(struct session *session);
 void session_facts_of_result(struct session *session);

@@ -130,6 +130,7 @@ int session_fetch(struct session *session)
         SAY(session, "       warning: %llu files are pointers of Git LFS, not their content",
             (unsigned long long)source->lfs_pointers);
     session_facts_of_source(session);
+    session_commit_known(session);
     session_stage_end(session);
     return 0;
 }

@@ -14,6 +14,7 @@
 #include "registry/core/clock.h"
 #include "registry/core/fd.h"
 #include "registry/core/log.h"
+#include "s2i/outbox.h"
 #include "s2i/queue.h"
 
 enum {
@@ -146,6 +147,34 @@ static void pin(struct builds *builds, const struct s2i_image *image, int64_t id
         log_event(LOG_WARNING, "build.unpinned", F_I64("id", id), F_TEXT("reason", err.message));
 }
 
+/* Who is told of it, by host. A status that cannot be told is no reason not to build. */
+static void messages_of(const struct build_request *request, struct buffer *status_url,
+                        struct build_new *row)
+{
+    const struct s2i_options *options = request->options;
+    struct error ignored = {0};
+
+    if (options->callback_url != NULL)
+        row->callback = letter_destination(options->callback_url);
+    if (options->status_kind == NULL || request->source != BUILD_FROM_URL)
+        return;
+    if (status_api(options, status_url, &ignored) < 0)
+        log_event(LOG_WARNING, "build.status", F_SLICE("repository", request->repository),
+                  F_TEXT("reason", ignored.message));
+    else {
+        buffer_append(status_url, "", 1);
+        row->status = letter_destination(status_url->at);
+    }
+}
+
+/* 13.49; no longer than the server's. */
+static int64_t wait_us(const struct builds *builds, const struct s2i_options *options)
+{
+    uint64_t most = builds->config->builds_queue_timeout, wished = options->queue_timeout_ms;
+
+    return (int64_t)(wished == 0 || (most != 0 && wished > most) ? most : wished) * 1000;
+}
+
 static int row_add(struct builds *builds, const struct build_request *request, int64_t *id,
                    struct error *err) ON(worker_thread)
 {
@@ -157,7 +186,7 @@ static int row_add(struct builds *builds, const struct build_request *request, i
     char *spec = build_spec_write(request->options, request->hold_tags,
                                   request->actor == NULL ? NULL : request->actor->reach, &inputs);
     OWNED(memory_drop) char *tags = tags_write(request->tags, request->tag_count);
-    OWNED(buffer_drop) struct buffer url = BUFFER_NONE;
+    OWNED(buffer_drop) struct buffer url = BUFFER_NONE, status_url = BUFFER_NONE;
     int64_t *superseded = NULL;
     size_t count = 0;
 
@@ -165,7 +194,7 @@ static int row_add(struct builds *builds, const struct build_request *request, i
         s2i_url_clean(request->url, &url); /* 7.5 */
     if (builder.name != NULL)
         digest_text(&builder.digest, digest);
-    const struct build_new row = {
+    struct build_new row = {
         .repository = request->repository,
         .trigger = request->trigger,
         .actor = request->actor_name,
@@ -181,9 +210,12 @@ static int row_add(struct builds *builds, const struct build_request *request, i
         .source = request->source,
         .account = request->actor == NULL ? 0 : request->actor->account,
         .retry_of = request->retry_of,
+        .wait_us = wait_us(builds, request->options),
         .queue_max = builds->config->builds_queue_max,
+        .delivery = request->delivery,
         .event = request->event,
     };
+    messages_of(request, &status_url, &row);
     if (build_add(builds->storage, &row, id, &superseded, &count, err) < 0) {
         if (err->code == ERROR_TOOMANYREQUESTS)
             err->retry_after_s = RETRY_AFTER_S;
@@ -238,6 +270,7 @@ int builds_submit(struct builds *builds, const struct build_request *request, in
          make_ready(builds, *id, request->archive, err) < 0))
         return -1;
     queue_look(builds->queue);
+    outbox_look(builds->outbox);
     return 0;
 }
 
@@ -278,7 +311,8 @@ static void set_apart(struct s2i_options *options)
 {
     options->rebuild = true;
     free(options->callback_url);
-    options->callback_url = NULL;
+    free(options->status_kind);
+    options->callback_url = options->status_kind = NULL;
     if (policy_of(options) == BUILD_SERIAL_LATEST) {
         free(options->run_policy);
         options->run_policy = memory_text(SLICE("Serial"));

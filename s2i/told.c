@@ -10,6 +10,7 @@
 #include "registry/core/clock.h"
 #include "registry/core/timestamp.h"
 #include "registry/core/timestamp.h"
+#include "s2i/outbox.h"
 #include "s2i/session.h"
 
 enum {
@@ -277,4 +278,17 @@ int session_untold_ms(const struct session *session)
     if (!session->untold)
         return -1;
     return passed < TELL_MS ? (int)(TELL_MS - passed) : 0;
+}
+
+void session_commit_known(struct session *session)
+{
+    const struct build_record *record = &session->task->record;
+    struct builds *builds = session->task->builds;
+    struct error ignored = {0}; /* then its end is the first that is shown */
+
+    if (record->id == 0 || record->commit[0] != 0 || session->spec.options.status_kind == NULL)
+        return;
+    session_tell(session, true);
+    if (build_message_stir(builds->storage, record->id, &ignored) == 0)
+        outbox_look(builds->outbox);
 }

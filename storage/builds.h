@@ -1,6 +1,7 @@
-/* builds.h - rows of builds, of build configurations, their secrets and deliveries.
+/* builds.h - rows of builds, of build configurations, their secrets and deliveries, and of what is
+ * still to be told of builds.
  * Touches  the tables builds, build_turns, build_attestations, build_keys, build_configs,
- *          build_secrets, build_deliveries, build_moves, audit; tags of a push.
+ *          build_secrets, build_deliveries, build_messages, build_moves, audit; tags of a push.
  * Never    runs a build; reads the JSON it is given.
  *
  * (1) A row is made, durably, before the first step of its build; how it ended is one transaction.
@@ -57,19 +58,30 @@ struct build_page {
 };
 void build_page_drop(struct build_page *page);
 
+/* What came to a webhook. */
+struct build_delivery_new {
+    int64_t config;
+    struct slice sender, id, event;
+    struct slice content; /* what no sender sends twice, whatever the id says; or SLICE_NONE */
+    struct slice note;    /* further words of its verdict */
+};
 struct build_new {
     struct slice repository, trigger, actor, url, ref, commit, builder, builder_digest, spec, tags;
     enum build_state state; /* NEW or PENDING */
     enum build_policy policy;
     enum build_source source;
+    struct slice callback, status; /* hosts that are told how it ended, how it stands; or none */
     int64_t account, retry_of;
-    uint64_t queue_max;              /* builds that wait at a time; QUEUE_FULL above. 0: no limit */
-    const struct audit_event *event; /* NULL: none */
+    int64_t wait_us;    /* it is cancelled when it waits longer, from now on; 0: it may */
+    uint64_t queue_max; /* builds that wait at a time; QUEUE_FULL above. 0: no limit */
+    const struct build_delivery_new *delivery; /* that started it; NULL: none did */
+    const struct audit_event *event;           /* NULL: none */
 };
 /* A PENDING one that is SERIAL_LATEST takes the place of the older ones of its repository that
  * wait: they are cancelled in the same transaction, reason Superseded; out_superseded (freed by the
  * caller) tells which.
- * TOOMANYREQUESTS  the queue is full, NEW ones included */
+ * TOOMANYREQUESTS  the queue is full, NEW ones included
+ * CONFLICT  its delivery started *id before */
 int build_add(struct storage *store, const struct build_new *build, int64_t *id,
               int64_t **out_superseded, size_t *superseded_count, struct error *err) MUST_CHECK
     ON(worker_thread);
@@ -107,6 +119,10 @@ int build_finish(struct storage *store, const struct build_end *end, struct erro
 int build_cancel(struct storage *store, int64_t id, struct slice actor, struct slice why,
                  const struct audit_event *event, bool *running, struct error *err) MUST_CHECK
     ON(worker_thread);
+/* Builds that wait longer than they may are CANCELLED, reason QueueTimeout; at most `limit` at a
+ * time. out (freed by the caller): which. Spec: 13.49 */
+int build_expire(struct storage *store, size_t limit, int64_t **out, size_t *count,
+                 struct error *err) MUST_CHECK ON(worker_thread);
 /* At start: what an earlier process left NEW or RUNNING. again: those that ran wait anew, the one
  * step back there is; else, and NEW ones, they are ERROR, reason ServerRestarted. Spec: 13.41 */
 int build_interrupt(struct storage *store, bool again, size_t *count, struct error *err) MUST_CHECK
@@ -246,7 +262,13 @@ int build_config_list(struct storage *store, struct slice last,
 
 /* --- secrets: written, used, never read back by people --- */
 
-enum build_secret_kind { BUILD_SECRET_HOOK = 1, BUILD_SECRET_SOURCE, BUILD_SECRET_FILE };
+enum build_secret_kind {
+    BUILD_SECRET_HOOK = 1, /* what senders of webhooks show, or sign with */
+    BUILD_SECRET_SOURCE,
+    BUILD_SECRET_FILE,
+    BUILD_SECRET_CALLBACK, /* what callbacks are signed with */
+    BUILD_SECRET_STATUS,   /* token of the forge whose commits get statuses */
+};
 struct build_secret {
     int64_t created_at;
     char *name, *value; /* value: wiped when dropped; NULL where only names are listed */
@@ -279,17 +301,55 @@ struct build_deliveries {
     size_t count;
 };
 void build_deliveries_drop(struct build_deliveries *deliveries);
-/* *again: it was seen before, and *build is what it started then (0: nothing); else it is noted. */
-int build_delivery_note(struct storage *store, int64_t config,
-                        const struct build_delivery *delivery, bool *again, int64_t *build,
-                        struct error *err) MUST_CHECK ON(worker_thread);
-/* What came of it. */
-int build_delivery_settle(struct storage *store, int64_t config, struct slice sender,
-                          struct slice delivery, struct slice verdict, int64_t build,
-                          struct error *err) MUST_CHECK ON(worker_thread);
+/* The build that it started when it came before; 0: none. */
+int build_delivery_find(struct storage *store, const struct build_delivery_new *delivery,
+                        int64_t *build, struct error *err) MUST_CHECK ON(worker_thread);
+/* It started nothing, and why. What build_add noted stays. NOT_FOUND  the configuration */
+int build_delivery_put(struct storage *store, const struct build_delivery_new *delivery,
+                       struct slice verdict, struct error *err) MUST_CHECK ON(worker_thread);
 /* Newest first. */
 int build_delivery_list(struct storage *store, int64_t config, size_t limit,
                         struct build_deliveries *out, struct error *err) MUST_CHECK
     ON(worker_thread);
+
+/* --- what others are still to be told --- */
+
+/* Rows are made with their build and change with its state, in the same transactions: an end that
+ * is durable will be told, whatever the process comes to. Spec: 11.1, 13.48 */
+enum build_message_kind {
+    BUILD_CALLBACK = 1, /* of its end */
+    BUILD_STATUS,       /* of every state, the newest alone */
+};
+struct build_message {
+    int64_t id, build;
+    enum build_message_kind kind;
+    enum build_state state; /* what is to be told */
+    unsigned tries;         /* that failed */
+    char *destination, *repository;
+};
+void build_message_drop(struct build_message *message);
+struct build_message_query {
+    int64_t now;
+    bool (*busy)(void *arg, struct slice destination, struct slice repository);
+    void *arg;
+};
+struct build_message_queue {
+    uint64_t waiting; /* now or later */
+    int64_t next_due; /* of the first that is due later (us); 0: none is */
+};
+/* The one that is due longest, of those that busy does not hold back; id 0: none is. */
+int build_message_next(struct storage *store, const struct build_message_query *query,
+                       struct build_message *out, struct build_message_queue *queue,
+                       struct error *err) MUST_CHECK ON(worker_thread);
+/* It was told, or given up (again_at 0), or is to be tried again then (us). Should its build have
+ * gone on meanwhile, it stays due. */
+int build_message_settle(struct storage *store, const struct build_message *message,
+                         int64_t again_at, struct error *err) MUST_CHECK ON(worker_thread);
+/* A status that could not be told so far, for its commit was not known, is due. */
+int build_message_stir(struct storage *store, int64_t build, struct error *err) MUST_CHECK
+    ON(worker_thread);
+/* All but the newest `most` are given up; how many were. */
+int build_message_trim(struct storage *store, uint64_t most, uint64_t *count,
+                       struct error *err) MUST_CHECK ON(worker_thread);
 
 #endif

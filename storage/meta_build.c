@@ -44,8 +44,9 @@ static int tell_of(struct db_tx *tx, const struct audit_event *event, int64_t id
 
 static const char SQL_BUILD_ADD[] =
     "INSERT INTO builds(repository, state, policy, source, triggered_by, actor, account_id, url,"
-    "                   ref, commit_id, builder, builder_digest, spec, tags, retry_of, created_at)"
-    "     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)"
+    "                   ref, commit_id, builder, builder_digest, spec, tags, retry_of, created_at,"
+    "                   expires_at)"
+    "     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)"
     "  RETURNING id";
 static const char SQL_BUILDS_WAITING[] = "SELECT count(*)"
                                          "  FROM builds"
@@ -65,6 +66,8 @@ static int supersede_one(struct db_tx *tx, int64_t id, int64_t by, struct error 
     OWNED(buffer_drop) struct buffer message = BUFFER_NONE;
     OWNED(db_query_end) struct db_query query = db_query(tx, SQL_BUILD_SUPERSEDE);
 
+    if (meta_messages_note(tx, id, BUILD_CANCELLED, err) < 0)
+        return -1;
     buffer_print(&message, "build %lld is newer", (long long)by);
     db_bind_text(&query, buffer_slice(&message));
     db_bind_i64(&query, clock_now_us());
@@ -97,6 +100,7 @@ struct add {
 static int row_add(struct db_tx *tx, const struct build_new *build, int64_t *id, struct error *err)
 {
     OWNED(db_query_end) struct db_query query = db_query(tx, SQL_BUILD_ADD);
+    int64_t now = clock_now_us();
 
     db_bind_text(&query, build->repository);
     db_bind_i64(&query, build->state);
@@ -113,7 +117,8 @@ static int row_add(struct db_tx *tx, const struct build_new *build, int64_t *id,
     db_bind_text(&query, build->spec.at == NULL ? SLICE("{}") : build->spec);
     db_bind_text(&query, build->tags.at == NULL ? SLICE("[]") : build->tags);
     meta_bind_time(&query, build->retry_of);
-    db_bind_i64(&query, clock_now_us());
+    db_bind_i64(&query, now);
+    meta_bind_time(&query, build->wait_us == 0 ? 0 : now + build->wait_us);
     return meta_number(&query, id, err);
 }
 
@@ -133,6 +138,17 @@ static int room_check(struct db_tx *tx, uint64_t queue_max, struct error *err)
                      (unsigned long long)(waiting - 1));
 }
 
+/* One delivery, one build, however many of it come at once. *id: what it started before. */
+static int delivery_check(struct db_tx *tx, const struct build_delivery_new *delivery, int64_t *id,
+                          struct error *err)
+{
+    if (delivery == NULL)
+        return 0;
+    if (meta_delivery_find(tx, delivery, id, err) < 0)
+        return -1;
+    return *id == 0 ? 0 : error_set(err, ERROR_CONFLICT, "this delivery was seen before");
+}
+
 static int add(struct db_tx *tx, void *arg, struct error *err)
 {
     struct add *with = arg;
@@ -140,9 +156,12 @@ static int add(struct db_tx *tx, void *arg, struct error *err)
     bool latest = build->state == BUILD_PENDING && build->policy == BUILD_SERIAL_LATEST;
 
     with->superseded.count = 0;
-    if (row_add(tx, build, &with->id, err) < 0 ||
+    if (delivery_check(tx, build->delivery, &with->id, err) < 0 ||
+        row_add(tx, build, &with->id, err) < 0 ||
         (latest && supersede(tx, build->repository, with->id, &with->superseded, err) < 0) ||
-        room_check(tx, build->queue_max, err) < 0 || meta_news_build(tx, with->id, err) < 0)
+        room_check(tx, build->queue_max, err) < 0 || meta_news_build(tx, with->id, err) < 0 ||
+        meta_messages_add(tx, build, with->id, err) < 0 ||
+        (build->delivery != NULL && meta_delivery_started(tx, build->delivery, with->id, err) < 0))
         return -1;
     return tell_of(tx, build->event, with->id, err);
 }
@@ -319,7 +338,8 @@ static int finish_waiting(struct db_tx *tx, const struct build_end *end, struct 
 static int finish_row(struct db_tx *tx, const struct build_end *end, struct error *err)
 {
     if ((end->epoch == 0 ? finish_waiting : finish_running)(tx, end, err) < 0 ||
-        meta_news_build(tx, end->id, err) < 0)
+        meta_news_build(tx, end->id, err) < 0 ||
+        meta_messages_note(tx, end->id, end->state, err) < 0)
         return -1;
     if (end->attestations.size > 0 &&
         meta_build_attestation_add(tx, end->id, end->attestations, err) < 0)
@@ -379,5 +399,62 @@ int build_cancel(struct storage *store, int64_t id, struct slice actor, struct s
     if (meta_write(store->meta, cancel, &with, err) < 0)
         return -1;
     *running = with.running;
+    return 0;
+}
+
+/* --- waited too long --- */
+
+static const char SQL_EXPIRED[] = "SELECT id"
+                                  "  FROM builds"
+                                  " WHERE state = 1 AND expires_at <= $1"
+                                  " ORDER BY expires_at"
+                                  " LIMIT $2";
+static const char SQL_BUILD_EXPIRE[] =
+    "UPDATE builds"
+    "   SET state = 6, reason = 'QueueTimeout',"
+    "       message = 'it waited longer than its queue_timeout allows', finished_at = $1"
+    " WHERE id = $2";
+
+struct expire {
+    size_t limit;
+    struct meta_ids ids;
+};
+
+static int find_expired(struct db_tx *tx, void *arg, struct error *err)
+{
+    struct expire *with = arg;
+    OWNED(db_query_end) struct db_query query = db_query(tx, SQL_EXPIRED);
+
+    db_bind_i64(&query, clock_now_us());
+    db_bind_i64(&query, (int64_t)with->limit);
+    return meta_ids_fill(&with->ids, &query, err);
+}
+
+static int expire(struct db_tx *tx, void *arg, struct error *err)
+{
+    struct expire *with = arg;
+
+    if (find_expired(tx, with, err) < 0) /* some began since */
+        return -1;
+    for (size_t i = 0; i < with->ids.count; i++)
+        if (META_CHANGE(tx, SQL_BUILD_EXPIRE, err, clock_now_us(), with->ids.items[i]) < 0 ||
+            meta_news_build(tx, with->ids.items[i], err) < 0)
+            return -1;
+    return meta_messages_note_all(tx, &with->ids, BUILD_CANCELLED, err);
+}
+
+/* Most looks find none: then nothing is written. */
+int build_expire(struct storage *store, size_t limit, int64_t **out, size_t *count,
+                 struct error *err)
+{
+    struct expire with = {limit, {NULL, 0, 0}};
+
+    if (db_read(store->meta->db, find_expired, &with, err) < 0 ||
+        (with.ids.count > 0 && meta_write(store->meta, expire, &with, err) < 0)) {
+        free(with.ids.items);
+        return -1;
+    }
+    *out = with.ids.items;
+    *count = with.ids.count;
     return 0;
 }

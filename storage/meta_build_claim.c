@@ -12,6 +12,7 @@
 static const char SQL_NEXT_REPOSITORY[] = "SELECT repository, id, policy"
                                           "  FROM builds"
                                           " WHERE state < 3 AND state = 1 AND repository > $1"
+                                          "   AND (expires_at IS NULL OR expires_at > $2)"
                                           " ORDER BY repository, id"
                                           " LIMIT 1";
 static const char SQL_RUNNING_IN[] = "SELECT policy"
@@ -47,6 +48,7 @@ static int candidate_next(struct db_tx *tx, struct candidate *out, struct error 
     OWNED(db_query_end) struct db_query query = db_query(tx, SQL_NEXT_REPOSITORY);
 
     db_bind_text(&query, meta_or_empty(buffer_slice(&out->repository)));
+    db_bind_i64(&query, clock_now_us());
     int row = db_step(&query, err);
     if (row != 1)
         return row;
@@ -140,7 +142,8 @@ static int claim(struct db_tx *tx, void *arg, struct error *err)
     with->found = true;
     if (META_CHANGE(tx, SQL_BUILD_BEGIN, err, clock_now_us(), best.id) < 0 ||
         turn_put(tx, buffer_slice(&best.repository), err) < 0 ||
-        meta_news_build(tx, best.id, err) < 0)
+        meta_news_build(tx, best.id, err) < 0 ||
+        meta_messages_note(tx, best.id, BUILD_RUNNING, err) < 0)
         return -1;
     return meta_build_read(tx, best.id, with->out, err);
 }
@@ -162,8 +165,13 @@ int build_claim(struct storage *store, uint64_t each, struct build_record *out, 
 
 /* --- after the end of a process --- */
 
+static const char SQL_CUT_OFF[] = "SELECT id"
+                                  "  FROM builds"
+                                  " WHERE state < 3 AND (state = 2 OR state = $1)";
+/* It was begun in time, and has as much again. */
 static const char SQL_AGAIN[] = "UPDATE builds"
-                                "   SET state = 1, stages = '[]', started_at = NULL"
+                                "   SET state = 1, stages = '[]', started_at = NULL,"
+                                "       expires_at = $1 + (expires_at - created_at)"
                                 " WHERE state < 3 AND state = 2";
 static const char SQL_INTERRUPT[] =
     "UPDATE builds"
@@ -173,14 +181,30 @@ static const char SQL_INTERRUPT[] =
 struct interrupt {
     bool again;
     int64_t count;
+    struct meta_ids ids;
 };
+
+/* Those that ran and, when `and` is NEW, those whose source was still to come. */
+static int note_cut_off(struct db_tx *tx, struct interrupt *with, enum build_state and,
+                        enum build_state state, struct error *err)
+{
+    OWNED(db_query_end) struct db_query query = db_query(tx, SQL_CUT_OFF);
+
+    db_bind_i64(&query, and);
+    if (meta_ids_fill(&with->ids, &query, err) < 0)
+        return -1;
+    return meta_messages_note_all(tx, &with->ids, state, err);
+}
 
 static int interrupt(struct db_tx *tx, void *arg, struct error *err)
 {
     struct interrupt *with = arg;
     int64_t again = 0, ended = 0;
 
-    if (with->again && meta_change(tx, SQL_AGAIN, NULL, 0, &again, err) < 0)
+    if (with->again && (note_cut_off(tx, with, BUILD_RUNNING, BUILD_PENDING, err) < 0 ||
+                        META_CHANGED(tx, SQL_AGAIN, &again, err, clock_now_us()) < 0))
+        return -1;
+    if (note_cut_off(tx, with, BUILD_NEW, BUILD_ERROR, err) < 0)
         return -1;
     if (META_CHANGED(tx, SQL_INTERRUPT, &ended, err, clock_now_us()) < 0)
         return -1;
@@ -190,9 +214,11 @@ static int interrupt(struct db_tx *tx, void *arg, struct error *err)
 
 int build_interrupt(struct storage *store, bool again, size_t *count, struct error *err)
 {
-    struct interrupt with = {again, 0};
+    struct interrupt with = {.again = again};
 
-    if (meta_write(store->meta, interrupt, &with, err) < 0)
+    int status = meta_write(store->meta, interrupt, &with, err);
+    free(with.ids.items);
+    if (status < 0)
         return -1;
     *count = (size_t)with.count;
     return 0;

@@ -94,6 +94,23 @@ int build_config_by_hook(struct storage *store, struct slice hook, struct build_
     return unknown(err);
 }
 
+/* --- whether it is there --- */
+
+static const char SQL_CONFIG_EXISTS[] = "SELECT id"
+                                        "  FROM build_configs"
+                                        " WHERE id = $1";
+
+int meta_build_config_check(struct db_tx *tx, int64_t config, struct error *err)
+{
+    OWNED(db_query_end) struct db_query query = db_query(tx, SQL_CONFIG_EXISTS);
+
+    db_bind_i64(&query, config);
+    int row = db_step(&query, err);
+    if (row == 0)
+        return error_set(err, ERROR_NOT_FOUND, "there is no such build configuration");
+    return row < 0 ? -1 : 0;
+}
+
 /* --- pages --- */
 
 struct list {

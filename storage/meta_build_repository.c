@@ -82,7 +82,7 @@ static int end_live(struct db_tx *tx, struct slice name, struct meta_ids *live, 
     for (size_t i = 0; i < live->count; i++)
         if (meta_news_build(tx, live->items[i], err) < 0)
             return -1;
-    return 0;
+    return meta_messages_note_all(tx, live, BUILD_CANCELLED, err);
 }
 
 static void ids_drop(struct meta_ids *ids)

@@ -20,6 +20,9 @@ struct build_record meta_build_row(const struct db_query *query);
 /* What *out held is freed. NOT_FOUND. meta_build_list.c */
 int meta_build_read(struct db_tx *tx, int64_t id, struct build_record *out, struct error *err);
 
+/* NOT_FOUND. meta_build_config.c */
+int meta_build_config_check(struct db_tx *tx, int64_t config, struct error *err);
+
 /* Ids that a transaction tells of; made anew when it runs again. */
 struct meta_ids {
     int64_t *items;
@@ -32,6 +35,18 @@ int meta_ids_fill(struct meta_ids *ids, struct db_query *query, struct error *er
 /* With the end of its build. meta_build_attest.c */
 int meta_build_attestation_add(struct db_tx *tx, int64_t build, struct slice document,
                                struct error *err);
+/* What others are told: with a new build; of its state from now on, in the transaction that changes
+ * it. meta_build_message.c */
+int meta_messages_add(struct db_tx *tx, const struct build_new *build, int64_t id,
+                      struct error *err);
+int meta_messages_note(struct db_tx *tx, int64_t build, enum build_state state, struct error *err);
+int meta_messages_note_all(struct db_tx *tx, const struct meta_ids *builds, enum build_state state,
+                           struct error *err);
+/* The build that the delivery started before, or 0; that it started this one. meta_delivery.c */
+int meta_delivery_find(struct db_tx *tx, const struct build_delivery_new *delivery, int64_t *build,
+                       struct error *err);
+int meta_delivery_started(struct db_tx *tx, const struct build_delivery_new *delivery,
+                          int64_t build, struct error *err);
 
 /* A repository is set aside: its builds that have not ended are cancelled; all of them, and its
  * configuration, go out of sight with it, so that the next one of this name inherits nothing.

@@ -226,6 +226,11 @@ int api_build_config_delete(struct request *request, struct reply *reply, struct
 int api_build_secrets_get(struct request *request, struct reply *reply, struct error *err);
 int api_build_secret_hook_put(struct request *request, struct reply *reply, struct error *err);
 int api_build_secret_source_put(struct request *request, struct reply *reply, struct error *err);
+int api_build_secret_callback_put(struct request *request, struct reply *reply, struct error *err);
+int api_build_secret_callback_delete(struct request *request, struct reply *reply,
+                                     struct error *err);
+int api_build_secret_status_put(struct request *request, struct reply *reply, struct error *err);
+int api_build_secret_status_delete(struct request *request, struct reply *reply, struct error *err);
 int api_build_secret_file_put(struct request *request, struct reply *reply, struct error *err);
 int api_build_secret_hook_delete(struct request *request, struct reply *reply, struct error *err);
 int api_build_secret_source_delete(struct request *request, struct reply *reply, struct error *err);

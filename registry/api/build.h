@@ -47,6 +47,7 @@ void build_tags_drop(struct build_tags *tags);
 struct hook_delivery {
     struct slice sender;    /* "github" */
     struct slice id, event; /* as the sender calls them */
+    struct slice content;   /* a hash of a body that comes once; or SLICE_NONE */
     const struct hook_push *push;
 };
 /* Starts a build, or says why not; the same delivery again starts none. Answers 202 or 200. */

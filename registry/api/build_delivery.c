@@ -2,8 +2,8 @@
  * Touches  storage: deliveries; the queue, by way of s2i/s2i.h.
  * Never    believes a delivery: build_hook.c did, or the caller manages the repository.
  *
- * (1) A delivery is noted, durably, before it starts a build; seen again it starts none, unless it
- *     started none before: senders deliver again what failed.
+ * (1) A delivery is noted in the transaction that makes its build; seen again, or twice at once, it
+ *     starts no other. One that started none may: senders deliver again what failed.
  * (2) The URL is the configuration's, the commit the event's. Spec: s2i 14.3, 14.8 to 14.11 */
 #include <inttypes.h>
 #include <string.h>
@@ -62,8 +62,9 @@ static int env_merge(struct s2i_options *options, const json_t *env, struct erro
     return s2i_options_read(options, object, S2I_FROM_REQUEST, err);
 }
 
+/* CONFLICT  another of the same id, that came at the same time, started *id. */
 static int submit(const struct request *request, const struct build_config *config,
-                  const struct hook_delivery *delivery, const struct s2i_options *options,
+                  const struct build_delivery_new *delivery, const struct s2i_options *options,
                   const struct hook_change *change, int64_t *id, struct error *err)
     ON(worker_thread)
 {
@@ -93,71 +94,85 @@ static int submit(const struct request *request, const struct build_config *conf
         .tags = tags.slices,
         .tag_count = tags.texts.count,
         .archive = -1,
+        .delivery = delivery,
         .event = event_done(&event),
     };
     return builds_submit(request->services->builds, &wanted, id, err);
 }
 
-/* *build is 0 when there is nothing to build; verdict says why. */
+/* *build is 0 when there is nothing to build: verdict says why. */
 static int judge(const struct request *request, const struct build_config *config,
-                 const struct hook_delivery *delivery, struct slice *verdict,
-                 char text[VERDICT_MAX], int64_t *build, struct error *err) ON(worker_thread)
+                 const struct hook_push *push, struct build_delivery_new *delivery,
+                 char verdict[VERDICT_MAX], int64_t *build, struct error *err) ON(worker_thread)
 {
     OWNED(s2i_options_drop) struct s2i_options options = {0};
     const struct hook_change *change = NULL;
+    char text[VERDICT_MAX];
 
-    *build = 0;
     if (builds_options_of(request->services->builds, slice_of(config->repository), &options, err) <
         0)
         return -1;
-    const char *why = obstacle(config, &options, delivery->push, &change, text);
+    const char *why = obstacle(config, &options, push, &change, text);
     if (why != NULL) {
-        *verdict = slice_of(why);
+        snprintf(verdict, VERDICT_MAX, "%s", why);
         return 0;
     }
-    if (env_merge(&options, delivery->push->env, err) < 0 ||
+    if (push->env != NULL && !options.allow_webhook_env)
+        delivery->note = SLICE("; env is not allowed here and was left out");
+    if (env_merge(&options, push->env, err) < 0 ||
         submit(request, config, delivery, &options, change, build, err) < 0)
         return -1;
-    bool left_out = delivery->push->env != NULL && !options.allow_webhook_env;
-    snprintf(text, VERDICT_MAX, "build %" PRId64 " was started%s", *build,
-             left_out ? "; env is not allowed here and was left out" : "");
-    *verdict = slice_of(text);
+    snprintf(verdict, VERDICT_MAX, "build %" PRId64 " was started%.*s", *build,
+             SLICE_ARG(delivery->note));
+    return 0;
+}
+
+static int answer_seen(struct reply *reply, int64_t build)
+{
+    api_hook_answer(reply, 200, SLICE("this delivery was seen before"), build);
+    return 0;
+}
+
+/* (1) */
+static int deliver(const struct request *request, const struct build_config *config,
+                   const struct hook_push *push, struct build_delivery_new *delivery,
+                   struct reply *reply, struct error *err) ON(worker_thread)
+{
+    struct storage *store = request->services->storage;
+    char verdict[VERDICT_MAX] = "";
+    struct error ignored = {0};
+    int64_t build = 0;
+
+    if (build_delivery_find(store, delivery, &build, err) < 0)
+        return -1;
+    if (build != 0)
+        return answer_seen(reply, build);
+    int outcome = judge(request, config, push, delivery, verdict, &build, err);
+    if (outcome < 0 && err->code == ERROR_CONFLICT && build != 0) {
+        error_clear(err);
+        return answer_seen(reply, build);
+    }
+    if (outcome < 0) {
+        if (build_delivery_put(store, delivery, slice_of(err->message), &ignored) < 0)
+            error_clear(&ignored); /* what failed first is answered */
+        return -1;
+    }
+    if (build == 0 && build_delivery_put(store, delivery, slice_of(verdict), err) < 0)
+        return -1;
+    api_hook_answer(reply, build != 0 ? 202 : 200, slice_of(verdict), build);
     return 0;
 }
 
 int api_hook_deliver(const struct request *request, const struct build_config *config,
                      const struct hook_delivery *delivery, struct reply *reply, struct error *err)
 {
-    struct storage *store = request->services->storage;
-    OWNED(memory_drop) char *sender = memory_text(delivery->sender);
-    OWNED(memory_drop) char *id = memory_text(delivery->id);
-    OWNED(memory_drop) char *event = memory_text(delivery->event);
-    char none[] = "", text[VERDICT_MAX];
-    const struct build_delivery note = {
-        .sender = sender, .delivery = id, .event = event, .verdict = none};
-    struct slice verdict = SLICE_NONE;
-    struct error failed = {0};
-    int64_t build = 0;
-    bool again;
+    struct build_delivery_new seen = {.config = config->id,
+                                      .sender = delivery->sender,
+                                      .id = delivery->id,
+                                      .event = delivery->event,
+                                      .content = delivery->content};
 
-    if (build_delivery_note(store, config->id, &note, &again, &build, err) < 0)
-        return -1;
-    if (again && build != 0) { /* (1) */
-        api_hook_answer(reply, 200, SLICE("this delivery was seen before"), build);
-        return 0;
-    }
-    int outcome = judge(request, config, delivery, &verdict, text, &build, &failed);
-    if (outcome < 0)
-        verdict = slice_of(failed.message);
-    if (build_delivery_settle(store, config->id, delivery->sender, delivery->id, verdict, build,
-                              err) < 0)
-        return -1;
-    if (outcome < 0) {
-        *err = failed;
-        return -1;
-    }
-    api_hook_answer(reply, build != 0 ? 202 : 200, verdict, build);
-    return 0;
+    return deliver(request, config, delivery->push, &seen, reply, err);
 }
 
 /* --- for people --- */

@@ -80,6 +80,28 @@ static int type_check(const struct request *request, enum hook_sender sender, st
                      sender == HOOK_GITHUB || sender == HOOK_GITEA ? " or a form" : "");
 }
 
+/* Whoever stands between could read another of the two than we do. */
+static int headers_check(const struct request *request, struct error *err)
+{
+    static const char *const once[] = {
+        "content-type",        "authorization",       "idempotency-key",  "x-hub-signature",
+        "x-hub-signature-256", "x-s2i-signature-256", "x-gitlab-token",   "x-gitea-signature",
+        "x-forgejo-signature", "x-gogs-signature",    "x-github-event",   "x-gitlab-event",
+        "x-gitea-event",       "x-forgejo-event",     "x-gogs-event",     "x-event-key",
+        "x-github-delivery",   "x-gitlab-event-uuid", "x-gitea-delivery", "x-forgejo-delivery",
+        "x-gogs-delivery",     "x-request-uuid",
+    };
+
+    for (size_t i = 0; i < sizeof(once) / sizeof(once[0]); i++) {
+        unsigned count = 0;
+        for (size_t k = 0; k < request->header_count; k++)
+            count += slice_equal_text(request->headers[k].name, once[i]) ? 1 : 0;
+        if (count > 1)
+            return error_set(err, ERROR_BAD_REQUEST, "the header %s is there twice", once[i]);
+    }
+    return 0;
+}
+
 static int too_large(struct error *err)
 {
     error_set(err, ERROR_SIZE_INVALID, "the payload is larger than %d bytes", BODY_MAX);
@@ -100,7 +122,7 @@ static int hook_open(struct request *request, struct reply *reply, void **stream
         error_clear(err);
         return answer_missing(err);
     }
-    if (type_check(request, hook->sender, err) < 0)
+    if (headers_check(request, err) < 0 || type_check(request, hook->sender, err) < 0)
         return -1;
     if (request->content_length > BODY_MAX)
         return too_large(err);
@@ -248,6 +270,21 @@ static int delivery_of(const struct request *request, enum hook_sender sender, s
     return 0;
 }
 
+/* A signature covers the body, but not the headers, where the id stands. Bodies of these senders
+ * have the time of the push in them: the same body under another id is a replay. */
+static void content_of(const struct hook *hook, char out[2 * CODE_SIZE], struct slice *content)
+{
+    uint8_t code[CODE_SIZE];
+    unsigned size;
+
+    *content = SLICE_NONE;
+    if ((hook->sender != HOOK_GITHUB && hook->sender != HOOK_GITEA) ||
+        EVP_Digest(hook->body.at, hook->body.size, code, &size, EVP_sha256(), NULL) != 1)
+        return;
+    hex_encode(code, CODE_SIZE, out);
+    *content = (struct slice){out, (size_t)(2 * CODE_SIZE)};
+}
+
 /* The payload of a form lies in its field. */
 static int payload_parse(const struct request *request, const struct hook *hook,
                          struct hook_push *out, struct error *err)
@@ -277,6 +314,7 @@ static int receive(const struct request *request, const struct hook *hook, struc
                                      .event = event_of(request, hook->sender),
                                      .push = &push};
     enum hook_kind kind = hook_event(hook->sender, delivery.event);
+    char content[2 * CODE_SIZE];
 
     if (sender_check(request, hook, err) < 0 ||
         delivery_of(request, hook->sender, &delivery.id, err) < 0 ||
@@ -292,6 +330,7 @@ static int receive(const struct request *request, const struct hook *hook, struc
     }
     if (payload_parse(request, hook, &push, err) < 0)
         return -1;
+    content_of(hook, content, &delivery.content);
     return api_hook_deliver(request, &hook->config, &delivery, reply, err);
 }
 

@@ -1,7 +1,6 @@
-/* build_secret.c - what a build configuration needs and nobody may read back: secrets of webhooks,
- * credentials of sources, files for assemble.
- * Touches  storage: secrets of builds.
- * Never    shows a value, or tells whether two are the same.
+/* build_secret.c - what a build configuration needs and nobody may read back: secrets of webhooks
+ * and callbacks, credentials of sources, files for assemble, tokens for statuses. Touches  storage:
+ * secrets of builds. Never    shows a value, or tells whether two are the same.
  *
  * Credentials of sources are stored as source.h reads them: "NAME\tPREFIX\tKIND\tVALUE". Spec: s2i
  * 10.21, 14.1, 16.12 */
@@ -9,7 +8,7 @@
 
 #include "registry/api/build.h"
 
-enum { HOOK_SECRET_MIN = 16, VALUE_MAX = 48 * 1024, URL_TEXT_MAX = 1000 };
+enum { KEY_MIN = 16, VALUE_MAX = 48 * 1024, URL_TEXT_MAX = 1000 };
 
 /* --- names --- */
 
@@ -17,9 +16,9 @@ static const struct {
     const char *name;
     enum build_secret_kind kind;
 } kinds[] = {
-    {"hook", BUILD_SECRET_HOOK},
-    {"source", BUILD_SECRET_SOURCE},
-    {"file", BUILD_SECRET_FILE},
+    {"hook", BUILD_SECRET_HOOK},     {"source", BUILD_SECRET_SOURCE},
+    {"file", BUILD_SECRET_FILE},     {"callback", BUILD_SECRET_CALLBACK},
+    {"status", BUILD_SECRET_STATUS},
 };
 enum { KINDS = sizeof(kinds) / sizeof(kinds[0]) };
 
@@ -135,7 +134,35 @@ static int put(const struct request *request, struct reply *reply, enum build_se
     return 0;
 }
 
+/* What signs, or is shown: not to be guessed. */
+static int put_key(const struct request *request, struct reply *reply, enum build_secret_kind kind,
+                   struct error *err) ON(worker_thread)
+{
+    OWNED(json_body_drop) struct json_body body = {0};
+    struct json_value values[VALUE_COUNT];
+
+    if (json_read(&body, request, JSON_MEMBERS(plain_members), values, err) < 0)
+        return -1;
+    if (values[VALUE].text.size < KEY_MIN)
+        return error_set_field(err, "value", "the secret of a %s has at least %d bytes",
+                               kind == BUILD_SECRET_HOOK ? "webhook" : "callback", KEY_MIN);
+    return put(request, reply, kind, values[VALUE].text, err);
+}
+
 int api_build_secret_hook_put(struct request *request, struct reply *reply, struct error *err)
+{
+    assert_worker_thread();
+    return put_key(request, reply, BUILD_SECRET_HOOK, err);
+}
+
+int api_build_secret_callback_put(struct request *request, struct reply *reply, struct error *err)
+{
+    assert_worker_thread();
+    return put_key(request, reply, BUILD_SECRET_CALLBACK, err);
+}
+
+/* It becomes a header: bytes that end one, or a word in it, are none of a token's. */
+int api_build_secret_status_put(struct request *request, struct reply *reply, struct error *err)
 {
     OWNED(json_body_drop) struct json_body body = {0};
     struct json_value values[VALUE_COUNT];
@@ -143,10 +170,11 @@ int api_build_secret_hook_put(struct request *request, struct reply *reply, stru
     assert_worker_thread();
     if (json_read(&body, request, JSON_MEMBERS(plain_members), values, err) < 0)
         return -1;
-    if (values[VALUE].text.size < HOOK_SECRET_MIN)
-        return error_set_field(err, "value", "the secret of a webhook has at least %d bytes",
-                               HOOK_SECRET_MIN);
-    return put(request, reply, BUILD_SECRET_HOOK, values[VALUE].text, err);
+    struct slice token = values[VALUE].text;
+    for (size_t i = 0; i < token.size; i++)
+        if (token.at[i] <= ' ' || token.at[i] > '~')
+            return error_set_field(err, "value", "a token has no blanks and no control characters");
+    return put(request, reply, BUILD_SECRET_STATUS, token, err);
 }
 
 int api_build_secret_file_put(struct request *request, struct reply *reply, struct error *err)
@@ -214,4 +242,17 @@ int api_build_secret_file_delete(struct request *request, struct reply *reply, s
 {
     assert_worker_thread();
     return erase(request, reply, BUILD_SECRET_FILE, err);
+}
+
+int api_build_secret_callback_delete(struct request *request, struct reply *reply,
+                                     struct error *err)
+{
+    assert_worker_thread();
+    return erase(request, reply, BUILD_SECRET_CALLBACK, err);
+}
+
+int api_build_secret_status_delete(struct request *request, struct reply *reply, struct error *err)
+{
+    assert_worker_thread();
+    return erase(request, reply, BUILD_SECRET_STATUS, err);
 }

@@ -155,7 +155,7 @@ static int secret_list(const struct cli_call *call)
 
 static int secret_path(const struct cli_call *call, struct buffer *path)
 {
-    static const char *const kinds[] = {"hook", "source", "file"};
+    static const char *const kinds[] = {"hook", "source", "file", "callback", "status"};
 
     buffer_append_text(path, "/repos/");
     verb_path_word(path, call->words[0], true);
@@ -166,7 +166,7 @@ static int secret_path(const struct cli_call *call, struct buffer *path)
     for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
         if (strcmp(call->words[1], kinds[i]) == 0)
             return CLI_DONE;
-    return cli_usage(call, "the kind of a secret is hook, source or file");
+    return cli_usage(call, "the kind of a secret is hook, source, file, callback or status");
 }
 
 static void buffer_wipe(struct buffer *buffer)
@@ -293,7 +293,7 @@ const struct cli_command cli_build_config_commands[] = {
      {cli_remote, cli_settings}},
     {"build secret set",
      "REPOSITORY KIND NAME",
-     "keeps a secret: hook, source or file",
+     "keeps a secret: hook, source, file, callback or status",
      secret_set,
      {secret_options, cli_remote, cli_settings}},
     {"build secret rm",

@@ -50,10 +50,11 @@ static const char *const lists[] = {
     "labels",           "tags",      "allow",  "branches",  "protected_branches",
 };
 static const char *const literals[] = {
-    "ignore_submodules", "incremental",       "oci",           "clamp_all",
-    "allow_push_env",    "allow_webhook_env", "image_trigger", "rebuild",
-    "timeout_ms",        "silence_ms",        "memory",        "disk",
-    "processes",         "keep_failed_ms",
+    "ignore_submodules", "incremental",    "oci",
+    "clamp_all",         "allow_push_env", "allow_webhook_env",
+    "image_trigger",     "rebuild",        "timeout_ms",
+    "silence_ms",        "memory",         "disk",
+    "processes",         "keep_failed_ms", "queue_timeout_ms",
 };
 
 static bool is_one(const char *const *table, size_t count, struct slice name)

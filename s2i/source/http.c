@@ -29,6 +29,8 @@ static void call_drop(struct call *call)
         curl_multi_remove_handle(call->multi, call->curl);
     curl_easy_cleanup(call->curl);
     curl_multi_cleanup(call->multi);
+    for (struct curl_slist *at = call->headers; at != NULL; at = at->next)
+        explicit_bzero(at->data, strlen(at->data)); /* a token may be in it */
     curl_slist_free_all(call->headers);
     curl_slist_free_all(call->pins);
 }
@@ -103,8 +105,8 @@ static void set_body(struct call *call, const struct source_request *request)
     curl_easy_setopt(curl, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)request->body.size);
     add_header(call, "Content-Type", request->content_type);
     add_header(call, "Expect", SLICE(""));
-    if (request->signature.at != NULL)
-        add_header(call, "X-S2I-Signature-256", request->signature);
+    for (size_t i = 0; request->headers != NULL && i < request->headers->count; i++)
+        call->headers = curl_slist_append(call->headers, request->headers->items[i]);
 }
 
 static void set_all(struct call *call, const struct source_request *request,

@@ -49,11 +49,12 @@ int source_open(const struct source_wish *wish, const struct source_rules *rules
 int source_url_check(struct slice url, const struct source_rules *rules,
                      struct error *err) MUST_CHECK;
 
-/* GET of a small file through the same filter: scripts by URL (2.7), callbacks post a body (11.1).
- * *status: HTTP's. */
+/* GET of a small file through the same filter: scripts by URL (2.7); callbacks and statuses post a
+ * body (11.1, 13.48). *status: HTTP's. */
 struct source_request {
     const char *url;
-    struct slice body, content_type, signature; /* a POST when body.at != NULL */
+    struct slice body, content_type; /* a POST when body.at != NULL */
+    const struct s2i_list *headers;  /* of a POST: "Name: value", wiped after; NULL: no others */
     size_t size_max;
     uint64_t timeout_ms;
     const int *cancel; /* readable: stop (UNAVAILABLE); NULL: nobody stops it */

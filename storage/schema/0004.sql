@@ -19,7 +19,7 @@ CREATE TABLE build_configs(
 ) @STRICT;
 
 -- What a configuration needs and nobody may read back. kind: 1 secret of webhooks, 2 credential of
--- a source, 3 file for assemble.
+-- a source, 3 file for assemble, 4 what signs callbacks, 5 token that sets statuses of commits.
 CREATE TABLE build_secrets(
     config_id BIGINT NOT NULL REFERENCES build_configs(id) ON DELETE CASCADE,
     kind BIGINT NOT NULL,
@@ -29,12 +29,15 @@ CREATE TABLE build_secrets(
     PRIMARY KEY(config_id, kind, name)
 ) @TIGHT;
 
--- Deliveries seen lately: the same one again starts nothing. build_id null: nothing was started.
+-- Deliveries seen lately: the same one again starts nothing. content: SHA-256 of a body that no
+-- sender sends twice, whatever its delivery is called; null: of others. build_id null: nothing was
+-- started.
 CREATE TABLE build_deliveries(
     id @ID,
     config_id BIGINT NOT NULL REFERENCES build_configs(id) ON DELETE CASCADE,
     sender TEXT NOT NULL,
     delivery TEXT NOT NULL,
+    content TEXT,
     event TEXT NOT NULL,
     verdict TEXT NOT NULL,
     build_id BIGINT,
@@ -42,11 +45,14 @@ CREATE TABLE build_deliveries(
     UNIQUE(config_id, sender, delivery)
 ) @STRICT;
 CREATE INDEX build_deliveries_config ON build_deliveries(config_id, id);
+CREATE INDEX build_deliveries_content ON build_deliveries(config_id, content)
+    WHERE content IS NOT NULL;
 
 -- state: 0 new, 1 pending, 2 running, 3 complete, 4 failed, 5 error, 6 cancelled; it only grows.
 -- source: 1 push, 2 URL, 3 archive, 4 none. policy: 0 serial, 1 serial with the latest only,
 -- 2 parallel. spec, stages, facts, tags: JSON. input_key: what decides the result (SHA-256, hex).
 -- epoch: counts how often it was begun; a worker that went quiet writes nothing any more.
+-- expires_at: one that still waits then is cancelled; null: it may wait for ever.
 CREATE TABLE builds(
     id @ID,
     repository TEXT @BYTEWISE NOT NULL,
@@ -76,6 +82,7 @@ CREATE TABLE builds(
     ended_by TEXT,
     epoch BIGINT NOT NULL DEFAULT 0,
     created_at BIGINT NOT NULL,
+    expires_at BIGINT,
     started_at BIGINT,
     finished_at BIGINT
 ) @STRICT;
@@ -85,6 +92,23 @@ CREATE INDEX builds_repository ON builds(repository, id, state);
 CREATE INDEX builds_key ON builds(repository, input_key, id)
     WHERE state = 3 AND input_key IS NOT NULL;
 CREATE INDEX builds_finished ON builds(finished_at) WHERE finished_at IS NOT NULL;
+CREATE INDEX builds_expire ON builds(state, expires_at) WHERE state = 1;
+
+-- What others are still to be told of a build. kind: 1 how it ended, at its callback URL; 2 how it
+-- stands, at the forge its source is of. destination: one message at a time goes to each. state: of
+-- the build, as it is to be told. due_at null: nothing is, until that changes. A row goes when the
+-- end was told, or given up.
+CREATE TABLE build_messages(
+    id @ID,
+    build_id BIGINT NOT NULL REFERENCES builds(id) ON DELETE CASCADE,
+    kind BIGINT NOT NULL,
+    destination TEXT NOT NULL,
+    state BIGINT NOT NULL,
+    tries BIGINT NOT NULL DEFAULT 0,
+    due_at BIGINT,
+    UNIQUE(build_id, kind)
+) @STRICT;
+CREATE INDEX build_messages_due ON build_messages(due_at, id) WHERE due_at IS NOT NULL;
 
 -- What is still to be published of a build that made an image: written with its end, gone when it
 -- stands beside the image. document: JSON (s2i/attest.c). due_at: when it is tried next.

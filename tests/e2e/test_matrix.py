@@ -267,6 +267,14 @@ PUT         /api/v1/repos/<name>/-/build-config/secrets/file/<secret> 11 11 ?? -
                                        public  11 11 -- -- -- -- ++ - --+ -? 1 +
 DELETE      /api/v1/repos/<name>/-/build-config/secrets/file/<secret> 11 11 ?? -- -- -- ++ ? -?+ -? 1 +
                                        public  11 11 -- -- -- -- ++ - --+ -? 1 +
+PUT         /api/v1/repos/<name>/-/build-config/secrets/callback/<secret> 11 11 ?? -- -- -- ++ ? -?+ -? 1 +
+                                       public  11 11 -- -- -- -- ++ - --+ -? 1 +
+DELETE      /api/v1/repos/<name>/-/build-config/secrets/callback/<secret> 11 11 ?? -- -- -- ++ ? -?+ -? 1 +
+                                       public  11 11 -- -- -- -- ++ - --+ -? 1 +
+PUT         /api/v1/repos/<name>/-/build-config/secrets/status/<secret> 11 11 ?? -- -- -- ++ ? -?+ -? 1 +
+                                       public  11 11 -- -- -- -- ++ - --+ -? 1 +
+DELETE      /api/v1/repos/<name>/-/build-config/secrets/status/<secret> 11 11 ?? -- -- -- ++ ? -?+ -? 1 +
+                                       public  11 11 -- -- -- -- ++ - --+ -? 1 +
 GET|HEAD    /api/v1/repos/<name>/-/build-config/deliveries 11 11 ?? -- -- -- ++ ? -?+ -? 1 +
                                        public  11 11 -- -- -- -- ++ - --+ -? 1 +
 POST        /api/v1/repos/<name>/-/build-config/deliveries:test 11 11 ?? -- -- -- ++ ? -?+ -? 1 +

@@ -307,13 +307,15 @@ def test_secrets_have_names_only(call, name):
     assert call.put(f"{path}/secrets/hook/a", {"value": "x" * 16}).status == 404
     assert call.put(path, {"options": {}}).status == 201
     good = {"hook": {"value": "x" * 16}, "file": {"value": "line\n"},
+            "callback": {"value": "y" * 16}, "status": {"value": "token"},
             "source": {"value": "ana:pass", "url": "https://git.example/team/", "kind": "password"}}
     for kind, body in good.items():
         assert call.put(f"{path}/secrets/{kind}/one", body).status == 204
     listed = call.get(f"{path}/secrets").json()
     assert {kind: [item["name"] for item in items] for kind, items in listed.items()} == {
-        "hook": ["one"], "source": ["one"], "file": ["one"]}
+        kind: ["one"] for kind in ("hook", "source", "file", "callback", "status")}
     bad = {"hook": [{}, {"value": ""}, {"value": "x" * 15}, {"value": 7}], "file": [{}, {"value": ""}],
+           "callback": [{"value": "x" * 15}], "status": [{"value": ""}, {"value": "a b"}],
            "source": [{"value": "x"}, {**good["source"], "kind": "magic"}, {**good["source"], "value": "nopassword"},
                       {**good["source"], "url": "https://a@b/"}]}
     for kind, bodies in bad.items():

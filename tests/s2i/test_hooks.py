@@ -8,6 +8,7 @@ import hmac
 import itertools
 import json
 import pathlib
+import threading
 import urllib.parse
 
 import pytest
@@ -151,8 +152,10 @@ def test_secrets_are_changed_one_after_the_other(hook):
     one, body = hook(), sample("github-push")
     one.secret("two", OTHER)
     assert one.deliver("github", body, signed("github", body)).status == 202
+    body += b" "  # no push is sent twice
     assert one.deliver("github", body, signed("github", body, OTHER)).status == 202
     assert one.api.delete(f"{one.config}/secrets/hook/one").status == 204
+    body += b" "
     assert one.deliver("github", body, signed("github", body)).status == 403
     assert one.deliver("github", body, signed("github", body, OTHER)).status == 202
 
@@ -164,8 +167,100 @@ def test_the_same_delivery_again_starts_nothing(hook):
     again = one.deliver("github", body, signed("github", body, delivery="same"))
     assert (first.status, again.status) == (202, 200)
     assert first.json()["build"] == again.json()["build"] and len(one.builds()) == 1
+    body += b" "
     other = one.deliver("github", body, signed("github", body, delivery="another"))
     assert other.status == 202 and len(one.builds()) == 2
+
+
+@pytest.mark.parametrize("sender, file, event", [case[:3] for case in PUSHES], ids=[case[1] for case in PUSHES])
+def test_the_same_delivery_many_times_at_once(hook, server, sender, file, event):
+    """s2i 14.10: however many connections bring it at the same moment, one build."""
+    one, body = hook(), sample(file)
+    headers = [*signed(sender, body, event=event), JSON]
+    gate, answers = threading.Barrier(8), []
+
+    def send():
+        caller = api.Api(server.target)
+        gate.wait(10)
+        answers.append(caller.call("POST", f"/hooks/{one.id}/{sender}", raw=body, headers=headers))
+        caller.close()
+    senders = [threading.Thread(target=send) for _ in range(8)]
+    for thread in senders:
+        thread.start()
+    for thread in senders:
+        thread.join(30)
+    build, = one.builds()
+    assert sorted(answer.status for answer in answers) == [200] * 7 + [202]
+    assert {answer.json()["build"] for answer in answers} == {build["id"]}
+    assert len(one.verdicts()) == 1
+
+
+@pytest.mark.parametrize("sender, file", [("github", "github-push"), ("gitea", "gitea-push")])
+def test_a_signed_body_under_another_id_is_a_replay(hook, sender, file):
+    """s2i 14.2, 14.10: no sender signs the id: who saw a signed body could send it again under a new one."""
+    one, body = hook(), sample(file)
+    first = one.deliver(sender, body, signed(sender, body, delivery="first"))
+    for delivery in ("second", "third", "first"):
+        again = one.deliver(sender, body, signed(sender, body, delivery=delivery))
+        assert again.status == 200 and again.json()["build"] == first.json()["build"]
+    assert len(one.builds()) == 1
+
+
+@pytest.mark.parametrize("sender, file, event", [case[:3] for case in PUSHES], ids=[case[1] for case in PUSHES])
+def test_another_body_under_the_same_id(hook, sender, file, event):
+    """s2i 14.10: signed or not, it starts nothing."""
+    one, body = hook(), sample(file)
+    first = one.deliver(sender, body, signed(sender, body, event=event, delivery="same"))
+    other = body + b" "
+    again = one.deliver(sender, other, signed(sender, other, event=event, delivery="same"))
+    assert (first.status, again.status) == (202, 200) and again.json()["build"] == first.json()["build"]
+    if sender not in ("gitlab", "generic"):  # these show the secret itself
+        assert one.deliver(sender, other, signed(sender, body, event=event, delivery="new")).status == 403
+    assert len(one.builds()) == 1
+
+
+def test_a_header_that_is_there_twice(hook):
+    """Which of two counts is nobody's to guess."""
+    one, body = hook(), sample("github-push")
+    right, wrong = ("X-Hub-Signature-256", "sha256=" + code(SECRET, body)), ("X-Hub-Signature-256", "sha256=" + "0" * 64)
+    named = [("X-GitHub-Event", "push"), ("X-GitHub-Delivery", "d1")]
+    for headers in ([right, wrong, *named], [wrong, right, *named], [right, right, *named]):
+        assert one.deliver("github", body, headers).status in (400, 403), headers
+    for doubled in (("X-GitHub-Delivery", "d2"), ("X-GitHub-Event", "ping")):
+        assert one.deliver("github", body, [right, *named, doubled]).status == 400, doubled
+    token = [("X-Gitlab-Event", "Push Hook"), ("X-Gitlab-Token", OTHER), ("X-Gitlab-Token", SECRET)]
+    assert one.deliver("gitlab", sample("gitlab-push"), token).status in (400, 403)
+    assert one.builds() == []
+
+
+DEEP = [b"[" * 100000, b'{"a":' * 100000, b'{"ref":' + b"[" * 3000 + b"]" * 3000 + b"}", b"[" * 3000 + b"]" * 3000,
+        b'{"ref": "refs/heads/main", "after": ' + b"9" * 100000 + b"}", b'{"ref": "' + b"x" * (1 << 20) + b'", "after": "0"}',
+        b'{"push": {"changes": [' + b"{}," * 100000 + b"{}]}}", b"\xff\xfe", b'"text"', b"null", b"{}", b'{"ref": 1}']
+
+
+@pytest.mark.parametrize("sender", ["github", "gitlab", "gitea", "bitbucket"])
+def test_payloads_that_are_none(hook, sender):
+    """s2i 14.10: deep, huge, of other types; the server goes on."""
+    one = hook()
+    for body in DEEP:
+        response = one.deliver(sender, body, signed(sender, body))
+        assert response.status == 400, (body[:40], response)
+    assert one.builds() == []
+
+
+def test_refusals_tell_nothing(hook):
+    """Whoever only knows, or guesses, an URL learns neither whose it is nor how it is built."""
+    one, body = hook(), sample("github-push")
+    refused = one.deliver("github", body, signed("github", body, OTHER))
+    missing = one.api.call("POST", f"/hooks/{'0' * 32}/github", raw=body, headers=[*signed("github", body), JSON])
+    assert (refused.status, missing.status) == (403, 404)
+    for answer in (refused, missing):
+        text = answer.body.decode() + str(answer.headers)
+        for word in (one.name, "sources.invalid", "builders/test", SECRET, OTHER, "one", "main"):
+            assert word not in text.replace(one.id, ""), (word, text)
+    for kind in ("text/plain", "application/xml", "multipart/form-data; boundary=x", "application/jsonx", ""):
+        wrong = one.deliver("github", body, signed("github", body), ("Content-Type", kind))
+        assert wrong.status == 400 and one.name not in wrong.body.decode(), kind
 
 
 def test_what_started_nothing_may_come_again(hook):

@@ -346,7 +346,7 @@ def test_the_program_is_its_own_askpass(tmp_path):
 def test_small_requests(remote, fetch):
     """s2i 11.1, 2.7: the same filter; no redirect is followed; sizes are limited."""
     url = f"http://127.0.0.1:{remote.port}"
-    answer = fetch(f"{url}/none.git/HEAD?x=1", post='{"success":true}', signature="sha256=00")
+    answer = fetch(f"{url}/none.git/HEAD?x=1", post='{"success":true}', header="X-S2I-Signature-256: sha256=00")
     assert answer["status"] == 400
     assert remote.bodies[-1] == b'{"success":true}'
     assert remote.headers[-1]["X-S2I-Signature-256"] == "sha256=00"

@@ -98,10 +98,11 @@ static json_t *ask(const json_t *orders, const struct source_rules *rules)
 {
     OWNED(buffer_drop) struct buffer body = BUFFER_NONE;
     const int cancel = STDIN_FILENO;
+    OWNED(s2i_list_drop) struct s2i_list headers = {0};
     struct source_request request = {.url = text(orders, "url").at,
                                      .body = text(orders, "post"),
                                      .content_type = SLICE("application/json"),
-                                     .signature = text(orders, "signature"),
+                                     .headers = &headers,
                                      .size_max = number(orders, "bytes_max", 1 << 20),
                                      .timeout_ms = number(orders, "timeout_ms", 30000),
                                      .cancel = &cancel};
@@ -110,6 +111,8 @@ static json_t *ask(const json_t *orders, const struct source_rules *rules)
 
     if (request.body.size == 0)
         request.body = SLICE_NONE;
+    if (text(orders, "header").at != NULL)
+        s2i_list_add(&headers, text(orders, "header"));
     if (source_http(&request, rules, &body, &status, &err) < 0)
         return failure("", &err);
     return json_pack("{s:i,s:s%}", "status", status, "body", body.at == NULL ? "" : body.at,

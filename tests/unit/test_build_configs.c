@@ -1,5 +1,5 @@
 /* test_build_configs.c - how repositories are built: written with versions, found by their
- * webhooks; secrets that nobody lists; deliveries that come twice. */
+ * webhooks; secrets that nobody lists. */
 #include "tests/support/plans.h"
 
 #include "storage/builds.h"
@@ -127,14 +127,13 @@ static void test_build_configs_are_found_by_name_and_hook(void **state)
 static void test_build_configs_go_with_all_they_hold(void **state)
 {
     struct fixture *fixture = *state;
-    int64_t id = put(fixture, "team/app"), build = 0;
-    const struct build_delivery delivery = {.sender = (char[]){"github"},
-                                            .delivery = (char[]){"d1"}};
-    bool again;
+    int64_t id = put(fixture, "team/app");
+    const struct build_delivery_new delivery = {
+        .config = id, .sender = SLICE("github"), .id = SLICE("d1")};
 
     OK(build_secret_put(fixture->store, id, BUILD_SECRET_HOOK, SLICE("s"), SLICE("v"), NULL,
                         &fixture->err));
-    OK(build_delivery_note(fixture->store, id, &delivery, &again, &build, &fixture->err));
+    OK(build_delivery_put(fixture->store, &delivery, SLICE("ignored"), &fixture->err));
     FAILS(build_config_delete(fixture->store, REPOSITORY, 9, &event, &fixture->err),
           ERROR_PRECONDITION);
     OK(build_config_delete(fixture->store, REPOSITORY, 1, &event, &fixture->err));
@@ -260,75 +259,10 @@ static void test_build_secrets_are_deleted_by_kind_and_name(void **state)
     assert_int_equal(number(fixture, "SELECT count(*) FROM build_secrets"), 0);
 }
 
-/* --- deliveries --- */
-
-static bool seen_before(struct fixture *fixture, int64_t config, const char *id, int64_t *build)
-{
-    const struct build_delivery delivery = {.sender = (char[]){"github"},
-                                            .delivery = memory_text(slice_of(id)),
-                                            .event = (char[]){"push"},
-                                            .verdict = (char[]){"received"}};
-    bool again = false;
-
-    OK(build_delivery_note(fixture->store, config, &delivery, &again, build, &fixture->err));
-    free(delivery.delivery);
-    return again;
-}
-
-/* Spec: s2i 14.10. */
-static void test_build_deliveries_are_seen_once(void **state)
-{
-    struct fixture *fixture = *state;
-    int64_t first = put(fixture, "a"), second = put(fixture, "b"), build = 99;
-    const struct build_delivery delivery = {.sender = (char[]){"github"},
-                                            .delivery = (char[]){"d"}};
-    bool again;
-
-    assert_false(seen_before(fixture, first, "d1", &build));
-    assert_int_equal(build, 0);
-    assert_true(seen_before(fixture, first, "d1", &build)); /* nothing was started yet */
-    assert_int_equal(build, 0);
-    OK(build_delivery_settle(fixture->store, first, SLICE("github"), SLICE("d1"), SLICE("built"), 5,
-                             &fixture->err));
-    assert_true(seen_before(fixture, first, "d1", &build));
-    assert_int_equal(build, 5);
-    assert_false(seen_before(fixture, second, "d1", &build));
-    assert_false(seen_before(fixture, first, "d2", &build));
-    FAILS(build_delivery_note(fixture->store, 99, &delivery, &again, &build, &fixture->err),
-          ERROR_NOT_FOUND);
-    OWNED(build_deliveries_drop) struct build_deliveries list = {.items = NULL};
-    OK(build_delivery_list(fixture->store, first, 10, &list, &fixture->err));
-    assert_int_equal(list.count, 2);
-    assert_string_equal(list.items[0].delivery, "d2");
-    assert_string_equal(list.items[0].verdict, "received");
-    assert_string_equal(list.items[1].verdict, "built");
-    assert_string_equal(list.items[1].event, "push");
-    assert_int_equal(list.items[1].build, 5);
-    build_deliveries_drop(&list);
-    OK(build_delivery_list(fixture->store, first, 1, &list, &fixture->err));
-    assert_int_equal(list.count, 1);
-}
-
-static void test_build_deliveries_of_old_are_forgotten(void **state)
-{
-    struct fixture *fixture = *state;
-    int64_t config = put(fixture, "a"), other = put(fixture, "b"), build;
-    char name[16];
-
-    assert_false(seen_before(fixture, other, "kept", &build));
-    for (int i = 0; i < 520; i++) {
-        snprintf(name, sizeof(name), "d%d", i);
-        assert_false(seen_before(fixture, config, name, &build));
-    }
-    assert_int_equal(number(fixture, "SELECT count(*) FROM build_deliveries"), 501);
-    assert_true(seen_before(fixture, config, "d519", &build));
-    assert_true(seen_before(fixture, other, "kept", &build));
-}
-
 /* Runs last: statements of the tests above. */
 static void test_build_configs_no_statement_scans(void **state)
 {
-    assert_true(plans_check(*state, NULL) >= 20);
+    assert_true(plans_check(*state, NULL) >= 15);
 }
 
 int main(void)
@@ -343,8 +277,6 @@ int main(void)
         FIXTURE_TEST(test_build_secrets_are_listed_without_their_values),
         FIXTURE_TEST(test_build_secrets_are_bounded),
         FIXTURE_TEST(test_build_secrets_are_deleted_by_kind_and_name),
-        FIXTURE_TEST(test_build_deliveries_are_seen_once),
-        FIXTURE_TEST(test_build_deliveries_of_old_are_forgotten),
         FIXTURE_TEST(test_build_configs_no_statement_scans),
     };
 

@@ -1,6 +1,6 @@
 /* test_build_room.c - the room of builds: what a start finds and mends, what it says of itself;
  * builders that move; ends that are posted. */
-#include "s2i/callback.h"
+#include "s2i/outbox.h"
 #include "s2i/queue.h"
 
 #include <arpa/inet.h>
@@ -457,7 +457,7 @@ static void test_build_room_callbacks_are_tried_again(void **state)
     char port[16], spec[200], signature[CALLBACK_SIGNATURE_MAX];
     char *schemes[] = {(char[]){"http"}}, *ports[] = {port}, *hosts[] = {(char[]){"127.0.0.1"}};
     OWNED(build_config_drop) struct build_config config = {.id = 0};
-    const struct build_config_change change = {.repository = REPOSITORY, .spec = SLICE("{}")};
+    struct build_config_change change = {.repository = REPOSITORY};
     bool created;
 
     snprintf(port, sizeof(port), "%u", listen_at(&receiver));
@@ -466,13 +466,16 @@ static void test_build_room_callbacks_are_tried_again(void **state)
     room->config.builds_sources_allow = (struct config_list){hosts, 1};
     snprintf(spec, sizeof(spec), "{\"options\":{\"callback_url\":\"http://127.0.0.1:%s/x\"}}",
              port);
+    change.spec = (struct slice){spec + 11, strlen(spec) - 12}; /* the options alone */
     open_room(room);
     OK(build_config_put(fixture->store, &change, &config, &created, &fixture->err));
-    OK(build_secret_put(fixture->store, config.id, BUILD_SECRET_HOOK, SLICE("old"), SLICE("one"),
-                        NULL, &fixture->err));
-    OK(build_secret_put(fixture->store, config.id, BUILD_SECRET_HOOK, SLICE("new"), SLICE("two"),
-                        NULL, &fixture->err));
+    OK(build_secret_put(fixture->store, config.id, BUILD_SECRET_CALLBACK, SLICE("old"),
+                        SLICE("one"), NULL, &fixture->err));
+    OK(build_secret_put(fixture->store, config.id, BUILD_SECRET_CALLBACK, SLICE("new"),
+                        SLICE("two"), NULL, &fixture->err));
     int64_t id = add(fixture, BUILD_PENDING, BUILD_FROM_URL, spec);
+    script(fixture, "INSERT INTO build_messages(build_id, kind, destination, state)"
+                    " VALUES (1, 1, 'http://127.0.0.1', 1)");
     OK(builds_cancel(room->builds, id, SLICE("ana"), SLICE_NONE, NULL, &fixture->err));
     pthread_join(receiver.thread, NULL);
     close(receiver.socket);
