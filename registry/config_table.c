@@ -185,7 +185,7 @@ const struct setting config_settings[] = {
     NUMBER(DURATION, "builds.sources.timeout", builds_sources_timeout, "5m", SECOND, DAY,
            "longest time of a fetch"),
     BOOL("builds.scripts_by_http", builds_scripts_by_http, "false",
-         "scripts of builds may be fetched from URLs"),
+         "scripts of builds may be fetched from URLs, from where sources may come"),
     BOOL("builds.create_on_push", builds_create_on_push, "true",
          "a git push to a new name makes the repository"),
     {"builds.detect", SETTING_LIST, AT(builds_detect),

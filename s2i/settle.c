@@ -108,6 +108,23 @@ static int secrets_read(struct session *session, struct error *err) ON(worker_th
     return 0;
 }
 
+static void list_copy(const struct config_list *from, struct s2i_list *to)
+{
+    for (size_t i = 0; i < from->count; i++)
+        s2i_list_add(to, slice_of(from->items[i]));
+}
+
+/* Scripts by URL come from where sources may come from (2.8). */
+static void scripts_settle(struct s2i_spec *spec, const struct config *config)
+{
+    spec->scripts_by_http = config->builds_scripts_by_http;
+    if (!spec->scripts_by_http)
+        return;
+    list_copy(&config->builds_sources_schemes, &spec->script_schemes);
+    list_copy(&config->builds_sources_ports, &spec->script_ports);
+    list_copy(&config->builds_sources_allow, &spec->script_hosts);
+}
+
 int session_settle(struct session *session)
 {
     const struct config *config = session->task->builds->config;
@@ -116,7 +133,7 @@ int session_settle(struct session *session)
     limits_settle(session);
     kept_settle(session);
     session->spec.fresh = build_verifies(&session->task->record);
-    session->spec.scripts_by_http = config->builds_scripts_by_http;
+    scripts_settle(&session->spec, config);
     session->spec.proxy_environment = memory_text(slice_of(config->builds_http_proxy));
     if (source_options(session, &err) < 0)
         return session_fail_by(session, "InvalidSource", &err);

@@ -88,6 +88,9 @@ static const struct record_field spec_fields[] = {
     TEXT(struct s2i_spec, proxy_environment, LINE_MAX),
     LIST(struct s2i_spec, secrets, 128 * 1024, 256),
     FIELD(struct s2i_spec, scripts_by_http, RECORD_FLAG),
+    LIST(struct s2i_spec, script_schemes, WORD_MAX, LIST_MAX),
+    LIST(struct s2i_spec, script_ports, WORD_MAX, LIST_MAX),
+    LIST(struct s2i_spec, script_hosts, WORD_MAX, LIST_MAX),
     FIELD(struct s2i_spec, fresh, RECORD_FLAG),
 };
 static const struct record_field script_fields[] = {

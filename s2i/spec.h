@@ -75,8 +75,9 @@ struct s2i_spec {
     char *target;            /* "repository:tag", for names and messages */
     char *proxy_environment; /* "HTTP_PROXY=..." lines of the server's, 5.8; "" */
     struct s2i_list secrets; /* "<name>=<value>": of options.inject */
-    bool scripts_by_http;    /* 2.8 */
-    bool fresh;              /* caches are empty, and are not kept: 8.7, 15.2 */
+    bool scripts_by_http;    /* 2.8; then from these only, as sources (16.10): */
+    struct s2i_list script_schemes, script_ports, script_hosts;
+    bool fresh; /* caches are empty, and are not kept: 8.7, 15.2 */
 };
 void s2i_spec_drop(struct s2i_spec *spec);
 /* The image that an item of copy_from calls so; NULL: it is not there. */

@@ -96,18 +96,18 @@ static bool in_source(void *arg, const char *path)
     return find_fetched(look->assembly, strrchr(path, '/') + 1) != NULL; /* a runtime image's */
 }
 
-/* What is private stays so: the filter of sources, with no exception (16.10). */
+/* By the filter of sources (16.10). */
 static int fetch(void *arg, const char *url, const char *script, struct error *err)
 {
     struct look *look = arg;
     struct assembly *assembly = look->assembly;
     OWNED(buffer_drop) struct buffer address = BUFFER_NONE;
     OWNED(buffer_drop) struct buffer text = BUFFER_NONE;
-    static const struct s2i_list none = {0};
-    char *schemes[] = {(char *)(uintptr_t) "https"}, *ports[] = {(char *)(uintptr_t) "443"};
-    const struct s2i_list https = {schemes, 1}, port = {ports, 1};
-    const struct source_rules rules = {
-        .schemes = &https, .ports = &port, .allowed_hosts = &none, .bytes_max = SCRIPT_MAX};
+    const struct s2i_spec *spec = &look->work->spec;
+    const struct source_rules rules = {.schemes = &spec->script_schemes,
+                                       .ports = &spec->script_ports,
+                                       .allowed_hosts = &spec->script_hosts,
+                                       .bytes_max = SCRIPT_MAX};
     int status = 0;
 
     if (assembly->fetched_count == sizeof(assembly->fetched) / sizeof(assembly->fetched[0]))
@@ -154,11 +154,10 @@ int look_scripts(struct work *work, struct assembly *assembly, bool runtime, str
                                        .arg = &look};
     const char *reason = NULL;
 
-    if (contract_scripts_find(&work->spec.options, &assembly->root.config, &tree, runtime,
-                              &assembly->scripts, &reason, err) < 0)
-        return work_because(work, reason == NULL ? "InstallScriptsFailed" : reason);
+    int outcome = contract_scripts_find(&work->spec.options, &assembly->root.config, &tree, runtime,
+                                        &assembly->scripts, &reason, err);
     work_notes(work, &assembly->scripts.notes);
-    return 0;
+    return outcome < 0 ? work_because(work, reason == NULL ? "InstallScriptsFailed" : reason) : 0;
 }
 
 /* --- environment (5) --- */

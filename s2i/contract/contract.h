@@ -53,7 +53,8 @@ struct contract_scripts {
 };
 void contract_scripts_drop(struct contract_scripts *scripts);
 /* runtime: the scripts of a runtime image (9.5). *reason: "InstallScriptsFailed",
- * "FetchScriptsFailed", constants. INVALID */
+ * "FetchScriptsFailed", constants. out is to be dropped, its notes to be told, also after INVALID
+ */
 int contract_scripts_find(const struct s2i_options *options, const struct image_config *image,
                           const struct contract_tree *tree, bool runtime,
                           struct contract_scripts *out, const char **reason,

@@ -242,7 +242,5 @@ int contract_scripts_find(const struct s2i_options *options, const struct image_
     int outcome = runtime ? find_all(&search, of_runtime, LENGTH(of_runtime), true)
                           : find_all(&search, of_builder, LENGTH(of_builder), false);
     buffer_drop(&search.folder);
-    if (outcome < 0)
-        contract_scripts_drop(out);
     return outcome;
 }

@@ -151,5 +151,6 @@ def test_a_builder_asks_for_scripts(shop):
     """s2i 2.7: by the same child, from within a build's worker."""
     options = {"scripts_url": "https://private.test/scripts"}
     image = workshop.Image([building.base_tar({"run": building.RUN}, {})])
-    outcome = shop.build(image, {"index.html": "x"}, options=options, scripts_by_http=True)
+    outcome = shop.build(image, {"index.html": "x"}, options=options, scripts_by_http=True, script_schemes=["https"],
+                         script_ports=["443"])
     assert "a private address" in json.dumps(outcome.result) + outcome.text, (outcome.result, outcome.text)

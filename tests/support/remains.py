@@ -75,9 +75,8 @@ def unfinished(server):
     for folder in ("layers", "layers-user", "templates", "caches"):
         found += [path for path in (server.root / "builder" / folder).glob("*")
                   if "." in path.name and path.suffix != ".lock"]  # locks go with their layers
-    waiting = {str(row[0]) for row in rows(server, "SELECT id FROM builds WHERE state <> 3")}
     known = {str(row[0]) for row in rows(server, "SELECT id FROM builds")}
-    found += [path for path in (server.root / "builds/archives").glob("*") if path.name not in waiting]
+    found += [path for path in (server.root / "builds/archives").glob("*") if path.name not in known]
     found += [path for path in (server.root / "builds/logs").glob("*") if path.name.split(".")[0] not in known]
     return found
 

@@ -22,6 +22,7 @@ static const char spec_text[] =
     "\"limits\":{\"cpu_percent\":50,\"disk\":4,\"files_max\":7,\"layer_bytes_max\":8,\"log\":5,"
     "\"memory\":3,\"processes\":6,\"silence_ms\":2,\"timeout_ms\":1},\"mode\":\"plan\","
     "\"options\":{\"secret_env\":[\"A=b\"]},\"proxy_environment\":\"HTTP_PROXY=x\","
+    "\"script_hosts\":[\"h\"],\"script_ports\":[\"443\"],\"script_schemes\":[\"https\"],"
     "\"scripts_by_http\":true,\"secrets\":[\"npmrc=eA==\"],"
     "\"source\":{\"author\":\"A <a@b>\",\"author_date\":\"d\",\"bytes\":10,\"commit\":\"c\","
     "\"conf\":\"{}\",\"content\":\"" D2 "\",\"context_dir\":\"sub\",\"detected\":[\"Makefile\"],"
