@@ -141,26 +141,6 @@ uint64_t build_log_size(const struct build_log *log)
     return log->size;
 }
 
-void build_log_tail(const struct build_log *log, size_t bytes, struct buffer *out)
-{
-    uint64_t from =
-        log->size > bytes ? log->size - bytes - 1 : 0; /* and the end of a line before */
-    size_t wanted = (size_t)(log->size - from);
-    OWNED(memory_drop) char *tail = memory_new(wanted + 1);
-
-    ssize_t got = pread(log->fd, tail, wanted, (off_t)from);
-    if (got <= 0)
-        return;
-    struct slice text = {tail, (size_t)got};
-    if (from > 0) {
-        const char *end = memchr(text.at, '\n', text.size - 1);
-        text = slice_from(text, end == NULL ? 1 : (size_t)(end - text.at) + 1);
-        while (text.size > 0 && utf8_size(text) == 0) /* of a long line the rest */
-            text = slice_from(text, 1);
-    }
-    buffer_append_slice(out, text);
-}
-
 /* --- life --- */
 
 static void log_drop(struct build_log **owned)

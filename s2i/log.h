@@ -32,8 +32,6 @@ int build_log_begin(struct build_logs *logs, int64_t id, uint64_t size_max,
 void build_log_write(struct build_log *log, enum log_stream stream, struct slice bytes);
 void build_log_print(struct build_log *log, const char *format, ...) PRINTF_LIKE(2, 3);
 uint64_t build_log_size(const struct build_log *log);
-/* The last lines, at most so many bytes, for the status (6.5). */
-void build_log_tail(const struct build_log *log, size_t bytes, struct buffer *out);
 /* Consumes it: followers reach the end. */
 int build_log_end(struct build_log *log, struct error *err) MUST_CHECK;
 
@@ -56,6 +54,8 @@ int build_log_stat(struct build_logs *logs, int64_t id, uint64_t *size, bool *li
                    struct error *err) MUST_CHECK;
 /* For ranges: a descriptor of the file. */
 int build_log_file(struct build_logs *logs, int64_t id, int *fd, struct error *err) MUST_CHECK;
+/* The last lines, at most so many bytes, for the status (6.5); none when there is no log. */
+void build_log_tail(struct build_logs *logs, int64_t id, size_t bytes, struct buffer *out);
 void build_log_remove(struct build_logs *logs, int64_t id);
 
 #endif

@@ -6,6 +6,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -120,6 +121,33 @@ int build_log_stat(struct build_logs *logs, int64_t id, uint64_t *size, bool *li
                                "the log of build %" PRId64 " cannot be read", id);
     *size = (uint64_t)status.st_size;
     return 0;
+}
+
+/* Without the line it begins in; of a long line the rest. */
+static struct slice whole_lines(struct slice text)
+{
+    const char *end = text.size == 0 ? NULL : memchr(text.at, '\n', text.size - 1);
+
+    text = slice_from(text, end == NULL ? 1 : (size_t)(end - text.at) + 1);
+    while (text.size > 0 && utf8_size(text) == 0)
+        text = slice_from(text, 1);
+    return text;
+}
+
+void build_log_tail(struct build_logs *logs, int64_t id, size_t bytes, struct buffer *out)
+{
+    OWNED(fd_drop) int fd = log_file_open(logs, id, "log", O_RDONLY);
+    OWNED(memory_drop) char *tail = NULL;
+    struct stat status;
+
+    if (fd < 0 || fstat(fd, &status) < 0)
+        return;
+    uint64_t size = (uint64_t)status.st_size;
+    uint64_t from = size > bytes ? size - bytes - 1 : 0; /* and the end of a line before */
+    tail = memory_new((size_t)(size - from) + 1);
+    ssize_t got = pread(fd, tail, (size_t)(size - from), (off_t)from);
+    struct slice text = {tail, got < 0 ? 0 : (size_t)got};
+    buffer_append_slice(out, from > 0 ? whole_lines(text) : text);
 }
 
 void build_log_remove(struct build_logs *logs, int64_t id)

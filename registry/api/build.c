@@ -1,6 +1,6 @@
 /* build.c - builds: what they are and how they ended; cancelled, and begun again.
- * Touches  storage: rows of builds; the queue, by way of s2i/s2i.h.
- * Never    shows the value of a secret; reads the log.
+ * Touches  storage: rows of builds; the queue, by way of s2i/s2i.h; the ends of logs.
+ * Never    shows the value of a secret.
  *
  * Who may pull what a build makes, or push there, sees it; names of accounts and the options are
  * for who pushes. Spec: s2i 12.1, 12.3, 13.40 to 13.44, 13.46. */
@@ -13,6 +13,9 @@
 #include <unistd.h>
 
 #include "registry/core/log.h"
+#include "s2i/log.h"
+
+enum { LOG_TAIL = 1024 }; /* bytes */
 
 int api_builds_needed(const struct request *request, struct error *err)
 {
@@ -161,6 +164,20 @@ static void build_write_open(struct buffer *out, const struct build_record *buil
     write_time(out, "finished_at", build->finished_at);
 }
 
+/* Why it failed is mostly said there: 6.5. */
+static void log_tail_write(const struct request *request, struct buffer *out,
+                           const struct build_record *build)
+{
+    OWNED(buffer_drop) struct buffer tail = BUFFER_NONE;
+
+    if (build->state == BUILD_FAILED || build->state == BUILD_ERROR)
+        build_log_tail(builds_logs(request->services->builds), build->id, LOG_TAIL, &tail);
+    if (tail.size > 0)
+        write_text(out, "log_tail", buffer_slice(&tail));
+    else
+        write_null(out, "log_tail");
+}
+
 /* "waiting": how many are before it (13.43). */
 static int one_write(const struct request *request, const struct build_record *build,
                      unsigned rights, struct buffer *out, struct error *err) ON(worker_thread)
@@ -172,6 +189,7 @@ static int one_write(const struct request *request, const struct build_record *b
         return -1;
     build_write_open(out, build, rights, request->caller->role == ACCOUNT_ROLE_AUDITOR);
     number_or_null(out, "ahead", (int64_t)ahead, build->state == BUILD_PENDING);
+    log_tail_write(request, out, build);
     if ((rights & RIGHT_PUSH) != 0)
         options_of_build(out, build);
     write_close(out, '}');

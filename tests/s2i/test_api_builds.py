@@ -89,8 +89,8 @@ def test_what_is_known_of_a_build(call, name):
     build = call.build(name, options={**BUILDER, "env": ["A=B"], "tags": ["x"]})
     alone = call.get(f"/builds/{build['id']}").json()
     listed = call.items(f"/repos/{name}/-/builds")[0]
-    assert {key: value for key, value in alone.items() if key not in ("ahead", "options")} == listed == build
-    assert alone["options"]["env"] == ["A=B"] and alone["trigger"] == "api" and alone["repository"] == name
+    assert {key: value for key, value in alone.items() if key not in ("ahead", "log_tail", "options")} == listed == build
+    assert alone["options"]["env"] == ["A=B"] and alone["log_tail"] is None and alone["trigger"] == "api" and alone["repository"] == name
     assert alone["created_at"] <= alone["started_at"] <= alone["finished_at"]
     assert alone["log_size"] == len(call.get(f"/builds/{build['id']}/log").body)
 
@@ -101,6 +101,7 @@ def test_a_failure_says_its_reason(call, name):
     assert (build["state"], build["reason"], build["exit_code"]) == ("Failed", "AssembleFailed", 7)
     assert build["result_digest"] is None and build["layer_size"] is None
     assert b"no luck" in call.get(f"/builds/{build['id']}/log").body
+    assert "no luck" in call.get(f"/builds/{build['id']}").json()["log_tail"]
 
 
 def test_lists_are_filtered(call, name):
