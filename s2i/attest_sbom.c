@@ -167,13 +167,11 @@ static int without_files(const struct publisher *publisher, const json_t *docume
 int attest_sbom(const struct publisher *publisher, const json_t *document, struct digest *digest,
                 uint64_t *size, struct error *err)
 {
-    struct error why = {0};
-
     if (with_files(publisher, document, digest, size, err) == 0)
         return 0;
     if (err->code != ERROR_INVALID)
         return -1;
-    why = *err;
+    const struct error why = *err;
     error_clear(err);
     return without_files(publisher, document, why.message, digest, size, err);
 }

@@ -118,6 +118,7 @@ CREATE TABLE build_attestations(
     tries BIGINT NOT NULL DEFAULT 0,
     due_at BIGINT NOT NULL
 ) @STRICT;
+CREATE INDEX build_attestations_due ON build_attestations(due_at, build_id);
 
 -- Public keys that signed provenance of builds, for ever: images outlive the keys of theirs. kid:
 -- RFC 7638 thumbprint. jwk: JSON.

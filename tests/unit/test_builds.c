@@ -732,6 +732,88 @@ static void test_builds_go_with_their_repository(void **state)
     assert_int_equal(number(fixture, "SELECT id FROM build_configs"), new.id);
 }
 
+/* --- what is to stand beside images --- */
+
+static struct build_attestation next_attestation(struct fixture *fixture)
+{
+    struct build_attestation next;
+
+    OK(build_attestation_next(fixture->store, &next, &fixture->err));
+    return next;
+}
+
+static int64_t ended_with(struct fixture *fixture, const char *document)
+{
+    int64_t epoch, id = add(fixture, "team/app", BUILD_PARALLEL);
+
+    assert_int_equal(claim(fixture, 0, &epoch), id);
+    const struct build_end with = {.id = id,
+                                   .epoch = epoch,
+                                   .state = BUILD_COMPLETE,
+                                   .exit_code = -1,
+                                   .attestations = slice_of(document)};
+    OK(build_finish(fixture->store, &with, &fixture->err));
+    return id;
+}
+
+/* s2i 7.12: with the end of its build, until it is published. */
+static void test_builds_attestations_wait_until_they_are_published(void **state)
+{
+    struct fixture *fixture = *state;
+    int64_t first = ended_with(fixture, "{\"a\":1}"), second = ended_with(fixture, "{}");
+
+    ended_with(fixture, NULL);
+    OWNED(build_attestation_drop) struct build_attestation one = next_attestation(fixture);
+    assert_int_equal(one.build, first);
+    assert_string_equal(one.document, "{\"a\":1}");
+    assert_int_equal(one.tries, 0);
+    OK(build_attestation_later(fixture->store, first, one.due_at + 1000000, &fixture->err));
+    OWNED(build_attestation_drop) struct build_attestation two = next_attestation(fixture);
+    assert_int_equal(two.build, second);
+    OK(build_attestation_done(fixture->store, second, &fixture->err));
+    OWNED(build_attestation_drop) struct build_attestation again = next_attestation(fixture);
+    assert_int_equal(again.build, first);
+    assert_int_equal(again.tries, 1);
+    assert_int_equal(again.due_at, one.due_at + 1000000);
+    OK(build_attestation_done(fixture->store, first, &fixture->err));
+    OK(build_attestation_done(fixture->store, first, &fixture->err));
+    assert_int_equal(next_attestation(fixture).build, 0);
+}
+
+/* An end that does not count leaves nothing to publish; a build that goes takes it along. */
+static void test_builds_attestations_are_of_ends(void **state)
+{
+    struct fixture *fixture = *state;
+    int64_t id = ended_with(fixture, "{}"), *gone = NULL;
+    const struct build_end late = {.id = id,
+                                   .epoch = 1,
+                                   .state = BUILD_COMPLETE,
+                                   .exit_code = -1,
+                                   .attestations = SLICE("{\"late\":1}")};
+    size_t count;
+
+    FAILS(build_finish(fixture->store, &late, &fixture->err), ERROR_CONFLICT);
+    assert_int_equal(number(fixture, "SELECT count(*) FROM build_attestations"), 1);
+    OK(build_prune(fixture->store, 0, 0, 0, 10, &gone, &count, &fixture->err));
+    free(gone);
+    assert_int_equal(number(fixture, "SELECT count(*) FROM build_attestations"), 0);
+}
+
+static void test_builds_keys_are_kept(void **state)
+{
+    struct fixture *fixture = *state;
+    OWNED(buffer_drop) struct buffer keys = BUFFER_NONE;
+
+    OK(build_key_list(fixture->store, &keys, &fixture->err));
+    assert_int_equal(keys.size, 0);
+    OK(build_key_note(fixture->store, SLICE("one"), SLICE("{\"kid\":\"one\"}"), &fixture->err));
+    script(fixture, "UPDATE build_keys SET created_at = 1");
+    OK(build_key_note(fixture->store, SLICE("two"), SLICE("{\"kid\":\"two\"}"), &fixture->err));
+    OK(build_key_note(fixture->store, SLICE("one"), SLICE("{\"kid\":\"other\"}"), &fixture->err));
+    OK(build_key_list(fixture->store, &keys, &fixture->err));
+    assert_true(slice_equal_text(buffer_slice(&keys), "{\"kid\":\"two\"},{\"kid\":\"one\"}"));
+}
+
 /* Runs last: statements of the tests above. */
 static void test_builds_no_statement_scans(void **state)
 {
@@ -761,6 +843,9 @@ int main(void)
         FIXTURE_TEST(test_builds_of_a_deleted_repository_are_nobodys),
         FIXTURE_TEST(test_builds_a_newer_configuration_outlives_the_old_one),
         FIXTURE_TEST(test_builds_go_with_their_repository),
+        FIXTURE_TEST(test_builds_attestations_wait_until_they_are_published),
+        FIXTURE_TEST(test_builds_attestations_are_of_ends),
+        FIXTURE_TEST(test_builds_keys_are_kept),
         FIXTURE_TEST(test_builds_no_statement_scans),
     };
 

@@ -5,6 +5,7 @@
 #include <openssl/bn.h>
 #include <openssl/ec.h>
 
+#include "auth/key_folder.h"
 #include "tests/support/auth.h"
 
 #define BYTES SLICE("DSSEv1 1 t 5 hello")
@@ -71,7 +72,10 @@ static void test_seal_outlives_its_key(void **state)
     assert_false(slice_equal(buffer_slice(&before.key_id), buffer_slice(&after.key_id)));
     assert_true(is_right(&before, &before, BYTES) && is_right(&after, &after, BYTES));
     assert_false(is_right(&before, &after, BYTES) || is_right(&after, &before, BYTES));
-    DONE(auth_reload(world.auth, true, &world.err)); /* the private key goes */
+    DONE(auth_reload(world.auth, true, &world.err));
+    OWNED(key_names_drop) struct key_names names = {NULL, 0};
+    DONE(key_folder_list(world.options.seal_folder, &names, &world.err));
+    assert_int_equal(names.count, 1); /* the private key is gone */
     world_reopen();
     OWNED(dsse_signature_drop) struct dsse_signature again = sealed(BYTES);
     assert_true(slice_equal(buffer_slice(&again.key_id), buffer_slice(&after.key_id)));
