@@ -24,6 +24,7 @@
 #include <unistd.h>
 
 #include "registry/core/clock.h"
+#include "registry/core/folder.h"
 #include "registry/core/log.h"
 #include "s2i/builder/kept.h"
 
@@ -103,12 +104,23 @@ static void sweep_kept(struct builder *builder, bool halves)
     builder->next_sweep = kept < 0 ? 0 : kept_sweep(kept, builder->options->cache_max, halves);
 }
 
+/* Halves of dead workers. */
+static void sweep_templates(const struct builder *builder)
+{
+    OWNED(folder_drop) DIR *open = folder_open(builder->folder, "templates");
+
+    for (const struct dirent *entry; (entry = folder_next(open)) != NULL;)
+        if (strchr(entry->d_name, '.') != NULL)
+            unlinkat(dirfd(open), entry->d_name, 0);
+}
+
 /* (1) */
 static void sweep(struct builder *builder)
 {
     cgroup_sweep(&builder->setup.groups, builder->prefix);
     sweep_kept(builder, true);
     sweep_layers(builder);
+    sweep_templates(builder);
 }
 
 /* --- workers --- */

@@ -29,6 +29,7 @@ void assembly_drop(struct assembly *assembly)
     s2i_list_drop(&assembly->targets);
     s2i_list_drop(&assembly->caches);
     buffer_drop(&assembly->slices);
+    brought_drop(&assembly->brought);
     root_drop(&assembly->root);
 }
 

@@ -101,7 +101,8 @@ static void keep_few(int templates)
     if (count > TEMPLATES_MAX) {
         rewinddir(open);
         for (const struct dirent *entry; (entry = folder_next(open)) != NULL;)
-            unlinkat(templates, entry->d_name, 0);
+            if (strchr(entry->d_name, '.') == NULL) /* another worker's half */
+                unlinkat(templates, entry->d_name, 0);
     }
 }
 

@@ -65,6 +65,8 @@ int step_run(struct work *work, struct assembly *assembly, const char *const *wo
         return -1;
     if (assembly->gets_caches && give_caches(work, assembly, &run, err) < 0)
         return -1;
+    if (strcmp(reason, "AssembleFailed") == 0)
+        brought_read(work, assembly);
     if (strcmp(reason, "AssembleFailed") == 0 || strcmp(reason, "PostCommitHookFailed") == 0)
         kept_note(work, &run);
     return run_container(work, &run, err);

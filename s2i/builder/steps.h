@@ -33,6 +33,10 @@ struct assembly {
     bool gets_caches;         /* the next container that runs does */
     struct s2i_list caches;   /* their paths, as they were given */
     struct buffer slices;     /* .s2i/slices */
+    struct brought {
+        ino_t *slots;
+        size_t count, capacity; /* a power of two, at most half full */
+    } brought;                  /* what was there before a script ran */
 };
 #define ASSEMBLY_NONE ((struct assembly){.root = ROOT_NONE, .src = -1})
 void assembly_drop(struct assembly *assembly);
@@ -76,6 +80,12 @@ struct copying {
  * with the error set when the build is over. */
 int copy_path(struct copying *copying, int from_root, const char *source, int to_root,
               const char *destination) MUST_CHECK;
+
+/* --- brought.c --- */
+
+void brought_drop(struct brought *brought);
+void brought_read(const struct work *work, struct assembly *assembly);
+layer_brought brought_has; /* arg: struct brought */
 
 /* --- inputs.c (13.52) --- */
 

@@ -6,6 +6,8 @@
 #ifndef SLIPWAY_S2I_LAYER_H
 #define SLIPWAY_S2I_LAYER_H
 
+#include <sys/types.h>
+
 #include "registry/core/digest.h"
 #include "s2i/options.h"
 #include "s2i/spec.h"
@@ -62,6 +64,8 @@ int layer_read(int fd, const struct s2i_layer *layer, const struct layer_limits 
 
 /* Where a layer's bytes go: compressed, in order. -1 ends the making. */
 typedef int layer_sink(void *arg, struct slice bytes, struct error *err);
+/* Whether the file of this inode was there before the script ran. */
+typedef bool layer_brought(void *arg, ino_t inode);
 /* Asked again and again while a layer is made, often without need. -1 ends the making. */
 typedef int layer_go_on(void *arg, struct error *err);
 
@@ -71,7 +75,10 @@ struct layer_make {
     size_t lower_count;
     struct layer_ids ids;
     uint32_t uid, gid; /* level (b): in the container, whose new files are */
-    int64_t epoch;     /* seconds: 17.3 */
+    layer_brought
+        *brought; /* level (b): those have the group 0, the others gid; NULL: all have gid */
+    void *brought_arg;
+    int64_t epoch; /* seconds: 17.3 */
     bool clamp_all;
     const char *const
         *left_out; /* paths without a leading '/', with all below them; ends in NULL */

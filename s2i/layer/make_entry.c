@@ -178,7 +178,9 @@ static int owner_single(struct maker *maker, struct walk_folder *folder, int fd,
     bool shown = false;
 
     entry->uid = make->uid;
-    entry->gid = make->gid;
+    entry->gid = make->brought != NULL && make->brought(make->brought_arg, file->st_ino)
+                     ? 0 /* 4.12 */
+                     : make->gid;
     if (folder->hidden || (S_ISDIR(file->st_mode) && fd >= 0 && is_opaque(fd, &make->ids)) ||
         !slice_to_text(entry->path, text, sizeof(text)))
         return 0;

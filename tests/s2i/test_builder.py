@@ -448,6 +448,23 @@ def test_level_user_gives_the_same_layer(shop, user_shop):
     assert by_root.diff_id == by_user.diff_id
 
 
+def test_level_user_gives_the_same_groups(shop, user_shop):
+    """s2i 4.12, 16.3: what the source brings has group 0 wherever it goes, what assemble makes has its user's."""
+    script = "#!/bin/sh\nset -e\ncd /opt/app-root/src; mv /tmp/src/moves moved; cp /tmp/src/stays copied; mkdir made; echo x > made/file\n" \
+             "ln -s x link; ln /tmp/src/stays hard; echo more >> /tmp/src/stays; mv /tmp/src/folder /opt/app-root/src/; rm /tmp/src/goes\n" \
+             "echo again > /tmp/src/goes\n"
+    image = workshop.builder_image(config={"User": "1001:2000"})
+    files = {"moves": "m", "stays": "s", "goes": "g", "folder/inside": "i", "folder/link": ("->", "inside"), ".s2i/bin/assemble": script,
+             ".s2i/bin/run": "#!/bin/sh\n"}
+    by_root, by_user = done(shop.build(image, files)), done(user_shop.build(image, files))
+    owners = [{name: (item[0].uid, item[0].gid) for name, item in outcome.entries().items()} for outcome in (by_root, by_user)]
+    assert owners[0] == owners[1]
+    place = "opt/app-root/src/"
+    assert [owners[1][place + name] for name in ("moved", "folder/link", "copied", "made/file", "link", "hard")] == [
+        (1001, 0), (1001, 0), (1001, 2000), (1001, 2000), (1001, 2000), (1001, 0)]
+    assert owners[1]["tmp/src/goes"] == (1001, 2000) and by_root.diff_id == by_user.diff_id
+
+
 def test_level_user_has_limits(user_shop):
     failed(assemble(user_shop, "exec dd if=/dev/zero of=/tmp/big bs=1M count=100\n", limits={"disk": 16 << 20}), "DiskLimit")
     failed(assemble(user_shop, "exec sleep 60\n", limits={"timeout_ms": 500}), "BuildTimeout")

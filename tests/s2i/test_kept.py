@@ -165,7 +165,9 @@ def test_after_its_time_and_a_start(disk_shop):
     assert len(kept(disk_shop)) == 16 and "2" not in kept(disk_shop) and "19" in kept(disk_shop)
     disk_shop.kill()
     (disk_shop.folder / "kept/77.new").mkdir()
+    (disk_shop.folder / "templates/ext4-16.1f").touch()
     again = workshop.Workshop(disk_shop.folder)
+    assert not (disk_shop.folder / "templates/ext4-16.1f").exists() and (disk_shop.folder / "templates/ext4-256").exists()
     assert "77.new" not in kept(disk_shop) and len(kept(disk_shop)) == 16
     assert shell(disk_shop, 19, "/bin/cat", "half").stdout == "half\n"
     again.finish()
