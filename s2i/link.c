@@ -24,14 +24,17 @@
 #include <unistd.h>
 
 #include "registry/core/clock.h"
+#include "registry/core/json.h"
 #include "registry/core/log.h"
+#include "registry/core/start.h"
 #include "s2i/wire.h"
 
 enum {
     SLOTS_MAX = 256,
-    AGAIN_MS = 1000,    /* from the end of the started builder to the next one */
-    END_MS = 15 * 1000, /* what a builder gets to end its builds */
-    CONTROL_SEND_S = 2, /* a builder that reads nothing for so long is none */
+    AGAIN_MS = 1000,        /* from the end of the started builder to the next one */
+    END_MS = 15 * 1000,     /* what a builder gets to end its builds */
+    SILENT_MS = 300 * 1000, /* trying what the machine allows takes a builder a while */
+    CONTROL_SEND_S = 2,     /* a builder that reads nothing for so long is none */
 };
 
 /* --- connections --- */
@@ -71,7 +74,7 @@ static int start_builder(struct build_link *link, struct error *err)
         return -1;
     }
     limit_sending(pair[0]);
-    *place = (struct builder){.control = pair[0]};
+    *place = (struct builder){.control = pair[0], .since_ms = clock_monotonic_ms()};
     link->started_ms = clock_monotonic_ms();
     log_event(LOG_INFO, "builder.started", F_I64("pid", link->child));
     return 0;
@@ -102,12 +105,11 @@ static void copy_text(char *out, size_t capacity, const json_t *object, const ch
 
 static void hello(struct build_link *link, struct builder *builder, struct slice payload)
 {
-    json_t *said = json_loadb(payload.at, payload.size, 0, NULL);
+    OWNED(json_drop) json_t *said = json_loadb(payload.at, payload.size, 0, NULL);
     json_int_t slots = json_integer_value(json_object_get(said, "slots"));
 
     copy_text(builder->level, sizeof(builder->level), said, "level");
     copy_text(builder->problem, sizeof(builder->problem), said, "problem");
-    json_decref(said);
     builder->slots = slots < 1 ? 1 : slots > SLOTS_MAX ? SLOTS_MAX : (unsigned)slots;
     builder->known = true;
     log_event(builder->level[0] == 0 ? LOG_WARNING : LOG_INFO, "builder.connected",
@@ -125,7 +127,7 @@ static void control_readable(struct build_link *link, struct builder *builder)
 
     if (got == 1 && packet.fd >= 0)
         close(packet.fd);
-    if (got == 1 && packet.kind == WIRE_HELLO)
+    if (got == 1 && packet.kind == WIRE_HELLO && !builder->known) /* once */
         hello(link, builder, packet.payload);
     else
         link_builder_end(link, builder,
@@ -155,7 +157,19 @@ static void accept_builder(struct build_link *link)
         return;
     }
     limit_sending(fd);
-    *place = (struct builder){.control = fd};
+    *place = (struct builder){.control = fd, .since_ms = clock_monotonic_ms()};
+}
+
+/* Who connects and says nothing has a place that others want. */
+static void end_silent(struct build_link *link)
+{
+    uint64_t now = clock_monotonic_ms();
+
+    for (size_t i = 0; i < BUILDERS_MAX; i++) {
+        struct builder *builder = &link->builders[i];
+        if (builder->control >= 0 && !builder->known && now - builder->since_ms >= SILENT_MS)
+            link_builder_end(link, builder, "the builder said nothing");
+    }
 }
 
 /* --- the thread --- */
@@ -210,6 +224,7 @@ static void *link_thread(void *arg)
         for (size_t i = 0; i < BUILDERS_MAX; i++)
             if (polled[2 + i].revents != 0 && link->builders[i].control == polled[2 + i].fd)
                 control_readable(link, &link->builders[i]);
+        end_silent(link);
         child_again(link);
     }
     pthread_mutex_unlock(&link->lock);
@@ -280,8 +295,8 @@ int link_open(struct build_link **out, const struct config *config, struct error
     }
     if (own && start_builder(link, &failure) < 0)
         snprintf(link->problem, sizeof(link->problem), "%s", failure.message);
-    if (pthread_create(&link->thread, NULL, link_thread, link) != 0)
-        return error_set(err, ERROR_UNAVAILABLE, "no thread for the builders");
+    if (thread_start(&link->thread, link_thread, link, err) < 0)
+        return -1;
     link->threaded = true;
     *out = TAKE(link);
     return 0;

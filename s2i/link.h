@@ -15,7 +15,8 @@ enum {
 struct builder {
     int control; /* -1: the place is free */
     unsigned slots, used;
-    bool known; /* said hello */
+    bool known;        /* said hello */
+    uint64_t since_ms; /* when it came */
     char level[8], problem[200];
 };
 

@@ -193,7 +193,9 @@ static int converse(struct talk *talk, struct error *err) ON(worker_thread)
                               left < INT_MAX ? (int)left : INT_MAX);
         if (ready == 2)
             stop(talk);
-        else if (ready == 1 && receive(talk, buffer, err) < 0)
+        if (ready == 2 && !talk->stopping) /* it was woken for nothing */
+            ready = wire_wait(session->channel, -1, 0);
+        if (ready == 1 && receive(talk, buffer, err) < 0)
             return -1;
     }
     return 0;

@@ -126,5 +126,5 @@ int wire_wait(int socket, int wake, int timeout_ms)
     while (ready < 0 && errno == EINTR);
     if (ready <= 0)
         return 0;
-    return both[0].revents != 0 ? 1 : 2;
+    return both[1].revents != 0 ? 2 : 1; /* a flood does not hide what else there is */
 }

@@ -52,7 +52,7 @@ int wire_receive(int socket, char *buffer, size_t capacity, struct wire_packet *
 int wire_gather(struct buffer *text, const struct wire_packet *packet,
                 struct error *err) MUST_CHECK;
 /* Waits until socket can be read, or wake (-1: none) can, or timeout_ms (-1: none) is over.
- * 1: the socket, 0: time is over, 2: wake. */
+ * 1: the socket, 0: time is over, 2: wake, whatever the socket has. */
 int wire_wait(int socket, int wake, int timeout_ms);
 
 #endif

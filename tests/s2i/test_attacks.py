@@ -4,12 +4,15 @@ taken over and speaks to its server as it likes.
 Touches  a server of the test's own, and a builder that is this test.
 """
 import array
+import contextlib
 import json
 import os
 import pathlib
 import shutil
 import socket
 import tempfile
+import threading
+import time
 
 import pytest
 
@@ -93,6 +96,10 @@ def test_a_worker_that_tells_stages_without_end(taken, name):
     ("w", {"image": "builder", "layer": 1}, "there is no such layer"),
     ("w", {"image": "builder", "layer": -1}, "there is no such layer"),
     ("w", {"cache": "x"}, "there is no such layer"),
+    ("w", {"image": "input/0", "layer": 0}, "there is no such layer"),
+    ("w", {"image": "input/18446744073709551616", "layer": 0}, "there is no such layer"),
+    ("w", {"image": "builder/0", "layer": 0}, "there is no such layer"),
+    ("w", ["builder"], "there is no such layer"),
 ])
 def test_a_worker_that_wants_what_is_not_its_builds(taken, name, kind, said, reason):
     _, channel = taken.begin(name)
@@ -118,6 +125,48 @@ def test_a_worker_that_lies(taken, name, packets, said):
     told = taken.end_of(build)
     channel.close()
     assert told["state"] in ("Failed", "Error") and said in told["message"]
+
+
+def test_a_worker_that_floods_hears_of_the_cancel(taken, name):
+    """s2i 13.44: a flood hid the wake-up for as long as it lasted; and descriptors that come along are closed."""
+    build, channel = taken.begin(name)
+    fds = pathlib.Path(f"/proc/{taken.server.child.pid}/fd")
+    before, heard, stop = len(list(fds.iterdir())), [], threading.Event()
+
+    def flood():
+        with contextlib.suppress(OSError):
+            while not stop.is_set():
+                workshop.send(channel, "l", b"\x01" + b"noise\n" * 10, 0)
+    floods = [threading.Thread(target=flood) for _ in range(3)]
+    for one in floods:
+        one.start()
+    time.sleep(0.3)
+    begun = time.monotonic()
+    taken.api("POST", f"builds/{build}:cancel")
+    channel.settimeout(15)
+    heard = channel.recv(100)
+    took = time.monotonic() - begun
+    during = len(list(fds.iterdir()))
+    stop.set()
+    for one in floods:
+        one.join()
+    channel.close()
+    assert heard == b"cCancelledBuild" and took < 5 and during < before + 20, (heard, took, before, during)
+    assert taken.end_of(build)["state"] == "Cancelled"
+
+
+def test_a_builder_that_greets_again_is_none(taken):
+    """One hello a connection: each is a line of the server's log."""
+    second = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    second.connect(taken.control.getpeername())
+    second.settimeout(10)
+    for _ in range(2):
+        workshop.send(second, "h", json.dumps({"level": "", "problem": "\x1b[31mred", "slots": -1}).encode())
+    assert second.recv(10) == b""
+    second.close()
+    process.wait_for(lambda: "the builder said nonsense" in taken.server.log.read_text(), 10, "its end")
+    assert "\x1b" not in taken.server.log.read_text()
+    assert taken.api("GET", "system/builds")["builders"] == 1
 
 
 @pytest.mark.long
