@@ -248,6 +248,6 @@ def test_a_death_at_each_system_call_of_the_worker(registry, name, start):
         stepper.let_go()
         registry.after(f"{name}/n{number}", build, victim, below, {})
         turn += 1
-        number += 40 if os.environ.get("SLIPWAY_LONG") else 900
+        number += 40 if os.environ.get("SLIPWAY_LONG") else 1500
     assert stepper.count > 500 and turn >= 2, f"{stepper.count} calls, {turn} deaths"
     assert registry.ended(build)["state"] == "Complete"
