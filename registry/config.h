@@ -122,6 +122,8 @@ struct config {
     uint64_t builds_keep_failed_layer; /* ms */
     uint64_t builds_keep_for;
     uint64_t builds_keep_archives;
+    uint64_t builds_trigger_interval;
+    uint64_t builds_trigger_rest;
     bool manifests_accept_missing;
     bool delete_tags;
     bool delete_manifests;

@@ -204,6 +204,10 @@ const struct setting config_settings[] = {
            "longest time that what a failed build wrote stays on its builder, where asked for"),
     NUMBER(DURATION, "builds.keep_for", builds_keep_for, "90d", HOUR, ANY,
            "how long a build is kept"),
+    NUMBER(DURATION, "builds.trigger.interval", builds_trigger_interval, "1m", SECOND, DAY,
+           "how often builders are looked at that may have moved"),
+    NUMBER(DURATION, "builds.trigger.rest", builds_trigger_rest, "5m", 0, 30 * DAY,
+           "shortest time from one build of a ref to the next that a builder starts"),
     NUMBER(SIZE, "builds.keep_archives", builds_keep_archives, "4GiB", 0, ANY,
            "uploaded archives kept with their builds, to retry and verify them; the oldest go "
            "first"),

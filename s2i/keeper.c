@@ -20,7 +20,6 @@ enum {
     TICK_MS = 2000,
     PRUNE_TICKS = 30, /* when a build ended since, and once an hour at least */
     PRUNE_ANYWAY_TICKS = 30 * 60,
-    TRIGGER_TICKS = 30,
     SWEEP_TICKS = 30 * 60 * 6,
     PRUNE_BATCH = 100,
     EXPIRE_BATCH = 1000,
@@ -33,6 +32,7 @@ struct keeper {
     pthread_mutex_t lock; /* of what follows */
     pthread_cond_t wake;
     bool closing, ended;
+    uint64_t triggers_at; /* the thread's: clock_monotonic_ms of the next look */
 };
 
 /* --- files --- */
@@ -200,8 +200,10 @@ static void tick(struct keeper *keeper, uint64_t at) ON(worker_thread)
     }
     if (at % PRUNE_ANYWAY_TICKS == 0 || (at % PRUNE_TICKS == 0 && take_ended(keeper)))
         keeper_prune(builds);
-    if (at % TRIGGER_TICKS == 0 && builds->link != NULL)
+    if (builds->link != NULL && clock_monotonic_ms() >= keeper->triggers_at) {
         trigger_images(builds);
+        keeper->triggers_at = clock_monotonic_ms() + builds->config->builds_trigger_interval;
+    }
 }
 
 static void *work(void *arg)

@@ -111,7 +111,7 @@ static const struct option table[] = {
     LIST(protected_branches, KEPT, 255, 64, check_word),
     FLAG(allow_push_env, KEPT),
     FLAG(allow_webhook_env, KEPT),
-    FLAG(image_trigger, KEPT),
+    TEXT(image_trigger, KEPT, 8, check_choice, "build|rebase"),
     FLAG(rebuild, ASKED),
 };
 
@@ -273,6 +273,15 @@ static int read_member(struct s2i_options *options, const struct option *row, co
     return 0;
 }
 
+/* As it was when only builds could be started. */
+static const json_t *plain_value(const struct option *row, const json_t *value, json_t **made)
+{
+    if (row->field.at != offsetof(struct s2i_options, image_trigger) || !json_is_boolean(value))
+        return value;
+    *made = json_is_true(value) ? json_string("build") : json_null();
+    return *made;
+}
+
 /* Names of members are a stranger's words: shown only when they look like one of ours. */
 static int unknown(struct slice name, struct error *err)
 {
@@ -297,6 +306,7 @@ int s2i_options_read(struct s2i_options *options, const json_t *object, enum s2i
     if (!json_is_object(object))
         return error_set_field(err, "options", "must be an object");
     json_object_foreach((json_t *)(uintptr_t)object, name, value) {
+        OWNED(json_drop) json_t *made = NULL;
         const struct option *row = row_of(slice_of(name));
         if (row == NULL)
             return unknown(slice_of(name), err);
@@ -305,7 +315,7 @@ int s2i_options_read(struct s2i_options *options, const json_t *object, enum s2i
                                    origin == S2I_FROM_SOURCE
                                        ? "may not be set by the source"
                                        : "may be set in the build configuration only");
-        if (read_member(options, row, value, origin, err) < 0)
+        if (read_member(options, row, plain_value(row, value, &made), origin, err) < 0)
             return -1;
     }
     return 0;

@@ -72,8 +72,8 @@ struct s2i_options {
     struct s2i_list protected_branches; /* 13.12 */
     bool allow_push_env;                /* -o env=K=V, 13.23 */
     bool allow_webhook_env;             /* 14.7 */
-    bool image_trigger;                 /* a new builder starts a build, 13.51 */
-    bool rebuild;                       /* also when the inputs were built before, 13.27 */
+    char *image_trigger; /* what a new builder starts: "build" (also true), "rebase", 13.51 */
+    bool rebuild;        /* also when the inputs were built before, 13.27 */
 };
 void s2i_options_drop(struct s2i_options *options);
 

@@ -50,11 +50,20 @@ static const char *const lists[] = {
     "labels",           "tags",      "allow",  "branches",  "protected_branches",
 };
 static const char *const literals[] = {
-    "ignore_submodules", "incremental",    "oci",
-    "clamp_all",         "allow_push_env", "allow_webhook_env",
-    "image_trigger",     "rebuild",        "timeout_ms",
-    "silence_ms",        "memory",         "disk",
-    "processes",         "keep_failed_ms", "queue_timeout_ms",
+    "ignore_submodules",
+    "incremental",
+    "oci",
+    "clamp_all",
+    "allow_push_env",
+    "allow_webhook_env",
+    "rebuild",
+    "timeout_ms",
+    "silence_ms",
+    "memory",
+    "disk",
+    "processes",
+    "keep_failed_ms",
+    "queue_timeout_ms",
 };
 
 static bool is_one(const char *const *table, size_t count, struct slice name)
@@ -96,6 +105,9 @@ static int other_read(const struct cli_call *call, const char *text, json_t *opt
         list_add(options, member, text_of(value));
     else if (value.size == 0)
         json_object_set_new(options, member, json_null());
+    else if (slice_equal(name, SLICE("image_trigger")) &&
+             (slice_equal(value, SLICE("true")) || slice_equal(value, SLICE("false"))))
+        json_object_set_new(options, member, json_boolean(slice_equal(value, SLICE("true"))));
     else if (IS_ONE(literals, name)) {
         json_t *literal = json_loadb(value.at, value.size, JSON_DECODE_ANY, NULL);
         if (literal == NULL)

@@ -55,7 +55,7 @@ static const char everything[] =
     "\"run_policy\":\"SerialLatestOnly\",\"push_mode\":\"accept\",\"on_disconnect\":\"cancel\","
     "\"branches\":[\"release/*=rel-*,stable\",\"wip/*=-\"],\"default_branch\":\"main\","
     "\"protected_branches\":[\"main\"],\"allow_push_env\":true,\"allow_webhook_env\":true,"
-    "\"image_trigger\":true,\"rebuild\":true}";
+    "\"image_trigger\":\"rebase\",\"rebuild\":true}";
 
 static void test_options_come_back(void **state)
 {

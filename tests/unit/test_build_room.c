@@ -323,6 +323,7 @@ static void test_build_room_a_new_builder_starts_builds(void **state)
         .builds = &builds, .run = run_never, .room = no_room, .ended = told_nobody};
     const char *count = "SELECT count(*) FROM builds WHERE triggered_by = 'image'";
 
+    room->config.builds_trigger_rest = 300000;
     OK(queue_open(&builds.queue, &options, &fixture->err));
     int builder = builder_connect(fixture, &room->config, &builds.link);
     const struct digest old = put_builder(fixture, "1");
