@@ -10,6 +10,7 @@
 #include "registry/core/document.h"
 #include "s2i/log.h"
 #include "s2i/s2i.h"
+#include "s2i/source/source.h"
 #include "s2i/spec.h"
 #include "storage/storage.h"
 
@@ -120,6 +121,15 @@ int build_spec_read(const char *text, struct s2i_options *options, bool *hold_ta
 /* Who asked for it, with what his token was narrowed to; *reach is the caller's, and is borrowed.
  */
 struct actor build_asker(const struct build_record *record, char **reach);
+
+/* --- what may be fetched (session_source.c; 16.10) --- */
+
+/* Views of the settings; not to be copied. */
+struct builds_rules {
+    struct s2i_list schemes, ports, hosts;
+    struct source_rules rules; /* of them */
+};
+void builds_rules_fill(struct builds_rules *out, const struct config *config, uint64_t bytes_max);
 
 /* --- sources that were uploaded (archives.c) --- */
 

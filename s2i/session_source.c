@@ -14,6 +14,14 @@ static struct s2i_list list_of(const struct config_list *list)
     return (struct s2i_list){list->items, list->count};
 }
 
+void builds_rules_fill(struct builds_rules *out, const struct config *config, uint64_t bytes_max)
+{
+    out->schemes = list_of(&config->builds_sources_schemes);
+    out->ports = list_of(&config->builds_sources_ports);
+    out->hosts = list_of(&config->builds_sources_allow);
+    out->rules = (struct source_rules){&out->schemes, &out->ports, &out->hosts, bytes_max};
+}
+
 static const struct s2i_list *detect_table(const struct session *session,
                                            const struct s2i_list *of_server)
 {
@@ -26,11 +34,8 @@ static const struct s2i_list *detect_table(const struct session *session,
 
 static char *repository_folder(const struct session *session)
 {
-    OWNED(buffer_drop) struct buffer path = BUFFER_NONE;
-
-    buffer_print(&path, "%s/%s.git", session->task->builds->repositories,
-                 session->task->record.repository);
-    return memory_text(buffer_slice(&path));
+    return memory_print("%s/%s.git", session->task->builds->repositories,
+                        session->task->record.repository);
 }
 
 /* Names and values of what opens the sources (16.12). */
@@ -69,10 +74,8 @@ static int fetch_with(struct session *session, int archive, struct error *err) O
     const struct config *config = session->task->builds->config;
     const struct build_record *record = &session->task->record;
     const struct s2i_options *options = &session->spec.options;
-    const struct s2i_list schemes = list_of(&config->builds_sources_schemes),
-                          ports = list_of(&config->builds_sources_ports),
-                          hosts = list_of(&config->builds_sources_allow),
-                          detect = list_of(&config->builds_detect);
+    const struct s2i_list detect = list_of(&config->builds_detect);
+    struct builds_rules rules;
     OWNED(memory_drop) char *folder = repository_folder(session);
     OWNED(s2i_list_wipe) struct s2i_list credentials = {0};
     const char *reason = "FetchSourceFailed";
@@ -99,8 +102,9 @@ static int fetch_with(struct session *session, int archive, struct error *err) O
         .log = session->task->log,
         .cancel = session->task->wake,
     };
-    const struct source_rules rules = {&schemes, &ports, &hosts, config->builds_sources_max_size};
-    if (source_open(&wish, &rules, &session->source, &session->spec.source, &reason, err) == 0)
+    builds_rules_fill(&rules, config, config->builds_sources_max_size);
+    if (source_open(&wish, &rules.rules, &session->source, &session->spec.source, &reason, err) ==
+        0)
         return 0;
     if (!session_stopped(session))
         session_fail_by(session, reason, err);

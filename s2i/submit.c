@@ -262,10 +262,23 @@ static int make_ready(struct builds *builds, int64_t id, int archive, struct err
     return 0;
 }
 
+/* What can never be fetched is not begun. Spec: 4.2, 16.10 */
+static int url_permitted(const struct builds *builds, const struct build_request *request,
+                         struct error *err)
+{
+    struct builds_rules rules;
+
+    if (request->source != BUILD_FROM_URL)
+        return 0;
+    builds_rules_fill(&rules, builds->config, 0);
+    return source_url_check(request->url, &rules.rules, err);
+}
+
 int builds_submit(struct builds *builds, const struct build_request *request, int64_t *id,
                   struct error *err)
 {
-    if (builds_able(builds, err) < 0 || row_add(builds, request, id, err) < 0 ||
+    if (builds_able(builds, err) < 0 || url_permitted(builds, request, err) < 0 ||
+        row_add(builds, request, id, err) < 0 ||
         (request->source == BUILD_FROM_ARCHIVE &&
          make_ready(builds, *id, request->archive, err) < 0))
         return -1;

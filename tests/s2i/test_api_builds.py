@@ -215,7 +215,9 @@ def test_a_build_is_begun_again(call, name):
 def test_what_cannot_be_asked_for(call, name):
     path = f"/repos/{name}/-/builds"
     for body in ({"sauce": "url"}, {"source": "moon"}, {"options": []}, {"options": {"colour": "red"}}, {"commit": "main"},
-                 {"options": {"url": "https://u:secret@host/x"}}, {"options": {"run_policy": "Parallel"}}, {}):
+                 {"options": {"url": "https://u:secret@host/x"}}, {"options": {"run_policy": "Parallel"}}, {},
+                 {"source": "url", "options": {"url": "http://host/x"}}, {"source": "url", "options": {"url": "https://host:1/x"}},
+                 {"source": "url", "options": {"url": "no URL"}}):
         assert call.post(path, body).status == 422, body
     for kind in ("text/plain", "application/octet-stream", "multipart/form-data; boundary=x"):  # CSRF comes first
         assert call.call("POST", path, raw=b"x", headers=[("Content-Type", kind)]).status in (403, 415)

@@ -31,6 +31,9 @@ static void open_room(struct room *room)
     OK(builds_open(&room->builds, &options, &fixture->err));
 }
 
+static char *https_only[] = {(char *)(uintptr_t) "https"};
+static char *usual_ports[] = {(char *)(uintptr_t) "443"};
+
 static int set_up(void **state)
 {
     struct room *room = memory_new(sizeof(*room));
@@ -38,6 +41,8 @@ static int set_up(void **state)
     fixture_set_up((void **)&room->fixture);
     room->config = (struct config){.storage_root = room->fixture->root,
                                    .builds_http_proxy = (char[]){""},
+                                   .builds_sources_schemes = {https_only, 1},
+                                   .builds_sources_ports = {usual_ports, 1},
                                    .builds_keep_complete = 9,
                                    .builds_keep_failed = 9,
                                    .builds_keep_for = UINT64_MAX};
@@ -66,6 +71,7 @@ static int64_t add(struct fixture *fixture, enum build_state state, enum build_s
                                     .commit = SLICE("c0ffee"),
                                     .builder = SLICE("builders/c:latest"),
                                     .tags = SLICE("[\"latest\"]"),
+                                    .url = SLICE("https://host/x.git"),
                                     .spec = slice_of(spec),
                                     .state = state,
                                     .source = source};

@@ -149,6 +149,9 @@ static void queue_end(struct stage *stage)
     stage->builds.waiters = NULL;
 }
 
+static char *schemes[] = {(char *)(uintptr_t) "https"};
+static char *ports[] = {(char *)(uintptr_t) "443"};
+
 static int set_up(void **state)
 {
     struct stage *stage = memory_new(sizeof(*stage));
@@ -160,6 +163,8 @@ static int set_up(void **state)
     clock_condition_init(&stage->changed);
     stage->config.builds_http_proxy = memory_text(SLICE("http://u:proxy-word@host:1"));
     stage->config.builds_queue_max = 200;
+    stage->config.builds_sources_schemes = (struct config_list){schemes, 1};
+    stage->config.builds_sources_ports = (struct config_list){ports, 1};
     stage->config.builds_keep_complete = 2;
     stage->config.builds_keep_failed = 1;
     stage->config.builds_keep_for = UINT64_MAX;
@@ -689,7 +694,7 @@ static int try_submit(struct stage *stage, enum build_source source, int archive
                                           .actor = &actor,
                                           .actor_name = SLICE("ana"),
                                           .options = &options,
-                                          .url = SLICE("https://ana:word@host/x.git"),
+                                          .url = SLICE("https://ana@host/x.git"),
                                           .ref = SLICE("main"),
                                           .tags = tags,
                                           .tag_count = 2,
