@@ -185,14 +185,7 @@ static int write_letter(struct builds *builds, struct build_message *message, st
 
 static int post(struct outbox *outbox, const struct letter *letter, int *status, struct error *err)
 {
-    const struct config *config = outbox->builds->config;
-    const struct s2i_list schemes = {config->builds_sources_schemes.items,
-                                     config->builds_sources_schemes.count},
-                          ports = {config->builds_sources_ports.items,
-                                   config->builds_sources_ports.count},
-                          hosts = {config->builds_sources_allow.items,
-                                   config->builds_sources_allow.count};
-    const struct source_rules rules = {&schemes, &ports, &hosts, ANSWER_MAX};
+    struct builds_rules rules;
     OWNED(memory_drop) char *url = memory_text(buffer_slice(&letter->url));
     OWNED(buffer_drop) struct buffer answer = BUFFER_NONE;
     const struct source_request request = {
@@ -205,7 +198,8 @@ static int post(struct outbox *outbox, const struct letter *letter, int *status,
         .cancel = &outbox->stop,
     };
 
-    return source_http(&request, &rules, &answer, status, err);
+    builds_rules_fill(&rules, outbox->builds->config, ANSWER_MAX);
+    return source_http(&request, &rules.rules, &answer, status, err);
 }
 
 static const char *event_of(const struct build_message *message)
