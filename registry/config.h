@@ -114,6 +114,10 @@ struct config {
     uint64_t builds_sources_max_files;
     uint64_t builds_sources_timeout;
     bool builds_scripts_by_http;
+    uint64_t builds_git_requests;
+    uint64_t builds_git_fetches;
+    uint64_t builds_git_timeout;
+    uint64_t builds_git_memory;
     bool builds_create_on_push;
     struct config_list builds_detect;
     uint64_t builds_repository_max;

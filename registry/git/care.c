@@ -167,7 +167,7 @@ static bool run_git(const struct pass *pass, const char *const *words, int outpu
         .input = -1,
         .output = output,
         .errors = -1,
-        .memory = CHILD_MEMORY_MAX,
+        .memory = pass->git->options.config->builds_git_memory,
         .cpu_s = CHILD_CPU_S,
     };
     if (confine_start(&with, &pid, &pidfd, &err) == 0) {

@@ -21,9 +21,6 @@
 #include "s2i/wire.h"
 
 enum {
-    SERVICES_MAX = 512,       /* requests with children, in all */
-    FETCHES_MAX = 64,         /* of these, clones and fetches */
-    SERVICES_OF_CALLER = 128, /* of one address */
     STEP_THREADS = 4,
     NETWORK_SIZE = 8,
     REASON_MAX = 96,  /* of a refused ref, and the end. Spec: 13.7 */
@@ -81,7 +78,6 @@ void repository_sweep(const char *path);
 /* --- git as a child (command.c) --- */
 
 enum { ENVIRONMENT_MAX = 128, CHILD_CPU_S = 3600 };
-#define CHILD_MEMORY_MAX ((uint64_t)2 * 1024 * 1024 * 1024)
 
 struct environment {
     char *items[ENVIRONMENT_MAX]; /* ends in NULL */
@@ -139,6 +135,7 @@ struct service {
     enum service_kind kind;
     char *name; /* of the repository */
     char request_id[REQUEST_ID_MAX + 1];
+    int64_t account; /* whose it is; 0: whoever comes from the network */
     uint8_t network[NETWORK_SIZE];
     struct watch children[2]; /* git; gzip */
     struct watch complaints, hook, drain;

@@ -91,7 +91,7 @@ static void *room_main(void *arg)
                 service_ready(watch->service, watch);
         }
         pause = look_at_all(git);
-        bool over = git->closing && git->services == NULL;
+        bool over = git->closing && git->service_count == 0; /* those that start are counted */
         pthread_mutex_unlock(&git->lock);
         if (over)
             return NULL;

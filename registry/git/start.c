@@ -7,16 +7,14 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "registry/config.h"
 #include "registry/core/clock.h"
 #include "registry/core/fd.h"
 #include "registry/git/git_internal.h"
 #include "registry/git/packet.h"
 #include "s2i/confine.h"
 
-enum {
-    SERVICE_MS = 60 * 60 * 1000, /* a clone may take, or the body of a push, at a slow client */
-    HOOK_SEND_S = 20,
-};
+enum { HOOK_SEND_S = 20 };
 
 /* --- children --- */
 
@@ -74,7 +72,7 @@ static int start_gzip(const struct git *git, struct service *service, const stru
         .input = ends->in[0],
         .output = ends->plain[1],
         .errors = ends->errors[1],
-        .memory = CHILD_MEMORY_MAX,
+        .memory = git->options.config->builds_git_memory,
         .cpu_s = CHILD_CPU_S,
     };
 
@@ -124,7 +122,7 @@ static int start_git(const struct git *git, const struct service_wish *wish,
         .errors = ends->errors[1],
         .kept = &ends->hook[1],
         .kept_count = wish->kind == SERVICE_PUSH,
-        .memory = CHILD_MEMORY_MAX,
+        .memory = git->options.config->builds_git_memory,
         .cpu_s = CHILD_CPU_S,
     };
     return start_child(&service->children[0], &with, err);
@@ -149,21 +147,49 @@ static int write_heading(const struct service_wish *wish, const struct request *
 
 /* --- the list --- */
 
+static int64_t account_of(const struct request *request)
+{
+    return request->caller == NULL ? 0 : auth_actor(request->caller).account;
+}
+
+static bool is_of(const struct service *service, const struct request *request)
+{
+    int64_t account = account_of(request);
+
+    return service->account == account &&
+           (account != 0 || memcmp(service->network, request->network, NETWORK_SIZE) == 0);
+}
+
+/* Whoever has some gets another one while more are free than he has: so however many one asks for,
+ * and however many ask, there is a place for the next. */
+static int share_check(size_t mine, size_t all, uint64_t limit, struct error *err)
+{
+    if (all >= limit)
+        return error_set(err, ERROR_UNAVAILABLE, "too many clones and pushes at a time");
+    if (mine > 0 && mine >= limit - all)
+        return error_set(err, ERROR_TOOMANYREQUESTS,
+                         "%zu clones and pushes are under way for you: too many for now", mine);
+    return 0;
+}
+
 static int admit(struct git *git, const struct service_wish *wish, const struct request *request,
                  struct error *err)
 {
-    size_t of_caller = 0;
+    const struct config *config = git->options.config;
+    size_t mine = 0, fetches = 0;
 
     if (git->closing)
         return error_set(err, ERROR_UNAVAILABLE, "the server is ending");
-    for (const struct service *at = git->services; at != NULL; at = at->next)
-        of_caller += memcmp(at->network, request->network, NETWORK_SIZE) == 0;
-    if (of_caller >= SERVICES_OF_CALLER)
-        return error_set(err, ERROR_TOOMANYREQUESTS, "too many clones and pushes from here");
-    if (git->service_count >= SERVICES_MAX ||
-        (wish->kind == SERVICE_FETCH && git->fetch_count >= FETCHES_MAX))
-        return error_set(err, ERROR_UNAVAILABLE, "too many clones and pushes at a time");
-    return 0;
+    for (const struct service *at = git->services; at != NULL; at = at->next) {
+        bool his = is_of(at, request);
+        mine += his;
+        fetches += his && at->kind == SERVICE_FETCH;
+    }
+    if (share_check(mine, git->service_count, config->builds_git_requests, err) < 0)
+        return -1;
+    return wish->kind != SERVICE_FETCH
+               ? 0
+               : share_check(fetches, git->fetch_count, config->builds_git_fetches, err);
 }
 
 static struct service *service_new(struct git *git, const struct service_wish *wish,
@@ -180,7 +206,8 @@ static struct service *service_new(struct git *git, const struct service_wish *w
     service->complaints = (struct watch){WATCH_ERRORS, -1, service, 0};
     service->hook = (struct watch){WATCH_HOOK, -1, service, 0};
     service->drain = (struct watch){WATCH_DRAIN, -1, service, 0};
-    service->deadline_ms = clock_monotonic_ms() + SERVICE_MS;
+    service->account = account_of(request);
+    service->deadline_ms = clock_monotonic_ms() + git->options.config->builds_git_timeout;
     return service;
 }
 
@@ -207,23 +234,23 @@ static void reply_ended(void *released, bool gone)
     room_wake(git);
 }
 
-/* Of a start that failed: what runs is killed. */
+/* Of a start that failed, with the lock: what runs is killed, and the room's thread frees it, for
+ * events that name it may be under way. Its session stays the caller's. */
 static void start_undo(struct service *service)
 {
-    struct git *git = service->git;
     struct watch *const all[] = {&service->children[0], &service->children[1], &service->complaints,
                                  &service->hook, &service->drain};
 
     for (size_t i = 0; i < 2; i++)
         if (service->children[i].pid > 0)
             confine_kill(service->children[i].pid);
+    service->children[0].pid = service->children[1].pid = 0;
     for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
-        room_forget(git, all[i]);
-    pthread_mutex_lock(&git->lock);
-    service_uncount(service);
-    pthread_mutex_unlock(&git->lock);
-    service->session = NULL; /* stays the caller's */
-    service_free(service);
+        room_forget(service->git, all[i]);
+    if (service->session != NULL)
+        service->session->service = NULL;
+    service->session = NULL;
+    service->replied = true;
 }
 
 static int start_children(struct service *service, const struct service_wish *wish,
@@ -257,8 +284,9 @@ static int watch_all(struct service *service, struct error *err)
     return 0;
 }
 
-/* From here on the room's thread has it. */
-static int hand_over(struct service *service, struct session *session, struct error *err)
+/* From here on the room's thread has it, also when the start failed. */
+static int hand_over(struct service *service, struct session *session, bool started,
+                     struct error *err)
 {
     struct git *git = service->git;
 
@@ -268,14 +296,17 @@ static int hand_over(struct service *service, struct session *session, struct er
         session->service = service;
         session->channel = service->hook.fd;
     }
-    int outcome = watch_all(service, err);
-    if (outcome == 0) {
-        list_add(git, service);
-        if (git->closing)
-            service_end(service);
-    }
+    started = started && watch_all(service, err) == 0;
+    list_add(git, service);
+    if (!started)
+        start_undo(service);
+    else if (git->closing)
+        service_end(service);
+    bool look = !started || git->closing;
     pthread_mutex_unlock(&git->lock);
-    return outcome;
+    if (look)
+        room_wake(git);
+    return started ? 0 : -1;
 }
 
 static int reserve(struct git *git, const struct service_wish *wish, const struct request *request,
@@ -299,11 +330,9 @@ int service_start(struct git *git, const struct service_wish *wish, const struct
     if (reserve(git, wish, request, err) < 0)
         return -1;
     struct service *service = service_new(git, wish, request);
-    if (start_children(service, wish, request, &ends, err) < 0 ||
-        hand_over(service, session, err) < 0) {
-        start_undo(service);
+    bool started = start_children(service, wish, request, &ends, err) == 0;
+    if (hand_over(service, session, started, err) < 0)
         return -1;
-    }
     reply->status = 200;
     reply_live(reply, fd_take(&ends.out[0]), reply_ended, service);
     if (input != NULL)

@@ -442,6 +442,7 @@ struct live {
         size_t start;       /* from here on */
     } reply, body;
     h2o_timeout_entry_t timer; /* in timeouts.pipe: the client has to send */
+    size_t arrived;            /* bytes of the body since the timer was set */
     bool piped;                /* the body is read here, be it only to throw it away */
     bool ended;                /* the source did */
 };

@@ -12,7 +12,8 @@
  *     its own inside the loop's, asks for hang-ups, which libh2o's polling does not.
  * (3) Source and input are closed before release is called.
  * (4) No time runs while the producer is silent or does not read. It runs for a client that does
- *     not take what is there (write idle time) or does not send what it announced (body idle). */
+ *     not take what is there (write idle time) or does not send what it announced (body idle): at
+ *     least ARRIVES_MIN bytes of it in that time, for a byte now and then holds a place as well. */
 #include <errno.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
@@ -30,6 +31,7 @@ enum {
     FRAME_HEAD = 16, /* room for a chunk's size before it */
     FRAME_TAIL = 2,  /* CR LF */
     WATCHED_MAX = 64,
+    ARRIVES_MIN = 4096,
     PROBE_IDLE_S = 60, /* a host that vanished answers no probes: gone two minutes later */
     PROBE_EVERY_S = 20,
     PROBES = 3,
@@ -302,11 +304,12 @@ static bool rest_write(struct live *live) ON(loop_thread)
     return taken == size;
 }
 
-static void body_wait(struct live *live, bool moved) ON(loop_thread)
+static void body_wait(struct live *live) ON(loop_thread)
 {
     struct conn *conn = live->conn;
 
-    if (moved || !h2o_timeout_is_linked(&live->timer)) {
+    if (live->arrived >= ARRIVES_MIN || !h2o_timeout_is_linked(&live->timer)) {
+        live->arrived = 0;
         h2o_timeout_unlink(&live->timer);
         h2o_timeout_link(conn->loop->evloop, &conn->loop->timeouts.pipe, &live->timer);
     }
@@ -339,12 +342,13 @@ static void body_move(struct conn *conn) ON(loop_thread)
         enum body_progress progress = body_read(conn, piece, PIECE_SIZE, &got);
         flow_keep(&live->body, piece, got, got == 0 ? 0 : input_take(live, piece, got));
         moved += got;
+        live->arrived += got;
         if (progress == BODY_LEFT || progress == BODY_MALFORMED) {
             live_break(conn);
             return;
         }
         if (progress == BODY_DRY) {
-            body_wait(live, moved > 0);
+            body_wait(live);
             return;
         }
     }

@@ -770,6 +770,28 @@ static void test_a_full_pipe_holds_the_client_back(void **state)
     end(server);
 }
 
+/* Bytes that come now and then are no progress; the body that goes on is not disturbed. */
+static void test_a_body_that_drips_is_given_up(void **state)
+{
+    static const char much[5000];
+    struct server *server = serve_with(false, (struct times){150, 60000, 100});
+    struct client client = dial(server, false);
+    char answer[ANSWER_MAX];
+
+    (void)state;
+    ask(&client, "POST /push HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n", answer);
+    for (int i = 0; i < 8; i++, usleep(50000)) {
+        assert_int_equal(send(client.fd, much, sizeof(much), MSG_NOSIGNAL), sizeof(much));
+        assert_int_equal(read(scene.consumer, answer, sizeof(much)), sizeof(much));
+    }
+    assert_int_equal(told(&scene.ended), 0);
+    for (int i = 0; i < 100 && told(&scene.ended) == 0; i++, usleep(50000))
+        (void)send(client.fd, "x", 1, MSG_NOSIGNAL);
+    expect_released(1);
+    hang_up(&client);
+    end(server);
+}
+
 static void test_a_body_that_is_malformed_breaks_off(void **state)
 {
     struct server *server = serve(false);
@@ -1041,6 +1063,7 @@ int main(void)
         cmocka_unit_test(test_expect_continue_is_honoured),
         cmocka_unit_test(test_a_pipe_may_be_refused),
         cmocka_unit_test(test_a_full_pipe_holds_the_client_back),
+        cmocka_unit_test(test_a_body_that_drips_is_given_up),
         cmocka_unit_test(test_a_body_that_is_malformed_breaks_off),
         cmocka_unit_test(test_a_reader_that_closes_early_ends_the_body_alone),
         cmocka_unit_test(test_a_reply_may_end_before_its_body),

@@ -1,0 +1,227 @@
+/* test_git_room.c - requests with children whose start fails at each call that may: nothing is
+ * left, nothing is freed that the room's thread may still be told of, and the next one starts. */
+#include <dlfcn.h>
+#include <errno.h>
+#include <malloc.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include "registry/config.h"
+#include "registry/core/fd.h"
+#include "registry/git/git_internal.h"
+#include "tests/support/store.h"
+
+/* --- the nth descriptor that is to be watched is refused, as when the kernel has no memory --- */
+
+static pthread_t patient; /* the thread whose calls are counted */
+static int fails_at, calls;
+
+/* In the place of the library's. What was watched before has time to happen meanwhile. */
+int epoll_ctl(int epoll, int operation, int fd, struct epoll_event *event)
+{
+    __typeof__(&epoll_ctl) real;
+
+    *(void **)&real = dlsym(RTLD_NEXT, "epoll_ctl");
+    if (operation == EPOLL_CTL_ADD && fails_at > 0 && pthread_equal(pthread_self(), patient) &&
+        ++calls == fails_at) {
+        usleep(30000);
+        errno = ENOMEM;
+        return -1;
+    }
+    return real(epoll, operation, fd, event);
+}
+
+struct room {
+    struct fixture *store;
+    struct config config;
+    struct git *git;
+    struct session *session;
+};
+
+static int room_set_up(void **state)
+{
+    struct room *room = memory_new(sizeof(*room));
+    struct error err = {0};
+    void *store = NULL;
+
+    mallopt(M_PERTURB, 0x5a); /* what is freed is not what it was */
+    fixture_set_up(&store);
+    room->store = store;
+    room->config.storage_root = room->store->root;
+    room->config.builds_enabled = true;
+    room->config.builds_sources_max_size = 1 << 20;
+    room->config.builds_repository_max = 1 << 20;
+    room->config.builds_git_requests = 8;
+    room->config.builds_git_fetches = 4;
+    room->config.builds_git_timeout = 3600000;
+    room->config.builds_git_memory = 1 << 30;
+    const struct git_options options = {.storage = room->store->store, .config = &room->config};
+    assert_int_equal(git_open(&room->git, &options, &err), 0);
+    assert_non_null(room->git);
+    patient = pthread_self();
+    *state = room;
+    return 0;
+}
+
+static int room_tear_down(void **state)
+{
+    struct room *room = *state;
+    void *store = room->store;
+
+    fails_at = 0;
+    git_close(room->git);
+    fixture_tear_down(&store);
+    free(room);
+    return 0;
+}
+
+static uint8_t from; /* the network that asks */
+
+/* A push of which nothing came yet; nobody asks for what was not begun. */
+static int start(struct room *room, enum service_kind kind, bool gzip, struct reply *reply)
+{
+    const struct service_wish wish = {
+        .kind = kind, .push = true, .name = REPOSITORY, .path = room->git->nothing, .gzip = gzip};
+    const struct request request = {.name = REPOSITORY, .network = {127, 0, 0, from}};
+    struct error err = {0};
+    int input = -1;
+
+    room->session = kind == SERVICE_PUSH ? memory_new(sizeof(*room->session)) : NULL;
+    if (room->session != NULL)
+        room->session->message_last = &room->session->messages;
+    int outcome = service_start(room->git, &wish, &request, room->session, reply,
+                                kind == SERVICE_ADVERTISE ? NULL : &input, &err);
+    assert_true(outcome == 0 || err.code == ERROR_UNAVAILABLE || err.code == ERROR_TOOMANYREQUESTS);
+    if (input >= 0)
+        close(input);
+    return outcome;
+}
+
+static bool is_empty(struct git *git)
+{
+    pthread_mutex_lock(&git->lock);
+    bool empty = git->service_count == 0 && git->services == NULL && git->fetch_count == 0;
+    pthread_mutex_unlock(&git->lock);
+    return empty;
+}
+
+static void wait_until_empty(struct git *git)
+{
+    for (int i = 0; i < 1000 && !is_empty(git); i++)
+        usleep(5000);
+    assert_true(is_empty(git));
+}
+
+static void check(struct room *room, enum service_kind kind, bool gzip, int watched)
+{
+    for (fails_at = 1; fails_at <= watched; fails_at++) {
+        struct reply reply;
+        reply_init(&reply);
+        calls = 0;
+        assert_int_equal(start(room, kind, gzip, &reply), -1);
+        wait_until_empty(room->git);
+        if (room->session != NULL) {
+            assert_null(room->session->service); /* it stayed ours, and nothing happened to it */
+            assert_true(room->session->events == 0 && !room->session->queued);
+        }
+        free(room->session);
+        reply_drop(&reply);
+    }
+    fails_at = 0;
+}
+
+static void test_room_a_start_that_fails_leaves_nothing(void **state)
+{
+    struct room *room = *state;
+
+    check(room, SERVICE_ADVERTISE, false, 2);
+    check(room, SERVICE_FETCH, false, 2);
+    check(room, SERVICE_FETCH, true, 3);
+    check(room, SERVICE_PUSH, false, 3);
+    check(room, SERVICE_PUSH, true, 4);
+}
+
+static void test_room_the_next_one_starts(void **state)
+{
+    struct room *room = *state;
+    OWNED(buffer_drop) struct buffer text = BUFFER_NONE;
+    struct reply reply;
+
+    check(room, SERVICE_ADVERTISE, false, 1);
+    reply_init(&reply);
+    assert_int_equal(start(room, SERVICE_ADVERTISE, false, &reply), 0);
+    assert_int_equal(fd_read(reply.fd, 1 << 16, &text), 0);
+    assert_true(slice_starts(buffer_slice(&text), "001f# service=git-receive-pack\n"));
+    assert_false(is_empty(room->git)); /* until the reply has ended */
+    reply_drop(&reply);
+    wait_until_empty(room->git);
+}
+
+/* How many more one address gets; they are begun, and stay. */
+static size_t takes(struct room *room, uint8_t network, enum service_kind kind,
+                    struct reply *replies)
+{
+    size_t count = 0;
+
+    from = network;
+    while (count < 8) {
+        reply_init(&replies[count]);
+        if (start(room, kind, false, &replies[count]) < 0)
+            return count;
+        count++;
+    }
+    return count;
+}
+
+static void give_back(struct room *room, struct reply *replies, size_t count)
+{
+    while (count > 0)
+        reply_drop(&replies[--count]);
+    wait_until_empty(room->git);
+    from = 0;
+}
+
+/* Of eight places one gets four, the next two, and there is always one for somebody new; of the
+ * four for clones the same. */
+static void test_room_nobody_gets_more_than_are_free(void **state)
+{
+    static const struct {
+        uint8_t network;
+        enum service_kind kind;
+        size_t wanted;
+    } rows[] = {
+        {1, SERVICE_ADVERTISE, 4}, {2, SERVICE_ADVERTISE, 2}, {3, SERVICE_ADVERTISE, 1},
+        {4, SERVICE_ADVERTISE, 1}, {5, SERVICE_ADVERTISE, 0}, {0, SERVICE_ADVERTISE, 0},
+        {1, SERVICE_FETCH, 2},     {2, SERVICE_FETCH, 1},     {3, SERVICE_FETCH, 1},
+        {1, SERVICE_ADVERTISE, 1},
+    };
+    struct room *room = *state;
+    struct reply replies[32];
+    size_t count = 0, taken[LENGTH(rows)] = {0};
+
+    for (size_t i = 0; i < LENGTH(rows); i++) {
+        if (rows[i].network == 0) {
+            give_back(room, replies, count);
+            count = 0;
+            continue;
+        }
+        taken[i] = takes(room, rows[i].network, rows[i].kind, replies + count);
+        count += taken[i];
+    }
+    give_back(room, replies, count);
+    for (size_t i = 0; i < LENGTH(rows); i++)
+        assert_int_equal(taken[i], rows[i].wanted);
+}
+
+#define ROOM_TEST(name) cmocka_unit_test_setup_teardown(name, room_set_up, room_tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        ROOM_TEST(test_room_a_start_that_fails_leaves_nothing),
+        ROOM_TEST(test_room_the_next_one_starts),
+        ROOM_TEST(test_room_nobody_gets_more_than_are_free),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
