@@ -128,6 +128,8 @@ enum verdict {
 /* rights: of the caller on the repository. anonymous: who shows nothing may pull what is public. */
 enum verdict rights_verdict(const struct caller *caller, const struct auth_request *request,
                             unsigned rights, bool anonymous);
+/* The right on the repository that the action needs: "push"; NULL: another one, or none. */
+const char *rights_name(enum action action);
 
 /* --- scopes of personal tokens (pure) --- */
 

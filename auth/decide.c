@@ -6,6 +6,17 @@
 
 /* --- refusals --- */
 
+/* Who gets here may know that the repository is there. */
+static int lacking(const struct auth_request *request, struct error *err)
+{
+    const char *right = rights_name(request->action);
+
+    if (right == NULL || request->repository.at == NULL)
+        return error_set(err, ERROR_DENIED, "you may not do this");
+    return error_set(err, ERROR_DENIED, "you lack the right %s on %.*s", right,
+                     SLICE_ARG(request->repository));
+}
+
 static int refused(const struct auth_request *request, const struct caller *caller,
                    enum verdict verdict, struct auth_answer *answer, struct error *err)
 {
@@ -20,7 +31,7 @@ static int refused(const struct auth_request *request, const struct caller *call
         return error_set(err, ERROR_NOT_FOUND, "no such repository");
     case VERDICT_LACKING:
         if (!jwt || action_is_api(request->action))
-            return error_set(err, ERROR_DENIED, "you may not do this");
+            return lacking(request, err);
         answer->fault = "insufficient_scope"; /* TOK-50: not 403 */
         return error_set(err, ERROR_UNAUTHORIZED, "the token does not cover this");
     case VERDICT_NOBODY:

@@ -162,6 +162,22 @@ static const struct need needs[ACTION_COUNT] = {
                            true, false},
 };
 
+const char *rights_name(enum action action)
+{
+    static const struct {
+        unsigned right;
+        const char *name;
+    } names[] = {{RIGHT_PULL, "pull"},
+                 {RIGHT_PUSH, "push"},
+                 {RIGHT_DELETE, "delete"},
+                 {RIGHT_ADMIN, "admin"}};
+
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+        if (needs[action].rights == names[i].right)
+            return names[i].name;
+    return NULL;
+}
+
 static unsigned means_of(const struct caller *caller)
 {
     if (caller->identity.kind == IDENTITY_OPEN)
