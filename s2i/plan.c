@@ -81,6 +81,7 @@ static void record_of(const struct build_request *request, struct build_record *
         .input_key = memory_text(SLICE("")),
         .result_digest = memory_text(SLICE("")),
         .ended_by = memory_text(SLICE("")),
+        .left_by = memory_text(SLICE("")),
     };
 }
 

@@ -82,7 +82,7 @@ static void record_gone(struct build_record *record, int64_t id)
         &record->ref,        &record->commit,  &record->builder,   &record->builder_digest,
         &record->spec,       &record->tags,    &record->stages,    &record->facts,
         &record->reason,     &record->message, &record->input_key, &record->result_digest,
-        &record->ended_by,
+        &record->ended_by,   &record->left_by,
     };
 
     *record = (struct build_record){.id = id, .state = BUILD_ERROR, .exit_code = -1};

@@ -40,7 +40,7 @@ void build_record_drop(struct build_record *record)
         record->ref,        record->commit,  record->builder,   record->builder_digest,
         record->spec,       record->tags,    record->stages,    record->facts,
         record->reason,     record->message, record->input_key, record->result_digest,
-        record->ended_by,
+        record->ended_by,   record->left_by,
     };
 
     if (record->spec != NULL)

@@ -48,6 +48,7 @@ struct build_record {
     char *builder, *builder_digest;     /* as asked; what it was resolved to, "" until then */
     char *spec, *tags, *stages, *facts; /* JSON texts */
     char *reason, *message, *input_key, *result_digest, *ended_by;
+    char *left_by;                /* who pushed and did not wait for its end, "" nobody */
     int64_t layer_size, log_size; /* bytes */
 };
 void build_record_drop(struct build_record *record);
@@ -123,6 +124,9 @@ int build_cancel(struct storage *store, int64_t id, struct slice actor, struct s
  * time. out (freed by the caller): which. Spec: 13.49 */
 int build_expire(struct storage *store, size_t limit, int64_t **out, size_t *count,
                  struct error *err) MUST_CHECK ON(worker_thread);
+/* Who pushed it left while it went on, or waited. NOT_FOUND. Spec: 13.25 */
+int build_left(struct storage *store, int64_t id, struct slice actor, struct error *err) MUST_CHECK
+    ON(worker_thread);
 /* At start: what an earlier process left NEW or RUNNING. again: those that ran wait anew, the one
  * step back there is; else, and NEW ones, they are ERROR, reason ServerRestarted. Spec: 13.41 */
 int build_interrupt(struct storage *store, bool again, size_t *count, struct error *err) MUST_CHECK

@@ -458,3 +458,33 @@ int build_expire(struct storage *store, size_t limit, int64_t **out, size_t *cou
     *count = with.ids.count;
     return 0;
 }
+
+/* --- left by who waited --- */
+
+static const char SQL_BUILD_LEFT[] = "UPDATE builds"
+                                     "   SET left_by = $1"
+                                     " WHERE id = $2";
+
+struct leave {
+    int64_t id;
+    struct slice actor;
+};
+
+static int leave(struct db_tx *tx, void *arg, struct error *err)
+{
+    const struct leave *with = arg;
+    OWNED(db_query_end) struct db_query query = db_query(tx, SQL_BUILD_LEFT);
+
+    db_bind_text(&query, with->actor);
+    db_bind_i64(&query, with->id);
+    if (db_finish(&query, err) < 0)
+        return -1;
+    return db_changes(&query) > 0 ? 0 : error_set(err, ERROR_NOT_FOUND, "there is no such build");
+}
+
+int build_left(struct storage *store, int64_t id, struct slice actor, struct error *err)
+{
+    struct leave with = {id, actor};
+
+    return meta_write(store->meta, leave, &with, err);
+}

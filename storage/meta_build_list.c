@@ -39,6 +39,7 @@ struct build_record meta_build_row(const struct db_query *query)
         .input_key = meta_text(query, 27),
         .result_digest = meta_text(query, 28),
         .ended_by = meta_text(query, 29),
+        .left_by = meta_text(query, 30),
     };
 }
 

@@ -14,8 +14,8 @@
     "       b.policy, b.source, b.exit_code, b.layer_size, b.log_size, b.repository,"              \
     "       b.triggered_by, b.actor, b.url, b.ref, b.commit_id, b.builder, b.builder_digest,"      \
     "       b.spec, b.tags, b.stages, b.facts, b.reason, b.message, b.input_key,"                  \
-    "       b.result_digest, b.ended_by"
-enum { BUILD_COLUMN_COUNT = 30 };
+    "       b.result_digest, b.ended_by, b.left_by"
+enum { BUILD_COLUMN_COUNT = 31 };
 struct build_record meta_build_row(const struct db_query *query);
 /* What *out held is freed. NOT_FOUND. meta_build_list.c */
 int meta_build_read(struct db_tx *tx, int64_t id, struct build_record *out, struct error *err);

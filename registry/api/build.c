@@ -124,6 +124,7 @@ static void people_write(struct buffer *out, const struct build_record *build, b
 {
     text_or_null(out, "actor", shown ? build->actor : "");
     text_or_null(out, "ended_by", shown ? build->ended_by : "");
+    text_or_null(out, "left_by", shown ? build->left_by : "");
 }
 
 static void source_write(struct buffer *out, const struct build_record *build)

@@ -192,14 +192,72 @@ static int submit(struct session *session, struct pushed_ref *ref, struct error 
     return repository_pin(session->path, ref->id, ref->commit, err);
 }
 
-static void say_async(struct session *session, const struct pushed_ref *ref)
-{
-    struct slice name = ref_short(ref->command->ref);
+/* --- its first line. Spec: 13.26 --- */
 
-    session_say(session, "%.*s (%.12s): build %lld goes on without this push", SLICE_ARG(name),
-                ref->commit, (long long)ref->id);
-    session_say(session, "%s/api/v1/builds/%lld", session->git->options.config->server_public_url,
-                (long long)ref->id);
+enum { COLUMNS = 71, NAMES = 3 }; /* git writes "remote: " before it */
+
+/* What is too long keeps its end, of the longest first. */
+static void names_cut(struct slice names[NAMES], size_t room)
+{
+    size_t sum = names[0].size + names[1].size + names[2].size;
+
+    for (; sum > room; sum--) {
+        size_t longest = 0;
+        for (size_t i = 1; i < NAMES; i++)
+            if (names[i].size > names[longest].size)
+                longest = i;
+        names[longest] = slice_from(names[longest], 1);
+    }
+}
+
+/* "build 7: main to team/app:latest, builders/x@sha256:0123456789ab"; the builder is left out where
+ * the source has to say which: the log tells. */
+static void say_begun(struct session *session, const struct pushed_ref *ref,
+                      const struct build_record *record)
+{
+    OWNED(buffer_drop) struct buffer target = BUFFER_NONE;
+    struct slice digest = slice_of(record->builder_digest);
+    bool known = digest.size > 0 && record->builder[0] != 0;
+    int number = snprintf(NULL, 0, "build %lld:  to ", (long long)ref->id);
+
+    if (digest.size > sizeof("sha256:") - 1 + 12)
+        digest.size = sizeof("sha256:") - 1 + 12;
+    buffer_print(&target, "%s:%s", session->repository,
+                 ref->tags.count == 0 ? "" : ref->tags.items[0]);
+    struct slice names[NAMES] = {ref_short(ref->command->ref), buffer_slice(&target),
+                                 known ? slice_of(record->builder) : SLICE("")};
+    names_cut(names, COLUMNS - (size_t)number - (known ? digest.size + sizeof(", @") - 1 : 0));
+    session_say(session, "build %lld: %.*s to %.*s%s%.*s%s%.*s", (long long)ref->id,
+                SLICE_ARG(names[0]), SLICE_ARG(names[1]), known ? ", " : "", SLICE_ARG(names[2]),
+                known ? "@" : "", SLICE_ARG(digest));
+}
+
+static void say_record(struct session *session, const struct pushed_ref *ref) ON(worker_thread)
+{
+    OWNED(build_record_drop) struct build_record record = {0};
+    struct error err = {0};
+
+    if (build_find(session->git->options.storage, ref->id, &record, &err) == 0)
+        say_begun(session, ref, &record);
+    else
+        session_say(session, "build %lld", (long long)ref->id);
+}
+
+static void say_async(struct session *session, const struct pushed_ref *ref) ON(worker_thread)
+{
+    say_record(session, ref);
+    session_say(session, "build %lld goes on without this push:", (long long)ref->id);
+    session_say(session, "%s/api/v1/builds/%lld", session->address, (long long)ref->id);
+}
+
+/* Who does not wait for the end stands in the build's record. Spec: 13.25 */
+static void note_left(const struct session *session, int64_t id) ON(worker_thread)
+{
+    struct error err = {0};
+
+    if (build_left(session->git->options.storage, id, session_actor(session).name, &err) < 0)
+        log_event(LOG_WARNING, "git.left", F_I64("build", id), F_TEXT("reason", err.message),
+                  F_TEXT("cause", err.cause));
 }
 
 /* Nobody would wait for it, and no tag is to move by it. */
@@ -216,12 +274,12 @@ static void give_up(struct session *session, const struct pushed_ref *ref) ON(wo
 /* True when it has to be waited for. */
 static bool build_begin(struct session *session, struct pushed_ref *ref) ON(worker_thread)
 {
-    struct slice name = ref_short(ref->command->ref);
     struct error err = {0};
 
     if (submit(session, ref, &err) < 0) {
         give_up(session, ref);
-        session_say(session, "-----> %.*s cannot be built: %s", SLICE_ARG(name), err.message);
+        session_say(session, "-----> %.*s cannot be built: %s",
+                    SLICE_ARG(ref_short(ref->command->ref)), err.message);
         ref_refuse(ref, "%s", err.message);
         return false;
     }
@@ -230,8 +288,9 @@ static bool build_begin(struct session *session, struct pushed_ref *ref) ON(work
         ref->state = REF_ACCEPTED;
         return false;
     }
-    session_say(session, "%.*s (%.12s): build %lld", SLICE_ARG(name), ref->commit,
-                (long long)ref->id);
+    say_record(session, ref);
+    if (session->deserted)
+        note_left(session, ref->id);
     session->following = false;
     session->look_pause_ms = LOOK_FIRST_MS;
     session->ahead = UINT64_MAX;
@@ -299,6 +358,8 @@ static void report(struct session *session)
 
 void building_next(struct session *session)
 {
+    if (session->called_off)
+        return;
     atomic_settle(session);
     for (; session->at < session->push.count; session->at++) {
         struct pushed_ref *ref = &session->refs[session->at];
@@ -311,6 +372,8 @@ void building_next(struct session *session)
         else
             atomic_settle(session);
     }
+    plan_again(session);
+    atomic_settle(session);
     report(session);
 }
 
@@ -334,6 +397,7 @@ void building_cancel(struct session *session, const char *reason)
  * What was reported already is through, but for milliseconds. Spec: 13.25 */
 void building_gone(struct session *session)
 {
+    const struct pushed_ref *ref = session->refs == NULL ? NULL : current(session);
     const char *policy = session->options.on_disconnect;
     bool goes_on = policy != NULL && strcmp(policy, "continue") == 0;
 
@@ -341,12 +405,18 @@ void building_gone(struct session *session)
               F_TEXT("repository", session->repository),
               F_SLICE("actor", session_actor(session).name),
               F_TEXT("policy", goes_on ? "continue" : "cancel"));
-    if (goes_on || session->reported)
+    if (session->reported)
         return;
+    bool stopped = atomic_load(session->git->options.draining);
+    session->deserted = !stopped;
+    if (session->deserted && ref != NULL && ref->id != 0 && session->waiter != NULL)
+        note_left(session, ref->id);
+    if (goes_on)
+        return;
+    session->called_off = true;
     pthread_mutex_lock(&session->git->lock);
     service_end(session->service);
     pthread_mutex_unlock(&session->git->lock);
-    building_cancel(session, atomic_load(session->git->options.draining) ? "the server was stopped"
-                                                                         : "the pusher left");
+    building_cancel(session, stopped ? "the server was stopped" : "the pusher left");
     room_wake(session->git);
 }

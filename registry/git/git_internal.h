@@ -22,6 +22,7 @@
 
 enum {
     STEP_THREADS = 4,
+    PRESENT_MAX = 10000, /* refs of a repository that others are compared with */
     NETWORK_SIZE = 8,
     REASON_MAX = 96,  /* of a refused ref, and the end. Spec: 13.7 */
     ERRORS_MAX = 400, /* bytes of what a child complains that are kept for the log */
@@ -48,6 +49,8 @@ bool repository_name_sane(struct slice name);
 /* "<repositories>/<name>.git"; freed by the caller. */
 char *repository_path(const struct git *git, struct slice name);
 bool repository_exists(const char *path);
+/* Which one stands there: another number after it was deleted and made anew. 0: none. */
+uint64_t repository_number(const char *path);
 /* Makes it with all folders above, unless it is there. */
 int repository_make(const char *path, struct error *err) MUST_CHECK;
 /* A folder of it by its path in there, no symbolic link on the way; NULL: there is none. */
@@ -143,6 +146,8 @@ struct service {
     size_t errors_size;
     uint64_t deadline_ms, kill_ms; /* 0: none */
     int status;                    /* git's, as of waitpid */
+    int tail;                      /* into the reply, so that it ends after git did; -1: closed */
+    _Atomic bool failed;           /* git did: its reply is not whole */
     bool replied, gone;            /* the reply has ended; because the client went */
     bool ending;                   /* was told to end */
     bool heard_out;                /* no hook will say anything more */
@@ -237,10 +242,13 @@ struct session {
     struct session *waiting_next; /* in place->first */
     struct place *place;
     char *repository, *path;
+    uint64_t number;               /* of the repository as this push found it */
     const struct identity *caller; /* held */
     char remote[64], request_id[REQUEST_ID_MAX + 1];
-    int channel; /* to the hooks; the service closes it */
+    char *address; /* of this server, as the pusher calls it: "https://host" */
+    int channel;   /* to the hooks; the service closes it */
     /* under git->lock */
+    char refusal[200]; /* of a transaction: git ends without a word */
     unsigned events;
     bool queued, busy, over, gone;
     uint64_t look_ms; /* 0: never */
@@ -260,7 +268,9 @@ struct session {
     size_t at; /* the ref that is being built */
     char default_ref[PUSH_REF_SIZE_MAX], head[PUSH_REF_SIZE_MAX];
     bool asked, following, reported, paused;
-    bool left; /* the hook does not listen any more */
+    bool left;       /* the hook does not listen any more */
+    bool deserted;   /* the pusher went */
+    bool called_off; /* and git is about to end: nothing begins any more */
     uint64_t look_pause_ms;
     uint64_t ahead; /* as it was told last; UINT64_MAX: not yet */
 };
@@ -277,6 +287,8 @@ void session_step(struct session *session, unsigned events, struct hook_message 
 void session_say(struct session *session, const char *format, ...) PRINTF_LIKE(2, 3);
 int session_send(struct session *session, enum hook_kind kind, struct slice text, int fd,
                  bool pieces) MUST_CHECK;
+/* Whether git still writes into what stands under the name: it may be deleted during a push. */
+bool session_repository_stands(const struct session *session);
 void ref_refuse(struct pushed_ref *ref, const char *format, ...) PRINTF_LIKE(2, 3);
 struct actor session_actor(const struct session *session);
 
@@ -287,6 +299,9 @@ void judge_known(struct session *session, struct slice text) ON(worker_thread);
 
 /* plan.c: what is built, and as what. */
 void plan_builds(struct session *session) ON(worker_thread);
+/* The builds have ended: what may not move any more is refused before refs are locked, when git can
+ * say so for each ref. */
+void plan_again(struct session *session) ON(worker_thread);
 
 /* building.c: one ref after another. */
 void building_next(struct session *session) ON(worker_thread);

@@ -81,6 +81,50 @@ static void judge_ref(struct session *session, struct pushed_ref *ref)
         ref_refuse(ref, "protected: it may not be deleted");
 }
 
+/* "refs/heads/a" and "refs/heads/a/b": the one is a file, the other lies in a folder of its name.
+ */
+static bool nests(const char *outer, const char *inner)
+{
+    size_t size = strlen(outer);
+
+    return strncmp(inner, outer, size) == 0 && inner[size] == '/';
+}
+
+static void refuse_nested(struct pushed_ref *ref, const char *other)
+{
+    if (ref->state != REF_REFUSED &&
+        (nests(ref->command->ref, other) || nests(other, ref->command->ref)))
+        ref_refuse(ref, "it cannot be beside %.60s", other);
+}
+
+static bool goes(const struct session *session, const char *name)
+{
+    for (size_t i = 0; i < session->push.count; i++)
+        if (!brings(&session->refs[i]) && strcmp(session->refs[i].command->ref, name) == 0)
+            return true;
+    return false;
+}
+
+/* Git would say so only when it locks them, after they were built. */
+static void judge_names(struct session *session)
+{
+    OWNED(s2i_list_drop) struct s2i_list present = {0};
+
+    for (size_t i = 0; i < session->push.count; i++) {
+        struct pushed_ref *ref = &session->refs[i];
+        if (!brings(ref) || !oid_is_none(ref->command->old))
+            continue;
+        if (present.count == 0)
+            repository_refs(session->path, PRESENT_MAX, &present);
+        for (size_t j = 0; j < present.count; j++)
+            if (!goes(session, present.items[j]))
+                refuse_nested(ref, present.items[j]);
+        for (size_t j = 0; j < i; j++)
+            if (brings(&session->refs[j]))
+                refuse_nested(ref, session->refs[j].command->ref);
+    }
+}
+
 static int wishes_apply(struct session *session, struct error *err)
 {
     struct push_wishes *wishes = &session->wishes;
@@ -143,13 +187,18 @@ void judge_turn(struct session *session)
     OWNED(buffer_drop) struct buffer asked = BUFFER_NONE;
     struct error err = {0};
 
-    if (options_load(session, &err) < 0) {
+    if (session->called_off)
+        return;
+    if (!session_repository_stands(session))
+        refuse_all(session, "the repository was deleted meanwhile");
+    else if (options_load(session, &err) < 0) {
         session_say(session, "%s", err.message);
         refuse_all(session, err.message);
     }
     for (size_t i = 0; i < session->push.count; i++)
         if (session->refs[i].state != REF_REFUSED)
             judge_ref(session, &session->refs[i]);
+    judge_names(session);
     questions(session, &asked);
     if (asked.size == 0)
         judge_known(session, SLICE_NONE);

@@ -75,12 +75,21 @@ static void aborted(struct session *session, struct slice text) ON(worker_thread
         }
 }
 
+static void note_refusal(struct session *session, const struct error *err)
+{
+    pthread_mutex_lock(&session->git->lock);
+    memcpy(session->refusal, err->message, sizeof(session->refusal));
+    pthread_mutex_unlock(&session->git->lock);
+}
+
 static void prepared(struct session *session, struct slice text) ON(worker_thread)
 {
     struct slice rest = text, new, name;
     struct error err = {0};
     int outcome = 0;
 
+    if (!session_repository_stands(session))
+        outcome = error_set(&err, ERROR_DENIED, "the repository was deleted meanwhile");
     while (outcome == 0 && rest.size > 0)
         if (line_read(&rest, &new, &name))
             outcome = prepare(session, new, name, &err);
@@ -88,6 +97,7 @@ static void prepared(struct session *session, struct slice text) ON(worker_threa
         log_event(LOG_WARNING, "git.refused", F_TEXT("request_id", session->request_id),
                   F_TEXT("repository", session->repository), F_TEXT("reason", err.message),
                   F_TEXT("cause", err.cause));
+        note_refusal(session, &err);
         aborted(session, text);
     }
     session->left |= session_send(session, HOOK_VERDICT, slice_of(outcome < 0 ? err.message : ""),

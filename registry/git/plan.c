@@ -7,7 +7,7 @@
 #include "registry/git/git_internal.h"
 #include "storage/content.h"
 
-enum { BUILDS_OF_PUSH_MAX = 50, PRESENT_MAX = 10000 };
+enum { BUILDS_OF_PUSH_MAX = 50 };
 
 /* Why nothing is built of any ref; NULL: builds are made. */
 static const char *no_builds(const struct session *session)
@@ -179,6 +179,38 @@ static void check_protection(const struct session *session, struct pushed_ref *r
         if (fixed)
             ref_refuse(ref, "the image tag %.60s may not move", name);
         i++;
+    }
+}
+
+static void check_again(const struct session *session, struct pushed_ref *ref) ON(worker_thread)
+{
+    struct storage *storage = session->git->options.storage;
+    OWNED(build_record_drop) struct build_record record = {0};
+    struct error none = {0};
+    char text[DIGEST_TEXT_MAX];
+
+    if (build_find(storage, ref->id, &record, &none) < 0)
+        return;
+    for (size_t i = 0; i < ref->tags.count && ref->state == REF_ACCEPTED; i++) {
+        OWNED(content_tag_drop) struct content_tag tag = {0};
+        if (content_tag_find(storage, slice_of(session->repository), slice_of(ref->tags.items[i]),
+                             &tag, &none) == 0 &&
+            (tag.protection & TAG_IMMUTABLE) != 0 &&
+            strcmp(digest_text(&tag.digest, text), record.result_digest) != 0)
+            ref_refuse(ref, "the image tag %.60s may not move", ref->tags.items[i]);
+    }
+}
+
+void plan_again(struct session *session)
+{
+    bool stands = session_repository_stands(session);
+
+    for (size_t i = 0; i < session->push.count; i++) {
+        struct pushed_ref *ref = &session->refs[i];
+        if (ref->state == REF_ACCEPTED && !stands)
+            ref_refuse(ref, "the repository was deleted meanwhile");
+        else if (ref->state == REF_ACCEPTED && ref->held)
+            check_again(session, ref);
     }
 }
 

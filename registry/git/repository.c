@@ -54,6 +54,13 @@ bool repository_exists(const char *path)
     return access(head, F_OK) == 0;
 }
 
+uint64_t repository_number(const char *path)
+{
+    struct stat info;
+
+    return stat(path, &info) < 0 ? 0 : (uint64_t)info.st_ino;
+}
+
 /* --- below a repository --- */
 
 static int root_open(const char *path)

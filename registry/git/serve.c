@@ -138,8 +138,9 @@ static int push_start(struct git *git, struct request *request, const char *path
     const struct service_wish wish = {
         .kind = SERVICE_PUSH, .name = request->name, .path = path, .gzip = gzip};
 
-    if (repository_make(path, err) < 0 ||
-        service_start(git, &wish, request, session, reply, input, err) < 0) {
+    int made = repository_make(path, err);
+    session->number = repository_number(path);
+    if (made < 0 || service_start(git, &wish, request, session, reply, input, err) < 0) {
         place_leave(git, place, false);
         return -1;
     }

@@ -16,6 +16,7 @@
 #include "registry/core/fd.h"
 #include "registry/core/log.h"
 #include "registry/git/git_internal.h"
+#include "registry/git/packet.h"
 #include "s2i/confine.h"
 
 enum { TERM_MS = 2000 }; /* for removing locks and what came in, after SIGTERM */
@@ -57,6 +58,32 @@ static void hear_out(struct service *service)
         session_arrived(service->session);
 }
 
+/* Where git was refused what it had been told it might do, it ends in the middle: the pusher hears
+ * why. Not more than an empty pipe takes, for nobody may wait here. */
+static void say_refusal(const struct service *service)
+{
+    const struct session *session = service->session;
+    OWNED(buffer_drop) struct buffer text = BUFFER_NONE, packet = BUFFER_NONE;
+
+    if (session == NULL || session->refusal[0] == 0)
+        return;
+    buffer_print(&text, "\2%s\n", session->refusal);
+    packet_append(&packet, buffer_slice(&text));
+    fcntl(service->tail, F_SETFL, O_NONBLOCK);
+    if (write(service->tail, packet.at, packet.size) < 0)
+        return; /* then it hears the end alone */
+}
+
+/* Before the reply can end: a client would wait for what git did not say. */
+static void reply_end(struct service *service)
+{
+    if (service->status != 0) {
+        service->failed = true;
+        say_refusal(service);
+    }
+    fd_drop(&service->tail);
+}
+
 static void child_ended(struct service *service, struct watch *child)
 {
     struct error ignored = {0};
@@ -69,9 +96,11 @@ static void child_ended(struct service *service, struct watch *child)
     if (child != &service->children[0])
         return;
     service->status = status;
+    if (service->session != NULL)
+        hear_out(service);
+    reply_end(service);
     if (service->session == NULL)
         return;
-    hear_out(service);
     session_post(service->session, EVENT_OVER);
 }
 

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "registry/config.h"
 #include "registry/core/fd.h"
 #include "registry/core/log.h"
 #include "registry/git/git_internal.h"
@@ -16,6 +17,17 @@
 enum { LINE_MAX = 4096 };
 
 /* --- memory --- */
+
+static char *address_of(const struct git *git, const struct request *request)
+{
+    OWNED(buffer_drop) struct buffer text = BUFFER_NONE;
+
+    if (git->options.config->server_public_url[0] != 0)
+        buffer_append_text(&text, git->options.config->server_public_url);
+    else if (request->host.size > 0)
+        buffer_print(&text, "%s://%.*s", request->tls ? "https" : "http", SLICE_ARG(request->host));
+    return memory_text(buffer_slice(&text));
+}
 
 struct session *session_new(struct git *git, const struct request *request, struct place *place)
 {
@@ -28,6 +40,7 @@ struct session *session_new(struct git *git, const struct request *request, stru
     session->caller = identity_hold(request->caller);
     memcpy(session->remote, request->remote, sizeof(session->remote));
     memcpy(session->request_id, request->id, sizeof(session->request_id));
+    session->address = address_of(git, request);
     session->channel = -1;
     session->message_last = &session->messages;
     return session;
@@ -66,6 +79,7 @@ void session_drop(struct session **owned)
     s2i_options_drop(&session->options);
     identity_drop(&session->caller);
     free(session->refs);
+    free(session->address);
     free(session->repository);
     free(session->path);
     free(session);
@@ -213,6 +227,11 @@ void session_say(struct session *session, const char *format, ...)
     buffer_append_text(&text, "\n");
     if (session_send(session, HOOK_SAY, buffer_slice(&text), -1, false) < 0)
         session->left = true; /* nobody listens; git's end will be told */
+}
+
+bool session_repository_stands(const struct session *session)
+{
+    return repository_number(session->path) == session->number;
 }
 
 void ref_refuse(struct pushed_ref *ref, const char *format, ...)

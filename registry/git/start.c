@@ -192,6 +192,13 @@ static int admit(struct git *git, const struct service_wish *wish, const struct 
                : share_check(fetches, git->fetch_count, config->builds_git_fetches, err);
 }
 
+static bool reply_whole(void *released)
+{
+    const struct service *service = released;
+
+    return !service->failed;
+}
+
 static struct service *service_new(struct git *git, const struct service_wish *wish,
                                    const struct request *request)
 {
@@ -206,6 +213,7 @@ static struct service *service_new(struct git *git, const struct service_wish *w
     service->complaints = (struct watch){WATCH_ERRORS, -1, service, 0};
     service->hook = (struct watch){WATCH_HOOK, -1, service, 0};
     service->drain = (struct watch){WATCH_DRAIN, -1, service, 0};
+    service->tail = -1;
     service->account = account_of(request);
     service->deadline_ms = clock_monotonic_ms() + git->options.config->builds_git_timeout;
     return service;
@@ -229,7 +237,7 @@ static void reply_ended(void *released, bool gone)
 
     pthread_mutex_lock(&git->lock);
     service->replied = true;
-    service->gone = gone;
+    service->gone = gone && !service->failed;
     pthread_mutex_unlock(&git->lock);
     room_wake(git);
 }
@@ -247,6 +255,7 @@ static void start_undo(struct service *service)
     service->children[0].pid = service->children[1].pid = 0;
     for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
         room_forget(service->git, all[i]);
+    fd_drop(&service->tail);
     if (service->session != NULL)
         service->session->service = NULL;
     service->session = NULL;
@@ -264,6 +273,7 @@ static int start_children(struct service *service, const struct service_wish *wi
         return -1;
     service->complaints.fd = fd_take(&ends->errors[0]);
     service->hook.fd = fd_take(&ends->hook[0]);
+    service->tail = fd_take(&ends->out[1]);
     if (wish->kind != SERVICE_PUSH)
         return 0;
     /* so that git can go on when the client is gone (13.25) */
@@ -335,6 +345,7 @@ int service_start(struct git *git, const struct service_wish *wish, const struct
         return -1;
     reply->status = 200;
     reply_live(reply, fd_take(&ends.out[0]), reply_ended, service);
+    reply_live_whole(reply, reply_whole);
     if (input != NULL)
         *input = fd_take(&ends.in[1]);
     return 0;

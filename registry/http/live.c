@@ -197,6 +197,11 @@ static struct slice chunk_frame(char *frame, size_t size)
     return (struct slice){start, (size_t)head_size + size + FRAME_TAIL};
 }
 
+static bool is_whole(const struct reply *reply)
+{
+    return reply->whole == NULL || reply->whole(reply->released);
+}
+
 /* Reads a piece from the source and sends it. False when there is none now, when the client does
  * not take all of it, or when the reply was broken off. */
 static bool piece_send(struct live *live, size_t *moved) ON(loop_thread)
@@ -220,6 +225,10 @@ static bool piece_send(struct live *live, size_t *moved) ON(loop_thread)
     }
     *moved += (size_t)got;
     live->ended = got == 0;
+    if (live->ended && !is_whole(&conn->exchange->reply)) {
+        live_break(conn);
+        return false;
+    }
     bytes.size = (size_t)got;
     if (live->ended)
         bytes = conn->exchange->old ? SLICE("") : SLICE("0\r\n\r\n");

@@ -188,6 +188,7 @@ void reply_live(struct reply *reply, int fd, void (*release)(void *, bool), void
 {
     body_drop(reply);
     reply->live = true;
+    reply->whole = NULL;
     reply->fd = fd;
     reply->release = release;
     reply->released = released;
@@ -197,6 +198,12 @@ void reply_live_follower(struct reply *reply)
 {
     assert(reply->live);
     reply->follower = true;
+}
+
+void reply_live_whole(struct reply *reply, bool (*whole)(void *))
+{
+    assert(reply->live);
+    reply->whole = whole;
 }
 
 bool reply_has_header(const struct reply *reply, const char *name)

@@ -102,6 +102,7 @@ struct reply {
     int fd;          /* the file of the parts; only looked at when a part has file_size */
     bool live;       /* fd, owned, is what the body comes from; there are no parts */
     bool follower;   /* live, and the server need not wait for its end */
+    bool (*whole)(void *released); /* live: whether its end is one; NULL: it always is */
     /* Called once, on a worker when there is a file or the body is live, else on any thread;
      * read_failed tells that the file's bytes could not be read or ended early. */
     void (*release)(void *released, bool read_failed);
@@ -138,6 +139,9 @@ void reply_file(struct reply *reply, int fd, uint64_t offset, uint64_t size,
 void reply_live(struct reply *reply, int fd, void (*release)(void *released, bool gone),
                 void *released);
 void reply_live_follower(struct reply *reply); /* after reply_live */
+/* After reply_live. Asked on the loop, when fd has ended: false, and the reply is
+ * broken off instead, so that nobody takes it for whole. */
+void reply_live_whole(struct reply *reply, bool (*whole)(void *released));
 /* Adds one more part (multipart/byteranges); bytes must lie in reply->text or outlive it. */
 void reply_part_add(struct reply *reply, struct slice bytes, uint64_t offset, uint64_t size);
 /* Status and the JSON error body; headers already added stay.

@@ -80,6 +80,7 @@ CREATE TABLE builds(
     log_size BIGINT NOT NULL DEFAULT 0,
     retry_of BIGINT,
     ended_by TEXT,
+    left_by TEXT,
     epoch BIGINT NOT NULL DEFAULT 0,
     created_at BIGINT NOT NULL,
     expires_at BIGINT,

@@ -1,7 +1,9 @@
 """test_deleted_repository.py - a repository is deleted: its builds, configuration and sources go with it, so that whoever has
 the name next sees nothing of them; and come back with it.
 """
-from support import api, building
+import subprocess
+
+from support import api, building, freezing
 
 
 def cloned(server, name, folder):
@@ -32,3 +34,21 @@ def test_the_next_of_its_name_inherits_nothing(server, source, name, tmp_path):
     other = source({"index.html": "another\n"})
     other.push(server, name, "-o", "builder=builders/test", "--force", ref="main:second")
     assert cloned(server, name, tmp_path).count("refs/heads/") == 2
+
+
+def test_one_that_is_deleted_during_a_push(server, source, name, tmp_path):
+    """s2i 13.7, 13.11: the pusher is told; nothing of the push is in the next repository of that name."""
+    root, app = api.Api(server.target), source({"index.html": "secret plans\n"})
+    app.push(server, name, "-o", "builder=builders/test")
+    app.commit({"index.html": "more\n"})
+    step = freezing.Frozen(server, name, "proc-receive", "before")
+    push = subprocess.Popen(["git", "push", "-o", "no-build", f"http://127.0.0.1:{server.port}/git/{name}.git", "main"],
+                            cwd=app.folder, env=building.environment(), text=True, stderr=subprocess.PIPE)
+    step.reached()
+    assert root.delete(f"/repos/{name}").status == 204
+    step.go()
+    push.wait(20)
+    assert push.returncode == 1 and "(the repository was deleted meanwhile)" in push.stderr.read()
+    push.stderr.close()
+    assert app.head() not in cloned(server, name, tmp_path)
+    assert app.push(server, name, "-o", "builder=builders/test").returncode == 0

@@ -273,6 +273,47 @@ def test_a_rejected_push_leaves_no_objects(server, source, name):
     assert objects(server, name) > before
 
 
+def test_names_that_lie_within_another(server, source, name):
+    """A ref is a file or a folder: said before anything is built, and to each; not of one that goes."""
+    app = source({"a": "1"})
+    push(app, server, name, "main:one", "main:two/x")
+    done = push(app, server, name, "main:one/more", "main:two", "main:three", check=False)
+    assert done.returncode == 1
+    assert "(it cannot be beside refs/heads/one)" in done.stderr and "(it cannot be beside refs/heads/two/x)" in done.stderr
+    assert "refs/heads/three" in refs(server, name)
+    assert "beside refs/heads/four" in push(app, server, name, "main:four", "main:four/x", check=False).stderr
+    push(app, server, name, ":one")
+    push(app, server, name, "main:one/more")
+
+
+def test_a_body_that_stays_away(folder, source, name):
+    """s2i 13.25: who stops sending, or drips, holds nothing for long, and is not waited for by the next push."""
+    server = process.Server(folder / "silent", {"builds.enabled": "true", "builds.builder": "external",
+                                                "server.limits.body_idle_timeout": "400ms"})
+    server.start()
+    app = source({"a": "1"})
+    line = packet(b"0" * 40 + b" " + b"1" * 40 + b" refs/heads/main\0report-status side-band-64k")
+    head = (f"POST /git/{name}.git/git-receive-pack HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n"
+            "Content-Type: application/x-git-receive-pack-request\r\n\r\n").encode()
+    silent, dripping = server.connect(), server.connect()
+    for connection in (silent, dripping):
+        connection.send(head + line)
+    process.wait_for(lambda: len(children(server)) == 2, 10, "git, twice")
+    push(app, server, name)  # meanwhile
+
+    def gone():
+        try:
+            dripping.send(b"x")
+        except OSError:
+            pass
+        return not children(server)
+    process.wait_for(gone, 10, "the end of both", 0.1)
+    silent.close()
+    dripping.close()
+    assert set(refs(server, name)) == {"HEAD", "refs/heads/main"}
+    server.finish()
+
+
 def test_a_ref_that_moved_meanwhile(server, source, name, client_of):
     """s2i 13.11: old must match; it is said before anything is built."""
     app = source({"a": "1"})
@@ -371,6 +412,7 @@ def test_who_may(folder, source, name):
     for who in (reader, other):
         refused = push_as(who)
         assert refused.returncode == 128 and "403" in refused.stderr
+    assert f"remote: you lack the right push on {name}" in push_as(reader).stderr
     assert not bare(server, name).exists()
     assert "not found" in list_as(reader).stderr
     assert push_as(writer).returncode == 0

@@ -88,7 +88,10 @@ def test_tags_follow_the_refs(server, source, name):
     """s2i 13.21: the default branch, a version, another branch, a tag that was asked for."""
     app = source({"a": "1"})
     said = push(app, server, name).stderr
-    assert re.search(r"main \([0-9a-f]{12}\): build \d+", said)
+    digest = building.manifest(server, "builders/test")[0][:19]
+    lines = [line[8:].rstrip() for line in said.splitlines() if line.startswith("remote: ")]
+    assert re.fullmatch(rf"build \d+: main to {name}:latest, builders/test@{digest}", lines[0])
+    assert re.fullmatch(r"sha256:[0-9a-f]{64}", lines[-2].strip())
     commit = f"git-{app.head()[:12]}"
     first = tags(server, name)
     assert set(first) == {"latest", "main", commit} and len(set(first.values())) == 1
@@ -119,6 +122,14 @@ def test_a_quiet_build_keeps_the_connection_alive(server, source, name):
     app = source({"a": "1", ".s2i/bin/assemble": "#!/bin/sh\nsleep 6\n"})
     trace = building.git(app.folder, "push", *BUILDER, url(server, name), "main", GIT_TRACE_PACKET="1").stderr
     assert re.search(r"sideband< \\1$", trace, re.M), trace
+
+
+def test_the_first_line_is_short(server, source, name):
+    """s2i 13.26: under 80 columns with what git writes before it, however long names are."""
+    long = f"{name}-{'long-' * 20}end"
+    said = push(source({"a": "1"}), server, long, f"main:{'b' * 60}", words=("-o", f"tag={'t' * 90}",)).stderr
+    line = next(line for line in said.splitlines() if line.startswith("remote: build ")).rstrip()
+    assert len(line) < 80 and "@sha256:" in line and "ttt" in line and "bbb" in line
 
 
 def test_a_table_of_branches(server, source, name):
@@ -173,6 +184,8 @@ def test_async_pushes(server, source, name):
     """s2i 13.23: the ref moves at once, the tags when the build is done; also by the configuration."""
     app = source({"a": "1"})
     said = push(app, server, name, words=("-o", "async")).stderr
+    number = builds(server, name)[0]["id"]
+    assert f"remote: http://{server.host}/api/v1/builds/{number}" in said  # as the client calls the server
     number = re.search(r"build (\d+) goes on without this push", said)[1]
     assert f"/api/v1/builds/{number}" in said and refs(server, name)["refs/heads/main"] == app.head()
     process.wait_for(lambda: "latest" in tags(server, name), 20, "the build")
@@ -256,7 +269,8 @@ def test_a_client_that_leaves_may_be_let_go(server, source, name, tmp_path):
     said_begun(one)
     leave(one)
     process.wait_for(lambda: refs(server, name).get("refs/heads/main") == app.head(), 20, "the ref")
-    assert builds(server, name)[0]["state"] == "Complete"
+    build = builds(server, name)[0]
+    assert build["state"] == "Complete" and build["left_by"] == build["actor"] and build["ended_by"] is None
     assert {"latest", "main"} <= set(tags(server, name))
 
 

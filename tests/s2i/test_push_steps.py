@@ -215,6 +215,33 @@ def test_the_first_push_dies_with_its_tags_moved(server, source, name):
     agree(server, name, app.head())
 
 
+def protect(server, name, tag):
+    client = server.client()
+    answer = client.patch(f"/api/v1/repos/{name}/-/tags/{tag}", body=b'{"immutable": true}',
+                          headers=[("Content-Type", "application/json")])
+    assert answer.status == 200, answer.body
+    client.close()
+
+
+@pytest.mark.parametrize("hook,when,state", [("proc-receive", "before", ""), ("reference-transaction", "before", "prepared")])
+def test_a_tag_that_is_protected_meanwhile(server, source, name, hook, when, state):
+    """Before the refs are locked git can say so for each ref; afterwards it says why, and ends. No tag moves, no ref."""
+    app = source({"index.html": "1"})
+    building.git(app.folder, "push", *BUILDER, f"http://{server.host}/git/{name}.git", "main")
+    first = app.head()
+    app.commit({"index.html": "2"})
+    step = freezing.Frozen(server, name, hook, when, state)
+    push = begin(app, server, name)
+    step.reached()
+    protect(server, name, "latest")
+    step.go()
+    assert push.wait(20) == 1
+    said = push.stderr.read()
+    push.stderr.close()
+    assert ("latest may not move)" if hook == "proc-receive" else "latest is immutable") in said
+    agree(server, name, first)
+
+
 @pytest.mark.long
 def test_deaths_at_any_moment_of_a_push(server, source, name):
     """The same, two hundred times, wherever it happens to be: ref and tags are of one and the same commit."""

@@ -9,7 +9,7 @@ from support import process
 
 # Runs before or after the hook of ours, in whose place it stands; a state is of reference-transaction only.
 WRAPPER = """#!/bin/sh
-stop() {{ [ "$1$2" = "{when}{state}" ] || return 0; : > {mark}; while :; do sleep 1; done; }}
+stop() {{ [ "$1$2" = "{when}{state}" ] || return 0; : > {mark}; while [ -e {mark} ]; do sleep 0.02; done; }}
 stop before "$1"
 {real} "$@"
 status=$?
@@ -21,7 +21,7 @@ exit $status
 class Frozen:
     """hook: its name; when: before or after it; state: of a transaction, "" for other hooks.
 
-    Such a push goes no further, until whoever waits for it is killed."""
+    Such a push goes no further, until go() or whoever waits for it is killed."""
 
     def __init__(self, server, repository, hook, when, state=""):
         hooks = server.root / "builds/hooks"
@@ -42,7 +42,7 @@ class Frozen:
         process.wait_for(self.mark.exists, 30, "the step")
 
     def go(self):
-        """As it was before."""
+        """The push goes on, and the next ones are not stopped."""
         self.path.unlink()
         if self.ours:
             self.path.symlink_to(self.link.readlink())

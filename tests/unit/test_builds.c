@@ -164,6 +164,20 @@ static void test_builds_only_the_epoch_that_runs_writes(void **state)
     assert_string_equal(record.commit, "1");
 }
 
+static void test_builds_say_who_left(void **state)
+{
+    struct fixture *fixture = *state;
+    int64_t id = add(fixture, "team/app", BUILD_SERIAL);
+
+    FAILS(build_left(fixture->store, id + 1, SLICE("ana"), &fixture->err), ERROR_NOT_FOUND);
+    OWNED(build_record_drop) struct build_record before = find(fixture, id);
+    assert_string_equal(before.left_by, "");
+    OK(build_left(fixture->store, id, SLICE("ana"), &fixture->err));
+    OWNED(build_record_drop) struct build_record after = find(fixture, id);
+    assert_string_equal(after.left_by, "ana");
+    assert_int_equal(after.state, BUILD_PENDING);
+}
+
 static void test_builds_progress_changes_what_it_names(void **state)
 {
     struct fixture *fixture = *state;
@@ -826,6 +840,7 @@ int main(void)
         FIXTURE_TEST(test_builds_row_says_what_was_asked),
         FIXTURE_TEST(test_builds_states_have_names),
         FIXTURE_TEST(test_builds_only_the_epoch_that_runs_writes),
+        FIXTURE_TEST(test_builds_say_who_left),
         FIXTURE_TEST(test_builds_progress_changes_what_it_names),
         FIXTURE_TEST(test_builds_an_end_is_final),
         FIXTURE_TEST(test_builds_cancel_ends_what_waits_only),

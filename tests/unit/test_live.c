@@ -4,6 +4,7 @@
  *   /live    a reply from a pipe              /follow   the same, a follower
  *   /push    the body into a pipe, the reply from another
  *   /echo    the body into the pipe that the reply is read from
+ *   /half    a reply from a pipe whose end is none
  *   /refuse  says no by the head alone        /answer   answers by the head alone
  *   /fail    makes a live reply and then fails */
 #include <errno.h>
@@ -112,6 +113,12 @@ static void pipe_new(int *reader, int *writer)
 
 /* --- routes --- */
 
+static bool is_whole(void *what)
+{
+    assert_ptr_equal(what, &scene);
+    return false;
+}
+
 static int live(struct request *request, struct reply *reply, struct error *err)
 {
     int source;
@@ -125,6 +132,8 @@ static int live(struct request *request, struct reply *reply, struct error *err)
     reply_live(reply, source, released, &scene);
     if (slice_equal_text(request->path, "/follow"))
         reply_live_follower(reply);
+    if (slice_equal_text(request->path, "/half"))
+        reply_live_whole(reply, is_whole);
     scene.begun++;
     pthread_cond_broadcast(&changed);
     pthread_mutex_unlock(&lock);
@@ -189,6 +198,7 @@ static int plain(struct request *request, struct reply *reply, struct error *err
 static const struct route routes[] = {
     {.pattern = "/live", .methods = METHOD_GET | METHOD_HEAD, .handle = live},
     {.pattern = "/follow", .methods = METHOD_GET, .handle = live},
+    {.pattern = "/half", .methods = METHOD_GET, .handle = live},
     {.pattern = "/fail", .methods = METHOD_GET, .handle = failing},
     {.pattern = "/plain", .methods = METHOD_GET, .handle = plain},
     {.pattern = "/push", .methods = METHOD_POST, .body = BODY_PIPE, .open_pipe = push},
@@ -470,6 +480,24 @@ static void test_an_old_client_reads_until_the_connection_ends(void **state)
     expect_end(&client);
     await(&scene.ended, 1);
     assert_int_equal(told(&scene.gone), 0);
+    hang_up(&client);
+    end(server);
+}
+
+/* The last chunk is missing: no client takes it for whole. */
+static void test_a_producer_that_failed_breaks_the_reply_off(void **state)
+{
+    struct server *server = serve(false);
+    struct client client = dial(server, false);
+    char answer[ANSWER_MAX];
+
+    (void)state;
+    ask(&client, "GET /half HTTP/1.1\r\nHost: a\r\n\r\n", answer);
+    produce("begun");
+    expect_heard(&client, "5\r\nbegun\r\n");
+    end_reply();
+    expect_end(&client);
+    expect_released(1);
     hang_up(&client);
     end(server);
 }
@@ -1055,6 +1083,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_live_reply_is_sent_as_it_comes),
         cmocka_unit_test(test_an_old_client_reads_until_the_connection_ends),
+        cmocka_unit_test(test_a_producer_that_failed_breaks_the_reply_off),
         cmocka_unit_test(test_head_has_no_body),
         cmocka_unit_test(test_a_handler_that_fails_after_all_lets_go),
         cmocka_unit_test(test_a_client_that_goes_is_noticed_at_once),
