@@ -57,27 +57,46 @@ static struct slice header_of(const struct request *request, const char *const *
     return value;
 }
 
-static bool is_form(const struct request *request)
+static bool is_type(const struct request *request, const char *const *types)
 {
     struct slice type, rest;
 
     slice_split(request_header(request, "content-type"), ';', &type, &rest);
-    return slice_equal_ignore_case(slice_trim(type), "application/x-www-form-urlencoded");
+    while (*types != NULL && !slice_equal_ignore_case(slice_trim(type), *types))
+        types++;
+    return *types != NULL;
+}
+
+static bool is_form(const struct request *request)
+{
+    static const char *const types[] = {"application/x-www-form-urlencoded", NULL};
+
+    return is_type(request, types);
+}
+
+/* Spec: s2i 14.7 */
+static bool is_yaml(const struct request *request)
+{
+    static const char *const types[] = {"application/yaml", "application/x-yaml", "text/yaml",
+                                        NULL};
+
+    return is_type(request, types);
 }
 
 static int type_check(const struct request *request, enum hook_sender sender, struct error *err)
 {
+    static const char *const json[] = {"application/json", NULL};
     bool empty = request->content_length == 0 && !request->chunked;
-    struct slice type, rest;
+    bool forms = sender == HOOK_GITHUB || sender == HOOK_GITEA, any = sender == HOOK_GENERIC;
 
-    slice_split(request_header(request, "content-type"), ';', &type, &rest);
-    if (slice_equal_ignore_case(slice_trim(type), "application/json") ||
-        (is_form(request) && (sender == HOOK_GITHUB || sender == HOOK_GITEA)) ||
-        (empty && sender == HOOK_GENERIC))
+    if (is_type(request, json) || (forms && is_form(request)) ||
+        (any && (empty || is_yaml(request))))
         return 0;
     return error_set(err, ERROR_BAD_REQUEST, "a delivery of %s is application/json%s",
                      hook_sender_name(sender),
-                     sender == HOOK_GITHUB || sender == HOOK_GITEA ? " or a form" : "");
+                     forms ? " or a form"
+                     : any ? " or application/yaml"
+                           : "");
 }
 
 /* Whoever stands between could read another of the two than we do. */
@@ -293,6 +312,8 @@ static int payload_parse(const struct request *request, const struct hook *hook,
     struct request with = *request;
     struct slice payload = SLICE_NONE;
 
+    if (is_yaml(request))
+        return hook_parse_yaml(buffer_slice(&hook->body), out, err);
     if (!is_form(request))
         return hook_parse(hook->sender, buffer_slice(&hook->body), out, err);
     with.body = buffer_slice(&hook->body);

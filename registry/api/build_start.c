@@ -6,6 +6,7 @@
  *   application/json  {"source": "url"|"push"|"none", "commit", "options": {}} over what is stored;
  *                     "rebuild": a tag, whose image's labels come between the two
  *   application/x-tar, application/gzip, application/zip   the source; options in ?options=
+ *   multipart/form-data  both: a part "request", the JSON, and a part "archive"
  *
  * ?wait=true answers when it has ended; ?plan=true with what would be done, ?usage=true with what
  * the builder says of itself, ?dockerfile=true with the same build as a Dockerfile: nothing is
@@ -17,16 +18,22 @@
 #include <unistd.h>
 
 #include "registry/api/build.h"
+#include "registry/api/form_parts.h"
 #include "registry/config.h"
 #include "registry/core/fd.h"
 
-enum start_form { START_JSON, START_ARCHIVE };
+enum { FORM_REST_MAX = 64 * 1024 }; /* boundaries and heads of parts */
+
+enum start_form { START_JSON, START_ARCHIVE, START_PARTS };
 
 struct start {
-    enum start_form form;
+    enum start_form form; /* START_PARTS: what its parts make of it, in the end */
     struct buffer json;
     int archive;
-    uint64_t size, size_max; /* bytes */
+    uint64_t size, size_max; /* bytes of the archive, or of the JSON alone */
+    const struct services *services;
+    struct form_parts parts;                   /* START_PARTS */
+    bool has_request, has_archive, is_archive; /* of its parts; the one that comes */
     bool wait, plan, usage, dockerfile;
 };
 
@@ -41,6 +48,7 @@ static void start_drop(struct start **owned)
     if (start->json.at != NULL)
         explicit_bzero(start->json.at, start->json.size); /* secret_env */
     buffer_drop(&start->json);
+    form_parts_drop(&start->parts);
     free(start);
 }
 
@@ -63,13 +71,16 @@ static int form_read(const struct request *request, enum start_form *out, struct
     if (slice_equal_ignore_case(type, "application/json") ||
         (request->content_length == 0 && !request->chunked))
         return 0;
+    *out = START_PARTS;
+    if (slice_equal_ignore_case(type, "multipart/form-data"))
+        return 0;
     *out = START_ARCHIVE;
     for (size_t i = 0; i < sizeof(archives) / sizeof(archives[0]); i++)
         if (slice_equal_ignore_case(type, archives[i]))
             return 0;
     error_set(err, ERROR_BAD_REQUEST,
-              "the body is application/json, application/x-tar, application/gzip or "
-              "application/zip");
+              "the body is application/json, application/x-tar, application/gzip, "
+              "application/zip or multipart/form-data");
     return error_set_status(err, 415);
 }
 
@@ -81,10 +92,10 @@ static int too_large(const struct start *start, struct error *err)
 }
 
 /* Without a name: it is gone with the descriptor, whatever happens. */
-static int archive_open(const struct request *request, struct start *start, struct error *err)
+static int archive_open(struct start *start, struct error *err)
 {
     start->archive =
-        open(builds_repositories(request->services->builds), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+        open(builds_repositories(start->services->builds), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
     if (start->archive < 0)
         return error_set_errno(err, ERROR_INTERNAL, errno, "the archive cannot be stored");
     return 0;
@@ -107,9 +118,13 @@ static int start_open(struct request *request, struct reply *reply, void **strea
     start->size_max = start->form == START_JSON
                           ? JSON_BODY_MAX
                           : request->services->config->builds_sources_max_size;
-    if (request->content_length > start->size_max)
+    start->services = request->services;
+    if (request->content_length >
+        start->size_max + (start->form == START_PARTS ? JSON_BODY_MAX + FORM_REST_MAX : 0))
         return too_large(start, err);
-    if (start->form == START_ARCHIVE && archive_open(request, start, err) < 0)
+    if ((start->form == START_ARCHIVE && archive_open(start, err) < 0) ||
+        (start->form == START_PARTS &&
+         form_parts_open(&start->parts, request_header(request, "content-type"), err) < 0))
         return -1;
     *stream = TAKE(start);
     return 1;
@@ -117,19 +132,65 @@ static int start_open(struct request *request, struct reply *reply, void **strea
 
 /* --- the body --- */
 
-static int start_write(void *stream, struct slice bytes, struct error *err)
+static int archive_write(struct start *start, struct slice bytes, struct error *err)
 {
-    struct start *start = stream;
-
-    assert_worker_thread();
     start->size += bytes.size;
     if (start->size > start->size_max)
         return too_large(start, err);
-    if (start->form == START_JSON)
-        buffer_append_slice(&start->json, bytes);
-    else if (fd_write(start->archive, bytes) < 0)
+    if (fd_write(start->archive, bytes) < 0)
         return error_set_errno(err, ERROR_INTERNAL, errno, "the archive cannot be stored");
     return 0;
+}
+
+static int json_write(struct start *start, struct slice bytes, struct error *err)
+{
+    if (start->json.size + bytes.size > JSON_BODY_MAX) {
+        error_set(err, ERROR_SIZE_INVALID, "the request is larger than %d bytes", JSON_BODY_MAX);
+        return error_set_status(err, 413);
+    }
+    buffer_append_slice(&start->json, bytes);
+    return 0;
+}
+
+static int part_begin(void *arg, struct slice name, struct error *err)
+{
+    struct start *start = arg;
+    bool *has;
+
+    start->is_archive = slice_equal_text(name, "archive");
+    has = start->is_archive ? &start->has_archive : &start->has_request;
+    if (*has || !(start->is_archive || slice_equal_text(name, "request")))
+        return error_set(err, ERROR_BAD_REQUEST,
+                         "the parts of the form are one request and one archive");
+    *has = true;
+    return start->is_archive ? archive_open(start, err) : 0;
+}
+
+static int part_write(void *arg, struct slice bytes, struct error *err)
+{
+    struct start *start = arg;
+
+    return (start->is_archive ? archive_write : json_write)(start, bytes, err);
+}
+
+static int start_write(void *stream, struct slice bytes, struct error *err)
+{
+    struct start *start = stream;
+    const struct form_parts_taker taker = {part_begin, part_write, start};
+
+    assert_worker_thread();
+    if (start->form == START_PARTS)
+        return form_parts_write(&start->parts, bytes, &taker, err);
+    return (start->form == START_JSON ? json_write : archive_write)(start, bytes, err);
+}
+
+/* What came in parts is a request for what it holds. */
+static int parts_end(struct start *start, struct error *err)
+{
+    if (start->form != START_PARTS)
+        return 0;
+    start->form = start->has_archive ? START_ARCHIVE : START_JSON;
+    return form_parts_end(&start->parts, err);
 }
 
 /* --- what was asked for --- */
@@ -148,8 +209,10 @@ static int source_read(const struct start *start, const struct json_value *value
     static const enum build_source kinds[] = {BUILD_FROM_URL, BUILD_FROM_PUSH, BUILD_FROM_NOTHING};
 
     *out = BUILD_FROM_ARCHIVE;
-    if (start->form == START_ARCHIVE)
+    if (start->form == START_ARCHIVE && !value->given)
         return 0;
+    if (start->form == START_ARCHIVE)
+        return error_set_field(err, "source", "the source is the archive");
     for (size_t i = 0; value->given && i < sizeof(kinds) / sizeof(kinds[0]); i++)
         if (slice_equal_text(value->text, build_source_name(kinds[i]))) {
             *out = kinds[i];
@@ -306,7 +369,9 @@ static int start_finish(void *stream, enum body_outcome outcome, struct request 
     assert_worker_thread();
     if (outcome == BODY_BROKEN)
         return error_set(err, ERROR_BAD_REQUEST, "the body broke off");
-    return outcome == BODY_REFUSED ? -1 : begin(request, start, reply, err);
+    if (outcome == BODY_REFUSED || parts_end(start, err) < 0)
+        return -1;
+    return begin(request, start, reply, err);
 }
 
 const struct body_stream api_build_post = {start_open, start_write, start_finish};

@@ -4,6 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "registry/api/hook_yaml.h"
+#include "registry/core/json.h"
+
 static const char *const names[HOOK_SENDERS] = {
     [HOOK_GITHUB] = "github",       [HOOK_GITLAB] = "gitlab",   [HOOK_GITEA] = "gitea",
     [HOOK_BITBUCKET] = "bitbucket", [HOOK_GENERIC] = "generic",
@@ -314,24 +317,34 @@ static int parse(enum hook_sender sender, const json_t *root, struct hook_push *
     return parse_generic(root, out, err);
 }
 
-static void document_drop(json_t **document)
+static int parse_whole(enum hook_sender sender, const json_t *root, struct hook_push *out,
+                       struct error *err)
 {
-    json_decref(*document);
+    *out = (struct hook_push){.count = 0};
+    if (parse(sender, root, out, err) == 0)
+        return 0;
+    hook_push_drop(out);
+    return -1;
 }
 
 int hook_parse(enum hook_sender sender, struct slice body, struct hook_push *out, struct error *err)
 {
     bool nothing = sender == HOOK_GENERIC && slice_trim(body).size == 0;
-    OWNED(document_drop)
+    OWNED(json_drop)
     json_t *root = nothing ? json_object() : json_loadb(body.at, body.size, 0, NULL);
 
     *out = (struct hook_push){.count = 0};
     if (!json_is_object(root))
         return error_set(err, ERROR_BAD_REQUEST, "the payload is not a JSON object");
-    if (parse(sender, root, out, err) == 0)
-        return 0;
-    hook_push_drop(out);
-    return -1;
+    return parse_whole(sender, root, out, err);
+}
+
+int hook_parse_yaml(struct slice body, struct hook_push *out, struct error *err)
+{
+    OWNED(json_drop) json_t *root = NULL;
+
+    *out = (struct hook_push){.count = 0};
+    return hook_yaml_read(body, &root, err) < 0 ? -1 : parse_whole(HOOK_GENERIC, root, out, err);
 }
 
 static const struct hook_change *change_of(const struct hook_push *push, struct slice ref)

@@ -46,6 +46,9 @@ void hook_push_drop(struct hook_push *push);
 int hook_parse(enum hook_sender sender, struct slice body, struct hook_push *out,
                struct error *err) MUST_CHECK;
 
+/* The same of a generic payload in YAML; 14.7. */
+int hook_parse_yaml(struct slice body, struct hook_push *out, struct error *err) MUST_CHECK;
+
 /* The change to build: of the configured ref ("main" or "refs/heads/main"; SLICE_NONE: of the
  * default branch). NULL: none of them. Spec: 14.8 */
 const struct hook_change *hook_choose(const struct hook_push *push, struct slice configured);

@@ -227,6 +227,46 @@ def test_what_cannot_be_asked_for(call, name):
     assert call.items(path) == []
 
 
+def form(*parts, boundary="a-boundary"):
+    """A body of multipart/form-data. parts: (name, bytes)."""
+    body = b"".join(f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"; filename="x"\r\n'
+                    "Content-Type: application/octet-stream\r\n\r\n".encode() + data + b"\r\n" for name, data in parts)
+    return body + f"--{boundary}--\r\n".encode()
+
+
+def test_a_request_and_an_archive_in_one_form(guarded, call):
+    """s2i 13.46: as curl -F sends them, in any order; secrets may stand in it, unlike in an URL. A page of others can
+    send a form too: without credentials of its own it is refused."""
+    who, path = Caller(guarded.target, guarded.accounts.user("former")), "/repos/form/app/-/builds"
+    guarded.accounts.grant("former", "form/*", people.MAINTAIN)
+    request = json.dumps({"options": {**BUILDER, "tags": ["formed"], "secret_env": ["WORD=abc123xyz"]}}).encode()
+    kind = [("Content-Type", 'multipart/form-data; charset=utf-8; boundary="a-boundary"')]
+    assert call.call("POST", path, raw=form(("request", request)), headers=kind).status == 403
+    contents, files = set(), {**FILES, "large": "line\r\n--a-boundar\r\n" * 50000}
+    for parts in ([("request", request), ("archive", packed(files))], [("archive", packed(files)), ("request", request)]):
+        answer = who.call("POST", f"{path}?wait=true", raw=form(*parts), headers=kind)
+        assert answer.status == 201, answer
+        build = answer.json()
+        assert (build["source"], build["tags"], build["reason"]) == ("archive", ["formed"], "PullBuilderImageFailed")
+        assert build["facts"]["source"]["files"] == len(files)
+        contents.add(build["facts"]["source"]["content"])
+    assert len(contents) == 1
+    alone = json.dumps({"source": "none", "options": BUILDER}).encode()
+    assert who.call("POST", path, raw=form(("request", alone)), headers=kind).json()["source"] == "none"
+    count = len(who.items(path))
+    wrong = [form(("request", request), ("request", request)), form(("archive", b"x"), ("archive", b"x")),
+             form(("other", b"x")), form(("request", request))[:-6], b"no form at all", form(("request", b"{"))]
+    for body in wrong:
+        assert who.call("POST", path, raw=body, headers=kind).status in (400, 422), body[:60]
+    both = json.dumps({"source": "url", "options": BUILDER}).encode()
+    assert who.call("POST", path, raw=form(("request", both), ("archive", packed(FILES))), headers=kind).status == 422
+    large = form(("request", b'{"commit": "' + b"x" * 70000 + b'"}'), ("archive", b"x"))
+    assert who.call("POST", path, raw=large, headers=kind).status == 413
+    assert who.call("POST", path, raw=form(("request", request)), headers=[("Content-Type", "multipart/form-data")]).status == 400
+    assert len(who.items(path)) == count
+    who.close()
+
+
 def test_an_archive_that_is_too_large(make_server):
     server = make_server({"builds.sources.max_size": "1MiB"})
     call = Caller(server.target)

@@ -9,6 +9,7 @@ import itertools
 import json
 import pathlib
 import threading
+import time
 import urllib.parse
 
 import pytest
@@ -357,6 +358,48 @@ def test_the_generic_hook(hook):
     env = one.api.get(f"/builds/{taken['build']}").json()["options"]["env"]
     assert env == ["STAGE=test", "KEPT=yes", "EMPTY="]
     assert one.builds()[0]["url"] == "https://sources.invalid/app.git"
+
+
+YAML = """\
+git:
+  uri: https://elsewhere.invalid/app.git
+  ref: main
+  commit: c3ab8ff13720e8ad9047dd39466b3c8974e592c2
+env:
+  - {name: STAGE, value: "test"}
+  - name: COUNT
+    value: 7
+"""
+
+
+@pytest.mark.parametrize("kind", ["application/yaml", "text/yaml; charset=utf-8", "application/x-yaml"])
+def test_the_generic_hook_takes_yaml(hook, kind):
+    """s2i 14.7: the same as JSON; words are texts, whatever they look like."""
+    one, body = hook(allow_webhook_env=True), YAML.encode()
+    headers = [("X-S2I-Signature-256", "sha256=" + code(SECRET, body))]
+    answer = one.deliver("generic", body, headers, ("Content-Type", kind))
+    assert answer.status == 202, answer
+    build = one.api.get(f"/builds/{answer.json()['build']}").json()
+    assert build["commit"] == "c3ab8ff13720e8ad9047dd39466b3c8974e592c2"
+    assert build["url"] == "https://sources.invalid/app.git" and build["options"]["env"] == ["STAGE=test", "COUNT=7"]
+
+
+BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 10))
+ODD_YAML = [BOMB, "[" * 100000, "{a: " * 100000, "- " * 5000 + "x", "git: &x {ref: main}", "git: !!python/object:os.system {}",
+            "git: {ref: main, ref: next}", "--- {}\n--- {}", "main", "- git", "? {a: b}\n: c", 'git: {ref: "a\\0b"}',
+            "git: {ref: main", "%YAML 9.9\n--- {}", "x: [" + "y, " * 20000 + "]", "git: {ref: [main]}"]
+
+
+def test_yaml_that_is_refused(hook):
+    """s2i 14.7: nothing that grows, nothing that is guessed; at once."""
+    one, began = hook(), time.monotonic()
+    for text in ODD_YAML:
+        body = text.encode()
+        answer = one.deliver("generic", body, signed("generic", body), ("Content-Type", "application/yaml"))
+        assert answer.status == 400, text[:60]
+    assert one.builds() == [] and time.monotonic() - began < 10
+    body = sample("github-push")
+    assert one.deliver("github", body, signed("github", body), ("Content-Type", "application/yaml")).status == 400
 
 
 def test_a_hook_that_is_none(hook, server):
