@@ -8,7 +8,7 @@
  * archive.
  *
  * A child `slipway source` reads repositories and archives (libgit2, libarchive); `git fetch` runs
- * as a child too. */
+ * as a child too, and so does who asks the resolver. */
 #ifndef SLIPWAY_S2I_SOURCE_H
 #define SLIPWAY_S2I_SOURCE_H
 
