@@ -362,3 +362,48 @@ def test_killed_when_the_push_is_told(make_server, source):
         server.start()
         assert len(texts(server, f"team/killed{i}", digest, ENVELOPE)) == 1
         process.wait_for(lambda: referrers(server, f"team/killed{i}", digest, SPDX), 20, "its parts")
+
+
+def attestations(server, *rows):
+    """Puts rows of what is to be published where no server runs; what there is then."""
+    with contextlib.closing(sqlite3.connect(server.root / "meta.db")) as database, database:
+        database.executemany("INSERT INTO build_attestations(build_id, document, due_at) VALUES (?, ?, 0)", rows)
+        return database.execute("SELECT build_id, tries, due_at FROM build_attestations ORDER BY build_id").fetchall()
+
+
+def test_what_fails_is_tried_again_and_nonsense_is_not(make_server, source):
+    server = make_server()
+    building.builder(server)
+    images = [built(server, source, f"team/app{i}", {"index.html": f"{i}\n"}) for i in range(2)]
+    for i, image in enumerate(images):
+        texts(server, f"team/app{i}", image, SPDX)
+    assert server.stop() == 0
+    (server.root / "builds/logs/2.log").rename(server.folder / "away")
+    document = {"image": {"media_type": content.IMAGE, "digest": images[1], "size": 1}, "seconds": 0, "log": True}
+    assert len(attestations(server, (1, "nonsense"), (2, json.dumps(document)))) == 2
+    before = time.time()
+    server.start()
+    process.wait_for(lambda: re.search(r"build\.attest\.again.*id=2", server.log.read_text()), 10, "the second to fail")
+    process.wait_for(lambda: re.search(r"build\.unattested.*id=1", server.log.read_text()), 10, "the first to be given up")
+    (server.folder / "away").rename(server.root / "builds/logs/2.log")
+    process.wait_for(lambda: [row[:2] for row in attestations(server)] == [(2, 1)], 10, "one row")
+    assert before + 4 < attestations(server)[0][2] / 1e6 < time.time() + 60
+    server.kill()
+    with contextlib.closing(sqlite3.connect(server.root / "meta.db")) as database, database:
+        database.execute("UPDATE build_attestations SET due_at = 0")
+    server.start()
+    process.wait_for(lambda: referrers(server, "team/app1", images[1], "application/vnd.slipway.build-log.v1"), 10, "its log")
+
+
+@pytest.mark.long
+def test_more_files_than_a_list_holds(server, source, name):
+    """The document says that they are not in it; the server's memory does not grow by them."""
+    script = "mkdir /opt/app-root/src/many; i=0; while [ $i -lt 101000 ]; do : > /opt/app-root/src/many/$i; i=$((i+1)); done\n"
+    building.builder(server, "builders/many", assemble=building.ASSEMBLE + script)
+    source({"index.html": "hello\n"}).push(server, name, "-o", "builder=builders/many", timeout=300)
+    digest = building.manifest(server, name)[0]
+    (text,) = texts(server, name, digest, SPDX)
+    document = json.loads(text)
+    is_spdx(document)
+    (layer,) = [package for package in document["packages"] if package["SPDXID"] == "SPDXRef-Layer-1"]
+    assert document["files"] == [] and "more than 100000" in layer["comment"]
