@@ -98,7 +98,7 @@ def test_two_that_start_each_other(make, source):
 
 def test_many_pushes_of_a_builder_are_few_builds(make, source):
     """builds.trigger.rest lies between two builds of a ref."""
-    server, call = make(rest="3s")
+    server, call = make(rest="2s")
     building.builder(server, "builders/it")
     source(FILES).push(server, "team/app", "-o", "builder=builders/it")
     configure(call, "team/app", image_trigger=True)
