@@ -100,7 +100,7 @@ struct db_dialect {
     const char *tight;    /* @TIGHT: a table stored in the order of its key */
     const char *strict;   /* @STRICT */
     const char *bytewise; /* @BYTEWISE: text that sorts by its bytes */
-    const char *json;     /* @JSON behind a text: it is looked into by ->> */
+    const char *json;     /* text@JSON(name): of a JSON object, as text */
 };
 
 /* What a database finds wrong with itself: rows of `table` that point to rows of `parent` which are

@@ -34,7 +34,7 @@ static void translate(const char *text, const struct db_dialect *words, struct b
         const char *theirs;
     } table[] = {
         {"@BYTEWISE", words->bytewise}, {"@ID", words->id},         {"@BYTES", words->bytes},
-        {"@TIGHT", words->tight},       {"@STRICT", words->strict}, {"@JSON", words->json},
+        {"@TIGHT", words->tight},       {"@STRICT", words->strict}, {"@JSON(", words->json},
         {"BIGINT", words->bigint},
     };
     size_t count = sizeof(table) / sizeof(table[0]);

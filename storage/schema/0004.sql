@@ -155,8 +155,8 @@ CREATE TABLE build_move_tags(
 ) @TIGHT;
 
 -- What images say they stand on, by their annotations: the name of the base as it is written there,
--- with the tag latest where it has none, '' without a name; its digest as text. A row is as old as its manifest and goes with it. @JSON: the
--- database's word behind a text that is JSON.
+-- with the tag latest where it has none, '' without a name; its digest as text. A row is as old as
+-- its manifest and goes with it. text@JSON(name): what a JSON object has under the name.
 CREATE TABLE manifest_bases(
     repo_id BIGINT NOT NULL,
     manifest_id BIGINT NOT NULL,
@@ -169,15 +169,15 @@ CREATE UNIQUE INDEX manifest_bases_name ON manifest_bases(base_name, repo_id, ma
 CREATE UNIQUE INDEX manifest_bases_digest ON manifest_bases(base_digest, repo_id, manifest_id);
 INSERT INTO manifest_bases(repo_id, manifest_id, base_name, base_digest)
      SELECT repo_id, id,
-            coalesce(annotations@JSON ->> 'org.opencontainers.image.base.name', '') ||
-                CASE WHEN annotations@JSON ->> 'org.opencontainers.image.base.name' LIKE '%_'
-                      AND annotations@JSON ->> 'org.opencontainers.image.base.name'
+            coalesce(annotations@JSON('org.opencontainers.image.base.name'), '') ||
+                CASE WHEN annotations@JSON('org.opencontainers.image.base.name') LIKE '%_'
+                      AND annotations@JSON('org.opencontainers.image.base.name')
                           NOT LIKE '%:%'
                      THEN ':latest' ELSE '' END,
-            annotations@JSON ->> 'org.opencontainers.image.base.digest'
+            annotations@JSON('org.opencontainers.image.base.digest')
        FROM manifests
       WHERE annotations LIKE '%"org.opencontainers.image.base.digest"%'
-        AND annotations@JSON ->> 'org.opencontainers.image.base.digest' LIKE 'sha%:%'
+        AND annotations@JSON('org.opencontainers.image.base.digest') LIKE 'sha%:%'
         AND media_type LIKE '%manifest.v%';
 
 -- Images that were put on newer bases, all tags of a row in one transaction; until: they can be

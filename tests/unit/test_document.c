@@ -220,6 +220,43 @@ static void test_document_accepts(void **state)
     }
 }
 
+#define ZEROS "0000000000000000000000000000000000000000000000000000000000000000"
+#define BASED(name, digest)                                                                        \
+    "{" V2 "," CONFIG ",\"annotations\":{" name                                                    \
+    "\"org.opencontainers.image.base.digest\":\"" digest "\"}}"
+#define BASE(name) "\"org.opencontainers.image.base.name\":\"" name "\","
+
+/* s2i 15.1: only what has its form is known. */
+static void test_document_reads_what_an_image_stands_on(void **state)
+{
+    static const struct {
+        const char *body, *type, *name;
+        bool based;
+    } cases[] = {
+        {BASED(BASE("b/x:3"), "sha256:" ZEROS), OCI_TYPE_MANIFEST, "b/x:3", true},
+        {BASED(BASE("b/x"), "sha256:" ZEROS), OCI_TYPE_MANIFEST, "b/x:latest", true},
+        {BASED(BASE("host:5000/x"), "sha256:" ZEROS), OCI_TYPE_MANIFEST, "host:5000/x:latest",
+         true},
+        {BASED(BASE("b/x@sha256:1"), "sha256:" ZEROS), OCI_TYPE_MANIFEST, "b/x@sha256:1", true},
+        {BASED("", "sha256:" ZEROS), OCI_TYPE_MANIFEST, NULL, true},
+        {BASED(BASE("b\\u0000x"), "sha256:" ZEROS), OCI_TYPE_MANIFEST, NULL, true},
+        {BASED(BASE("b/x:3"), "sha256:0"), OCI_TYPE_MANIFEST, NULL, false},
+        {"{" V2 "," CONFIG "}", OCI_TYPE_MANIFEST, NULL, false},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < LENGTH(cases); i++) {
+        struct document document;
+        struct error err = {0};
+        if (parse(cases[i].body, cases[i].type, &document, &err) < 0)
+            fail_msg("%s: %s", cases[i].body, err.message);
+        if (!text_equal(document.base_name, cases[i].name) ||
+            digest_is_set(&document.base_digest) != cases[i].based)
+            fail_msg("%s: read %s", cases[i].body, document.base_name);
+        document_drop(&document);
+    }
+}
+
 static void test_document_reads_descriptors_in_order(void **state)
 {
     struct document document;
@@ -380,6 +417,7 @@ int main(void)
         cmocka_unit_test(test_document_refuses),
         cmocka_unit_test(test_document_accepts),
         cmocka_unit_test(test_document_reads_descriptors_in_order),
+        cmocka_unit_test(test_document_reads_what_an_image_stands_on),
         cmocka_unit_test(test_document_knows_nondistributable_layers),
         cmocka_unit_test(test_document_reads_platforms),
         cmocka_unit_test(test_document_bounds_nesting),

@@ -367,6 +367,62 @@ static void test_list(void **state)
     free(ids.items);
 }
 
+/* --- images that were there before --- */
+
+extern const char schema_0004[];
+
+/* The one statement of the schema that fills the table, as this database reads it. */
+static char *filling(const char *words)
+{
+    const char *from = strstr(schema_0004, "INSERT INTO manifest_bases");
+    const char *end = strchr(from, ';'), *word;
+    struct buffer out = BUFFER_NONE;
+
+    for (; (word = strstr(from, "@JSON(")) != NULL && word < end; from = word + 6) {
+        buffer_append(&out, from, (size_t)(word - from));
+        buffer_append_text(&out, words);
+    }
+    buffer_append(&out, from, (size_t)(end - from));
+    buffer_append(&out, "", 1);
+    return out.at;
+}
+
+static void annotated(struct fixture *fixture, const char *text, struct slice type,
+                      const char *annotations)
+{
+    struct push push = push_of(text, text);
+
+    push.put.annotations = slice_of(annotations);
+    push.put.media_type = type;
+    OK(push_run(fixture, REPOSITORY, &push));
+    missing_drop(&push.missing);
+}
+
+#define SAYS(name, digest)                                                                         \
+    "{\"a\\u0000\":\"\\u00e9\"," name "\"org.opencontainers.image.base.digest\":\"" digest "\"}"
+#define NAMED(name) "\"org.opencontainers.image.base.name\":\"" name "\","
+
+static void test_images_of_before(void **state)
+{
+    struct fixture *fixture = *state;
+    OWNED(memory_drop) char *sql = filling(db_dialect(fixture->meta->db)->json);
+
+    annotated(fixture, "named", OCI_MANIFEST, SAYS(NAMED("b/one:3"), "sha256:1"));
+    annotated(fixture, "plain", OCI_MANIFEST, SAYS(NAMED("b/one"), "sha256:2"));
+    annotated(fixture, "exact", OCI_MANIFEST, SAYS(NAMED("b/one@sha256:9"), "sha256:3"));
+    annotated(fixture, "none", OCI_MANIFEST, SAYS("", "sha256:4"));
+    annotated(fixture, "other", OCI_MANIFEST, "{\"a\":\"b\"}");
+    annotated(fixture, "wrong", OCI_MANIFEST, SAYS(NAMED("b/one"), "no digest"));
+    annotated(fixture, "index", SLICE(OCI_TYPE_INDEX), SAYS(NAMED("b/one"), "sha256:5"));
+    assert_int_equal(number(fixture, "SELECT count(*) FROM manifest_bases"), 0);
+    script(fixture, sql);
+    assert_int_equal(number(fixture, "SELECT count(*) FROM manifest_bases"), 4);
+    lists(fixture, (struct rebase_query){.base_name = SLICE("b/one:3")}, "team/app:named ");
+    lists(fixture, (struct rebase_query){.base_name = SLICE("b/one:latest")}, "team/app:plain ");
+    lists(fixture, (struct rebase_query){.base_name = SLICE("b/one@sha256:9")}, "team/app:exact ");
+    lists(fixture, (struct rebase_query){.base_digest = SLICE("sha256:4")}, "team/app:none ");
+}
+
 static void test_plans(void **state)
 {
     struct fixture *fixture = *state;
@@ -388,6 +444,7 @@ int main(void)
         FIXTURE_TEST(test_the_collector_waits),
         FIXTURE_TEST(test_without_undo),
         FIXTURE_TEST(test_list),
+        FIXTURE_TEST(test_images_of_before),
         FIXTURE_TEST(test_plans),
     };
 
