@@ -201,7 +201,7 @@ int auth_renew(struct auth *auth, const struct identity **identity, struct error
 /* --- further questions of handlers about who asks --- */
 
 /* What needs no repository: as auth_authorise would decide for this identity. */
-bool auth_allows(struct auth *auth, const struct identity *identity, enum action action);
+bool auth_allows(const struct identity *identity, enum action action);
 
 /* All of these rights (bits) on the repository. SLICE_NONE: on every repository there is. */
 bool auth_may(struct auth *auth, const struct identity *identity, struct slice repository,

@@ -127,11 +127,11 @@ int auth_authorise(struct auth *auth, const struct auth_request *request,
 
 /* --- further questions --- */
 
-bool auth_allows(struct auth *auth, const struct identity *identity, enum action action)
+bool auth_allows(const struct identity *identity, enum action action)
 {
     const struct auth_request request = {.action = action};
 
-    return judge(auth, &request, caller_of(identity), false).verdict == VERDICT_GRANTED;
+    return rights_verdict(caller_of(identity), &request, 0, false) == VERDICT_GRANTED;
 }
 
 unsigned auth_rights_when(const struct identity *identity, struct slice repository, bool public)

@@ -24,20 +24,16 @@ static const struct cli_command main_commands[] = {
 
 /* Tables of the nouns, in the order of help. */
 static const struct cli_command *const nouns[] = {
-    cli_serve_commands,      cli_init_commands,
-    cli_config_commands,     cli_user_commands,
-    cli_robot_commands,      cli_token_commands,
-    cli_grant_commands,      cli_session_commands,
-    cli_repo_commands,       cli_tag_commands,
-    cli_image_commands,      cli_pin_commands,
-    cli_protection_commands, cli_policy_commands,
-    cli_quota_commands,      cli_check_commands,
-    cli_transfer_commands,   cli_backup_commands,
-    cli_gc_commands,         cli_job_commands,
-    cli_build_commands,      cli_build_image_commands,
-    cli_provenance_commands, cli_build_config_commands,
-    cli_audit_commands,      cli_api_commands,
-    cli_builder_commands,    main_commands,
+    cli_serve_commands,       cli_init_commands,       cli_config_commands,
+    cli_user_commands,        cli_robot_commands,      cli_token_commands,
+    cli_grant_commands,       cli_session_commands,    cli_repo_commands,
+    cli_tag_commands,         cli_image_commands,      cli_pin_commands,
+    cli_protection_commands,  cli_policy_commands,     cli_quota_commands,
+    cli_check_commands,       cli_transfer_commands,   cli_backup_commands,
+    cli_gc_commands,          cli_job_commands,        cli_build_commands,
+    cli_build_image_commands, cli_provenance_commands, cli_build_config_commands,
+    cli_audit_commands,       cli_events_commands,     cli_api_commands,
+    cli_builder_commands,     main_commands,
 };
 
 enum { NOUNS = sizeof(nouns) / sizeof(nouns[0]) };

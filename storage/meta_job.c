@@ -162,7 +162,8 @@ int job_row_add(struct storage *store, const struct job_row_new *row, int64_t *i
 
 static const char SQL_JOB_PROGRESS[] = "UPDATE jobs"
                                        "   SET phase = $1, progress = $2"
-                                       " WHERE id = $3 AND state < 2";
+                                       " WHERE id = $3 AND state < 2"
+                                       "   AND (phase <> $1 OR progress <> $2)";
 static const char SQL_JOB_FINISH[] =
     "UPDATE jobs"
     "   SET state = $1, phase = $2, error = $3, progress = $4, result = $5, finished_at = $6"

@@ -68,6 +68,11 @@ static struct item *item_of(const struct news *news)
     return item;
 }
 
+struct news *news_copy(const struct news *news)
+{
+    return &item_of(news)->news;
+}
+
 static void tell(struct db_tx *tx, const struct news *news)
 {
     db_tell(tx, &item_of(news)->link);

@@ -40,6 +40,8 @@ struct news {
     struct slice phase;           /* NEWS_JOB */
     struct slice detail;          /* JSON: a build's stages, a job's progress; "" when too long */
 };
+/* With texts of its own, as every one that is told. */
+struct news *news_copy(const struct news *news);
 void news_drop(struct news *news);         /* accepts NULL */
 size_t news_size(const struct news *news); /* bytes of memory */
 

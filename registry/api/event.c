@@ -170,7 +170,7 @@ static int wish_read(const struct request *request, struct events_wish *out, str
         answer_flag(request, "recent", &recent, err) < 0)
         return -1;
     out->place = recent ? events_oldest(services->events) : events_now(services->events);
-    if (out->kinds == JOBS && !auth_allows(services->auth, request->caller, ACTION_API_SYSTEM))
+    if (out->kinds == JOBS && !auth_allows(request->caller, ACTION_API_SYSTEM))
         return error_set(err, ERROR_DENIED, "you may not see jobs");
     return 0;
 }

@@ -114,6 +114,7 @@ extern const struct cli_command cli_build_commands[];
 extern const struct cli_command cli_provenance_commands[];
 extern const struct cli_command cli_build_image_commands[];
 extern const struct cli_command cli_build_config_commands[];
+extern const struct cli_command cli_events_commands[];
 extern const struct cli_command cli_api_commands[];
 extern const struct cli_command cli_builder_commands[];
 

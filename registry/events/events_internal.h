@@ -51,7 +51,7 @@ struct events {
     bool started;
     pthread_t thread;
 
-    atomic_bool woken;   /* news_fd is readable, or about to be */
+    atomic_bool told;    /* something nobody was shown yet, and the thread knows it */
     atomic_bool watched; /* somebody follows */
 
     struct follower *followers; /* the thread's own, as is what follows */

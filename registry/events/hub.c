@@ -58,7 +58,7 @@ static void wake(struct events *events)
 {
     static const uint64_t one = 1;
 
-    if (!atomic_exchange(&events->woken, true) && write(events->news_fd, &one, sizeof(one)) < 0)
+    if (write(events->news_fd, &one, sizeof(one)) < 0)
         assert(errno == EAGAIN); /* it is readable already */
 }
 
@@ -69,7 +69,7 @@ void events_told(void *arg, struct news *news, uint64_t lost)
 
     (void)lost; /* one gap, however many */
     ring_add(&events->ring, news);
-    if (atomic_load(&events->watched))
+    if (atomic_load(&events->watched) && !atomic_exchange(&events->told, true))
         wake(events);
 }
 
@@ -223,15 +223,10 @@ static void arrivals_take(struct events *events) ON(worker_thread)
 }
 
 /* Those that wait for their readers hear of it when these have read. */
-static void news_take(struct events *events) ON(worker_thread)
+static void tell_all(struct events *events) ON(worker_thread)
 {
-    uint64_t count;
-
-    if (read(events->news_fd, &count, sizeof(count)) < 0)
-        return;
-    atomic_store(&events->woken, false); /* before looking: who tells from now on wakes again */
+    atomic_store(&events->told, false); /* before looking: who tells from now on wakes again */
     events->served_ms = clock_monotonic_ms();
-    arrivals_take(events);
     for (struct follower *follower = events->followers, *next; follower != NULL; follower = next) {
         next = follower->next;
         if (!follower->writable_wanted)
@@ -240,21 +235,18 @@ static void news_take(struct events *events) ON(worker_thread)
 }
 
 /* A follower has one event at a time: none is gone when its turn comes. */
-static bool readers_serve(struct events *events, const struct epoll_event *ready, int count)
+static void readers_serve(struct events *events, const struct epoll_event *ready, int count)
     ON(worker_thread)
 {
-    bool news = false;
-
     for (int i = 0; i < count; i++) {
         struct follower *follower = ready[i].data.ptr;
-        if (follower == NULL)
-            news = true;
-        else if ((ready[i].events & EPOLLERR) != 0)
+        if (follower == NULL) /* the wake-up */
+            continue;
+        if ((ready[i].events & EPOLLERR) != 0)
             follower_free(events, follower);
         else
             go_on(events, follower);
     }
-    return news;
 }
 
 /* What is silent for long looks dead to what stands between us and the browser; and who may no
@@ -282,18 +274,31 @@ static bool stopping(struct events *events)
     return stops;
 }
 
-/* Within gather_ms of the last news the next ones wait; who reads, and the end, does not. */
-static void gather(struct events *events, bool news) ON(worker_thread)
+/* How long there is nothing to do; -1: until somebody comes. */
+static int wait_ms(struct events *events)
 {
     uint64_t due = events->served_ms + events->gather_ms, now = clock_monotonic_ms();
+    uint64_t look_ms = events->comment_ms < LOOK_MS ? events->comment_ms : LOOK_MS;
 
-    if (!news)
+    if (atomic_load(&events->told))
+        return now < due ? (int)(due - now) : 0;
+    return events->followers == NULL ? -1 : (int)look_ms;
+}
+
+/* What is due of it. */
+static void serve(struct events *events, uint64_t *looked_ms) ON(worker_thread)
+{
+    uint64_t woken, now = clock_monotonic_ms();
+    uint64_t look_ms = events->comment_ms < LOOK_MS ? events->comment_ms : LOOK_MS;
+
+    if (read(events->news_fd, &woken, sizeof(woken)) > 0)
+        arrivals_take(events);
+    if (atomic_load(&events->told) && now >= events->served_ms + events->gather_ms)
+        tell_all(events);
+    if (now - *looked_ms < look_ms)
         return;
-    if (now < due && !stopping(events)) {
-        const struct timespec pause = {.tv_nsec = (long)(due - now) * NS_PER_MS};
-        nanosleep(&pause, NULL);
-    }
-    news_take(events);
+    *looked_ms = now;
+    look_after(events);
 }
 
 static void *run(void *arg)
@@ -306,14 +311,9 @@ static void *run(void *arg)
     assert_worker_thread();
     pthread_setname_np(pthread_self(), "events");
     while (!stopping(events)) {
-        uint64_t look_ms = events->comment_ms < LOOK_MS ? events->comment_ms : LOOK_MS;
-        int wait_ms = events->followers == NULL ? -1 : (int)look_ms;
-        int count = epoll_wait(events->epoll, ready, READY_MAX, wait_ms);
-        gather(events, readers_serve(events, ready, count));
-        if (clock_monotonic_ms() - looked_ms < look_ms)
-            continue;
-        looked_ms = clock_monotonic_ms();
-        look_after(events);
+        int count = epoll_wait(events->epoll, ready, READY_MAX, wait_ms(events));
+        readers_serve(events, ready, count);
+        serve(events, &looked_ms);
     }
     arrivals_take(events);
     while (events->followers != NULL)

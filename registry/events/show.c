@@ -83,7 +83,7 @@ static bool sees(struct events *events, const struct follower *follower, const s
 {
     if (news->kind == NEWS_JOB) {
         *people = true;
-        return auth_allows(events->options.auth, follower->who, ACTION_API_SYSTEM);
+        return auth_allows(follower->who, ACTION_API_SYSTEM);
     }
     unsigned rights = rights_of(events, follower->who, news->repository);
     unsigned needed = news->kind == NEWS_BUILD ? RIGHT_PULL | RIGHT_PUSH : RIGHT_PULL;
