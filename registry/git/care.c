@@ -69,6 +69,11 @@ static void place_forget(struct git *git, struct place *place)
     free(place);
 }
 
+static bool is_idle(const struct place *place)
+{
+    return place->pushes == 0 && !place->used && !place->dirty && !place->caring;
+}
+
 static void stop_care(struct place *place)
 {
     place->yields = true;
@@ -76,13 +81,19 @@ static void stop_care(struct place *place)
         syscall(SYS_pidfd_send_signal, place->carer, SIGTERM, NULL, 0);
 }
 
+/* Not with the lock: a repository of many refs has many folders. Other pushes to it wait, as for
+ * care. */
 static void sweep_once(struct git *git, struct place *place)
 {
     OWNED(memory_drop) char *path = repository_path(git, slice_of(place->name));
 
-    if (!place->swept)
-        repository_sweep(path);
+    place->caring = true;
+    pthread_mutex_unlock(&git->lock);
+    repository_sweep(path);
+    pthread_mutex_lock(&git->lock);
+    place->caring = place->yields = false;
     place->swept = true;
+    pthread_cond_broadcast(&git->place_changed);
 }
 
 struct place *place_enter(struct git *git, struct slice name)
@@ -94,7 +105,7 @@ struct place *place_enter(struct git *git, struct slice name)
         stop_care(place);
         pthread_cond_wait(&git->place_changed, &git->lock);
     }
-    if (first)
+    if (first && !place->swept)
         sweep_once(git, place);
     pthread_mutex_unlock(&git->lock);
     return place;
@@ -320,7 +331,8 @@ static void take_care(const struct pass *pass, bool dirty) ON(worker_thread)
         place->clean_size = sizes_of(pass->path).bytes;
 }
 
-static void care_of(struct git *git, struct place *place) ON(worker_thread)
+/* With the lock, which it gives up meanwhile. Whether the repository is there afterwards. */
+static bool care_of(struct git *git, struct place *place) ON(worker_thread)
 {
     OWNED(memory_drop) char *path = repository_path(git, slice_of(place->name));
     const struct pass pass = {git, place, path};
@@ -332,6 +344,7 @@ static void care_of(struct git *git, struct place *place) ON(worker_thread)
     pthread_mutex_unlock(&git->lock);
     if (repository_exists(path))
         take_care(&pass, dirty);
+    bool exists = repository_exists(path);
     pthread_mutex_lock(&git->lock);
     place->caring = false;
     if (place->yields) { /* it was cut short */
@@ -340,6 +353,7 @@ static void care_of(struct git *git, struct place *place) ON(worker_thread)
     }
     place->swept = true;
     pthread_cond_broadcast(&git->place_changed);
+    return exists;
 }
 
 /* Of a repository that nothing was pushed to since the server began: nothing is remembered. */
@@ -349,7 +363,7 @@ static void care_at_start(struct git *git, struct slice name) ON(worker_thread)
     struct place *place = place_find(git, name);
     if (place->pushes == 0 && !place->caring)
         care_of(git, place);
-    if (place->pushes == 0 && !place->used && !place->dirty)
+    if (is_idle(place))
         place_forget(git, place);
     pthread_mutex_unlock(&git->lock);
 }
@@ -394,10 +408,10 @@ static void *care_main(void *arg)
     pthread_mutex_lock(&git->lock);
     while (!care->ending) {
         struct place *place = place_next(git);
-        if (place != NULL)
-            care_of(git, place);
-        else
+        if (place == NULL)
             pthread_cond_wait(&care->work, &git->lock);
+        else if (!care_of(git, place) && is_idle(place))
+            place_forget(git, place); /* its repository is gone */
     }
     pthread_mutex_unlock(&git->lock);
     return NULL;

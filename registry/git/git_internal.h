@@ -24,8 +24,9 @@ enum {
     STEP_THREADS = 4,
     PRESENT_MAX = 10000, /* refs of a repository that others are compared with */
     NETWORK_SIZE = 8,
-    REASON_MAX = 96,  /* of a refused ref, and the end. Spec: 13.7 */
-    ERRORS_MAX = 400, /* bytes of what a child complains that are kept for the log */
+    MESSAGES_MAX = 64, /* of a hook that wait to be looked at: git asks one thing at a time */
+    REASON_MAX = 96,   /* of a refused ref, and the end. Spec: 13.7 */
+    ERRORS_MAX = 400,  /* bytes of what a child complains that are kept for the log */
 };
 
 /* --- between the server and the hooks of one push: kinds of packets (wire.h) --- */
@@ -253,6 +254,7 @@ struct session {
     bool queued, busy, over, gone;
     uint64_t look_ms; /* 0: never */
     struct hook_message *messages, **message_last;
+    unsigned message_count; /* in messages */
     struct hook_message *arriving;
     struct waiter *waiter;
     struct { /* of the build that has ended */

@@ -131,7 +131,8 @@ void moving_told(struct session *session, struct slice text)
 
 /* --- the end --- */
 
-/* Git may have been killed between the move and its telling. */
+/* Whatever was told: git may have been killed before, or be somebody else's by now. Nobody moved it
+ * since, for the turn is ours. */
 static bool stands(const struct session *session, const struct pushed_ref *ref)
 {
     if (ref->state != REF_ACCEPTED ||
@@ -185,7 +186,7 @@ static bool settle_refs(struct session *session) ON(worker_thread)
 
     for (size_t i = 0; session->refs != NULL && i < session->push.count; i++) {
         struct pushed_ref *ref = &session->refs[i];
-        ref->moved = ref->moved || stands(session, ref);
+        ref->moved = stands(session, ref);
         tags_settle(session, ref);
         undo_async(session, ref);
         note(session, ref);

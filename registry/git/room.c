@@ -127,6 +127,7 @@ static void *step_main(void *arg)
         session->events = 0;
         session->messages = NULL;
         session->message_last = &session->messages;
+        session->message_count = 0;
         pthread_mutex_unlock(&git->lock);
         session_step(session, events, messages);
         pthread_mutex_lock(&git->lock);

@@ -111,6 +111,7 @@ static void message_whole(struct session *session)
         session->service->deadline_ms = 0; /* it is here: builds take what time they take */
     *session->message_last = message;
     session->message_last = &message->next;
+    session->message_count++;
     session_post(session, EVENT_MESSAGE);
 }
 
@@ -119,6 +120,8 @@ static int piece_take(struct session *session, const struct wire_packet *packet,
 {
     struct hook_message *message = session->arriving;
 
+    if (session->message_count >= MESSAGES_MAX)
+        return error_set(err, ERROR_BAD_REQUEST, "a hook says more than it is asked");
     if (message == NULL) {
         message = session->arriving = memory_new(sizeof(*message));
         message->kind = (enum hook_kind)packet->kind;
