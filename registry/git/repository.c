@@ -271,10 +271,10 @@ static void add_ref(struct slice name, size_t limit, struct s2i_list *out)
 static void add_loose(const char *path, const char *prefix, size_t limit, int depth,
                       struct s2i_list *out)
 {
-    DIR *folder = repository_folder(path, prefix);
-    struct dirent *entry;
+    OWNED(folder_drop) DIR *folder = repository_folder(path, prefix);
+    const struct dirent *entry;
 
-    while (folder != NULL && out->count < limit && (entry = readdir(folder)) != NULL) {
+    while (out->count < limit && (entry = folder_next(folder)) != NULL) {
         if (entry->d_name[0] == '.')
             continue;
         OWNED(memory_drop) char *below = folder_path(prefix, entry->d_name);
@@ -283,8 +283,6 @@ static void add_loose(const char *path, const char *prefix, size_t limit, int de
         else if (entry->d_type == DT_REG)
             add_ref(slice_of(below), limit, out);
     }
-    if (folder != NULL)
-        closedir(folder);
 }
 
 void repository_refs(const char *path, size_t limit, struct s2i_list *out)
@@ -349,28 +347,24 @@ static bool is_on_its_way(const char *name)
 
 static void sweep(const char *path, const char *name, bool (*left_over)(const char *name))
 {
-    DIR *folder = repository_folder(path, name);
-    struct dirent *entry;
+    OWNED(folder_drop) DIR *folder = repository_folder(path, name);
+    const struct dirent *entry;
 
-    while (folder != NULL && (entry = readdir(folder)) != NULL)
+    while ((entry = folder_next(folder)) != NULL)
         if (left_over(entry->d_name))
             folder_erase(dirfd(folder), entry->d_name);
-    if (folder != NULL)
-        closedir(folder);
 }
 
 static void sweep_locks(const char *path, const char *name, int depth)
 {
-    DIR *folder = repository_folder(path, name);
-    struct dirent *entry;
+    OWNED(folder_drop) DIR *folder = repository_folder(path, name);
+    const struct dirent *entry;
 
-    while (folder != NULL && depth < DEPTH_MAX && (entry = readdir(folder)) != NULL)
+    while (depth < DEPTH_MAX && (entry = folder_next(folder)) != NULL)
         if (entry->d_type == DT_DIR && entry->d_name[0] != '.') {
             OWNED(memory_drop) char *below = folder_path(name, entry->d_name);
             sweep_locks(path, below, depth + 1);
         }
-    if (folder != NULL)
-        closedir(folder);
     sweep(path, name, is_lock);
 }
 
@@ -386,15 +380,13 @@ void repository_sweep(const char *path)
 static bool is_empty(const char *path)
 {
     OWNED(s2i_list_drop) struct s2i_list refs = {0};
-    DIR *pins = repository_folder(path, "refs/builds");
-    struct dirent *entry;
+    OWNED(folder_drop) DIR *pins = repository_folder(path, "refs/builds");
+    const struct dirent *entry;
 
     repository_refs(path, 1, &refs);
-    while (pins != NULL && (entry = readdir(pins)) != NULL)
+    while ((entry = folder_next(pins)) != NULL)
         if (entry->d_name[0] != '.')
             s2i_list_add(&refs, slice_of(entry->d_name));
-    if (pins != NULL)
-        closedir(pins);
     return refs.count == 0;
 }
 

@@ -121,10 +121,10 @@ static void test_specs_refused(void **state)
         "{\"mode\":\"plan\",\"builder\":{\"layers\":[7]},\"source\":{},\"options\":{}}",
         "{\"mode\":\"plan\",\"inputs\":{},\"source\":{},\"limits\":{},\"options\":{}}",
         "{\"mode\":\"plan\",\"inputs\":[7],\"source\":{},\"limits\":{},\"options\":{}}",
-        "{\"mode\":\"plan\",\"inputs\":[{\"digest\":\"" D1
-        "\"}],\"source\":{},\"limits\":{},\"options\":{}}",
-        "{\"mode\":\"plan\",\"inputs\":[{\"name\":\"a\"},{\"name\":7}],\"source\":{},"
-        "\"limits\":{},\"options\":{}}",
+        ("{\"mode\":\"plan\",\"inputs\":[{\"digest\":\"" D1
+         "\"}],\"source\":{},\"limits\":{},\"options\":{}}"),
+        ("{\"mode\":\"plan\",\"inputs\":[{\"name\":\"a\"},{\"name\":7}],\"source\":{},"
+         "\"limits\":{},\"options\":{}}"),
     };
 
     (void)state;
