@@ -182,16 +182,14 @@ static bool attempt(struct worker_setup *setup, char *problem, size_t capacity)
     return text.size == 0;
 }
 
-/* Groups that stay for a look are an option not every runtime has. */
+/* Groups that stay for a look are an option not every runtime has: what it says without is why. */
 static bool attempt_both(struct worker_setup *setup, char *problem, size_t capacity)
 {
-    char other[200];
-
     setup->keeps = true;
     if (attempt(setup, problem, capacity))
         return true;
     setup->keeps = false;
-    return attempt(setup, other, sizeof(other));
+    return attempt(setup, problem, capacity);
 }
 
 static bool attempt_levels(struct worker_setup *setup, struct builder_level *out)

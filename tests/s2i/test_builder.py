@@ -555,8 +555,8 @@ HUGE = {"layer_bytes_max": 1 << 40}
 
 def test_packing_ends_with_the_time(shop):
     """s2i 16.6: 64 GiB of holes would take minutes."""
-    outcome = failed(assemble(shop, SPARSE, limits={**HUGE, "timeout_ms": 1500}), "BuildTimeout")
-    assert "took longer than 1 s" in outcome.result["message"] and outcome.seconds < 2.7
+    outcome = failed(assemble(shop, SPARSE, limits={**HUGE, "timeout_ms": 2500}), "BuildTimeout")
+    assert "took longer than 2 s" in outcome.result["message"] and outcome.seconds < 4
     assert [stage["name"] for stage in outcome.stages][-1] == "CommitContainer"
 
 
@@ -574,6 +574,25 @@ def test_packing_ends_when_it_is_cancelled(shop):
 def test_a_cache_is_packed_within_the_time(shop):
     """s2i 8.7, 16.6: it is part of the build, not of what comes after it."""
     script = "#!/bin/sh\nfor i in 1 2 3 4; do dd if=/dev/zero of=/cache/big$i bs=1 count=1 seek=8G 2>/dev/null; done\n"
-    outcome = shop.build(IMAGE, {".s2i/bin/assemble": script}, options={"cache": ["/cache"]}, limits={**HUGE, "timeout_ms": 1500})
+    outcome = shop.build(IMAGE, {".s2i/bin/assemble": script}, options={"cache": ["/cache"]}, limits={**HUGE, "timeout_ms": 2500})
     failed(outcome, "BuildTimeout")
-    assert outcome.seconds < 2.7
+    assert outcome.seconds < 4
+
+
+# --- another runtime ---
+
+def test_crun_builds_or_says_why_not():
+    """s2i 16.1, 16.4: the reason is the runtime's own, not that of an option it lacks."""
+    crun = shutil.which("crun")
+    if crun is None:
+        pytest.skip("crun is not installed: it was not tried")
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="sw-"))
+    made = workshop.Workshop(folder / "builder", "--runtime", crun)
+    if made.hello["level"]:
+        assert b"---> assembling" in done(made.build(IMAGE, APP)).out
+        failed(assemble(made, "exit 3\n"), "AssembleFailed")
+        failed(assemble(made, "x=a; while :; do x=$x$x; done\n", limits={"memory": 32 << 20}), "OutOfMemoryKilled")
+    else:
+        assert "cgroup" in made.hello["problem"], made.hello
+    made.finish()
+    shutil.rmtree(folder)
