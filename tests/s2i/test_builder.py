@@ -518,7 +518,7 @@ def test_a_builder_comes_back_to_its_server():
 def test_few_templates_are_kept(shop):
     """s2i 16.7: builds choose their disk's size."""
     for name in range(40):
-        (shop.folder / "templates" / f"ext4-{name}.left").write_bytes(b"")
+        (shop.folder / "templates" / f"ext4-{1000 + name}").write_bytes(b"")
     done(shop.build(IMAGE, APP, limits={"disk": 77 << 20}))
     assert [path.name for path in (shop.folder / "templates").iterdir()] == ["ext4-77"]
 
