@@ -51,13 +51,6 @@ static int copy_all(int from, int to)
     return got < 0 ? -1 : 0;
 }
 
-static int folder_sync(const char *path)
-{
-    OWNED(fd_drop) int folder = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-
-    return folder < 0 ? -1 : fsync(folder);
-}
-
 static int archive_failed(struct error *err)
 {
     return error_set_errno(err, ERROR_UNAVAILABLE, errno, "the source cannot be kept");

@@ -24,12 +24,21 @@ static int folder_make(const char *path, struct error *err)
     return error_set_errno(err, ERROR_UNAVAILABLE, errno, "a folder of builds cannot be made");
 }
 
+/* What is synced below them is found again after a power failure. */
+static int folders_sync(const struct builds *builds, const char *root, struct error *err)
+{
+    if (folder_sync(builds->folder) == 0 && folder_sync(root) == 0)
+        return 0;
+    return error_set_errno(err, ERROR_UNAVAILABLE, errno, "a folder of builds cannot be kept");
+}
+
 static int folders_open(struct builds *builds, struct error *err)
 {
     /* children that read it run in folders of their own */
-    OWNED(memory_drop) char *root = realpath(builds->config->storage_root, NULL);
+    OWNED(memory_drop) char *real = realpath(builds->config->storage_root, NULL);
+    const char *root = real == NULL ? builds->config->storage_root : real;
 
-    builds->folder = folder_path(root == NULL ? builds->config->storage_root : root, "builds");
+    builds->folder = folder_path(root, "builds");
     builds->repositories = folder_path(builds->folder, "repos");
     builds->archives = folder_path(builds->folder, "archives");
     builds->log_folder = folder_path(builds->folder, "logs");
@@ -40,7 +49,7 @@ static int folders_open(struct builds *builds, struct error *err)
         folder_make(builds->scratch, err) < 0 || folder_make(builds->deleted, err) < 0)
         return -1;
     folder_empty(builds->scratch);
-    return 0;
+    return folders_sync(builds, root, err);
 }
 
 /* --- what an earlier process left (13.41) --- */

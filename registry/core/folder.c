@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "registry/core/bytes.h"
+#include "registry/core/fd.h"
 
 enum { LEVELS_MAX = 64 };
 
@@ -146,4 +147,11 @@ int folder_empty(const char *path)
     OWNED(folder_drop) DIR *folder = opendir(path);
 
     return folder == NULL ? -1 : erase_all(folder);
+}
+
+int folder_sync(const char *path)
+{
+    OWNED(fd_drop) int folder = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+    return folder < 0 ? -1 : fsync(folder);
 }

@@ -23,5 +23,7 @@ const struct dirent *folder_next(DIR *folder);
 int folder_erase(int at, const char *name);
 /* The same for all that is in a folder, which stays. */
 int folder_empty(const char *path);
+/* The names in it are on the disk from now on. -1 with errno */
+int folder_sync(const char *path);
 
 #endif

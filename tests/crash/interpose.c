@@ -88,8 +88,8 @@ static int open_below_root(int folder, const char *name, int flags, mode_t mode,
     bool is_there = syscall(SYS_faccessat, folder, name, F_OK) == 0;
     enum call call = (flags & O_CREAT) != 0 && !is_there ? CALL_CREATE : CALL_OPEN;
     struct verdict verdict;
-    if ((flags & O_TMPFILE) == O_TMPFILE)
-        misuse();
+    if ((flags & O_TMPFILE) == O_TMPFILE) /* path is its folder's: it has no name */
+        call = CALL_CREATE;
     if (!step_begin(&verdict, call, path)) {
         errno = verdict.action == FAIL ? verdict.error : EIO;
         return -1;
@@ -541,19 +541,30 @@ int rename(const char *from, const char *to)
     return renameat2(AT_FDCWD, from, AT_FDCWD, to, 0);
 }
 
+/* The file that "/proc/self/fd/<number>" is, when we follow it. */
+static struct tracked *nameless(const char *path, int flags)
+{
+    int fd, end = 0;
+    if ((flags & AT_SYMLINK_FOLLOW) == 0 || sscanf(path, "/proc/self/fd/%d%n", &fd, &end) != 1 ||
+        path[end] != '\0')
+        return NULL;
+    return tracked_find(fd);
+}
+
 int linkat(int from_folder, const char *from, int to_folder, const char *to, int flags)
 {
     char old[PATH_SIZE], new[PATH_SIZE];
     struct verdict verdict;
+    const struct tracked *file = nameless(from, flags);
     if (!path_below_root(to_folder, to, new, sizeof new))
         return (int)syscall(SYS_linkat, from_folder, from, to_folder, to, flags);
-    if (!path_below_root(from_folder, from, old, sizeof old)) {
+    old[0] = '\0';
+    if (file == NULL && !path_below_root(from_folder, from, old, sizeof old))
         misuse();
-        old[0] = '\0';
-    }
     if (!step_begin(&verdict, CALL_LINK, new))
         return step_refused(&verdict);
     struct effect effect = {.call = CALL_LINK, .path = old, .path_to = new};
+    effect.handle = file == NULL ? 0 : file->handle;
     return step_end(&verdict, &effect,
                     syscall(SYS_linkat, from_folder, from, to_folder, to, flags));
 }

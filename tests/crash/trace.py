@@ -200,13 +200,16 @@ class Disk:
         elif call == control.MKDIR:
             self.rename(record.sequence, record.path, Node(True))
         elif call == control.LINK:
-            self.rename(record.sequence, record.path_to, self.find(record.path))
+            self.rename(record.sequence, record.path_to, node or self.find(record.path))
         elif call == control.RENAME:
             self.move(record)
         else:
             raise AssertionError(f"a record of unknown kind: {record}")
 
     def open(self, record):
+        if record.flags & os.O_TMPFILE == os.O_TMPFILE:
+            self.handles[record.handle] = Node(False)
+            return
         if record.call == control.CREATE:
             self.rename(record.sequence, record.path, Node(False))
         node = self.find(record.path)
@@ -223,8 +226,10 @@ class Disk:
             node.issue(record.sequence, Resize(record.offset + record.reference, grow_only=True))
 
     def move(self, record):
-        node = self.find(record.path)
         old, _, old_name = record.path.rpartition("/")
+        if old_name not in self.find(old or ".").live:
+            return  # a symbolic link: none says anything that was acknowledged
+        node = self.find(record.path)
         new, _, new_name = record.path_to.rpartition("/")
         parent = self.find(old or ".")
         if parent is self.find(new or "."):
