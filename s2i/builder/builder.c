@@ -84,7 +84,7 @@ static int open_folder(struct builder *builder, struct error *err)
     return 0;
 }
 
-static void sweep_layers(const struct builder *builder)
+static void sweep_layers(const struct builder *builder, bool all)
 {
     static const char *const names[] = {"layers", "layers-user"};
 
@@ -92,7 +92,7 @@ static void sweep_layers(const struct builder *builder)
         OWNED(fd_drop)
         int layers = openat(builder->folder, names[i], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         if (layers >= 0)
-            layers_sweep(layers);
+            layers_sweep(layers, all);
     }
 }
 
@@ -119,7 +119,7 @@ static void sweep(struct builder *builder)
 {
     cgroup_sweep(&builder->setup.groups, builder->prefix);
     sweep_kept(builder, true);
-    sweep_layers(builder);
+    sweep_layers(builder, true);
     sweep_templates(builder);
 }
 
@@ -202,7 +202,7 @@ static void reap(struct builder *builder)
         ended = true;
     }
     if (killed)
-        sweep_layers(builder);
+        sweep_layers(builder, builder->workers == NULL);
     if (ended) /* it may have left something; a half of it nobody else is making */
         sweep_kept(builder, builder->workers == NULL);
 }

@@ -138,7 +138,9 @@ void layer_folder_name(const struct digest *key, char out[LAYER_NAME_MAX]);
 int layers_open(const struct work *work, struct error *err) MUST_CHECK;
 /* Removes what was not used longest, above cache_max. */
 void layers_evict(int layers, unsigned long long cache_max);
-void layers_sweep(int layers); /* halves that dead workers unpacked; others go on */
+/* Halves that dead workers unpacked. all: no other worker lives, and who held their locks may still
+ * be dying. */
+void layers_sweep(int layers, bool all);
 
 /* A mounted root file system (root.c). */
 struct root {

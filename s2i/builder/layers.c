@@ -334,11 +334,15 @@ static void sweep_one(int layers, const char *fresh)
         folder_erase(layers, fresh);
 }
 
-void layers_sweep(int layers)
+void layers_sweep(int layers, bool all)
 {
     OWNED(folder_drop) DIR *open = folder_open(layers, ".");
 
     for (const struct dirent *entry; (entry = folder_next(open)) != NULL;)
-        if (slice_ends(slice_of(entry->d_name), ".new"))
-            sweep_one(layers, entry->d_name);
+        if (slice_ends(slice_of(entry->d_name), ".new")) {
+            if (all)
+                folder_erase(layers, entry->d_name);
+            else
+                sweep_one(layers, entry->d_name);
+        }
 }

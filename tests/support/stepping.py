@@ -115,6 +115,12 @@ class Registry(rig.Server):
         path = self.root / f"builds/logs/{build}.log"
         process.wait_for(lambda: path.exists() and text.encode() in path.read_bytes(), 30, f"{text} in the log of {build}")
 
+    def able(self):
+        call = self.caller()
+        answer = call.get("/system/builds").json()
+        call.close()
+        return answer["able"]
+
     def tags(self, name):
         """tag -> digest; every tag's image must be whole."""
         with contextlib.closing(self.client()) as client:
@@ -173,6 +179,7 @@ class Registry(rig.Server):
             assert tags == before or set(tags) == {"latest", "same"}, f"tags were {before} and are {tags}"
         moved = record["state"] != "Complete" and tags != before
         remains.wait_none(self)
+        process.wait_for(self.able, 20, "a builder is there again")
         again = self.ended(self.ask(name))
         assert again["state"] == "Complete" and self.tags(name)["latest"] == again["result_digest"], again
         remains.wait_none(self)
