@@ -37,11 +37,6 @@ static const char SQL_REBASES[] = "SELECT id"
                                   " ORDER BY id DESC"
                                   " LIMIT $3";
 
-/* Numbers of a move, beside the record's. */
-struct place {
-    int64_t repository, manifest;
-};
-
 static int record_read(struct db_tx *tx, int64_t id, struct rebase_record *out, struct error *err)
 {
     OWNED(db_query_end) struct db_query query = db_query(tx, SQL_REBASE);
@@ -59,21 +54,20 @@ static int record_read(struct db_tx *tx, int64_t id, struct rebase_record *out, 
     return 0;
 }
 
-static int moves_read(struct db_tx *tx, struct rebase_record *out, struct place **places,
-                      struct error *err)
+static int moves_read(struct db_tx *tx, struct rebase_record *out, struct error *err)
 {
     OWNED(db_query_end) struct db_query query = db_query(tx, SQL_MOVES);
-    size_t capacity = 0, place_capacity = 0;
+    size_t capacity = 0;
     int row;
 
     db_bind_i64(&query, out->id);
     while ((row = db_step(&query, err)) == 1) {
-        struct rebase_move move = {.undone_at = db_column_i64(&query, 4)};
+        struct rebase_move move = {.undone_at = db_column_i64(&query, 4),
+                                   .repository_id = db_column_i64(&query, 5),
+                                   .manifest_id = db_column_i64(&query, 6)};
         if (meta_digest(&query, 2, &move.before, err) < 0 ||
             meta_digest(&query, 3, &move.after, err) < 0)
             return -1;
-        *places = meta_grow(*places, out->count, &place_capacity, sizeof(**places));
-        (*places)[out->count] = (struct place){db_column_i64(&query, 5), db_column_i64(&query, 6)};
         out->moves = meta_grow(out->moves, out->count, &capacity, sizeof(*out->moves));
         move.repository = meta_text(&query, 0);
         move.tag = meta_text(&query, 1);
@@ -90,11 +84,10 @@ struct find {
 static int find(struct db_tx *tx, void *arg, struct error *err)
 {
     const struct find *with = arg;
-    OWNED(memory_drop) struct place *places = NULL;
 
     if (record_read(tx, with->id, with->out, err) < 0)
         return -1;
-    return moves_read(tx, with->out, &places, err);
+    return moves_read(tx, with->out, err);
 }
 
 int rebase_find(struct storage *store, int64_t id, struct rebase_record *out, struct error *err)
@@ -169,39 +162,45 @@ struct undo {
     int64_t now;
 };
 
-/* Moves of repositories that are not meant are left out of the record. */
-static void keep_wanted(struct rebase_record *record, struct place *places,
-                        const struct rebase_undo *undo)
+static bool is_wanted(const struct rebase_undo *undo, const struct rebase_move *move)
 {
-    size_t kept = 0;
+    for (size_t i = 0; i < undo->repository_count; i++)
+        if (slice_equal_text(undo->repositories[i], move->repository))
+            return true;
+    return false;
+}
 
-    for (size_t i = 0; i < record->count; i++) {
-        bool wanted = false;
-        for (size_t j = 0; j < undo->repository_count && !wanted; j++)
-            wanted = slice_equal_text(undo->repositories[j], record->moves[i].repository);
-        if (wanted) {
-            places[kept] = places[i];
-            record->moves[kept++] = record->moves[i];
+/* Moves of repositories that are not meant are left out of the record. */
+static void keep_wanted(struct rebase_record *record, const struct rebase_undo *undo)
+{
+    struct rebase_move *all = record->moves;
+    size_t count = record->count;
+
+    record->moves = memory_new((count + 1) * sizeof(*record->moves));
+    record->count = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (is_wanted(undo, &all[i])) {
+            record->moves[record->count++] = all[i];
             continue;
         }
-        free(record->moves[i].repository);
-        free(record->moves[i].tag);
+        free(all[i].repository);
+        free(all[i].tag);
     }
-    record->count = kept;
+    free(all);
 }
 
 /* Somebody deleted what the tag stood for: it comes back with it, if it can. */
-static int revive(struct db_tx *tx, const struct undo *with, const struct place *place,
-                  struct rebase_move *move, struct error *err)
+static int revive(struct db_tx *tx, const struct undo *with, struct rebase_move *move,
+                  struct error *err)
 {
     OWNED(db_query_end) struct db_query query = db_query(tx, SQL_ASIDE);
 
-    db_bind_i64(&query, place->manifest);
+    db_bind_i64(&query, move->manifest_id);
     int row = db_step(&query, err);
     if (row <= 0 || with->undo->dry_run)
         return row < 0 ? -1 : 0;
-    if (meta_manifest_revive(tx, with->meta, place->repository, place->manifest, with->now, err) ==
-        0)
+    if (meta_manifest_revive(tx, with->meta, move->repository_id, move->manifest_id, with->now,
+                             err) == 0)
         return 0;
     if (err->code != ERROR_NOT_FOUND && err->code != ERROR_CONFLICT)
         return -1;
@@ -211,26 +210,26 @@ static int revive(struct db_tx *tx, const struct undo *with, const struct place 
     return 0;
 }
 
-static int undone(struct db_tx *tx, const struct undo *with, const struct place *place,
-                  const struct rebase_move *move, struct error *err)
+static int undone(struct db_tx *tx, const struct undo *with, const struct rebase_move *move,
+                  struct error *err)
 {
     OWNED(db_query_end) struct db_query query = db_query(tx, SQL_MOVE_UNDONE);
 
     db_bind_i64(&query, with->now);
     db_bind_i64(&query, with->id);
-    db_bind_i64(&query, place->repository);
+    db_bind_i64(&query, move->repository_id);
     db_bind_text(&query, slice_of(move->tag));
     return db_finish(&query, err);
 }
 
-static int move_back(struct db_tx *tx, struct undo *with, const struct place *place,
-                     struct rebase_move *move, struct error *err)
+static int move_back(struct db_tx *tx, struct undo *with, struct rebase_move *move,
+                     struct error *err)
 {
-    const struct meta_rebase_look look = {place->repository, slice_of(move->tag), &move->after};
+    const struct meta_rebase_look look = {move->repository_id, slice_of(move->tag), &move->after};
     const struct meta_point point = {.meta = with->meta,
-                                     .repository = place->repository,
+                                     .repository = move->repository_id,
                                      .tag = slice_of(move->tag),
-                                     .manifest = place->manifest,
+                                     .manifest = move->manifest_id,
                                      .digest = &move->before,
                                      .actor = with->undo->actor,
                                      .cause = TAG_RESTORED,
@@ -240,7 +239,7 @@ static int move_back(struct db_tx *tx, struct undo *with, const struct place *pl
     if (move->undone_at != 0)
         return 0;
     if (meta_rebase_look(tx, &look, &stands, &move->outcome, move->why, err) < 0 ||
-        (stands != 0 && revive(tx, with, place, move, err) < 0))
+        (stands != 0 && revive(tx, with, move, err) < 0))
         return -1;
     if (move->outcome != REBASE_MOVE_DONE)
         return 0;
@@ -248,24 +247,23 @@ static int move_back(struct db_tx *tx, struct undo *with, const struct place *pl
     if (with->undo->dry_run)
         return 0;
     with->told.changed = true;
-    return meta_tag_point(tx, &point, err) < 0 ? -1 : undone(tx, with, place, move, err);
+    return meta_tag_point(tx, &point, err) < 0 ? -1 : undone(tx, with, move, err);
 }
 
 static int undo(struct db_tx *tx, void *arg, struct error *err)
 {
     struct undo *with = arg;
-    OWNED(memory_drop) struct place *places = NULL;
     struct rebase_record *out = with->out;
 
     with->now = clock_now_us();
     with->told.changed = false;
-    if (record_read(tx, with->id, out, err) < 0 || moves_read(tx, out, &places, err) < 0)
+    if (record_read(tx, with->id, out, err) < 0 || moves_read(tx, out, err) < 0)
         return -1;
     if (out->until <= with->now)
         return error_set(err, ERROR_CONFLICT, "it was too long ago to be taken back");
-    keep_wanted(out, places, with->undo);
+    keep_wanted(out, with->undo);
     for (size_t i = 0; i < out->count; i++)
-        if (move_back(tx, with, &places[i], &out->moves[i], err) < 0)
+        if (move_back(tx, with, &out->moves[i], err) < 0)
             return -1;
     return with->told.changed ? meta_audit_add(tx, with->undo->event, err) : 0;
 }

@@ -93,6 +93,7 @@ int rebase_apply(struct storage *store, const struct rebase_new *rebase,
 /* --- what was done, and back --- */
 
 struct rebase_move {
+    int64_t repository_id, manifest_id; /* manifest_id: of before */
     char *repository, *tag;
     struct digest before, after;      /* before: what it stood for until the rebase */
     int64_t undone_at;                /* 0: it was not taken back */

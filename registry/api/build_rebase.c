@@ -300,7 +300,7 @@ int api_rebases_get(struct request *request, struct reply *reply, struct error *
 {
     struct buffer body = BUFFER_NONE;
     struct list_query query;
-    struct rebase_ids page;
+    struct rebase_ids page = {.items = NULL};
 
     assert_worker_thread();
     if (list_query_by_id(request, &query, err) < 0 ||
