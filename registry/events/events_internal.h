@@ -20,7 +20,7 @@ struct owner {
 
 /* The thread's own once it has arrived. */
 struct follower {
-    struct follower *next, **link; /* in hub->followers; next also in hub->arrived */
+    struct follower *next; /* in hub->followers, or hub->arrived */
     struct owner *owner;
     const struct identity *who; /* held */
     int fd;                     /* the pipe */
@@ -30,7 +30,9 @@ struct follower {
     uint64_t place;   /* number of what was looked at last */
     uint64_t end;     /* the place where it is over; UINT64_MAX: nowhere */
     uint64_t sent_ms; /* monotonic; when something was sent last */
-    bool writable_wanted, over;
+    bool writable_wanted;
+    bool over;           /* ends when the piece is written */
+    bool gone;           /* has ended */
     struct buffer piece; /* from start on not written */
     size_t start;
 };
@@ -55,6 +57,7 @@ struct events {
     atomic_bool watched; /* somebody follows */
 
     struct follower *followers; /* the thread's own, as is what follows */
+    bool any_gone;
     struct visibility visibility;
     uint64_t served_ms;
 

@@ -87,13 +87,6 @@ uint64_t events_oldest(struct events *events)
 
 static void follower_free(struct events *events, struct follower *follower)
 {
-    if (follower->link != NULL) {
-        *follower->link = follower->next;
-        if (follower->next != NULL)
-            follower->next->link = follower->link;
-        /* by name: a child between fork and exec may hold the pipe a moment longer than we do */
-        epoll_ctl(events->epoll, EPOLL_CTL_DEL, follower->fd, NULL);
-    }
     if (follower->owner != NULL)
         seat_give_back(events, follower->owner);
     identity_drop(&follower->who);
@@ -101,6 +94,31 @@ static void follower_free(struct events *events, struct follower *follower)
     buffer_drop(&follower->piece);
     free(follower->repository);
     free(follower);
+}
+
+/* His stream ends; he stands in the list until the next sweep. */
+static void follower_end(struct events *events, struct follower *follower)
+{
+    /* by name: a child between fork and exec may hold the pipe a moment longer than we do */
+    epoll_ctl(events->epoll, EPOLL_CTL_DEL, follower->fd, NULL);
+    fd_drop(&follower->fd);
+    follower->gone = events->any_gone = true;
+}
+
+static void sweep(struct events *events)
+{
+    struct follower **link = &events->followers;
+
+    while (events->any_gone && *link != NULL) {
+        struct follower *follower = *link;
+        if (follower->gone) {
+            *link = follower->next;
+            follower_free(events, follower);
+        } else {
+            link = &follower->next;
+        }
+    }
+    events->any_gone = false;
 }
 
 enum progress { MOVED, WAITS, OVER };
@@ -187,7 +205,7 @@ static void go_on(struct events *events, struct follower *follower) ON(worker_th
     for (int turn = 0; progress == MOVED && turn < TURNS; turn++)
         progress = step(events, follower);
     if (progress == OVER)
-        follower_free(events, follower);
+        follower_end(events, follower);
     else /* a writable pipe gives the next turn */
         want_writable(events, follower, progress == MOVED || follower->piece.size > 0);
 }
@@ -199,13 +217,10 @@ static void link_in(struct events *events, struct follower *follower) ON(worker_
     struct epoll_event event = {.data.ptr = follower};
 
     follower->next = events->followers;
-    follower->link = &events->followers;
-    if (follower->next != NULL)
-        follower->next->link = &follower->next;
     events->followers = follower;
     follower->sent_ms = clock_monotonic_ms();
     if (epoll_ctl(events->epoll, EPOLL_CTL_ADD, follower->fd, &event) < 0)
-        follower_free(events, follower);
+        follower_end(events, follower);
     else
         go_on(events, follower);
 }
@@ -227,14 +242,11 @@ static void tell_all(struct events *events) ON(worker_thread)
 {
     atomic_store(&events->told, false); /* before looking: who tells from now on wakes again */
     events->served_ms = clock_monotonic_ms();
-    for (struct follower *follower = events->followers, *next; follower != NULL; follower = next) {
-        next = follower->next;
-        if (!follower->writable_wanted)
+    for (struct follower *follower = events->followers; follower != NULL; follower = follower->next)
+        if (!follower->gone && !follower->writable_wanted)
             go_on(events, follower);
-    }
 }
 
-/* A follower has one event at a time: none is gone when its turn comes. */
 static void readers_serve(struct events *events, const struct epoll_event *ready, int count)
     ON(worker_thread)
 {
@@ -243,7 +255,7 @@ static void readers_serve(struct events *events, const struct epoll_event *ready
         if (follower == NULL) /* the wake-up */
             continue;
         if ((ready[i].events & EPOLLERR) != 0)
-            follower_free(events, follower);
+            follower_end(events, follower);
         else
             go_on(events, follower);
     }
@@ -255,14 +267,16 @@ static void look_after(struct events *events) ON(worker_thread)
 {
     uint64_t now = clock_monotonic_ms();
 
-    for (struct follower *follower = events->followers, *next; follower != NULL; follower = next) {
-        next = follower->next;
+    for (struct follower *follower = events->followers; follower != NULL;
+         follower = follower->next) {
+        if (follower->gone)
+            continue;
         if (follower->piece.size == 0 && now - follower->sent_ms >= events->comment_ms)
             comment_show(events, follower);
         if (!follower->writable_wanted)
             go_on(events, follower);
         else if (!stands(events, follower))
-            follower_free(events, follower);
+            follower_end(events, follower);
     }
 }
 
@@ -314,10 +328,13 @@ static void *run(void *arg)
         int count = epoll_wait(events->epoll, ready, READY_MAX, wait_ms(events));
         readers_serve(events, ready, count);
         serve(events, &looked_ms);
+        sweep(events);
     }
     arrivals_take(events);
-    while (events->followers != NULL)
-        follower_free(events, events->followers);
+    for (struct follower *follower = events->followers; follower != NULL; follower = follower->next)
+        if (!follower->gone)
+            follower_end(events, follower);
+    sweep(events);
     return NULL;
 }
 

@@ -20,9 +20,11 @@ void event_id_print(const struct events *events, uint64_t number, char out[START
 
 static bool is_start(struct slice text)
 {
-    for (size_t i = 0; i < text.size; i++)
-        if (memchr("0123456789abcdef", text.at[i], 16) == NULL)
+    for (size_t i = 0; i < text.size; i++) {
+        char c = text.at[i];
+        if (!((c >= '0' && c <= '9') || (c >= 'a' && c <= 'f')))
             return false;
+    }
     return text.size == START_SIZE;
 }
 

@@ -14,6 +14,7 @@ import zipfile
 import pytest
 
 from support import api, building, people, process
+from support.events import Stream
 
 FILES = {"index.html": "<h1>hello</h1>\n", "docs/about.txt": "about\n"}
 SLOW = "#!/bin/sh\necho begun\nwhile [ ! -e /tmp/src/go ]; do sleep 0.05; done\n"
@@ -115,6 +116,28 @@ def test_lists_are_filtered(call, name):
     assert ids("?trigger=api") == ids("") and ids("?trigger=push") == [] and ids("?commit=" + "0" * 40) == []
     assert call.get(f"/repos/{name}/-/builds?state=none").status == 422
     assert {good["id"], bad["id"]} <= {item["id"] for item in call.items("/builds")}
+
+
+def test_states_of_a_build_are_told_in_their_order(server, call, name):
+    """s2i 13.48: and the image it pushed, before its end."""
+    with Stream(server.target, f"/events?repository={name}") as stream:
+        stream.greeted()
+        good = call.build(name)
+        got = stream.until(lambda event, data: event == "build" and data["state"] == "Complete")
+        bad = call.build(name, {".s2i/bin/assemble": FAILING})
+        more = stream.until(lambda event, data: event == "build" and data["state"] == "Failed")
+    told = [data for event, data in got if event == "build"]
+    states = list(dict.fromkeys(data["state"] for data in told))
+    assert states[-3:] == ["Pending", "Running", "Complete"] and states[:-3] in ([], ["New"])
+    assert {data["build"] for data in told} == {good["id"]} and told[-1]["trigger"] == "api"
+    stages = [data["stage"] for data in told if data["state"] == "Running"]
+    assert stages[0] is None and len(set(stages)) > 1
+    assert told[-1]["result_digest"] == good["result_digest"]
+    pushed = [data for event, data in got if event == "push" and data["what"] == "tag"]
+    assert pushed and {data["digest"] for data in pushed} == {good["result_digest"]}
+    last = more[-1][1]
+    assert (last["build"], last["reason"], last["result_digest"]) == (bad["id"], "AssembleFailed", None)
+    assert not [data for event, data in more if event == "push" and data["what"] == "tag"]
 
 
 # --- logs ---
