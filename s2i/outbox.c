@@ -285,7 +285,7 @@ static void trim(struct outbox *outbox, uint64_t waiting) ON(worker_thread)
 static uint64_t take(struct outbox *outbox, struct build_message *message) ON(worker_thread)
 {
     const struct build_message_query query = {clock_now_us(), busy, outbox};
-    struct build_message_queue queue;
+    struct build_message_queue queue = {.waiting = 0};
     struct error err = {0};
 
     if (build_message_next(outbox->builds->storage, &query, message, &queue, &err) < 0) {
