@@ -114,8 +114,8 @@ static void test_api_routes_are_complete(void **state)
 static void test_api_routes_open_to_strangers(void **state)
 {
     static int (*const open[])(struct request *, struct reply *, struct error *) = {
-        api_session_post, api_session_delete, api_setup_get,
-        api_setup_post,   api_repos_get,      api_description_get,
+        api_session_post, api_session_delete,  api_setup_get, api_setup_post,
+        api_repos_get,    api_description_get, api_keys_get,
     };
 
     (void)state;
