@@ -16,6 +16,7 @@
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -838,6 +839,38 @@ static void test_a_body_that_is_malformed_breaks_off(void **state)
 }
 
 /* The reply goes on; the rest of the body is thrown away, and the connection serves on. */
+/* The server's end of the connection: it lives in this process. */
+static int other_end(const struct client *client)
+{
+    struct sockaddr_in here, there;
+    socklen_t size = sizeof(here);
+
+    assert_int_equal(getsockname(client->fd, (struct sockaddr *)&here, &size), 0);
+    for (int fd = 3; fd < 1024; fd++) {
+        size = sizeof(there);
+        if (getpeername(fd, (struct sockaddr *)&there, &size) == 0 && size == sizeof(there) &&
+            there.sin_family == AF_INET && there.sin_port == here.sin_port)
+            return fd;
+    }
+    fail_msg("the server does not know this client");
+    return -1;
+}
+
+/* What was sent has left the kernel's buffers: a busy machine may leave megabytes there. */
+static void wait_until_taken(const struct client *client)
+{
+    int fd = other_end(client), left = 1;
+
+    for (int ms = 0; ms < PATIENCE_MS && left > 0; ms++) {
+        int sending = 0;
+        assert_int_equal(ioctl(client->fd, TIOCOUTQ, &sending), 0);
+        assert_int_equal(ioctl(fd, FIONREAD, &left), 0);
+        left += sending;
+        usleep(1000);
+    }
+    assert_int_equal(left, 0);
+}
+
 static void test_a_reader_that_closes_early_ends_the_body_alone(void **state)
 {
     struct server *server = serve(false);
@@ -849,6 +882,7 @@ static void test_a_reader_that_closes_early_ends_the_body_alone(void **state)
     ask(&client, POST_PUSH, answer);
     fd_drop(&scene.consumer);
     flood(&work);
+    wait_until_taken(&client);
     produce("refused");
     expect_heard(&client, "7\r\nrefused\r\n");
     end_reply();
