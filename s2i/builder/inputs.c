@@ -85,6 +85,7 @@ static int place(struct work *work, const struct assembly *assembly, struct copy
     OWNED(memory_drop) char *destination = memory_text(to);
     if (view_open(work, view, name, err) < 0)
         return -1;
+    assert(view->image != NULL);
     if (work->spec.mode == S2I_PLAN) { /* it only has to be there */
         OWNED(fd_drop) int there = tree_open(view->root.root, source, O_PATH, 0);
         return there < 0 ? failed(work, view, source, err) : 0;
