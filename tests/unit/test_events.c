@@ -352,6 +352,7 @@ static void test_seats(void **state)
                         "2 streams of events are open already, as many as one account may have");
     other.who = &caller_lasting(IDENTITY_OPEN, true)->identity;
     OWNED(fd_drop) int another = follow(events, &other);
+    assert_true(another >= 0);
     close(fds[0]); /* noticed at once, though nothing is told */
     for (int i = 0; i < 1000 && fd < 0; i++) {
         err = (struct error){0};

@@ -133,7 +133,6 @@ static void test_what_goes_and_comes_back_is_told(void **state)
 static void test_a_repository_goes_with_its_builds(void **state)
 {
     struct fixture *fixture = *state;
-    OWNED(page_drop) struct page uploads = {.names = NULL};
     struct content_repository_size size;
     const struct build_new build = {
         .repository = REPOSITORY, .state = BUILD_PENDING, .source = BUILD_FROM_URL};
