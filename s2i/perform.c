@@ -58,7 +58,12 @@ static int record_end(struct queue *queue, const struct running *running,
     ON(worker_thread)
 {
     const struct build_task *task = &running->task;
+    OWNED(publish_tags_drop) struct publish_tags moving = {.names = NULL};
+    bool moves = out->state == BUILD_COMPLETE && digest_is_set(&out->result);
     char digest[DIGEST_TEXT_MAX] = "";
+
+    if (moves && publish_tags_read(task, &out->result, &moving, err) < 0)
+        return -1;
 
     if (digest_is_set(&out->result))
         digest_text(&out->result, digest);
@@ -76,6 +81,7 @@ static int record_end(struct queue *queue, const struct running *running,
         .layer_size = out->layer_size,
         .log_size = log_size,
         .attestations = buffer_slice(&out->attestations),
+        .tags = moving.tags.count > 0 ? &moving.tags : NULL,
     };
     if (build_finish(queue->with.builds->storage, &end, err) == 0)
         return 0;
@@ -86,15 +92,30 @@ static int record_end(struct queue *queue, const struct running *running,
     return -1;
 }
 
+/* Its tags were protected, or its image deleted, since the session looked. */
+static void refuse(struct build_outcome *out, const struct error *err)
+{
+    out->state = BUILD_FAILED;
+    out->result = (struct digest){.algorithm = DIGEST_NONE};
+    out->attestations.size = 0;
+    snprintf(out->reason, sizeof(out->reason), "PushImageToRegistryFailed");
+    snprintf(out->message, sizeof(out->message), "%s", err->message);
+}
+
 /* (3). True when its row says that it has ended. */
-static bool conclude(struct queue *queue, const struct running *running,
-                     const struct build_outcome *out, int64_t log_size) ON(worker_thread)
+static bool conclude(struct queue *queue, const struct running *running, struct build_outcome *out,
+                     int64_t log_size) ON(worker_thread)
 {
     struct error err = {0};
 
     if (cut_off(running, out))
         return false;
     while (record_end(queue, running, out, log_size, &err) < 0) {
+        if (err.code == ERROR_PROTECTED && out->state == BUILD_COMPLETE) {
+            refuse(out, &err);
+            error_clear(&err);
+            continue;
+        }
         log_event(LOG_ERROR, "build.unrecorded", F_I64("id", running->task.record.id),
                   F_TEXT("reason", err.message), F_TEXT("cause", err.cause));
         error_clear(&err);

@@ -202,32 +202,30 @@ int publish_result(const struct build_task *task, const struct s2i_spec *spec,
         publish_layers(&publisher, base, err) < 0 ||
         publish_blob(&publisher, buffer_slice(&made.config), &made.config_digest, err) < 0)
         return -1;
-    const struct s2i_list *now = task->hold_tags ? &none : &tags;
-    return publish_manifest(&publisher, buffer_slice(&made.manifest), SLICE_NONE, now, out, err);
+    return publish_manifest(&publisher, buffer_slice(&made.manifest), SLICE_NONE, &none, out, err);
 }
 
-int publish_tags(struct builds *builds, const struct build_record *record,
-                 const struct digest *digest, const struct actor *actor, struct error *err)
+void publish_tags_drop(struct publish_tags *tags)
 {
-    const struct manifest_reference reference = {.digest = *digest};
-    const struct actor nobody = {.account = 0};
-    const struct publisher publisher = {.builds = builds,
-                                        .repository = slice_of(record->repository),
-                                        .actor = actor == NULL ? nobody : *actor};
-    OWNED(s2i_list_drop) struct s2i_list tags = {0};
-    const struct manifest *manifest = NULL;
+    s2i_list_drop(&tags->list);
+    free(tags->names);
+    *tags = (struct publish_tags){.names = NULL};
+}
 
-    if (publish_tag_list(record, &tags, err) < 0)
+int publish_tags_read(const struct build_task *task, const struct digest *image,
+                      struct publish_tags *out, struct error *err)
+{
+    if (publish_tag_list(&task->record, &out->list, err) < 0)
         return -1;
-    if (tags.count == 0)
-        return 0;
-    if (storage_manifest_get(builds->storage, publisher.repository, &reference, false, &manifest,
-                             err) < 0)
-        return -1;
-    int outcome =
-        publish_manifest(&publisher, manifest->payload, manifest->media_type, &tags, NULL, err);
-    storage_manifest_release(manifest);
-    return outcome;
+    out->names = memory_new((out->list.count + 1) * sizeof(*out->names));
+    slices_of(&out->list, out->names);
+    out->actor = publisher_of(task).actor;
+    out->tags = (struct build_tagging){.repository = slice_of(task->record.repository),
+                                       .image = *image,
+                                       .names = out->names,
+                                       .count = task->hold_tags ? 0 : out->list.count,
+                                       .actor = &out->actor};
+    return 0;
 }
 
 /* --- tags of a push: moved when its ref does --- */

@@ -7,9 +7,12 @@
  *   NEW --ready--> PENDING --claimed--> RUNNING --> COMPLETE | FAILED | ERROR | CANCELLED
  *
  * (1) A build is a durable row before anything is done for it; its source is durable before it
- * waits. (2) Images a build names are pinned from its start to its end. (3) The result's blobs come
- * first; its manifest and all its tags are one transaction. No tag moves when any step failed. (4)
- * A build that is cancelled, or whose builder is gone, leaves nothing but its row and its log. */
+ *     waits.
+ * (2) Images a build names are pinned from its start to its end.
+ * (3) The result's blobs come first, then its manifest; all its tags and the end of the build are
+ *     one transaction (the tags of a push move with its ref instead). No tag moves when any step
+ *     failed.
+ * (4) A build that is cancelled, or whose builder is gone, leaves nothing but its row and log. */
 #ifndef SLIPWAY_S2I_S2I_H
 #define SLIPWAY_S2I_S2I_H
 

@@ -208,14 +208,22 @@ struct published {
 int publish_manifest(const struct publisher *publisher, struct slice payload,
                      struct slice media_type, const struct s2i_list *tags, struct published *out,
                      struct error *err) MUST_CHECK ON(worker_thread);
-/* Config, manifest, and (unless they are held) the tags. (3) of s2i.h */
+/* Config and manifest. Its tags move with the build's end, or with the ref of a push. (3) of s2i.h
+ */
 int publish_result(const struct build_task *task, const struct s2i_spec *spec,
                    const struct s2i_result *result, struct published *out,
                    struct error *err) MUST_CHECK ON(worker_thread);
-/* Moves the build's tags to a manifest that is there. */
-int publish_tags(struct builds *builds, const struct build_record *record,
-                 const struct digest *digest, const struct actor *actor,
-                 struct error *err) MUST_CHECK ON(worker_thread);
+/* What moves with the end of this build, which has made or found that image; none when a ref is
+ * waited for. tags borrows of the others, of the task and of itself: it stays where it is. */
+struct publish_tags {
+    struct s2i_list list;
+    struct slice *names;
+    struct actor actor;
+    struct build_tagging tags;
+};
+void publish_tags_drop(struct publish_tags *tags);
+int publish_tags_read(const struct build_task *task, const struct digest *image,
+                      struct publish_tags *out, struct error *err) MUST_CHECK;
 /* The tags of a row. */
 int publish_tag_list(const struct build_record *record, struct s2i_list *out,
                      struct error *err) MUST_CHECK;

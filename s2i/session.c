@@ -28,6 +28,17 @@ void session_say_digest(const struct digest *digest, char out[DIGEST_TEXT_MAX])
 
 /* --- what was built before (13.27) --- */
 
+/* They move with the end of the build, where it is late to say in its log that they may not. */
+static int tags_check(const struct session *session, const struct digest *image, struct error *err)
+    ON(worker_thread)
+{
+    OWNED(publish_tags_drop) struct publish_tags tags = {.names = NULL};
+
+    if (publish_tags_read(session->task, image, &tags, err) < 0)
+        return -1;
+    return build_tags_check(session->task->builds->storage, &tags.tags, err);
+}
+
 static bool reuse_wanted(const struct session *session)
 {
     const struct s2i_options *options = &session->spec.options;
@@ -42,8 +53,6 @@ static bool reuse(struct session *session) ON(worker_thread)
     OWNED(build_record_drop) struct build_record before = {0};
     const struct manifest *manifest = NULL;
     struct manifest_reference reference = {.tag = SLICE_NONE};
-    const struct actor actor = {.account = task->record.account,
-                                .name = slice_of(task->record.actor)};
     char digest[DIGEST_TEXT_MAX];
     struct error err = {0};
     bool found = false;
@@ -57,8 +66,7 @@ static bool reuse(struct session *session) ON(worker_thread)
                              true, &manifest, &err) < 0)
         return false;
     storage_manifest_release(manifest);
-    if (!task->hold_tags &&
-        publish_tags(task->builds, &task->record, &reference.digest, &actor, &err) < 0)
+    if (tags_check(session, &reference.digest, &err) < 0)
         return false;
     session_say_digest(&reference.digest, digest);
     SAY(session, "-----> Nothing to build: build %lld made %s of the same", (long long)before.id,
@@ -99,7 +107,8 @@ static int publish(struct session *session) ON(worker_thread)
     session_stage_begin(session, "PushImage");
     for (size_t i = 0; i < session->result.layer_count; i++)
         session->out->layer_size += (int64_t)session->result.layers[i].layer.size;
-    if (publish_result(session->task, &session->spec, &session->result, &image, &err) < 0)
+    if (publish_result(session->task, &session->spec, &session->result, &image, &err) < 0 ||
+        tags_check(session, &image.digest, &err) < 0)
         return session_fail_by(session, "PushImageToRegistryFailed", &err);
     session->out->result = image.digest;
     session_attest(session, &image);

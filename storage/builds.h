@@ -104,6 +104,19 @@ struct build_progress {
 };
 int build_progress_put(struct storage *store, const struct build_progress *progress,
                        struct error *err) MUST_CHECK ON(worker_thread);
+/* All of these tags stand for an image that is here. */
+struct build_tagging {
+    struct slice repository;
+    struct digest image;
+    const struct slice *names;
+    size_t count;
+    const struct actor *actor;
+};
+/* Whether they could move now. PROTECTED  one of them may not */
+int build_tags_check(struct storage *store, const struct build_tagging *tags,
+                     struct error *err) MUST_CHECK ON(worker_thread);
+/* With tags (NULL: none move) the end and all of them are one transaction; PROTECTED  one of them
+ * may not move, or the image is gone: nothing was written. CONFLICT, NOT_FOUND: (2) */
 struct build_end {
     int64_t id, epoch; /* epoch 0: it was not running */
     enum build_state state;
@@ -111,6 +124,7 @@ struct build_end {
     int exit_code;
     int64_t layer_size, log_size;
     struct slice attestations; /* SLICE_NONE: nothing is to be published */
+    const struct build_tagging *tags;
     const struct audit_event *event;
 };
 int build_finish(struct storage *store, const struct build_end *end, struct error *err) MUST_CHECK

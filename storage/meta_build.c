@@ -347,17 +347,39 @@ static int finish_row(struct db_tx *tx, const struct build_end *end, struct erro
     return tell_of(tx, end->event, end->id, err);
 }
 
+struct finish {
+    struct meta_told told;
+    struct storage *store;
+    const struct build_end *end;
+};
+
 static int finish(struct db_tx *tx, void *arg, struct error *err)
 {
-    return finish_row(tx, arg, err);
+    struct finish *with = arg;
+    const struct build_tagging *tags = with->end->tags;
+
+    with->told.changed = tags != NULL;
+    if (tags != NULL && meta_build_tags(tx, with->store->meta, tags, err) < 0)
+        return -1;
+    return finish_row(tx, with->end, err);
+}
+
+static void finished(void *arg)
+{
+    const struct finish *with = arg;
+    const struct build_tagging *tags = with->end->tags;
+
+    meta_build_tags_forget(with->store->cache, tags->repository, tags->names, tags->count);
 }
 
 int build_finish(struct storage *store, const struct build_end *end, struct error *err)
 {
-    struct build_end with = *end;
+    struct finish with = {.store = store, .end = end};
+    const struct meta_after after = {finished, &with};
 
     assert(build_state_ended(end->state));
-    return meta_write(store->meta, finish, &with, err);
+    with.told.after = &after;
+    return meta_write_told(store->meta, finish, &with.told, err);
 }
 
 /* --- taken back --- */

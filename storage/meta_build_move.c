@@ -105,6 +105,15 @@ static int begin(struct db_tx *tx, void *arg, struct error *err)
     return 0;
 }
 
+void meta_build_tags_forget(struct cache *cache, struct slice repository, const struct slice *names,
+                            size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        const struct cache_key key = cache_key_tag(repository, names[i]);
+        cache_invalidate(cache, &key);
+    }
+}
+
 struct forget {
     struct cache *cache;
     const struct build_move *move;
@@ -115,10 +124,7 @@ static void forget_tags(void *arg)
     const struct forget *forget = arg;
     const struct build_move *move = forget->move;
 
-    for (size_t i = 0; i < move->tag_count; i++) {
-        const struct cache_key key = cache_key_tag(move->repository, move->tags[i]);
-        cache_invalidate(forget->cache, &key);
-    }
+    meta_build_tags_forget(forget->cache, move->repository, move->tags, move->tag_count);
 }
 
 int build_move_begin(struct storage *store, const struct build_move *move, struct error *err)
@@ -128,6 +134,56 @@ int build_move_begin(struct storage *store, const struct build_move *move, struc
     struct begin with = {{&after, false}, store->meta, move};
 
     return meta_write_told(store->meta, begin, &with.told, err);
+}
+
+/* --- of a build that nobody pushed: with its end --- */
+
+int meta_build_tags(struct db_tx *tx, const struct meta *meta, const struct build_tagging *tags,
+                    struct error *err)
+{
+    struct meta_point point = {.meta = meta,
+                               .digest = &tags->image,
+                               .actor = tags->actor,
+                               .cause = TAG_PUSHED,
+                               .now = clock_now_us()};
+
+    if (meta_repository_at(tx, tags->repository, &point.repository, err) < 0 ||
+        meta_manifest_at(tx, point.repository, &tags->image, &point.manifest, err) < 0) {
+        if (err->code == ERROR_NOT_FOUND)
+            err->code = ERROR_PROTECTED;
+        return -1;
+    }
+    if (META_CHANGE(tx, SQL_IMAGE_TOUCH, err, point.now, point.manifest) < 0)
+        return -1;
+    for (size_t i = 0; i < tags->count; i++) {
+        point.tag = tags->names[i];
+        if (meta_tag_point(tx, &point, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int tags_check(struct db_tx *tx, void *arg, struct error *err)
+{
+    const struct build_tagging *tags = arg;
+    int64_t repository, id = 0;
+    struct digest now;
+
+    if (meta_repository_at(tx, tags->repository, &repository, err) < 0)
+        return err->code == ERROR_NOT_FOUND ? (error_clear(err), 0) : -1;
+    for (size_t i = 0; i < tags->count; i++)
+        if (meta_tag_find(tx, repository, tags->names[i], &id, &now, err) < 0 ||
+            (id != 0 && !digest_equal(&now, &tags->image) &&
+             meta_guard_tag(tx, repository, tags->names[i], TAG_IMMUTABLE, err) < 0))
+            return -1;
+    return 0;
+}
+
+int build_tags_check(struct storage *store, const struct build_tagging *tags, struct error *err)
+{
+    struct build_tagging with = *tags;
+
+    return db_read(store->meta->db, tags_check, &with, err);
 }
 
 /* --- and back --- */

@@ -32,6 +32,12 @@ void meta_ids_add(struct meta_ids *ids, int64_t id);
 /* The ids of rows, in the only column. */
 int meta_ids_fill(struct meta_ids *ids, struct db_query *query, struct error *err);
 
+/* With the end of its build, which is not told as done when they cannot move: PROTECTED. Who calls
+ * forgets them after COMMIT. meta_build_move.c */
+int meta_build_tags(struct db_tx *tx, const struct meta *meta, const struct build_tagging *tags,
+                    struct error *err);
+void meta_build_tags_forget(struct cache *cache, struct slice repository, const struct slice *names,
+                            size_t count);
 /* With the end of its build. meta_build_attest.c */
 int meta_build_attestation_add(struct db_tx *tx, int64_t build, struct slice document,
                                struct error *err);

@@ -105,6 +105,20 @@ def test_a_failure_says_its_reason(call, name):
     assert "no luck" in call.get(f"/builds/{build['id']}").json()["log_tail"]
 
 
+def test_a_tag_that_may_not_move_fails_the_build(call, name, server):
+    """s2i 7.10: protected while it is built; all tags stay, its log says why."""
+    first = call.build(name)
+    id = call.send(name, {".s2i/bin/assemble": "#!/bin/sh\necho begun; sleep 1\n"},
+                   options={**BUILDER, "tags": ["another", "latest"]}).json()["id"]
+    process.wait_for(lambda: b"begun" in call.get(f"/builds/{id}/log").body, 20, "it to run")
+    assert call.patch(f"/repos/{name}/-/tags/latest", {"immutable": True}).status == 200
+    build = call.until(id, "Failed", "Complete")
+    assert build["reason"] == "PushImageToRegistryFailed" and "latest" in build["message"], build
+    assert "latest is immutable" in call.get(f"/builds/{id}/log").body.decode()
+    assert building.manifest(server, name)[0] == first["result_digest"]
+    assert call.get(f"/repos/{name}/-/tags/another").status == 404
+
+
 def test_lists_are_filtered(call, name):
     good = call.build(name)
     bad = call.build(name, {".s2i/bin/assemble": FAILING})

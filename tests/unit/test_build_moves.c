@@ -1,5 +1,5 @@
-/* test_build_moves.c - tags of a push: all of them move, or none; they go back unless their ref
- * moved, whatever came in between. Spec: s2i 7.10, 13.a */
+/* test_build_moves.c - tags of a build: all of them move, or none; with its end, or, of a push,
+ * with a ref: they go back unless it moved, whatever came in between. Spec: s2i 7.10, 13.a */
 #include "tests/support/plans.h"
 
 #include "storage/builds.h"
@@ -181,6 +181,85 @@ static void test_moves_are_listed(void **state)
     assert_int_equal(found.count, 3);
 }
 
+/* --- of a build that nobody pushed: with its end --- */
+
+/* A build of REPOSITORY that runs. */
+static struct build_end running(struct fixture *fixture)
+{
+    const struct build_new build = {.repository = REPOSITORY,
+                                    .trigger = SLICE("api"),
+                                    .actor = SLICE("ana"),
+                                    .spec = SLICE("{}"),
+                                    .tags = SLICE("[]"),
+                                    .state = BUILD_PENDING,
+                                    .source = BUILD_FROM_NOTHING};
+    OWNED(build_record_drop) struct build_record record = {.id = 0};
+    OWNED(memory_drop) int64_t *superseded = NULL;
+    size_t count;
+    int64_t id;
+    bool found;
+
+    OK(build_add(fixture->store, &build, &id, &superseded, &count, &fixture->err));
+    OK(build_claim(fixture->store, 0, &record, &found, &fixture->err));
+    assert_true(found && record.id == id);
+    return (struct build_end){
+        .id = id, .epoch = record.epoch, .state = BUILD_COMPLETE, .exit_code = 0};
+}
+
+static struct build_tagging tagging_of(const char *text, const char *first, const char *second)
+{
+    const struct build_move move = move_of(0, text, first, second);
+
+    return (struct build_tagging){move.repository, move.image, move.tags, move.tag_count, &ana};
+}
+
+static void is_in(struct fixture *fixture, int64_t id, enum build_state state)
+{
+    OWNED(build_record_drop) struct build_record record = {.id = 0};
+
+    OK(build_find(fixture->store, id, &record, &fixture->err));
+    assert_int_equal(record.state, state);
+}
+
+/* Spec: s2i 7.10 */
+static void test_tags_move_with_the_end(void **state)
+{
+    struct fixture *fixture = *state;
+    fill(fixture);
+    const struct build_tagging tags = tagging_of("{ }", "old", "new");
+    struct build_end done = running(fixture);
+
+    done.tags = &tags;
+    OK(build_tags_check(fixture->store, &tags, &fixture->err));
+    OK(build_finish(fixture->store, &done, &fixture->err));
+    is_in(fixture, done.id, BUILD_COMPLETE);
+    stands(fixture, "old", "{ }");
+    stands(fixture, "new", "{ }");
+    FAILS(build_finish(fixture->store, &done, &fixture->err), ERROR_CONFLICT);
+}
+
+static void test_no_end_without_its_tags(void **state)
+{
+    struct fixture *fixture = *state;
+    fill(fixture);
+    const struct build_tagging tags = tagging_of("{ }", "new", "old");
+    struct build_end done = running(fixture);
+
+    done.tags = &tags;
+    OK(content_tag_protect(fixture->store, REPOSITORY, SLICE("old"), TAG_IMMUTABLE, TAG_IMMUTABLE,
+                           &quietly, &fixture->err));
+    FAILS(build_tags_check(fixture->store, &tags, &fixture->err), ERROR_PROTECTED);
+    FAILS(build_finish(fixture->store, &done, &fixture->err), ERROR_PROTECTED);
+    const struct build_tagging gone = tagging_of("?", "a", "b");
+    done.tags = &gone;
+    FAILS(build_finish(fixture->store, &done, &fixture->err), ERROR_PROTECTED);
+    is_in(fixture, done.id, BUILD_RUNNING);
+    stands(fixture, "old", "{}");
+    stands(fixture, "new", NULL);
+    const struct build_tagging same = tagging_of("{}", "old", NULL); /* it need not move */
+    OK(build_tags_check(fixture->store, &same, &fixture->err));
+}
+
 /* Runs last: statements of the tests above. */
 static void test_moves_no_statement_scans(void **state)
 {
@@ -196,6 +275,8 @@ int main(void)
         FIXTURE_TEST(test_moves_go_back_over_what_came_between),
         FIXTURE_TEST(test_moves_of_a_deleted_repository_are_nobodys),
         FIXTURE_TEST(test_moves_are_listed),
+        FIXTURE_TEST(test_tags_move_with_the_end),
+        FIXTURE_TEST(test_no_end_without_its_tags),
         FIXTURE_TEST(test_moves_no_statement_scans),
     };
 
