@@ -80,8 +80,9 @@ static int sign(struct builds *builds, const struct build_record *record, struct
     OWNED(buffer_drop) struct buffer header = BUFFER_NONE;
     char signature[CALLBACK_SIGNATURE_MAX];
 
-    if (secret_newest(builds, slice_of(record->repository), BUILD_SECRET_CALLBACK, &secret, err) <
-        0)
+    const struct secret_wanted wanted = {slice_of(record->repository), BUILD_SECRET_CALLBACK, NULL};
+
+    if (secret_newest(builds, &wanted, &secret, err) < 0)
         return -1;
     if (secret == NULL)
         return 0;

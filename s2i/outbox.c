@@ -73,27 +73,44 @@ struct slice letter_destination(const char *url)
     return (struct slice){url, start + strcspn(url + start, "/?#")};
 }
 
-int secret_newest(struct builds *builds, struct slice repository, enum build_secret_kind kind,
-                  char **out, struct error *err)
+/* What is to be shown at a place; NULL: this is for another. */
+static const char *value_for(const struct build_secret *secret, const char *place)
+{
+    size_t size = place == NULL ? 0 : strlen(place);
+
+    if (place == NULL)
+        return secret->value;
+    return strncmp(secret->value, place, size) == 0 && secret->value[size] == '\t'
+               ? secret->value + size + 1
+               : NULL;
+}
+
+int secret_newest(struct builds *builds, const struct secret_wanted *wanted, char **out,
+                  struct error *err)
 {
     OWNED(build_config_drop) struct build_config config = {.id = 0};
     OWNED(build_secrets_drop) struct build_secrets secrets = {.items = NULL};
-    const struct build_secret *newest = NULL;
+    const char *newest = NULL;
+    int64_t created_at = 0;
 
     *out = NULL;
-    if (build_config_find(builds->storage, repository, &config, err) < 0) {
+    if (build_config_find(builds->storage, wanted->repository, &config, err) < 0) {
         if (err->code != ERROR_NOT_FOUND)
             return -1;
         error_clear(err);
         return 0;
     }
-    if (build_secret_list(builds->storage, config.id, kind, true, &secrets, err) < 0)
+    if (build_secret_list(builds->storage, config.id, wanted->kind, true, &secrets, err) < 0)
         return -1;
-    for (size_t i = 0; i < secrets.count; i++)
-        if (newest == NULL || secrets.items[i].created_at > newest->created_at)
-            newest = &secrets.items[i];
+    for (size_t i = 0; i < secrets.count; i++) {
+        const char *value = value_for(&secrets.items[i], wanted->place);
+        if (value == NULL || (newest != NULL && secrets.items[i].created_at <= created_at))
+            continue;
+        newest = value;
+        created_at = secrets.items[i].created_at;
+    }
     if (newest != NULL)
-        *out = memory_text(slice_of(newest->value));
+        *out = memory_text(slice_of(newest));
     return 0;
 }
 
@@ -132,8 +149,8 @@ static int is_newest(struct builds *builds, const struct build_record *record, b
     return 0;
 }
 
-/* The token goes where the configuration says, and only of the source that it names: whoever asks
- * for a build may name another. */
+/* Statuses are told of the source alone that the configuration names: whoever asks for a build may
+ * name another. */
 static bool of_configured(const struct build_record *record, const struct s2i_options *configured)
 {
     OWNED(buffer_drop) struct buffer url = BUFFER_NONE;
@@ -142,6 +159,21 @@ static bool of_configured(const struct build_record *record, const struct s2i_op
         return false;
     s2i_url_clean(slice_of(configured->url), &url);
     return slice_equal_text(buffer_slice(&url), record->url);
+}
+
+/* The one that was given for the API that the configuration names now: whoever may change where
+ * statuses go may not have a token sent to a place of his. Spec: s2i 16.12. */
+static int status_token(struct builds *builds, const struct build_record *record,
+                        const struct s2i_options *configured, char **out, struct error *err)
+    ON(worker_thread)
+{
+    OWNED(buffer_drop) struct buffer api = BUFFER_NONE;
+
+    if (builds_status_api(configured, &api, err) < 0)
+        return -1;
+    buffer_append(&api, "", 1);
+    const struct secret_wanted wanted = {slice_of(record->repository), BUILD_SECRET_STATUS, api.at};
+    return secret_newest(builds, &wanted, out, err);
 }
 
 static int status_of(struct builds *builds, const struct build_record *record,
@@ -153,7 +185,7 @@ static int status_of(struct builds *builds, const struct build_record *record,
     *any = record->commit[0] != 0 && of_configured(record, configured);
     if (!*any || is_newest(builds, record, any, err) < 0 || !*any)
         return err->code == ERROR_NONE ? 0 : -1;
-    if (secret_newest(builds, slice_of(record->repository), BUILD_SECRET_STATUS, &token, err) < 0)
+    if (status_token(builds, record, configured, &token, err) < 0)
         return -1;
     const struct status_about about = {.configured = configured,
                                        .record = record,

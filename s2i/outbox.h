@@ -18,9 +18,14 @@ void letter_drop(struct letter *letter); /* wipes */
 struct slice letter_destination(const char *url);
 
 /* The value of the repository's newest secret of a kind, the caller's to wipe; NULL: it has none.
- */
-int secret_newest(struct builds *builds, struct slice repository, enum build_secret_kind kind,
-                  char **out, struct error *err) MUST_CHECK ON(worker_thread);
+ * place: what those that count begin with, and a tab, which are left out; NULL: all do. */
+struct secret_wanted {
+    struct slice repository;
+    enum build_secret_kind kind;
+    const char *place;
+};
+int secret_newest(struct builds *builds, const struct secret_wanted *wanted, char **out,
+                  struct error *err) MUST_CHECK ON(worker_thread);
 
 /* --- callback.c: how a build ended, to the URL it was given (11.1) --- */
 
@@ -37,10 +42,6 @@ int callback_write(struct builds *builds, const struct build_record *record, con
 
 /* --- status.c: how a build stands, as a status of its commit (13.48) --- */
 
-/* Where the forge's API is, by the configuration: "https://api.github.com" of
- * https://github.com/team/app.git. INVALID  it cannot be told: status_url must say */
-int status_api(const struct s2i_options *configured, struct buffer *out,
-               struct error *err) MUST_CHECK;
 struct status_about {
     const struct s2i_options *configured; /* its status_kind is one of the forges, url is there */
     const struct build_record *record;

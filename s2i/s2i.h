@@ -192,6 +192,11 @@ int builds_move_tags(struct builds *builds, int64_t id, struct slice ref, struct
 /* Settled options of a repository: the server's defaults, then its stored configuration. */
 int builds_options_of(struct builds *builds, struct slice repository, struct s2i_options *out,
                       struct error *err) MUST_CHECK ON(worker_thread);
+/* Where the API of the forge is that shows statuses of commits, by these options:
+ * "https://api.github.com" of https://github.com/team/app.git. A token that sets statuses is stored
+ * as "API\tTOKEN", and goes to no other. INVALID  it cannot be told: status_url must say */
+int builds_status_api(const struct s2i_options *configured, struct buffer *out,
+                      struct error *err) MUST_CHECK;
 /* What was pushed to a repository that is deleted goes out of sight with it: the next one of its
  * name has nothing of it; and comes back with it, within gc.undo. id: the repository's. Failures
  * are logged: sources are caches (13.15). */

@@ -74,7 +74,7 @@ static void host_print(const struct source_url *url, struct buffer *out)
         buffer_print(out, ":%u", url->port);
 }
 
-int status_api(const struct s2i_options *configured, struct buffer *out, struct error *err)
+int builds_status_api(const struct s2i_options *configured, struct buffer *out, struct error *err)
 {
     OWNED(source_url_drop) struct source_url url = {.scheme = NULL};
     const struct forge *forge = forge_of(configured);
@@ -158,7 +158,7 @@ static int url_write(const struct status_about *about, const struct forge *forge
     OWNED(source_url_drop) struct source_url url = {.scheme = NULL};
     const char *commit = about->record->commit;
 
-    if (status_api(about->configured, out, err) < 0 ||
+    if (builds_status_api(about->configured, out, err) < 0 ||
         source_url_read(slice_of(about->configured->url), &url, err) < 0)
         return -1;
     buffer_append_text(out, forge->whole_path ? "/projects/" : "/repos/");

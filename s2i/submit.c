@@ -158,7 +158,7 @@ static void messages_of(const struct build_request *request, struct buffer *stat
         row->callback = letter_destination(options->callback_url);
     if (options->status_kind == NULL || request->source != BUILD_FROM_URL)
         return;
-    if (status_api(options, status_url, &ignored) < 0)
+    if (builds_status_api(options, status_url, &ignored) < 0)
         log_event(LOG_WARNING, "build.status", F_SLICE("repository", request->repository),
                   F_TEXT("reason", ignored.message));
     else {

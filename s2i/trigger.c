@@ -11,7 +11,10 @@
  * (3) From one to the next of a ref builds.trigger.rest passes at least, however often its builder
  *     moves.
  * (4) What would come back to itself, over configurations that want it too, starts nothing.
- * Spec: s2i 13.51. */
+ * (5) It is built in the name of who set the configuration, but who asked for the build that is
+ * begun again must still be allowed to pull what he named: else a build that did without an image
+ *     would come again with it.
+ * Spec: s2i 13.51, 2.10. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -221,6 +224,48 @@ static bool rebase(struct look *look, const struct build_record *record,
     return refused;
 }
 
+/* --- who asked: (5) --- */
+
+static bool may_name(const struct look *look, const struct actor *who, struct slice image)
+    ON(worker_thread)
+{
+    struct slice name, tag, digest;
+
+    if (image.size == 0)
+        return true;
+    return s2i_reference_parse(image, &name, &tag, &digest) &&
+           look->builds->may_pull(look->builds->arg, who, name);
+}
+
+static bool may_copy(const struct look *look, const struct actor *who, const char *wish)
+    ON(worker_thread)
+{
+    struct slice name, source, destination;
+
+    return s2i_copy_parse(slice_of(wish), &name, &source, &destination) &&
+           may_name(look, who, name);
+}
+
+static bool asker_may(const struct look *look, const struct build_record *record) ON(worker_thread)
+{
+    OWNED(s2i_options_drop) struct s2i_options options = {.url = NULL};
+    OWNED(memory_drop) char *reach = NULL;
+    const struct actor who = build_asker(record, &reach);
+    struct error err = {0};
+    bool held;
+
+    if (build_spec_read(record->spec, &options, &held, &err) < 0 ||
+        !may_name(look, &who, slice_of(record->builder)) ||
+        !may_name(look, &who, slice_of(options.builder)) ||
+        !may_name(look, &who, slice_of(options.runtime_image)) ||
+        !may_name(look, &who, slice_of(options.incremental_from)))
+        return false;
+    for (size_t i = 0; i < options.copy_from.count; i++)
+        if (!may_copy(look, &who, options.copy_from.items[i]))
+            return false;
+    return true;
+}
+
 /* "app" is "app:latest". */
 static bool stands_on_builder(const struct rebase_candidate *tag, const struct build_record *record)
 {
@@ -241,7 +286,8 @@ static bool is_due(struct look *look, const struct build_record *record, enum tr
         !builder_now(look, record, digest))
         return false;
     bool here = tag_now(look, record, &tag);
-    if ((here && strcmp(tag.base_digest, digest) == 0) || comes_back(look->builds, record))
+    if ((here && strcmp(tag.base_digest, digest) == 0) || comes_back(look->builds, record) ||
+        !asker_may(look, record))
         return false;
     if (trigger == TRIGGER_REBASE && here && stands_on_builder(&tag, record) &&
         (tag.immutable || moved_lately(look, &tag) || !rebase(look, record, &tag)))

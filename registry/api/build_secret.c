@@ -2,8 +2,8 @@
  * and callbacks, credentials of sources, files for assemble, tokens for statuses. Touches  storage:
  * secrets of builds. Never    shows a value, or tells whether two are the same.
  *
- * Credentials of sources are stored as source.h reads them: "NAME\tPREFIX\tKIND\tVALUE". Spec: s2i
- * 10.21, 14.1, 16.12 */
+ * Credentials of sources are stored as source.h reads them: "NAME\tPREFIX\tKIND\tVALUE", tokens
+ * for statuses with the API that they are for. Spec: s2i 10.21, 14.1, 16.12 */
 #include <string.h>
 
 #include "registry/api/build.h"
@@ -162,19 +162,47 @@ int api_build_secret_callback_put(struct request *request, struct reply *reply, 
 }
 
 /* It becomes a header: bytes that end one, or a word in it, are none of a token's. */
-int api_build_secret_status_put(struct request *request, struct reply *reply, struct error *err)
+static int token_check(struct slice token, struct error *err)
 {
-    OWNED(json_body_drop) struct json_body body = {0};
-    struct json_value values[VALUE_COUNT];
-
-    assert_worker_thread();
-    if (json_read(&body, request, JSON_MEMBERS(plain_members), values, err) < 0)
-        return -1;
-    struct slice token = values[VALUE].text;
     for (size_t i = 0; i < token.size; i++)
         if (token.at[i] <= ' ' || token.at[i] > '~')
             return error_set_field(err, "value", "a token has no blanks and no control characters");
-    return put(request, reply, BUILD_SECRET_STATUS, token, err);
+    return 0;
+}
+
+/* Where statuses go by now. Whoever may change that later cannot read the token, and it is not to
+ * be sent to him. */
+static int api_read(const struct request *request, struct buffer *out, struct error *err)
+    ON(worker_thread)
+{
+    OWNED(build_config_drop) struct build_config config = {.id = 0};
+    OWNED(s2i_options_drop) struct s2i_options options = {0};
+
+    if (api_build_config_at(request, &config, err) < 0 ||
+        api_build_options_read(config.spec, &options, err) < 0)
+        return -1;
+    if (options.status_kind != NULL && builds_status_api(&options, out, err) == 0)
+        return 0;
+    error_clear(err);
+    return error_set(err, ERROR_CONFLICT,
+                     "the configuration does not say yet where statuses go: set status_kind, and "
+                     "url or status_url, first");
+}
+
+int api_build_secret_status_put(struct request *request, struct reply *reply, struct error *err)
+{
+    OWNED(json_body_drop) struct json_body body = {0};
+    OWNED(buffer_wipe) struct buffer text = BUFFER_NONE;
+    struct json_value values[VALUE_COUNT];
+
+    assert_worker_thread();
+    if (json_read(&body, request, JSON_MEMBERS(plain_members), values, err) < 0 ||
+        token_check(values[VALUE].text, err) < 0 || api_read(request, &text, err) < 0)
+        return -1;
+    buffer_reserve(&text, values[VALUE].text.size + 1);
+    buffer_append(&text, "\t", 1);
+    buffer_append_slice(&text, values[VALUE].text);
+    return put(request, reply, BUILD_SECRET_STATUS, buffer_slice(&text), err);
 }
 
 int api_build_secret_file_put(struct request *request, struct reply *reply, struct error *err)

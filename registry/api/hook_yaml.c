@@ -160,13 +160,41 @@ static int read_events(struct walk *walk, yaml_parser_t *parser, struct error *e
     return status;
 }
 
+/* What YAML takes for the end of a line; the mark before the first one, too. */
+static bool begins_line(struct slice before)
+{
+    static const char *const ends[] = {"\n",           "\r",           "\xc2\x85",
+                                       "\xe2\x80\xa8", "\xe2\x80\xa9", "\xef\xbb\xbf"};
+    bool found = before.size == 0;
+
+    for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]); i++)
+        found |= slice_ends(before, ends[i]);
+    return found;
+}
+
+/* libyaml holds each directive against all before it, and gives no event until all are read. */
+static bool has_directives(struct slice text)
+{
+    const char *at = text.at, *end = text.at + text.size;
+
+    while (at < end && (at = memchr(at, '%', (size_t)(end - at))) != NULL) {
+        if (begins_line((struct slice){text.at, (size_t)(at - text.at)}))
+            return true;
+        at++;
+    }
+    return false;
+}
+
 int hook_yaml_read(struct slice text, json_t **out, struct error *err)
 {
     OWNED(walk_drop) struct walk walk = {.root = NULL};
     yaml_parser_t parser;
 
+    if (has_directives(text))
+        return refuse("a line begins with %", err);
     if (yaml_parser_initialize(&parser) == 0)
         return refuse("it cannot be read", err);
+    yaml_parser_set_encoding(&parser, YAML_UTF8_ENCODING); /* as it was looked at */
     yaml_parser_set_input_string(&parser, (const unsigned char *)text.at, text.size);
     int status = read_events(&walk, &parser, err);
     yaml_parser_delete(&parser);

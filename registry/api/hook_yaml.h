@@ -12,8 +12,9 @@
 enum { HOOK_YAML_DEPTH_MAX = 32, HOOK_YAML_NODES_MAX = 10000 };
 
 /* One document that is a mapping; none is an empty one. Scalars are texts, also 1 and true; a plain
- * null, ~ or nothing is null. BAD_REQUEST  anything else: anchors, aliases, tags, a key twice, a
- * second document, more than the limits. Spec: s2i 14.7 */
+ * null, ~ or nothing is null. BAD_REQUEST  anything else: anchors, aliases, tags, directives (any
+ * line that begins with %), a key twice, a second document, more than the limits; other than UTF-8.
+ * Spec: s2i 14.7 */
 int hook_yaml_read(struct slice text, json_t **out, struct error *err) MUST_CHECK;
 
 #endif

@@ -387,7 +387,9 @@ def test_the_generic_hook_takes_yaml(hook, kind):
 BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 10))
 ODD_YAML = [BOMB, "[" * 100000, "{a: " * 100000, "- " * 5000 + "x", "git: &x {ref: main}", "git: !!python/object:os.system {}",
             "git: {ref: main, ref: next}", "--- {}\n--- {}", "main", "- git", "? {a: b}\n: c", 'git: {ref: "a\\0b"}',
-            "git: {ref: main", "%YAML 9.9\n--- {}", "x: [" + "y, " * 20000 + "]", "git: {ref: [main]}"]
+            "git: {ref: main", "%YAML 9.9\n--- {}",
+            "".join(f"%TAG !{i}! x\n" for i in range(100)) + "---\ngit: {ref: main}", "\ufeff%TAG !a! x\n---\ngit: {}",
+            "\u2028%TAG !a! x\n---\ngit: {}", "x: [" + "y, " * 20000 + "]", "git: {ref: [main]}"]
 
 
 def test_yaml_that_is_refused(hook):
@@ -398,6 +400,8 @@ def test_yaml_that_is_refused(hook):
         answer = one.deliver("generic", body, signed("generic", body), ("Content-Type", "application/yaml"))
         assert answer.status == 400, text[:60]
     assert one.builds() == [] and time.monotonic() - began < 10
+    body = "git: {ref: main}".encode("utf-16")
+    assert one.deliver("generic", body, signed("generic", body), ("Content-Type", "application/yaml")).status == 400
     body = sample("github-push")
     assert one.deliver("github", body, signed("github", body), ("Content-Type", "application/yaml")).status == 400
 

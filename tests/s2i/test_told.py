@@ -248,6 +248,33 @@ def test_the_token_goes_nowhere_else(told, receivers, remote):
     assert {path for path, *_ in mine.said} == {f"/api/v1/repos/team/mine/statuses/{commit}"} and evil.said == []
 
 
+def test_a_token_stays_with_the_forge_it_was_given_for(told, receivers, remote):
+    """s2i 16.12: whoever changes where statuses go cannot read the token, and does not get it sent."""
+    mine, evil = receivers
+    commit = remote.repository("team/kept", {"a": "1"})
+    statuses = f"repos/team/kept/statuses/{commit}"
+    one = told(url=remote.url("team/kept"))
+    nowhere = one.api.put(f"{one.config}/secrets/status/forge", {"value": TOKEN})
+    assert nowhere.status == 409, nowhere  # else the first who says where has it
+
+    def ended(where, **options):
+        assert one.api.patch(one.config, {"options": options}).status == 200
+        one.end(one.start("url", commit=commit))
+        process.wait_for(lambda: [said["state"] for _, said in where.of(f"/{statuses}")][-1:] == ["success"], 15, "its status")
+        heads = [head for head, _ in where.of(f"/{statuses}")]
+        where.said.clear()
+        return heads
+    ended(mine, status_kind="gitea", status_url=mine.url())
+    one.secret("status", "forge", TOKEN)
+    assert all(TOKEN not in str(head) for head in ended(evil, status_url=evil.url()))
+    assert all(TOKEN not in str(head) for head in ended(evil, status_kind="github"))
+    assert all(head["authorization"] == f"token {TOKEN}" for head in ended(mine, status_kind="gitea", status_url=mine.url()))
+    one.secret("status", "other", "another-token")
+    assert one.api.patch(one.config, {"options": {"status_url": mine.url("/deeper")}}).status == 200
+    one.secret("status", "deeper", "deeper-one")
+    assert all(head["authorization"] == "token another-token" for head in ended(mine, status_url=mine.url()))
+
+
 def test_a_forge_that_asks_for_patience(told, receivers, remote):
     """Server errors are tried again, refusals are not."""
     where = receivers[0]

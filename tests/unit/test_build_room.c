@@ -263,7 +263,7 @@ static struct digest put_builder(struct fixture *fixture, const char *label)
 static bool may_pull(void *arg, const struct actor *who, struct slice repository)
 {
     (void)arg;
-    return who->account == 0 && slice_equal_text(repository, "builders/c");
+    return (who->account == 0 || who->account == 5) && slice_equal_text(repository, "builders/c");
 }
 
 static void run_never(struct build_task *task, struct build_outcome *out)
@@ -328,6 +328,13 @@ static void test_build_room_a_new_builder_starts_builds(void **state)
     const struct queue_options options = {
         .builds = &builds, .run = run_never, .room = no_room, .ended = told_nobody};
     const char *count = "SELECT count(*) FROM builds WHERE triggered_by = 'image'";
+    static const char *const unseen[] = {
+        "UPDATE builds SET account_id = 6",
+        "UPDATE builds SET account_id = 5, spec = "
+        "'{\"options\":{\"incremental_from\":\"private/a\"}}'",
+        "UPDATE builds SET spec = '{\"options\":{\"runtime_image\":\"private/a:1\"}}'",
+        "UPDATE builds SET spec = '{\"options\":{\"copy_from\":[\"private/a=/etc\"]}}'",
+    };
 
     room->config.builds_trigger_rest = 300000;
     OK(queue_open(&builds.queue, &options, &fixture->err));
@@ -348,7 +355,13 @@ static void test_build_room_a_new_builder_starts_builds(void **state)
     script(fixture, "UPDATE builds SET created_at = created_at + 3600000000");
     trigger_images(&builds);
     assert_int_equal(number(fixture, count), 0); /* built a moment ago */
-    script(fixture, "UPDATE builds SET created_at = created_at - 3600000000");
+    script(fixture, "UPDATE builds SET created_at = created_at - 3600000000, account_id = 5");
+    for (size_t i = 0; i < LENGTH(unseen); i++) { /* what who asked may not pull */
+        script(fixture, unseen[i]);
+        trigger_images(&builds);
+        assert_int_equal(number(fixture, count), 0);
+    }
+    script(fixture, "UPDATE builds SET account_id = 5, spec = '{\"options\":{}}'");
     for (int i = 0; i < 3; i++) /* once */
         trigger_images(&builds);
     assert_int_equal(number(fixture, count), 1);
