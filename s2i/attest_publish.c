@@ -154,6 +154,8 @@ int attest_publish(struct builds *builds, const struct build_attestation *attest
 
     if (build_find(builds->storage, attestation->build, &record, err) < 0)
         return -1;
+    if (record.repository[0] == '~') /* it was deleted since the row was read */
+        return error_set(err, ERROR_NOT_FOUND, "the repository was deleted");
     const struct publisher publisher = {
         .builds = builds,
         .repository = slice_of(record.repository),

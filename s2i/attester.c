@@ -18,6 +18,7 @@ enum {
     FIRST_PAUSE_S = 5,
     LONGEST_PAUSE_S = 6 * 3600,
     UNREAD_PAUSE_MS = 5000, /* after a failure of the database */
+    LOOK_MS = 600 * 1000,   /* deleted repositories come back without a word */
 };
 
 struct attester {
@@ -46,7 +47,7 @@ void attester_look(struct attester *attester)
     pthread_mutex_unlock(&attester->lock);
 }
 
-/* Until there may be more, or so long (0: without an end). False: it closes. */
+/* Until there may be more, or so long. False: it closes. */
 static bool rest(struct attester *attester, uint64_t ms)
 {
     const struct timespec until = clock_monotonic_after(ms);
@@ -54,8 +55,7 @@ static bool rest(struct attester *attester, uint64_t ms)
 
     pthread_mutex_lock(&attester->lock);
     while (!attester->closing && !attester->look && waited == 0)
-        waited = ms > 0 ? pthread_cond_timedwait(&attester->wake, &attester->lock, &until)
-                        : pthread_cond_wait(&attester->wake, &attester->lock);
+        waited = pthread_cond_timedwait(&attester->wake, &attester->lock, &until);
     attester->look = false;
     bool open = !attester->closing;
     pthread_mutex_unlock(&attester->lock);
@@ -105,7 +105,7 @@ static void publish(struct attester *attester, const struct build_attestation *a
 
 /* --- the thread --- */
 
-/* How long there is nothing to do then, in ms; 0: until somebody says so. */
+/* How long there is nothing to do then, in ms, unless somebody says so. */
 static uint64_t look(struct attester *attester) ON(worker_thread)
 {
     struct error err = {0};
@@ -117,14 +117,14 @@ static uint64_t look(struct attester *attester) ON(worker_thread)
                       F_TEXT("cause", err.cause));
             return UNREAD_PAUSE_MS;
         }
-        if (next.build == 0)
-            return 0;
         int64_t left = next.due_at - clock_now_us();
+        if (next.build == 0 || left > INT64_C(1000) * LOOK_MS)
+            return LOOK_MS;
         if (left > 0)
             return (uint64_t)left / 1000 + 1;
         publish(attester, &next);
     }
-    return 0;
+    return LOOK_MS;
 }
 
 static void *work(void *arg)

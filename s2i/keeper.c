@@ -1,7 +1,7 @@
 /* keeper.c - what is done for builds now and then: old rows, logs and archives go, what waited too
  * long ends, builders that moved start builds, ends that nobody told are noticed.
- * Touches  rows of builds, files below <root>/builds; a thread of its own.
- * Never    a build that has not ended.
+ * Touches  rows of builds, files below <root>/builds; threads of its own.
+ * Never    removes a build that has not ended, or what it needs.
  *
  * (1) A row goes first, its files after it: what a crash leaves is a file without a row, which the
  *     sweep of the next start finds. Spec: s2i 13.47, 16.14 */
@@ -23,16 +23,16 @@ enum {
     SWEEP_TICKS = 30 * 60 * 6,
     PRUNE_BATCH = 100,
     EXPIRE_BATCH = 1000,
+    THREADS = 2, /* triggers have their own: a rebase may read many layers */
 };
 
 struct keeper {
     struct builds *builds;
-    pthread_t thread;
-    bool threaded;
+    pthread_t threads[THREADS];
+    unsigned thread_count;
     pthread_mutex_t lock; /* of what follows */
     pthread_cond_t wake;
     bool closing, ended;
-    uint64_t triggers_at; /* the thread's: clock_monotonic_ms of the next look */
 };
 
 /* --- files --- */
@@ -154,10 +154,12 @@ void keeper_expire(struct builds *builds)
         queue_ended(builds->queue, ids[i]);
 }
 
-/* --- the thread --- */
+/* --- the threads --- */
 
-static bool closing(struct keeper *keeper)
+static bool closing(void *arg)
 {
+    struct keeper *keeper = arg;
+
     pthread_mutex_lock(&keeper->lock);
     bool yes = keeper->closing;
     pthread_mutex_unlock(&keeper->lock);
@@ -165,9 +167,9 @@ static bool closing(struct keeper *keeper)
 }
 
 /* False when keeper_close wants the end. */
-static bool rest(struct keeper *keeper)
+static bool rest(struct keeper *keeper, uint64_t ms)
 {
-    const struct timespec until = clock_monotonic_after(TICK_MS);
+    const struct timespec until = clock_monotonic_after(ms);
     int waited = 0;
 
     pthread_mutex_lock(&keeper->lock);
@@ -200,10 +202,6 @@ static void tick(struct keeper *keeper, uint64_t at) ON(worker_thread)
     }
     if (at % PRUNE_ANYWAY_TICKS == 0 || (at % PRUNE_TICKS == 0 && take_ended(keeper)))
         keeper_prune(builds);
-    if (builds->link != NULL && clock_monotonic_ms() >= keeper->triggers_at) {
-        trigger_images(builds);
-        keeper->triggers_at = clock_monotonic_ms() + builds->config->builds_trigger_interval;
-    }
 }
 
 static void *work(void *arg)
@@ -216,7 +214,26 @@ static void *work(void *arg)
     pthread_setname_np(pthread_self(), "builds");
     do
         tick(keeper, at++);
-    while (rest(keeper));
+    while (rest(keeper, TICK_MS));
+    return NULL;
+}
+
+static uint64_t larger(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
+}
+
+static void *watch(void *arg)
+{
+    struct keeper *keeper = arg;
+    struct builds *builds = keeper->builds;
+
+    thread_role_current = ROLE_WORKER; /* it may block */
+    assert_worker_thread();
+    pthread_setname_np(pthread_self(), "build-triggers");
+    do
+        trigger_images(builds, closing, keeper);
+    while (rest(keeper, larger(TICK_MS, builds->config->builds_trigger_interval)));
     return NULL;
 }
 
@@ -230,12 +247,19 @@ struct keeper *keeper_open(struct builds *builds)
     return keeper;
 }
 
+static int thread_add(struct keeper *keeper, void *(*run)(void *), struct error *err)
+{
+    if (thread_start(&keeper->threads[keeper->thread_count], run, keeper, err) < 0)
+        return -1;
+    keeper->thread_count++;
+    return 0;
+}
+
 int keeper_start(struct keeper *keeper, struct error *err)
 {
-    if (thread_start(&keeper->thread, work, keeper, err) < 0)
+    if (thread_add(keeper, work, err) < 0)
         return -1;
-    keeper->threaded = true;
-    return 0;
+    return keeper->builds->link == NULL ? 0 : thread_add(keeper, watch, err);
 }
 
 void keeper_ended(struct keeper *keeper)
@@ -251,10 +275,10 @@ void keeper_close(struct keeper *keeper)
         return;
     pthread_mutex_lock(&keeper->lock);
     keeper->closing = true;
-    pthread_cond_signal(&keeper->wake);
+    pthread_cond_broadcast(&keeper->wake);
     pthread_mutex_unlock(&keeper->lock);
-    if (keeper->threaded)
-        pthread_join(keeper->thread, NULL);
+    for (unsigned i = 0; i < keeper->thread_count; i++)
+        pthread_join(keeper->threads[i], NULL);
     pthread_cond_destroy(&keeper->wake);
     pthread_mutex_destroy(&keeper->lock);
     free(keeper);

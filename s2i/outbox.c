@@ -12,6 +12,7 @@
 #include "s2i/outbox.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -198,9 +199,9 @@ static int status_of(struct builds *builds, const struct build_record *record,
     return status;
 }
 
-/* *any is false when there is nothing to tell. message->state becomes what is told. */
-static int write_letter(struct builds *builds, struct build_message *message, struct letter *out,
-                        bool *any, struct error *err) ON(worker_thread)
+/* *any is false when there is nothing to tell. */
+static int write_letter(struct builds *builds, const struct build_message *message,
+                        struct letter *out, bool *any, struct error *err) ON(worker_thread)
 {
     OWNED(build_record_drop) struct build_record record = {.id = 0};
     OWNED(s2i_options_drop) struct s2i_options configured = {.url = NULL};
@@ -249,7 +250,7 @@ static bool is_passing(const struct build_message *message, int status, const st
 }
 
 /* Until when it rests; 0: it was told, or is given up. */
-static int64_t tell(struct outbox *outbox, struct build_message *message) ON(worker_thread)
+static int64_t tell(struct outbox *outbox, const struct build_message *message) ON(worker_thread)
 {
     OWNED(letter_drop) struct letter letter = {.headers = {.items = NULL}};
     struct error err = {0};
@@ -269,16 +270,31 @@ static int64_t tell(struct outbox *outbox, struct build_message *message) ON(wor
     return clock_now_us() + pause_ms * 1000;
 }
 
-static void tell_and_settle(struct outbox *outbox, struct build_message *message) ON(worker_thread)
+/* False when the outbox closes. */
+static bool pause_ms(const struct outbox *outbox, int ms)
+{
+    struct pollfd stop = {.fd = outbox->stop, .events = POLLIN};
+
+    return poll(&stop, 1, ms) == 0;
+}
+
+/* What came of it that cannot be written (the disk is full) is tried again until it is: else the
+ * receiver would be told over and over. Its destination waits as long. */
+static void tell_and_settle(struct outbox *outbox, const struct build_message *message)
+    ON(worker_thread)
 {
     struct error err = {0};
     int64_t again_at = tell(outbox, message);
 
     if (again_at != 0 && atomic_load(&outbox->closing)) /* (1): no try that counts */
         return;
-    if (build_message_settle(outbox->builds->storage, message, again_at, &err) < 0)
+    while (build_message_settle(outbox->builds->storage, message, again_at, &err) < 0) {
         log_event(LOG_WARNING, event_of(message), F_I64("id", message->build),
                   F_TEXT("reason", err.message), F_TEXT("cause", err.cause));
+        error_clear(&err);
+        if (!pause_ms(outbox, FAILED_MS))
+            return;
+    }
 }
 
 /* --- whose turn it is --- */

@@ -95,7 +95,7 @@ int masks_read(const struct build_task *task, struct s2i_list *out, struct error
 /* What is done now and then: rows, logs, archives that are old; triggers. Close accepts NULL. */
 struct keeper;
 struct keeper *keeper_open(struct builds *builds);
-int keeper_start(struct keeper *keeper, /* its thread, once all else is open */
+int keeper_start(struct keeper *keeper, /* its threads, once all else is open */
                  struct error *err) MUST_CHECK;
 void keeper_close(struct keeper *keeper);
 void keeper_ended(struct keeper *keeper); /* a build did: there may be one to prune */
@@ -113,7 +113,8 @@ void sources_sweep(struct builds *builds);
 
 /* --- trigger.c --- */
 
-/* Builds again what stands on a builder that has a new digest. Spec: 13.51 */
-void trigger_images(struct builds *builds) ON(worker_thread);
+/* Builds again, or rebases, what stands on a builder that has a new digest. stopped ends it between
+ * two images; NULL: never. Spec: 13.51 */
+void trigger_images(struct builds *builds, bool (*stopped)(void *arg), void *arg) ON(worker_thread);
 
 #endif

@@ -39,7 +39,14 @@ struct look {
                            token's reach */
     unsigned started;
     int64_t rested; /* what is newer rests: (3) */
+    bool (*stopped)(void *arg);
+    void *arg;
 };
+
+static bool goes_on(const struct look *look)
+{
+    return look->started < STARTS_MAX && (look->stopped == NULL || !look->stopped(look->arg));
+}
 
 /* Most configurations do not: their text tells it without being read. */
 static enum trigger wanted(const struct build_config *config)
@@ -210,7 +217,9 @@ static bool rebase(struct look *look, const struct build_record *record,
                                       .digest = slice_of(digest),
                                       .limit = BUILD_REBASE_MAX,
                                       .actor = &look->actor,
-                                      .event = &event};
+                                      .event = &event,
+                                      .stopped = look->stopped,
+                                      .arg = look->arg};
     look->started++;
     if (builds_rebase(look->builds, &wish, &rebased, &err) < 0) {
         log_event(LOG_WARNING, "build.unrebased", F_TEXT("repository", record->repository),
@@ -318,21 +327,23 @@ static void look_at(struct look *look, const struct build_config *config, enum t
         .account = config->account, .name = SLICE("image-trigger"), .reach = config->reach};
     if (build_list(look->builds->storage, &filter, &page, &err) < 0)
         return;
-    for (size_t i = 0; i < page.count && look->started < STARTS_MAX; i++)
+    for (size_t i = 0; i < page.count && goes_on(look); i++)
         if (!build_verifies(&page.items[i]) && !ref_seen(&page, i) &&
             is_due(look, &page.items[i], trigger))
             start(look, &page.items[i]);
 }
 
-void trigger_images(struct builds *builds)
+void trigger_images(struct builds *builds, bool (*stopped)(void *arg), void *arg)
 {
     struct look look = {.builds = builds,
                         .rested =
-                            clock_now_us() - (int64_t)builds->config->builds_trigger_rest * 1000};
+                            clock_now_us() - (int64_t)builds->config->builds_trigger_rest * 1000,
+                        .stopped = stopped,
+                        .arg = arg};
     OWNED(memory_drop) char *last = memory_text(SLICE(""));
     bool more = true;
 
-    while (more && look.started < STARTS_MAX) {
+    while (more && goes_on(&look)) {
         OWNED(build_config_page_drop) struct build_config_page page = {.items = NULL};
         struct error err = {0};
         if (build_config_list(builds->storage, slice_of(last), NULL, PAGE, &page, &err) < 0)

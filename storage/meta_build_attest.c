@@ -7,9 +7,12 @@
 static const char SQL_ATTESTATION_ADD[] =
     "INSERT INTO build_attestations(build_id, document, due_at)"
     "     VALUES ($1, $2, $3)";
-static const char SQL_ATTESTATION_NEXT[] = "SELECT build_id, document, tries, due_at"
-                                           "  FROM build_attestations"
-                                           " ORDER BY due_at, build_id"
+/* Those of a repository that is deleted wait until it is back, or goes with them. */
+static const char SQL_ATTESTATION_NEXT[] = "SELECT a.build_id, a.document, a.tries, a.due_at"
+                                           "  FROM build_attestations a"
+                                           "  JOIN builds b ON b.id = a.build_id"
+                                           " WHERE b.repository < '~'"
+                                           " ORDER BY a.due_at, a.build_id"
                                            " LIMIT 1";
 static const char SQL_ATTESTATION_LATER[] = "UPDATE build_attestations"
                                             "   SET tries = tries + 1, due_at = $1"

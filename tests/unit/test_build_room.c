@@ -7,6 +7,7 @@
 #include <jansson.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <stdatomic.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -317,6 +318,12 @@ static int64_t built_on(struct fixture *fixture, const struct digest *builder)
     return id;
 }
 
+static bool at_once(void *arg)
+{
+    (void)arg;
+    return true;
+}
+
 static void test_build_room_a_new_builder_starts_builds(void **state)
 {
     struct room *room = *state;
@@ -342,28 +349,30 @@ static void test_build_room_a_new_builder_starts_builds(void **state)
     const struct digest old = put_builder(fixture, "1");
     int64_t id = built_on(fixture, &old);
     configure(fixture, "{\"image_trigger\":true}", false);
-    trigger_images(&builds);
+    trigger_images(&builds, NULL, NULL);
     assert_int_equal(number(fixture, count), 0); /* it is the same builder */
     const struct digest new = put_builder(fixture, "2");
     configure(fixture, "{\"image_trigger\":true}", true);
-    trigger_images(&builds);
+    trigger_images(&builds, NULL, NULL);
     assert_int_equal(number(fixture, count), 0); /* paused */
     configure(fixture, "{\"application_name\":\"image_trigger\"}", false);
-    trigger_images(&builds);
+    trigger_images(&builds, NULL, NULL);
     assert_int_equal(number(fixture, count), 0); /* not asked for */
     configure(fixture, "{\"image_trigger\":true}", false);
     script(fixture, "UPDATE builds SET created_at = created_at + 3600000000");
-    trigger_images(&builds);
+    trigger_images(&builds, NULL, NULL);
     assert_int_equal(number(fixture, count), 0); /* built a moment ago */
     script(fixture, "UPDATE builds SET created_at = created_at - 3600000000, account_id = 5");
     for (size_t i = 0; i < LENGTH(unseen); i++) { /* what who asked may not pull */
         script(fixture, unseen[i]);
-        trigger_images(&builds);
+        trigger_images(&builds, NULL, NULL);
         assert_int_equal(number(fixture, count), 0);
     }
     script(fixture, "UPDATE builds SET account_id = 5, spec = '{\"options\":{}}'");
-    for (int i = 0; i < 3; i++) /* once */
-        trigger_images(&builds);
+    trigger_images(&builds, at_once, NULL);
+    assert_int_equal(number(fixture, count), 0); /* the server ends */
+    for (int i = 0; i < 3; i++)                  /* once */
+        trigger_images(&builds, NULL, NULL);
     assert_int_equal(number(fixture, count), 1);
     OWNED(build_record_drop) struct build_record record = {.id = 0};
     OK(build_find(fixture->store, id + 1, &record, &fixture->err));
@@ -377,7 +386,7 @@ static void test_build_room_a_new_builder_starts_builds(void **state)
     assert_string_equal(reach, "repository:team/*:pull");
     script(fixture, "DELETE FROM builds WHERE state = 1");
     built_on(fixture, &new);
-    trigger_images(&builds);
+    trigger_images(&builds, NULL, NULL);
     assert_int_equal(number(fixture, count), 0); /* of each ref the newest counts */
     close(builder);
     queue_stop(builds.queue);
@@ -430,6 +439,7 @@ static void test_build_room_callbacks_say_how_it_ended(void **state)
 struct receiver {
     int socket;
     pthread_t thread;
+    atomic_uint heard;
     char said[2][4096];
 };
 
@@ -450,6 +460,7 @@ static void *receive(void *arg)
         }
         if (i == 1 && write(connection, answer, sizeof(answer) - 1) < 0)
             size = 0;
+        atomic_fetch_add(&receiver->heard, size > 0 ? 1 : 0);
         close(connection);
     }
     return NULL;
@@ -466,6 +477,36 @@ static unsigned listen_at(struct receiver *receiver)
     assert_int_equal(getsockname(receiver->socket, (struct sockaddr *)&address, &size), 0);
     assert_int_equal(pthread_create(&receiver->thread, NULL, receive, receiver), 0);
     return ntohs(address.sin_port);
+}
+
+/* What is told comes too late to be written, and the receiver is not told again for it. */
+static void test_build_room_callbacks_that_cannot_be_settled(void **state)
+{
+    struct room *room = *state;
+    struct fixture *fixture = room->fixture;
+    struct receiver receiver = {.socket = -1};
+    char port[16], spec[200];
+    char *schemes[] = {(char[]){"http"}}, *ports[] = {port}, *hosts[] = {(char[]){"127.0.0.1"}};
+
+    snprintf(port, sizeof(port), "%u", listen_at(&receiver));
+    room->config.builds_sources_schemes = (struct config_list){schemes, 1};
+    room->config.builds_sources_ports = (struct config_list){ports, 1};
+    room->config.builds_sources_allow = (struct config_list){hosts, 1};
+    snprintf(spec, sizeof(spec), "{\"options\":{\"callback_url\":\"http://127.0.0.1:%s/x\"}}",
+             port);
+    add(fixture, BUILD_PENDING, BUILD_FROM_URL, spec);
+    script(fixture, "INSERT INTO build_messages(build_id, kind, destination, state, tries, due_at)"
+                    " VALUES (1, 1, 'http://127.0.0.1', 6, 2, 1)");
+    script(fixture, "CREATE TRIGGER full BEFORE DELETE ON build_messages"
+                    " BEGIN SELECT RAISE(ABORT, 'full'); END");
+    open_room(room);
+    for (int i = 0; i < 1000 && atomic_load(&receiver.heard) == 0; i++)
+        poll(NULL, 0, 10);
+    poll(NULL, 0, 300);
+    shutdown(receiver.socket, SHUT_RDWR); /* ends the wait for a second one */
+    pthread_join(receiver.thread, NULL);
+    close(receiver.socket);
+    assert_int_equal(atomic_load(&receiver.heard), 1);
 }
 
 /* Upstream's second try may send nothing; ours says it all again, and is signed. */
@@ -519,6 +560,7 @@ int main(void)
         ROOM_TEST(test_build_room_a_new_builder_starts_builds),
         cmocka_unit_test(test_build_room_callbacks_are_signed),
         cmocka_unit_test(test_build_room_callbacks_say_how_it_ended),
+        ROOM_TEST(test_build_room_callbacks_that_cannot_be_settled),
         ROOM_TEST(test_build_room_callbacks_are_tried_again),
     };
 

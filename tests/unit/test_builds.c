@@ -794,6 +794,21 @@ static void test_builds_attestations_wait_until_they_are_published(void **state)
     assert_int_equal(next_attestation(fixture).build, 0);
 }
 
+/* Nothing is published into a repository that is set aside; it is when that is back. */
+static void test_builds_attestations_wait_for_their_repository(void **state)
+{
+    struct fixture *fixture = *state;
+    const struct content_change change = {.actor = NULL};
+
+    push_text(fixture, "{}", "v1");
+    int64_t id = ended_with(fixture, "{}");
+    repository_delete(fixture);
+    assert_int_equal(next_attestation(fixture).build, 0);
+    OK(content_repository_restore(fixture->store, REPOSITORY, 0, &change, &fixture->err));
+    OWNED(build_attestation_drop) struct build_attestation back = next_attestation(fixture);
+    assert_int_equal(back.build, id);
+}
+
 /* An end that does not count leaves nothing to publish; a build that goes takes it along. */
 static void test_builds_attestations_are_of_ends(void **state)
 {
@@ -859,6 +874,7 @@ int main(void)
         FIXTURE_TEST(test_builds_a_newer_configuration_outlives_the_old_one),
         FIXTURE_TEST(test_builds_go_with_their_repository),
         FIXTURE_TEST(test_builds_attestations_wait_until_they_are_published),
+        FIXTURE_TEST(test_builds_attestations_wait_for_their_repository),
         FIXTURE_TEST(test_builds_attestations_are_of_ends),
         FIXTURE_TEST(test_builds_keys_are_kept),
         FIXTURE_TEST(test_builds_no_statement_scans),
