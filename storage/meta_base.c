@@ -41,7 +41,9 @@ void rebase_candidates_drop(struct rebase_candidates *candidates)
 
 static const char SQL_BY_NAME[] = BASE_SELECT " WHERE b.base_name = $1" BASE_AFTER;
 static const char SQL_BY_DIGEST[] = BASE_SELECT " WHERE b.base_digest = $1" BASE_AFTER;
-static const char SQL_BY_REPOSITORY[] = BASE_SELECT " WHERE b.repo_id = $1" BASE_AFTER;
+static const char SQL_BY_REPOSITORY[] =
+    BASE_SELECT " WHERE b.repo_id = $1"
+                "   AND b.manifest_id >= CASE WHEN $1 = $2 THEN $3 ELSE 0 END" BASE_AFTER;
 static const char SQL_OF_TAG[] =
     "SELECT t.repo_id, t.manifest_id, r.name, t.name, m.digest, coalesce(b.base_name, ''),"
     "       coalesce(b.base_digest, ''), t.protection"
