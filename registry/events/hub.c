@@ -45,10 +45,17 @@ struct events *events_open(void)
     return events;
 }
 
+static void descriptors_close(struct events *events)
+{
+    fd_drop(&events->epoll);
+    fd_drop(&events->news_fd);
+}
+
 void events_close(struct events *events)
 {
     if (events == NULL)
         return;
+    descriptors_close(events);
     ring_close(&events->ring);
     pthread_mutex_destroy(&events->lock);
     free(events);
@@ -336,12 +343,6 @@ static void *run(void *arg)
             follower_end(events, follower);
     sweep(events);
     return NULL;
-}
-
-static void descriptors_close(struct events *events)
-{
-    fd_drop(&events->epoll);
-    fd_drop(&events->news_fd);
 }
 
 int events_start(struct events *events, const struct events_options *options, struct error *err)

@@ -361,7 +361,7 @@ static void care_at_start(struct git *git, struct slice name) ON(worker_thread)
 {
     pthread_mutex_lock(&git->lock);
     struct place *place = place_find(git, name);
-    if (place->pushes == 0 && !place->caring)
+    if (place->pushes == 0 && !place->caring && !git->care->ending)
         care_of(git, place);
     if (is_idle(place))
         place_forget(git, place);
