@@ -1,6 +1,7 @@
 /* queue_internal.h - shared by queue.c (threads that claim rows), running.c (what runs, and how it
- * is stopped) and perform.c (one build, to its end in its row). Touches  nothing by itself. Never
- * included by others.
+ * is stopped) and perform.c (one build, to its end in its row).
+ * Touches  nothing by itself.
+ * Never    included by others.
  *
  *   claimed --> RUNNING, in the list --run() returned--> row ended --> out of the list, told
  *

@@ -28,11 +28,8 @@
 
 enum {
     NAME_SIZE = 48,
-    KEPT_MAX = 16,
-    SHARE = 4,
     PACK_MS = 20 * 1000,
-    AGAIN_S = 60,
-    ABOUT_MAX = 8 << 20
+    ABOUT_MAX = 8 << 20,
 };
 
 /* --- what it was --- */
