@@ -292,8 +292,8 @@ static int unknown(struct slice name, struct error *err)
     if (!plain)
         return error_set_field(err, "options", "has a member that is not known");
     return error_set_field(err, "options",
-                           "'%.*s' is not known: BuildOptions of /api/v1/openapi.json "
-                           "has all",
+                           "'%.*s' is not known: OPERATING.md lists all, as does BuildOptions of "
+                           "/api/v1/openapi.json",
                            SLICE_ARG(name));
 }
 

@@ -20,6 +20,12 @@
 #include "s2i/options.h"
 #include "storage/builds.h"
 
+/* Lines of ours in logs and pushes: under 80 columns behind git's "remote: ". Spec: 13.26 */
+enum {
+    SAID_COLUMNS = 71,
+    SAID_INDENT = 7, /* "-----> " */
+};
+
 struct build_logs; /* log.h */
 struct builds;
 struct config;

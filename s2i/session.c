@@ -204,6 +204,16 @@ void build_outcome_drop(struct build_outcome *outcome)
     buffer_drop(&outcome->attestations);
 }
 
+/* Spec: s2i 13.26 */
+static void say_failure(struct session *session)
+{
+    OWNED(buffer_drop) struct buffer line = BUFFER_NONE, text = BUFFER_NONE;
+
+    buffer_print(&line, "       %s", session->out->message);
+    buffer_append_wrapped(&text, buffer_slice(&line), SAID_INDENT, SAID_COLUMNS);
+    SAY(session, "-----> %s\n%.*s", session->out->reason, SLICE_ARG(buffer_slice(&text)));
+}
+
 void session_run(struct build_task *task, struct build_outcome *out)
 {
     struct session session;
@@ -212,7 +222,7 @@ void session_run(struct build_task *task, struct build_outcome *out)
     if (session_steps(&session) == 0)
         say_result(&session);
     else
-        SAY(&session, "-----> %s\n       %s", out->reason, out->message);
+        say_failure(&session);
     session_tell(&session, true);
     session_finish(&session);
 }

@@ -21,8 +21,8 @@ static int builder_choose(struct session *session)
     const char *found = session_detected(session);
     if (found == NULL)
         return session_fail(session, BUILD_FAILED, "PullBuilderImageFailed",
-                            "no builder is named, and nothing in the source tells which: configure "
-                            "one, or push with -o builder=NAME");
+                            "no builder is named, and nothing in the source tells which: push with "
+                            "-o builder=NAME, or configure one: slipway build config set");
     SAY(session, "-----> %s says: %s", session->spec.source.detected.items[0], found);
     options->builder = memory_text(slice_of(found));
     return 0;
@@ -92,10 +92,11 @@ static int image_take(struct session *session, const char *which, const char *na
     if (image_find(session, which, name, out, &found, &err) < 0)
         return session_fail_by(session, reason, &err);
     if (!found)
-        return session_fail(session, BUILD_FAILED, reason,
-                            "there is no image %s%s here that this build may use: push it, name "
-                            "another, or grant who builds its pull",
-                            name, session->verified.id == 0 ? "" : ", as it was then,");
+        return session_fail(
+            session, BUILD_FAILED, reason,
+            "there is no image %s%s here, or whoever builds may not pull it: push it, "
+            "name another, or grant the right to read it",
+            name, session->verified.id == 0 ? "" : ", as it was then");
     if (image_hold(session, out, &err) < 0)
         return session_fail_by(session, reason, &err);
     return 0;

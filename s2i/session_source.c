@@ -128,8 +128,8 @@ int session_fetch(struct session *session)
     if (outcome < 0)
         return session_fail_by(session, "FetchSourceFailed", &err);
     const struct s2i_source_facts *source = &session->spec.source;
-    SAY(session, "       %llu files, %llu bytes", (unsigned long long)source->files,
-        (unsigned long long)source->bytes);
+    SAY(session, "       %llu file%s, %llu bytes", (unsigned long long)source->files,
+        source->files == 1 ? "" : "s", (unsigned long long)source->bytes);
     if (source->lfs_pointers > 0)
         SAY(session, "       warning: %llu files are pointers of Git LFS, not their content",
             (unsigned long long)source->lfs_pointers);

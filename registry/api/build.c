@@ -51,6 +51,13 @@ int api_builds_health(struct request *request, struct reply *reply, struct error
 
 /* --- one build --- */
 
+/* The same for who may not see it. */
+static int missing(int64_t id, struct error *err)
+{
+    return error_set(err, ERROR_NOT_FOUND, "there is no build %lld that you may see",
+                     (long long)id);
+}
+
 int api_build_at(const struct request *request, struct build_record *out, unsigned *rights,
                  struct error *err)
 {
@@ -63,10 +70,10 @@ int api_build_at(const struct request *request, struct build_record *out, unsign
         if (err->code != ERROR_NOT_FOUND)
             return -1;
         error_clear(err);
-        return answer_missing(err);
+        return missing(id, err);
     }
     *rights = auth_rights(services->auth, request->caller, slice_of(out->repository));
-    return (*rights & (RIGHT_PULL | RIGHT_PUSH)) != 0 ? 0 : answer_missing(err);
+    return (*rights & (RIGHT_PULL | RIGHT_PUSH)) != 0 ? 0 : missing(id, err);
 }
 
 int api_build_push_needed(unsigned rights, struct error *err)

@@ -198,6 +198,13 @@ static void sight_drop(struct sight *sight)
     free(sight->repositories);
 }
 
+/* The same for who may not see it. */
+static int missing(int64_t id, struct error *err)
+{
+    return error_set(err, ERROR_NOT_FOUND, "there is no rebase %lld that you may see",
+                     (long long)id);
+}
+
 static int sight_read(const struct request *request, int64_t id, struct sight *out,
                       struct error *err) ON(worker_thread)
 {
@@ -205,10 +212,10 @@ static int sight_read(const struct request *request, int64_t id, struct sight *o
         if (err->code != ERROR_NOT_FOUND)
             return -1;
         error_clear(err);
-        return answer_missing(err);
+        return missing(id, err);
     }
     out->repositories = repositories_of(request, &out->record, &out->count);
-    return out->count > 0 ? 0 : answer_missing(err);
+    return out->count > 0 ? 0 : missing(id, err);
 }
 
 static bool is_seen(const struct sight *sight, const struct rebase_move *move)

@@ -86,8 +86,11 @@ static int form_read(const struct request *request, enum start_form *out, struct
 
 static int too_large(const struct start *start, struct error *err)
 {
-    error_set(err, ERROR_SIZE_INVALID, "the %s is larger than %llu bytes",
-              start->form == START_JSON ? "body" : "archive", (unsigned long long)start->size_max);
+    bool archive = start->form != START_JSON;
+
+    error_set(err, ERROR_SIZE_INVALID, "the %s is larger than %llu bytes%s",
+              archive ? "archive" : "body", (unsigned long long)start->size_max,
+              archive ? " (builds.sources.max_size)" : "");
     return error_set_status(err, 413);
 }
 
@@ -235,8 +238,8 @@ static int source_check(enum build_source source, const struct s2i_options *opti
 {
     if (source_missing(source, options))
         return error_set_field(err, "source",
-                               "there is nothing to build: give the option url, configure one, "
-                               "send an archive, or push");
+                               "there is nothing to build: name a url (--git), configure one, "
+                               "send an archive (--source, --archive), or push");
     return 0;
 }
 

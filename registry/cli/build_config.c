@@ -303,7 +303,7 @@ const struct cli_command cli_build_config_commands[] = {
      {cli_remote, cli_settings}},
     {"build hook show",
      "REPOSITORY",
-     "shows where its webhooks go to",
+     "shows where its webhooks go to, below the server's URL",
      hook_show,
      {cli_remote, cli_settings}},
     {"build hook ls",

@@ -160,7 +160,7 @@ static int rebase(const struct cli_call *call)
     bool all = cli_flag(call, "--all"), one = call->words[0] != NULL;
 
     if ((id != NULL) + all + one != 1)
-        return cli_fail(call, CLI_USAGE, "one of REPOSITORY, --all and --undo is needed");
+        return cli_usage(call, "one of REPOSITORY, --all and --undo is needed");
     if (id != NULL)
         return undo(call, id);
     if (all && base == NULL)

@@ -25,7 +25,8 @@ const struct cli_option build_options[] = {
     {"--secret-env", "NAME...", "the same, of this environment; never shown", 0},
     {"--label", "NAME=VALUE...", "a label of the image", 0},
     {"--tag", "TAG...", "a tag of the image, instead of what the refs' table says", 't'},
-    {"--option", "NAME=VALUE...", "any other option of builds; without a value it is unset", 'o'},
+    {"--option", "NAME=VALUE...",
+     "any other option of builds, as OPERATING.md lists them; NAME= unsets it", 'o'},
     {0},
 };
 

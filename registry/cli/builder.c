@@ -76,7 +76,8 @@ static int run(const struct cli_call *call)
 }
 
 static const struct cli_option shell_options[] = {
-    {"--folder", "FOLDER", "the builder's; without it the one of a server in /var/lib/slipway", 0},
+    {"--folder", "FOLDER",
+     "of the builder; without it /var/lib/slipway/builder, as servers have it", 0},
     {0},
 };
 

@@ -81,6 +81,16 @@ static void count_arguments(const char *arguments, size_t *least, size_t *most)
     }
 }
 
+/* The options after such words are not ours: "BUILD [COMMAND...]". */
+static bool is_command_begun(const struct cli_call *call)
+{
+    const char *arguments = call->command->arguments;
+    size_t least, most;
+
+    count_arguments(arguments, &least, &most);
+    return call->word_count > least && slice_ends(slice_of(arguments), "[COMMAND...]");
+}
+
 size_t cli_match(const struct cli_command *command, const char *const *words)
 {
     struct slice rest = slice_of(command->name), word;
@@ -155,14 +165,16 @@ int cli_parse(struct cli_call *out, const struct cli_command *command, const cha
     out->words = memory_new((count + 1) * sizeof(*out->words));
     for (; *words != NULL && status == CLI_DONE; words++) {
         const char *word = *words;
-        if (!options || word[0] != '-' || word[1] == 0) /* "-" alone stands for standard input */
+        if (!options || word[0] != '-' || word[1] == 0) { /* "-" alone: standard input */
             out->words[out->word_count++] = word;
-        else if (strcmp(word, "--") == 0)
+            options = options && !is_command_begun(out);
+        } else if (strcmp(word, "--") == 0) {
             options = false;
-        else if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0)
+        } else if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0) {
             return -1;
-        else
+        } else {
             status = take_option(out, &words);
+        }
     }
     return status == CLI_DONE ? check_arguments(out) : status;
 }

@@ -298,6 +298,26 @@ void buffer_append_json(struct buffer *buffer, struct slice text)
     buffer_append(buffer, "\"", 1);
 }
 
+void buffer_append_wrapped(struct buffer *buffer, struct slice text, size_t indent, size_t width)
+{
+    size_t column = 0;
+
+    for (size_t at = 0, end; at < text.size; at = end) {
+        size_t word = at; /* the blanks before it go with it, or the end of the line does */
+        while (word < text.size && text.at[word] == ' ')
+            word++;
+        for (end = word; end < text.size && text.at[end] != ' ';)
+            end++;
+        if (column > 0 && word < end && column + (end - at) > width) {
+            buffer_print(buffer, "\n%*s", (int)indent, "");
+            column = indent;
+            at = word;
+        }
+        buffer_append(buffer, text.at + at, end - at);
+        column += end - at;
+    }
+}
+
 struct slice buffer_slice(const struct buffer *buffer)
 {
     return (struct slice){buffer->at, buffer->size};

@@ -67,6 +67,9 @@ void buffer_append_u64(struct buffer *buffer, uint64_t value); /* decimal */
 void buffer_print(struct buffer *buffer, const char *format, ...) PRINTF_LIKE(2, 3);
 void buffer_print_list(struct buffer *buffer, const char *format, va_list list) PRINTF_LIKE(2, 0);
 void buffer_append_json(struct buffer *buffer, struct slice text); /* quoted and escaped */
+/* Lines longer than width bytes go on after a blank in the next, behind indent blanks; a word that
+ * is longer stays whole. */
+void buffer_append_wrapped(struct buffer *buffer, struct slice text, size_t indent, size_t width);
 void buffer_reserve(struct buffer *buffer, size_t more);
 struct slice buffer_slice(const struct buffer *buffer);
 

@@ -194,7 +194,7 @@ static int submit(struct session *session, struct pushed_ref *ref, struct error 
 
 /* --- its first line. Spec: 13.26 --- */
 
-enum { COLUMNS = 71, NAMES = 3 }; /* git writes "remote: " before it */
+enum { NAMES = 3 };
 
 /* What is too long keeps its end, of the longest first. */
 static void names_cut(struct slice names[NAMES], size_t room)
@@ -226,7 +226,7 @@ static void say_begun(struct session *session, const struct pushed_ref *ref,
                  ref->tags.count == 0 ? "" : ref->tags.items[0]);
     struct slice names[NAMES] = {ref_short(ref->command->ref), buffer_slice(&target),
                                  known ? slice_of(record->builder) : SLICE("")};
-    names_cut(names, COLUMNS - (size_t)number - (known ? digest.size + sizeof(", @") - 1 : 0));
+    names_cut(names, SAID_COLUMNS - (size_t)number - (known ? digest.size + sizeof(", @") - 1 : 0));
     session_say(session, "build %lld: %.*s to %.*s%s%.*s%s%.*s", (long long)ref->id,
                 SLICE_ARG(names[0]), SLICE_ARG(names[1]), known ? ", " : "", SLICE_ARG(names[2]),
                 known ? "@" : "", SLICE_ARG(digest));

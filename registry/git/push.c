@@ -201,13 +201,15 @@ static int wish_read(struct slice option, struct push_wishes *out, struct error 
         s2i_list_add(&out->env, value);
         return 0;
     }
-    if (slice_equal_text(name, "builder") && value.size > 0 && out->builder == NULL) {
+    if (slice_equal_text(name, "builder") && value.size > 0) {
+        if (out->builder != NULL)
+            return error_set(err, ERROR_INVALID, "the push option builder stands here twice");
         out->builder = memory_text(value);
         return 0;
     }
     return error_set(err, ERROR_INVALID,
-                     "the push option %.*s is none of async, wait, no-build, no-cache, rebuild, "
-                     "tag=TAG, env=NAME=VALUE, builder=IMAGE",
+                     "there is no push option %.*s: there are async, wait, no-build, no-cache, "
+                     "rebuild, tag=TAG, env=NAME=VALUE, builder=IMAGE",
                      option.size > 40 ? 40 : (int)option.size, option.at);
 }
 

@@ -218,7 +218,7 @@ static void make_harmless(struct buffer *text)
 
 void session_say(struct session *session, const char *format, ...)
 {
-    OWNED(buffer_drop) struct buffer text = BUFFER_NONE;
+    OWNED(buffer_drop) struct buffer text = BUFFER_NONE, lines = BUFFER_NONE;
     va_list list;
 
     va_start(list, format);
@@ -227,14 +227,28 @@ void session_say(struct session *session, const char *format, ...)
     if (text.size > LINE_MAX)
         text.size = LINE_MAX;
     make_harmless(&text);
-    buffer_append_text(&text, "\n");
-    if (session_send(session, HOOK_SAY, buffer_slice(&text), -1, false) < 0)
+    buffer_append_wrapped(&lines, buffer_slice(&text), SAID_INDENT, SAID_COLUMNS);
+    buffer_append_text(&lines, "\n");
+    if (session_send(session, HOOK_SAY, buffer_slice(&lines), -1, false) < 0)
         session->left = true; /* nobody listens; git's end will be told */
 }
 
 bool session_repository_stands(const struct session *session)
 {
     return repository_number(session->path) == session->number;
+}
+
+/* What is too long for git's one line ends before a colon: what went wrong, without what to do. */
+static struct slice shortened(struct slice text)
+{
+    size_t size = REASON_MAX - 1;
+
+    if (text.size <= size)
+        return text;
+    for (size_t i = 1; i < size; i++)
+        if (text.at[i] == ':' && text.at[i + 1] == ' ')
+            return (struct slice){text.at, i};
+    return (struct slice){text.at, size};
 }
 
 void ref_refuse(struct pushed_ref *ref, const char *format, ...)
@@ -245,9 +259,8 @@ void ref_refuse(struct pushed_ref *ref, const char *format, ...)
     va_start(list, format);
     buffer_print_list(&text, format, list);
     va_end(list);
-    if (text.size >= REASON_MAX)
-        text.size = REASON_MAX - 1;
     make_harmless(&text);
+    text.size = shortened(buffer_slice(&text)).size;
     ref->state = REF_REFUSED;
     memcpy(ref->reason, text.at, text.size);
     ref->reason[text.size] = 0;

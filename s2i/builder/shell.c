@@ -50,9 +50,11 @@ static int find(struct shell *shell, struct error *err)
     if (top >= 0)
         shell->folder = openat(top, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
     if (top < 0 || (shell->folder < 0 && errno != ENOENT))
-        return error_set_errno(err, ERROR_DENIED, errno, "%.100s cannot be read", options->folder);
+        return error_set_errno(err, ERROR_DENIED, errno,
+                               "%.100s, of the builder (--folder), cannot be read",
+                               options->folder);
     if (shell->folder < 0)
-        return error_set(err, ERROR_NOT_FOUND, "nothing of build %llu is kept in %.100s",
+        return error_set(err, ERROR_NOT_FOUND, "nothing of build %llu is kept in %.100s (--folder)",
                          options->build, options->folder);
     shell->lock = openat(shell->folder, "lock", O_RDWR | O_CLOEXEC | O_NOFOLLOW);
     if (shell->lock < 0 || flock(shell->lock, LOCK_EX | LOCK_NB) < 0)

@@ -194,12 +194,13 @@ static int look(struct work *work, struct assembly *assembly, struct error *err)
 
 static void say_source(struct work *work)
 {
-    if (work->result.files_ignored > 0)
-        work_step(work, "Source: %llu files, %llu left out by .s2iignore",
-                  (unsigned long long)work->result.files_in,
-                  (unsigned long long)work->result.files_ignored);
+    unsigned long long files = work->result.files_in, ignored = work->result.files_ignored;
+    const char *more = files == 1 ? "" : "s";
+
+    if (ignored > 0)
+        work_step(work, "Source: %llu file%s, %llu left out by .s2iignore", files, more, ignored);
     else
-        work_step(work, "Source: %llu files", (unsigned long long)work->result.files_in);
+        work_step(work, "Source: %llu file%s", files, more);
 }
 
 int steps_build(struct work *work, struct error *err)

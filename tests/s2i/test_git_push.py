@@ -132,6 +132,16 @@ def test_the_first_line_is_short(server, source, name):
     assert len(line) < 80 and "@sha256:" in line and "ttt" in line and "bbb" in line
 
 
+def test_long_sentences_go_on_in_the_next_line(server, source, name):
+    """s2i 13.26: under 80 columns, indented below their heading; the log has the same lines."""
+    folder = source({"a": "1"}).folder
+    done = building.git(folder, "push", "-o", "builder=builders/none", url(server, name), "main", check=False)
+    said = [line.rstrip()[len("remote: "):] for line in done.stderr.splitlines() if line.startswith("remote: ")]
+    told = said[said.index("-----> PullBuilderImageFailed") + 1:-1]
+    assert max(map(len, said)) < 80 - len("remote: ") and len(told) == 2, said
+    assert told[0].startswith("       there is no image builders/none here,") and re.match(" {7}[a-z]", told[1]), told
+
+
 def test_a_table_of_branches(server, source, name):
     """s2i 13.21, 13.22: which are built, as what; two that mean one tag are refused, both named."""
     configure(server, name, branches=["release/*=r-*,stable", "x/*=*", "refs/tags/t*=*"])

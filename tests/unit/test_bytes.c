@@ -183,9 +183,35 @@ static void test_error_codes_are_those_of_the_specification(void **state)
     }
 }
 
+/* Spec: s2i 13.26 */
+static void test_buffer_append_wrapped(void **state)
+{
+    static const struct {
+        const char *text, *lines;
+    } cases[] = {
+        {"", ""},
+        {"  ab cd", "  ab cd"},
+        {"0123456789", "0123456789"},
+        {"01234 6789", "01234 6789"},
+        {"01234 67890", "01234\n   67890"},
+        {"  one two three four", "  one two\n   three\n   four"},
+        {"0123456789abc d 0123456789abc", "0123456789abc\n   d\n   0123456789abc"},
+        {"a b         c ", "a b\n   c "},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < LENGTH(cases); i++) {
+        OWNED(buffer_drop) struct buffer out = BUFFER_NONE;
+        buffer_append_wrapped(&out, slice_of(cases[i].text), 3, 10);
+        if (!slice_equal_text(buffer_slice(&out), cases[i].lines))
+            fail_msg("'%s' becomes '%.*s'", cases[i].text, SLICE_ARG(buffer_slice(&out)));
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_buffer_append_wrapped),
         cmocka_unit_test(test_slice_to_u64),
         cmocka_unit_test(test_slice_parts),
         cmocka_unit_test(test_slice_compare_is_bytewise),

@@ -207,7 +207,8 @@ static void test_push_wishes_parse_refuses(void **state)
 {
     static const char *const words[] = {"asinc",  "tag=", "tag=-x", "tag=a/b",  "env=K",
                                         "env==V", "tag",  "",       "builder=", "no-build=1"};
-    static const char *const both[] = {"async", "wait"};
+    static const char *const both[] = {"async", "wait"}, *const builders[] = {"builder=a",
+                                                                              "builder=b"};
 
     (void)state;
     for (size_t i = 0; i < LENGTH(words); i++) {
@@ -219,6 +220,7 @@ static void test_push_wishes_parse_refuses(void **state)
     struct push_wishes out;
     struct error err = {0};
     assert_int_equal(wishes(both, 2, &out, &err), -1);
+    assert_int_equal(wishes(builders, 2, &out, &(struct error){0}), -1);
 }
 
 /* Spec: 13.7 */

@@ -23,6 +23,7 @@ static const struct cli_option shared[] = {
 static const struct cli_command none = {"thing", NULL, "does it", run, {own, shared}};
 static const struct cli_command two = {"thing show", "FIRST [SECOND]", "does it", run, {own}};
 static const struct cli_command many = {"thing add", "WORD...", "does it", run, {own}};
+static const struct cli_command shell = {"thing sh", "ONE [COMMAND...]", "does it", run, {own}};
 
 enum { WORDS_MAX = 8 };
 
@@ -63,6 +64,10 @@ static const struct {
     {&two, {"a", "--set", "b=1"}, CLI_USAGE, NULL, NULL, 0, false},
     {&many, {NULL}, CLI_USAGE, NULL, NULL, 0, false},
     {&many, {"a", "b", "c", "d", "e"}, CLI_DONE, "a", NULL, 0, false},
+    {&many, {"a", "-x"}, CLI_USAGE, NULL, NULL, 0, false},
+    {&shell, {"a", "--name", "x", "ls", "-la", "-f"}, CLI_DONE, "a", "x", 0, false},
+    {&shell, {"a", "ls", "--help", "--name", "x"}, CLI_DONE, "a", NULL, 0, false},
+    {&shell, {"a", "-la", "ls"}, CLI_USAGE, NULL, NULL, 0, false},
 };
 
 static bool same(const char *a, const char *b)
