@@ -92,7 +92,14 @@ static int record_end(struct queue *queue, const struct running *running,
     return -1;
 }
 
-/* Its tags were protected, or its image deleted, since the session looked. */
+/* Its tags were protected, or its image deleted, since the session looked; or they are none.
+ * Another try says the same. */
+static bool is_final(const struct build_outcome *out, const struct error *err)
+{
+    return out->state == BUILD_COMPLETE &&
+           (err->code == ERROR_PROTECTED || err->code == ERROR_INVALID);
+}
+
 static void refuse(struct build_outcome *out, const struct error *err)
 {
     out->state = BUILD_FAILED;
@@ -111,7 +118,7 @@ static bool conclude(struct queue *queue, const struct running *running, struct 
     if (cut_off(running, out))
         return false;
     while (record_end(queue, running, out, log_size, &err) < 0) {
-        if (err.code == ERROR_PROTECTED && out->state == BUILD_COMPLETE) {
+        if (is_final(out, &err)) {
             refuse(out, &err);
             error_clear(&err);
             continue;

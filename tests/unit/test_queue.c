@@ -26,6 +26,7 @@ struct stage {
     pthread_cond_t changed;
     bool hold;                /* builds wait until this is false, or they are stopped */
     enum build_state becomes; /* of those that were not stopped */
+    bool imageless;           /* what completes has none, and so no tag that moves */
     unsigned room;
     size_t running, most, started;
     int64_t starts[STARTS_MAX];
@@ -81,7 +82,7 @@ static void run(struct build_task *task, struct build_outcome *out)
         out->state = reason[0] == 0 ? BUILD_ERROR : BUILD_CANCELLED;
         snprintf(out->reason, sizeof(out->reason), "%s", reason);
         snprintf(out->message, sizeof(out->message), "cancelled by %s", by);
-    } else if (stage->becomes == BUILD_COMPLETE) {
+    } else if (stage->becomes == BUILD_COMPLETE && !stage->imageless) {
         out->result = digest_text_of("image");
         out->layer_size = 7;
     }
@@ -198,10 +199,22 @@ static int tear_down(void **state)
 
 #define QUEUE_TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
+static int64_t add_new(struct stage *stage, const struct build_new *build)
+{
+    struct fixture *fixture = stage->fixture;
+    int64_t id = 0, *superseded = NULL;
+    size_t count = 0;
+
+    OK(build_add(stage->builds.storage, build, &id, &superseded, &count, &fixture->err));
+    free(superseded);
+    if (stage->builds.queue != NULL)
+        queue_look(stage->builds.queue);
+    return id;
+}
+
 static int64_t add_with(struct stage *stage, const char *repository, enum build_policy policy,
                         const char *spec)
 {
-    struct fixture *fixture = stage->fixture;
     const struct build_new build = {.repository = slice_of(repository),
                                     .trigger = SLICE("api"),
                                     .actor = SLICE("ana"),
@@ -209,14 +222,8 @@ static int64_t add_with(struct stage *stage, const char *repository, enum build_
                                     .state = BUILD_PENDING,
                                     .policy = policy,
                                     .source = BUILD_FROM_URL};
-    int64_t id = 0, *superseded = NULL;
-    size_t count = 0;
 
-    OK(build_add(stage->builds.storage, &build, &id, &superseded, &count, &fixture->err));
-    free(superseded);
-    if (stage->builds.queue != NULL)
-        queue_look(stage->builds.queue);
-    return id;
+    return add_new(stage, &build);
 }
 
 static int64_t add(struct stage *stage, const char *repository)
@@ -312,6 +319,31 @@ static void test_queue_what_cannot_be_read_fails(void **state)
     assert_int_equal(record.state, BUILD_ERROR);
     assert_string_equal(record.reason, "GenericS2IBuildFailed");
     assert_int_equal(stage->started, 0);
+}
+
+/* A row that says Complete has its tags: the end of others is told, not tried for ever. */
+static void test_queue_what_cannot_be_tagged_fails(void **state)
+{
+    struct stage *stage = *state;
+    const char *tags[] = {"[\"latest\"]", "[\"latest\",\"v\\\"1\"]", "[1]"};
+
+    queue_begin(stage, 1);
+    for (size_t i = 0; i < sizeof(tags) / sizeof(tags[0]); i++) {
+        const struct build_new build = {.repository = REPOSITORY,
+                                        .trigger = SLICE("api"),
+                                        .actor = SLICE("ana"),
+                                        .spec = SLICE("{\"options\":{}}"),
+                                        .tags = slice_of(tags[i]),
+                                        .state = BUILD_PENDING,
+                                        .policy = BUILD_SERIAL,
+                                        .source = BUILD_FROM_URL};
+        int64_t id = add_new(stage, &build); /* of an image that is not here */
+        AWAIT(stage, stage->ends[id] == 1);
+        OWNED(build_record_drop) struct build_record record = find(stage, id);
+        assert_int_equal(record.state, BUILD_FAILED);
+        assert_string_equal(record.reason, "PushImageToRegistryFailed");
+        assert_string_equal(record.result_digest, "");
+    }
 }
 
 /* Spec: s2i 20.11. */
@@ -807,6 +839,7 @@ static void test_queue_archives_live_as_long_as_they_are_needed(void **state)
     AWAIT(stage, stage->ends[id] == 1);
     read_archive(stage, id, "a tar"); /* for a retry */
     stage->becomes = BUILD_COMPLETE;
+    stage->imageless = true;
     assert_int_equal(retry(stage, id, &again), 0);
     AWAIT(stage, stage->ends[again] == 1);
     OWNED(build_record_drop) struct build_record record = find(stage, again);
@@ -846,6 +879,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         QUEUE_TEST(test_queue_runs_what_waits_and_records_its_end),
         QUEUE_TEST(test_queue_what_cannot_be_read_fails),
+        QUEUE_TEST(test_queue_what_cannot_be_tagged_fails),
         QUEUE_TEST(test_queue_hundred_builds_share_four_slots),
         QUEUE_TEST(test_queue_starts_no_more_than_builders_have_room_for),
         QUEUE_TEST(test_queue_cancels_in_each_state),
