@@ -117,17 +117,31 @@ int secret_newest(struct builds *builds, const struct secret_wanted *wanted, cha
 
 /* --- what one says --- */
 
-static int callback_of(struct builds *builds, const struct build_record *record,
-                       const struct s2i_options *configured, struct letter *out, bool *any,
-                       struct error *err) ON(worker_thread)
+/* What is told of. */
+struct subject {
+    const struct build_message *message;
+    struct build_record record;
+    struct s2i_options configured; /* of its repository, now */
+};
+
+static void subject_drop(struct subject *subject)
+{
+    build_record_drop(&subject->record);
+    s2i_options_drop(&subject->configured);
+}
+
+static int callback_of(struct builds *builds, const struct subject *subject, struct letter *out,
+                       bool *any, struct error *err) ON(worker_thread)
 {
     OWNED(s2i_options_drop) struct s2i_options options = {.url = NULL};
     bool held;
 
-    if (build_spec_read(record->spec, &options, &held, err) < 0)
+    if (build_spec_read(subject->record.spec, &options, &held, err) < 0)
         return -1;
     *any = options.callback_url != NULL && options.callback_url[0] != 0;
-    return *any ? callback_write(builds, record, options.callback_url, configured, out, err) : 0;
+    return *any ? callback_write(builds, &subject->record, options.callback_url,
+                                 &subject->configured, out, err)
+                : 0;
 }
 
 /* A later build of the same commit says how it stands by now. */
@@ -177,10 +191,11 @@ static int status_token(struct builds *builds, const struct build_record *record
     return secret_newest(builds, &wanted, out, err);
 }
 
-static int status_of(struct builds *builds, const struct build_record *record,
-                     const struct s2i_options *configured, struct letter *out, bool *any,
-                     struct error *err) ON(worker_thread)
+static int status_of(struct builds *builds, const struct subject *subject, struct letter *out,
+                     bool *any, struct error *err) ON(worker_thread)
 {
+    const struct build_record *record = &subject->record;
+    const struct s2i_options *configured = &subject->configured;
     OWNED(memory_drop) char *token = NULL;
 
     *any = record->commit[0] != 0 && of_configured(record, configured);
@@ -190,6 +205,7 @@ static int status_of(struct builds *builds, const struct build_record *record,
         return -1;
     const struct status_about about = {.configured = configured,
                                        .record = record,
+                                       .repository = subject->message->called,
                                        .state = record->state,
                                        .public_url = builds->config->server_public_url,
                                        .token = token};
@@ -203,15 +219,15 @@ static int status_of(struct builds *builds, const struct build_record *record,
 static int write_letter(struct builds *builds, const struct build_message *message,
                         struct letter *out, bool *any, struct error *err) ON(worker_thread)
 {
-    OWNED(build_record_drop) struct build_record record = {.id = 0};
-    OWNED(s2i_options_drop) struct s2i_options configured = {.url = NULL};
+    OWNED(subject_drop) struct subject subject = {.message = message};
 
     *any = false;
-    if (build_find(builds->storage, message->build, &record, err) < 0 ||
-        builds_options_of(builds, slice_of(record.repository), &configured, err) < 0)
+    if (build_find(builds->storage, message->build, &subject.record, err) < 0 ||
+        builds_options_of(builds, slice_of(subject.record.repository), &subject.configured, err) <
+            0)
         return -1;
-    return (message->kind == BUILD_CALLBACK ? callback_of : status_of)(builds, &record, &configured,
-                                                                       out, any, err);
+    return (message->kind == BUILD_CALLBACK ? callback_of : status_of)(builds, &subject, out, any,
+                                                                       err);
 }
 
 /* --- saying it --- */

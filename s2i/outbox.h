@@ -45,6 +45,7 @@ int callback_write(struct builds *builds, const struct build_record *record, con
 struct status_about {
     const struct s2i_options *configured; /* its status_kind is one of the forges, url is there */
     const struct build_record *record;
+    const char *repository; /* what it is called, also while it is deleted */
     enum build_state state;
     const char *public_url; /* of this server; "" when it has none */
     const char *token;      /* NULL: none */

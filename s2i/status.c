@@ -209,7 +209,7 @@ static void body_write(const struct status_about *about, const struct forge *for
     char description[DESCRIPTION_MAX + 1];
 
     describe(about, description);
-    buffer_print(&label, "slipway/%s", about->record->repository);
+    buffer_print(&label, "slipway/%s", about->repository);
     json_object_set_new(body, forge->label, s2i_json_text(buffer_slice(&label)));
     json_object_set_new(body, "description", s2i_json_text(slice_of(description)));
     if (about->public_url[0] != 0) {

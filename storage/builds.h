@@ -344,6 +344,7 @@ struct build_message {
     enum build_state state; /* what is to be told */
     unsigned tries;         /* that failed */
     char *destination, *repository;
+    char *called; /* the repository's name, also while it is deleted */
 };
 void build_message_drop(struct build_message *message);
 struct build_message_query {

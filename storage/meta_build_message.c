@@ -75,9 +75,11 @@ int build_message_stir(struct storage *store, int64_t build, struct error *err)
 /* --- what is next --- */
 
 static const char SQL_MESSAGES_DUE[] =
-    "SELECT m.id, m.build_id, m.kind, m.state, m.tries, m.destination, b.repository"
+    "SELECT m.id, m.build_id, m.kind, m.state, m.tries, m.destination, b.repository,"
+    "       coalesce(r.deleted_name, b.repository)"
     "  FROM build_messages m"
     "  JOIN builds b ON b.id = m.build_id"
+    "  LEFT JOIN repositories r ON r.name = b.repository"
     " WHERE m.due_at IS NOT NULL AND m.due_at <= $1"
     " ORDER BY m.due_at, m.id";
 static const char SQL_MESSAGE_LATER[] = "SELECT min(due_at)"
@@ -91,6 +93,7 @@ void build_message_drop(struct build_message *message)
 {
     free(message->destination);
     free(message->repository);
+    free(message->called);
     *message = (struct build_message){.id = 0};
 }
 
@@ -110,6 +113,7 @@ static struct build_message message_row(const struct db_query *query)
         .tries = (unsigned)db_column_i64(query, 4),
         .destination = meta_text(query, 5),
         .repository = meta_text(query, 6),
+        .called = meta_text(query, 7),
     };
 }
 

@@ -183,6 +183,9 @@ static void test_build_messages_every_end_is_told(void **state)
     id = add(fixture);
     OK(content_repository_delete(fixture->store, REPOSITORY, &change, &size, &fixture->err));
     assert_int_equal(number(fixture, due), 10);
+    OWNED(build_message_drop) struct build_message last = next_but(fixture, NULL);
+    assert_string_equal(last.repository, "~1"); /* it is set aside; others know its name */
+    assert_string_equal(last.called, "team/app");
     script(fixture, "DELETE FROM builds"); /* they go with their builds */
     assert_int_equal(number(fixture, "SELECT count(*) FROM build_messages"), 0);
 }

@@ -60,8 +60,11 @@ static void test_build_status_goes_where_the_source_is(void **state)
         OWNED(s2i_options_drop)
         struct s2i_options options = configured(cases[i].kind, cases[i].url, cases[i].api);
         OWNED(letter_drop) struct letter letter = {.headers = {.items = NULL}};
-        const struct status_about about = {
-            .configured = &options, .record = &record, .state = BUILD_COMPLETE, .public_url = ""};
+        const struct status_about about = {.configured = &options,
+                                           .record = &record,
+                                           .repository = "team/app",
+                                           .state = BUILD_COMPLETE,
+                                           .public_url = ""};
         struct error err = {0};
         if (cases[i].wanted == NULL) {
             assert_int_equal(status_write(&about, &letter, &err), -1);
@@ -109,6 +112,7 @@ static void test_build_status_says_how_it_stands(void **state)
         OWNED(letter_drop) struct letter letter = {.headers = {.items = NULL}};
         const struct status_about about = {.configured = &options,
                                            .record = &record,
+                                           .repository = "team/app",
                                            .state = cases[i].state,
                                            .public_url = "https://r.example",
                                            .token = "t0ken"};
@@ -122,7 +126,8 @@ static void test_build_status_says_how_it_stands(void **state)
     OWNED(s2i_options_drop)
     struct s2i_options options = configured("github", "https://g.example/a/b", NULL);
     OWNED(letter_drop) struct letter letter = {.headers = {.items = NULL}};
-    const struct status_about about = {.configured = &options, .record = &record, .public_url = ""};
+    const struct status_about about = {
+        .configured = &options, .record = &record, .repository = "team/app", .public_url = ""};
     struct error err = {0};
     assert_int_equal(status_write(&about, &letter, &err), -1); /* no commit */
 }
