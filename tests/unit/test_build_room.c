@@ -468,12 +468,14 @@ static void *receive(void *arg)
 
 static unsigned listen_at(struct receiver *receiver)
 {
+    const struct timeval patience = {.tv_sec = 15}; /* for one that never comes */
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t size = sizeof(address);
 
     receiver->socket = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     assert_int_equal(bind(receiver->socket, (struct sockaddr *)&address, size), 0);
     assert_int_equal(listen(receiver->socket, 4), 0);
+    setsockopt(receiver->socket, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
     assert_int_equal(getsockname(receiver->socket, (struct sockaddr *)&address, &size), 0);
     assert_int_equal(pthread_create(&receiver->thread, NULL, receive, receiver), 0);
     return ntohs(address.sin_port);
