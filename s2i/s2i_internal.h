@@ -1,6 +1,8 @@
 /* s2i_internal.h - shared by the files of s2i/: queue.c (rows become running builds), session.c
  * (one build from its source to its tags), link.c (the builders), publish.c (blobs, manifest,
- * tags). Touches  nothing. Never    included from outside s2i/. */
+ * tags).
+ * Touches  nothing.
+ * Never    included from outside s2i/. */
 #ifndef SLIPWAY_S2I_INTERNAL_H
 #define SLIPWAY_S2I_INTERNAL_H
 

@@ -1,8 +1,9 @@
 /* session.h - shared by session.c (one build), session_source.c and session_images.c (what it is
  * made of), session_plan.c (builds that are only asked about), settle.c (what it may), attest.c
  * (what stands beside it), verify.c (which images it had before), talk.c (the words with its
- * builder) and told.c (what is recorded and said of it). Touches  nothing. Never    included from
- * outside s2i/. */
+ * builder) and told.c (what is recorded and said of it).
+ * Touches  nothing.
+ * Never    included from outside s2i/. */
 #ifndef SLIPWAY_S2I_SESSION_H
 #define SLIPWAY_S2I_SESSION_H
 

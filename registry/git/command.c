@@ -1,6 +1,7 @@
 /* command.c - git as a child: what it is told by its environment, and runs of it that are waited
- * for. Touches  child processes. Never    lets a setting of the machine, of a user or of a
- * repository decide anything. */
+ * for.
+ * Touches  child processes.
+ * Never    lets a setting of the machine, of a user or of a repository decide anything. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>

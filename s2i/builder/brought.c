@@ -1,5 +1,6 @@
 /* brought.c - which files were there before a script ran: those of its source have the group 0
- * (4.12), those it makes have its own. Touches  the upper folder of a root, for reading; memory.
+ * (4.12), those it makes have its own.
+ * Touches  the upper folder of a root, for reading; memory.
  * Never    needed where files have owners on disk: only level "user" asks.
  *
  * An inode of the build's tmpfs is not given twice, so a file is known wherever it is moved. */

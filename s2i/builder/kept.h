@@ -1,5 +1,6 @@
-/* kept.h - what failed builds wrote: kept.c keeps it, kept_sweep.c lets it go, shell.c looks into
- * it. Touches  nothing. Never    included from outside s2i/builder/. */
+/* kept.h - what failed builds wrote: kept.c keeps it, kept_sweep.c lets it go, shell.c looks.
+ * Touches  nothing.
+ * Never    included from outside s2i/builder/. */
 #ifndef SLIPWAY_S2I_BUILDER_KEPT_H
 #define SLIPWAY_S2I_BUILDER_KEPT_H
 

@@ -1,5 +1,7 @@
 /* answer.c - the child `slipway source` gets its orders, and what it answers is believed as far as
- * its form goes. Touches  a confined child. Never    shows what it says as it came. */
+ * its form goes.
+ * Touches  a confined child.
+ * Never    shows what it says as it came. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
