@@ -6,7 +6,8 @@
  * (1) Images are made and their blobs are stored first, which nobody sees; manifests and tags of
  *     all repositories are one transaction (storage/rebases.h). Whatever ends it before leaves
  *     nothing but blobs without a user, which the collector takes.
- * (2) Who asks is told of repositories that he may push to, and of no other. Spec: s2i 15.1 */
+ * (2) Who asks is told of repositories that he may push to, and of no other; right before tags move
+ *     he is asked for once more. Spec: s2i 15.1 */
 #include "s2i/rebase.h"
 
 #include <stdio.h>
@@ -50,15 +51,19 @@ void build_rebased_drop(struct build_rebased *rebased)
     *rebased = (struct build_rebased){.items = NULL};
 }
 
+static void made_drop(struct made *made)
+{
+    buffer_drop(&made->manifest);
+    publish_put_drop(&made->read);
+    free(made->tags);
+}
+
 static void rebasing_drop(struct rebasing *work)
 {
     for (size_t i = 0; i < work->out->count && work->found != NULL; i++)
         rebase_candidate_drop(&work->found[i]);
-    for (size_t i = 0; i < work->made_count; i++) {
-        buffer_drop(&work->made[i].manifest);
-        publish_put_drop(&work->made[i].read);
-        free(work->made[i].tags);
-    }
+    for (size_t i = 0; i < work->made_count; i++)
+        made_drop(&work->made[i]);
     free(work->found);
     free(work->order);
     free(work->made);
@@ -438,6 +443,24 @@ static void outcome_take(const struct rebasing *work, const struct made *made)
     }
 }
 
+/* Layers of many images take their time: rights that were taken back meanwhile count. */
+static void refuse_forbidden(struct rebasing *work) ON(worker_thread)
+{
+    size_t kept = 0;
+
+    for (size_t i = 0; i < work->made_count; i++) {
+        struct made *made = &work->made[i];
+        if (may_push(work, slice_of(found_at(work, made->first)->repository))) {
+            work->made[kept++] = *made;
+            continue;
+        }
+        for (size_t j = 0; j < made->count; j++)
+            refuse(item_at(work, made->first + j), NULL, "you may not push there any more");
+        made_drop(made);
+    }
+    work->made_count = kept;
+}
+
 static int apply_all(struct rebasing *work, struct error *err) ON(worker_thread)
 {
     const struct build_rebase *wish = work->wish;
@@ -448,6 +471,7 @@ static int apply_all(struct rebasing *work, struct error *err) ON(worker_thread)
     OWNED(memory_drop)
     struct rebase_image *images = memory_new((work->made_count + 1) * sizeof(*images));
 
+    refuse_forbidden(work);
     for (size_t i = 0; i < work->made_count; i++) {
         const struct rebase_candidate *image = found_at(work, work->made[i].first);
         images[i] = (struct rebase_image){.repository = slice_of(image->repository),

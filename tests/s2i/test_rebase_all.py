@@ -3,12 +3,15 @@
 Touches  servers under test; pushes of images made here, the API, the command line.
 Never    builds anything: images are what anybody may push who names his base. Spec: s2i 15.1
 """
+import contextlib
+import json
+import pathlib
 import subprocess
 import threading
 
 import pytest
 
-from support import api, building, engines, people, process
+from support import api, building, engines, people, process, wire
 from support.grounds import Ground, counter, outcomes
 
 
@@ -137,6 +140,37 @@ def test_what_one_may_not_push_to_is_not_named(guarded, name):
     assert cleo.post(f"/rebases/{done['id']}:undo").status == 404
     assert cleo.post("/rebases", {"base": f"{ana.base}:3"}).status == 409, "she may not pull the base"
     for one in (ana.call, ben.call, cleo):
+        one.close()
+
+
+def thread_names(pid):
+    names = []
+    for task in pathlib.Path(f"/proc/{pid}/task").iterdir():
+        with contextlib.suppress(OSError):  # it has ended
+            names.append((task / "comm").read_text())
+    return names
+
+
+def test_rights_that_are_taken_back_meanwhile(guarded, name):
+    """He asked in time, but when all layers are read he may not push there any more."""
+    who = guarded.accounts.user(f"dora{next(counter)}")
+    for pattern in (f"{name}/*", "builders/*"):
+        guarded.accounts.grant(who[0], pattern, people.WRITE)
+    dora, root = Ground(guarded, who), api.Api(guarded.target, people.ROOT)
+    dora.renew({"etc/large": "0" * (200 << 20)})  # takes a while to read
+    dora.image(f"{name}/app", "v1")
+    dora.renew({"etc/base": "2\n"})
+    before = dora.stands(f"{name}/app", "v1")
+    connection, body = wire.Connection(guarded.target), json.dumps({"base": f"{dora.base}:3"}).encode()
+    connection.send_head("POST", "/api/v1/rebases", [*dora.headers, ("Content-Type", "application/json"),
+                                                     ("Content-Length", len(body))])
+    connection.send(body)
+    process.wait_for(lambda: "build-rebase\n" in thread_names(guarded.pid), 20, "it")
+    assert root.post(f"/users/{who[0]}:disable").status == 200
+    answer = json.loads(connection.response("POST").body)
+    assert all(outcome == "refused" for outcome in outcomes(answer).values()), answer
+    assert root.get(f"/repos/{name}/app/-/tags/v1").json()["digest"] == before
+    for one in (connection, dora.call, root):
         one.close()
 
 
