@@ -4,17 +4,16 @@
 #include "s2i/contract/dockerfile.h"
 #include "s2i/s2i_internal.h"
 
-int builds_rebuild_options(struct builds *builds, int64_t account, struct slice repository,
+int builds_rebuild_options(struct builds *builds, const struct actor *who, struct slice repository,
                            struct slice tag, struct s2i_options *out, struct error *err)
 {
     OWNED(s2i_image_drop) struct s2i_image image = {.name = NULL};
     OWNED(image_config_drop) struct image_config config = {.document = NULL};
     OWNED(buffer_drop) struct buffer name = BUFFER_NONE;
-    const struct actor who = {.account = account};
     bool found;
 
     buffer_print(&name, "%.*s:%.*s", SLICE_ARG(repository), SLICE_ARG(tag));
-    if (image_resolve(builds, &who, buffer_slice(&name), &image, &found, err) < 0)
+    if (image_resolve(builds, who, buffer_slice(&name), &image, &found, err) < 0)
         return -1;
     if (!found)
         return error_set_field(err, "rebuild", "rebuild must be a tag whose image you may pull");

@@ -167,7 +167,7 @@ int builds_keys(struct builds *builds, struct buffer *out, struct error *err) MU
     ON(worker_thread);
 /* Options that build an image of here again, by its labels, as its tag: over what out has. INVALID
  * there is none, or "required label X not found in image". Spec: 10.5 */
-int builds_rebuild_options(struct builds *builds, int64_t account, struct slice repository,
+int builds_rebuild_options(struct builds *builds, const struct actor *who, struct slice repository,
                            struct slice tag, struct s2i_options *out, struct error *err) MUST_CHECK
     ON(worker_thread);
 enum build_question {

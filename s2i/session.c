@@ -26,6 +26,24 @@ void session_say_digest(const struct digest *digest, char out[DIGEST_TEXT_MAX])
         out[SHORT_DIGEST] = 0;
 }
 
+/* --- whose it is --- */
+
+/* Builds wait, and take their time: a right that was taken back meanwhile counts. Spec: 2.10 */
+static int push_check(const struct session *session, struct error *err) ON(worker_thread)
+{
+    const struct build_task *task = session->task;
+    const struct builds *builds = task->builds;
+    OWNED(memory_drop) char *reach = NULL;
+    const struct actor who = build_asker(&task->record, &reach);
+
+    if (task->record.id == 0 ||
+        builds->may_push(builds->arg, &who, slice_of(task->record.repository)))
+        return 0;
+    return error_set(err, ERROR_DENIED,
+                     "who asked for this build may not push into %.100s any more",
+                     task->record.repository);
+}
+
 /* --- what was built before (13.27) --- */
 
 /* They move with the end of the build, where it is late to say in its log that they may not. */
@@ -34,7 +52,7 @@ static int tags_check(const struct session *session, const struct digest *image,
 {
     OWNED(publish_tags_drop) struct publish_tags tags = {.names = NULL};
 
-    if (publish_tags_read(session->task, image, &tags, err) < 0)
+    if (push_check(session, err) < 0 || publish_tags_read(session->task, image, &tags, err) < 0)
         return -1;
     return build_tags_check(session->task->builds->storage, &tags.tags, err);
 }
@@ -107,7 +125,8 @@ static int publish(struct session *session) ON(worker_thread)
     session_stage_begin(session, "PushImage");
     for (size_t i = 0; i < session->result.layer_count; i++)
         session->out->layer_size += (int64_t)session->result.layers[i].layer.size;
-    if (publish_result(session->task, &session->spec, &session->result, &image, &err) < 0 ||
+    if (push_check(session, &err) < 0 ||
+        publish_result(session->task, &session->spec, &session->result, &image, &err) < 0 ||
         tags_check(session, &image.digest, &err) < 0)
         return session_fail_by(session, "PushImageToRegistryFailed", &err);
     session->out->result = image.digest;
@@ -133,7 +152,10 @@ static int judge(struct session *session)
 int session_steps(struct session *session)
 {
     bool verifies = build_verifies(&session->task->record);
+    struct error err = {0};
 
+    if (push_check(session, &err) < 0)
+        return session_fail_by(session, "PushImageToRegistryFailed", &err);
     if (session_verify_begin(session) < 0 || session_fetch(session) < 0 ||
         session_settle(session) < 0 || session_images_take(session) < 0)
         return -1;

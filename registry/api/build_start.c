@@ -258,14 +258,15 @@ static int request_read(const struct request *request, const struct start *start
     ON(worker_thread)
 {
     struct slice commit = values[START_COMMIT].text;
+    const struct actor who = auth_actor(request->caller);
 
     if (builds_options_of(request->services->builds, request->name, options, err) < 0)
         return -1;
     const char *named = options->ref != NULL ? options->ref : options->default_branch;
     *configured = named == NULL ? NULL : memory_text(slice_of(named));
     if ((values[START_REBUILD].given &&
-         builds_rebuild_options(request->services->builds, auth_actor(request->caller).account,
-                                request->name, values[START_REBUILD].text, options, err) < 0) ||
+         builds_rebuild_options(request->services->builds, &who, request->name,
+                                values[START_REBUILD].text, options, err) < 0) ||
         (values[START_OPTIONS].given &&
          s2i_options_read(options, values[START_OPTIONS].object, S2I_FROM_REQUEST, err) < 0) ||
         source_read(start, &values[START_SOURCE], &out->source, err) < 0)

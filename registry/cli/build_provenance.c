@@ -77,7 +77,8 @@ static bool is_about(const json_t *statement, const char *image)
     const json_t *subject;
     size_t i;
 
-    slice_split(slice_of(image), ':', &algorithm, &hex);
+    if (!slice_split(slice_of(image), ':', &algorithm, &hex) || hex.size == 0)
+        return false;
     OWNED(memory_drop) char *name = memory_text(algorithm);
     json_array_foreach(json_object_get(statement, "subject"), i, subject) {
         if (slice_equal(text_of(json_object_get(subject, "digest"), name), hex))

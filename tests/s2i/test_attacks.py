@@ -205,6 +205,7 @@ def narrow(remote):
         who.public("public/image")
         tokens["one"] = who.token("ana", "repository:team/*:pull,push api")
         tokens["two"] = who.token("ana", "repository:team/*:pull,push repository:shared/*:pull api")
+        tokens["blind"] = who.token("ana", "repository:team/*:push api")
         who.grant("ana", "hooks/*", people.MAINTAIN | people.MANAGE)
         tokens["manage one"] = who.token("ana", "repository:hooks/*:* api")
         tokens["manage two"] = who.token("ana", "repository:hooks/*:* repository:shared/*:pull api")
@@ -266,6 +267,41 @@ def test_a_webhook_reaches_no_further_than_who_configured_it(narrow, remote, tok
     sender.close()
     assert (ended["state"] == "Complete") == may, ended
     assert ("there is no image" in (ended["message"] or "")) != may
+
+
+def test_a_token_that_may_not_pull_reads_no_labels(narrow, source):
+    """s2i 10.5, 2.10: options that built an image come out of it for those alone who may pull it, by that token."""
+    source({"index.html": "x"}).push(narrow, "team/labels", "-o", "builder=public/image", user=("ana", narrow.tokens["one"]))
+    for token, said in (("blind", "whose image you may pull"), ("one", "source-location not found in image")):
+        caller = api.Api(narrow.target, ("ana", narrow.tokens[token]))
+        answer = caller.post("/repos/team/labels/-/builds?plan=true", {"source": "push", "rebuild": "latest"})
+        caller.close()
+        assert answer.status == 422 and said in answer.json()["detail"], answer
+
+
+def test_a_right_that_is_taken_back(narrow):
+    """s2i 2.10: who may not push there any more gets no tag moved by builds that he began while he might: neither by one
+    that runs, nor by one that waits."""
+    narrow.accounts.user("eve")
+    for pattern, rights in (("team/eves", people.WRITE), ("public/*", people.READ)):
+        narrow.accounts.grant("eve", pattern, rights)
+    admin, eve = api.Api(narrow.target, people.ROOT), api.Api(narrow.target, ("eve", people.password_of("eve")))
+
+    def start():
+        answer = eve.post("/repos/team/eves/-/builds", {"source": "none", "options": {
+            "builder": "public/image", "post_commit": ["sleep", "1"]}})
+        assert answer.status == 201, answer
+        return f"/builds/{answer.json()['id']}"
+    builds = [start(), start()]
+    process.wait_for(lambda: "Assemble" in [stage["name"] for stage in admin.get(builds[0]).json()["stages"]], 30, "its begin")
+    assert admin.post("/users/eve:disable").status == 200
+    for at in builds:
+        process.wait_for(lambda at=at: admin.get(at).json()["finished_at"], 30, "its end")
+        ended = admin.get(at).json()
+        assert (ended["state"], ended["reason"]) == ("Failed", "PushImageToRegistryFailed"), ended
+    assert admin.get("/repos/team/eves/-/tags/latest").status == 404
+    eve.close()
+    admin.close()
 
 
 def test_layers_meet_their_limit_together(make_server, source, name):

@@ -6,12 +6,14 @@ Never    the server's private keys. Spec: s2i 7.12, 15.5, 15.10
 import base64
 import contextlib
 import hashlib
+import http.server
 import json
 import pathlib
 import re
 import shutil
 import sqlite3
 import subprocess
+import threading
 import time
 
 import pytest
@@ -204,6 +206,39 @@ def test_what_strangers_attach_does_not_count(run, server, source, name, call):
     assert all(item["problem"] for item in answer["items"])
     attach(server, name, digest, forged)
     assert "does not count" in run(name, "--verify").stderr, "a stranger's envelope takes ours its worth"
+
+
+def test_a_server_that_names_no_image(server, source, name, tmp_path):
+    """With a file of keys nothing else is believed: right provenance of some image is none of an image without a digest."""
+    (text,) = texts(server, name, built(server, source, name), ENVELOPE)
+    with_keys = wire.Client(server.target)
+    keys = tmp_path / "keys.json"
+    keys.write_bytes(with_keys.get("/api/v1/keys").body)
+    with_keys.close()
+    token = tmp_path / "token"
+    token.write_text("slipway_pat_any\n")
+    token.chmod(0o600)
+
+    class Liar(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            items = {"items": [{"digest": "sha256:1", "envelope": json.loads(text)}]}
+            body = json.dumps(items if "provenance" in self.path else {"digest": "md5:"}).encode()
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Liar) as liar:
+        threading.Thread(target=liar.serve_forever, args=(0.02,), daemon=True).start()
+        done = subprocess.run([process.binary(), "build", "provenance", name, "--verify", "--keys", str(keys), "--config",
+                               "/dev/null", "--url", f"http://127.0.0.1:{liar.server_address[1]}", "--token-file", str(token)],
+                              env=process.clean_environment(), timeout=60, stdin=subprocess.DEVNULL, capture_output=True,
+                              text=True, check=False)
+        liar.shutdown()
+    assert done.returncode == 1 and "about another image" in done.stderr, done
 
 
 def as_documented(name):
