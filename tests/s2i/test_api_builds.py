@@ -386,6 +386,8 @@ def test_secrets_have_names_only(call, name):
     path = f"/repos/{name}/-/build-config"
     assert call.put(f"{path}/secrets/hook/a", {"value": "x" * 16}).status == 404
     assert call.put(path, {"options": {}}).status == 201
+    assert call.put(f"{path}/secrets/status/one", {"value": "token"}).status == 409  # of which forge?
+    assert call.patch(path, {"options": {"status_kind": "gitea", "status_url": "https://git.example/api/v1"}}).status == 200
     good = {"hook": {"value": "x" * 16}, "file": {"value": "line\n"},
             "callback": {"value": "y" * 16}, "status": {"value": "token"},
             "source": {"value": "ana:pass", "url": "https://git.example/team/", "kind": "password"}}
