@@ -803,19 +803,20 @@ static void test_a_full_pipe_holds_the_client_back(void **state)
 static void test_a_body_that_drips_is_given_up(void **state)
 {
     static const char much[5000];
-    struct server *server = serve_with(false, (struct times){150, 60000, 100});
+    struct server *server = serve_with(false, (struct times){500, 60000, 100});
     struct client client = dial(server, false);
     char answer[ANSWER_MAX];
 
     (void)state;
     ask(&client, "POST /push HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n", answer);
-    for (int i = 0; i < 8; i++, usleep(50000)) {
+    for (int i = 0; i < 7; i++, usleep(100000)) {
         assert_int_equal(send(client.fd, much, sizeof(much), MSG_NOSIGNAL), sizeof(much));
         assert_int_equal(read(scene.consumer, answer, sizeof(much)), sizeof(much));
     }
     assert_int_equal(told(&scene.ended), 0);
     for (int i = 0; i < 100 && told(&scene.ended) == 0; i++, usleep(50000))
         (void)send(client.fd, "x", 1, MSG_NOSIGNAL);
+    assert_int_equal(told(&scene.ended), 1); /* while it drips, not when it stops */
     expect_released(1);
     hang_up(&client);
     end(server);
@@ -838,7 +839,6 @@ static void test_a_body_that_is_malformed_breaks_off(void **state)
     end(server);
 }
 
-/* The reply goes on; the rest of the body is thrown away, and the connection serves on. */
 /* The server's end of the connection: it lives in this process. */
 static int other_end(const struct client *client)
 {
@@ -871,6 +871,7 @@ static void wait_until_taken(const struct client *client)
     assert_int_equal(left, 0);
 }
 
+/* The reply goes on; the rest of the body is thrown away, and the connection serves on. */
 static void test_a_reader_that_closes_early_ends_the_body_alone(void **state)
 {
     struct server *server = serve(false);
