@@ -111,7 +111,7 @@ static size_t print_commands(const char *noun, struct buffer *out)
     for (size_t i = 0; i < NOUNS; i++)
         for (const struct cli_command *at = nouns[i]; at->name != NULL; at++)
             if (has_noun(at, noun)) {
-                buffer_print(out, "  slipway %-18s  %s\n", at->name, at->text);
+                buffer_print(out, "  slipway %-19s  %s\n", at->name, at->text);
                 count++;
             }
     buffer_append_text(out, "\nslipway help COMMAND tells what it takes.\n"
@@ -121,6 +121,28 @@ static size_t print_commands(const char *noun, struct buffer *out)
                             "Exit status: 0 done, 1 failed, 2 not understood, 3 not signed in or "
                             "not allowed,\n4 not found, 5 conflict, 6 no answer.\n");
     return count;
+}
+
+static bool asks_for_help(const char *word)
+{
+    return strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0;
+}
+
+/* "build config" where commands begin so, else "build"; NULL when there is none. *used words. */
+static const char *find_noun(const char *const *words, struct buffer *both, size_t *used)
+{
+    *used = words[0] != NULL && !asks_for_help(words[0]);
+    if (*used == 0 || words[1] == NULL)
+        return *used == 0 ? NULL : words[0];
+    buffer_print(both, "%s %s", words[0], words[1]);
+    buffer_append(both, "", 1);
+    for (size_t i = 0; i < NOUNS; i++)
+        for (const struct cli_command *at = nouns[i]; at->name != NULL; at++)
+            if (has_noun(at, both->at)) {
+                *used = 2;
+                return both->at;
+            }
+    return words[0];
 }
 
 static const struct cli_command *find_command(const char *const *words, size_t *used)
@@ -135,12 +157,13 @@ static const struct cli_command *find_command(const char *const *words, size_t *
 /* Help on what the words name: a command, a noun, or everything. False when they name nothing. */
 static bool describe(const char *const *words, struct buffer *out)
 {
+    OWNED(buffer_drop) struct buffer both = BUFFER_NONE;
     size_t used;
     const struct cli_command *command = find_command(words, &used);
 
     if (command != NULL)
         cli_help(command, out);
-    else if (print_commands(words[0], out) == 0)
+    else if (print_commands(find_noun(words, &both, &used), out) == 0)
         return false;
     return true;
 }
@@ -164,17 +187,12 @@ static int print_help(const struct cli_call *call)
     return CLI_DONE;
 }
 
-static bool asks_for_help(const char *word)
-{
-    return strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0;
-}
-
 /* No command, or a noun alone: help, which is a complaint unless it was asked for. */
 static int answer_no_command(const char *const *words)
 {
-    OWNED(buffer_drop) struct buffer text = BUFFER_NONE;
-    const char *noun = words[0] == NULL || asks_for_help(words[0]) ? NULL : words[0];
-    const char *verb = noun == NULL ? words[0] : words[1];
+    OWNED(buffer_drop) struct buffer text = BUFFER_NONE, both = BUFFER_NONE;
+    size_t used;
+    const char *noun = find_noun(words, &both, &used), *verb = words[used];
     bool known = print_commands(noun, &text) > 0, asked = verb != NULL && asks_for_help(verb);
 
     if (noun != NULL && strcmp(noun, "--version") == 0)

@@ -94,7 +94,8 @@ int build_log_file(struct build_logs *logs, int64_t id, int *fd, struct error *e
     if (*fd >= 0)
         return 0;
     if (errno == ENOENT)
-        return error_set(err, ERROR_NOT_FOUND, "build %" PRId64 " has no log", id);
+        return error_set(err, ERROR_NOT_FOUND, "build %" PRId64 " has no log: it has not begun",
+                         id);
     return error_set_errno(err, ERROR_INTERNAL, errno,
                            "the log of build %" PRId64 " cannot be read", id);
 }

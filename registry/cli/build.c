@@ -35,7 +35,7 @@ static const struct show_column details[] = {
     {"state", "state"},
     {"reason", "reason"},
     {"message", "message"},
-    {"waits for", "ahead"},
+    {"ahead of it", "ahead"},
     {"trigger", "trigger"},
     {"asked by", "actor"},
     {"source", "source"},
@@ -354,7 +354,7 @@ static const struct cli_option list_options[] = {
     {"--state", "STATE", "New, Pending, Running, Complete, Failed, Error or Cancelled", 0},
     {"--ref", "REF", "only of this ref", 0},
     {"--commit", "COMMIT", "only of this commit", 0},
-    {"--trigger", "WORD", "only started by push, api, webhook, retry or image", 0},
+    {"--trigger", "WORD", "only started by push, api, webhook, retry, verify or image", 0},
     {0},
 };
 static const struct cli_option sources[] = {
@@ -363,7 +363,6 @@ static const struct cli_option sources[] = {
     {"--none", NULL, "there is no source: the scripts alone", 0},
     {"--commit", "ID", "exactly this commit of --git", 0},
     {"--rebuild", "TAG", "what the labels of this tag's image say", 0},
-    {"--detach", NULL, "does not wait: prints the id of the build", 'd'},
     {0},
 };
 static const struct cli_option detach[] = {
@@ -378,7 +377,7 @@ const struct cli_command cli_build_commands[] = {
      "REPOSITORY",
      "builds an image, and shows the log; exit status 0: it was built",
      run,
-     {sources, build_options, cli_remote, cli_settings}},
+     {detach, sources, build_options, cli_remote, cli_settings}},
     {"build plan",
      "REPOSITORY",
      "shows what a build would do",

@@ -31,7 +31,7 @@ struct cli_option {
 
 struct cli_call;
 
-enum { CLI_TABLES_MAX = 4 };
+enum { CLI_TABLES_MAX = 5 };
 
 /* A row of a table that ends with an empty one. run returns the exit status. */
 struct cli_command {

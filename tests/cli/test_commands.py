@@ -40,6 +40,11 @@ def test_help_of_a_noun_lists_its_commands_only(slipway):
     assert said.returncode == 0 and "config show" in said.stdout and "slipway serve" not in said.stdout
     assert slipway("config").returncode == 2
     assert slipway("help", "nonsense").returncode == 2
+    for words in (["help", "build", "config"], ["build", "config", "--help"], ["build", "config", "-h"]):
+        said = slipway(*words)
+        assert said.returncode == 0 and "slipway build config set" in said.stdout and "build run" not in said.stdout, words
+    wrong = slipway("build", "config", "shwo")
+    assert wrong.returncode == 2 and wrong.stderr.endswith("build config shwo\nsee: slipway help build config\n")
     assert slipway("--help").stdout == slipway("help").stdout
 
 
