@@ -1,7 +1,7 @@
 /* attest_publish.c - what is to stand beside an image is published: its referrers.
  * Touches  storage, as a push of the asker does; the log's file.
- * Never    makes another document than the one that was written with the build's end, save a
- *          signature that could not be made then.
+ * Never    makes another document than the one that was written with the build's end, or the
+ * rebase, save a signature that could not be made then.
  *
  * Spec: s2i 7.12, 15.5, 15.10. */
 #include <string.h>
@@ -148,20 +148,15 @@ static int publish_log(const struct plan *plan, int64_t build, struct error *err
 int attest_publish(struct builds *builds, const struct build_attestation *attestation,
                    struct error *err)
 {
-    OWNED(build_record_drop) struct build_record record = {.id = 0};
     OWNED(json_drop) json_t *document = json_loads(attestation->document, 0, NULL);
     struct plan plan;
 
-    if (build_find(builds->storage, attestation->build, &record, err) < 0)
-        return -1;
-    if (record.repository[0] == '~') /* it was deleted since the row was read */
-        return error_set(err, ERROR_NOT_FOUND, "the repository was deleted");
     const struct publisher publisher = {
         .builds = builds,
-        .repository = slice_of(record.repository),
-        .actor = {.account = record.account, .name = slice_of(record.actor)}};
+        .repository = slice_of(attestation->repository),
+        .actor = {.account = attestation->account, .name = slice_of(attestation->actor)}};
     if (plan_read(&publisher, document, &plan, err) < 0 || publish_provenance(&plan, err) < 0 ||
         publish_sbom(&plan, err) < 0)
         return -1;
-    return publish_log(&plan, record.id, err);
+    return publish_log(&plan, attestation->build, err);
 }

@@ -1,9 +1,11 @@
-/* attester.c - publishes what is to stand beside images, when their builds have ended.
+/* attester.c - publishes what is to stand beside images, when their builds have ended, or they were
+ * put on newer bases.
  * Touches  rows of attestations; a thread of its own.
  * Never    holds up a build; gives up on what may work later.
  *
- * (1) What is to be published is a row since the end of its build, and one until it is published:
- *     a server that dies in between goes on at its next start. Published twice it is the same.
+ * (1) What is to be published is a row since the end of its build or its rebase, and one until it
+ * is published: a server that dies in between goes on at its next start. Published twice it is the
+ * same.
  *
  * Spec: s2i 7.12 */
 #include <stdlib.h>
@@ -82,10 +84,10 @@ static void failed(struct attester *attester, const struct build_attestation *at
     struct error ignored = {0};
 
     log_event(LOG_WARNING, last ? "build.unattested" : "build.attest.again",
-              F_I64("id", attestation->build), F_TEXT("reason", why->message),
-              F_TEXT("cause", why->cause));
-    int noted = last ? build_attestation_done(storage, attestation->build, &ignored)
-                     : build_attestation_later(storage, attestation->build, due_at, &ignored);
+              F_I64("id", attestation->build), F_TEXT("repository", attestation->repository),
+              F_TEXT("reason", why->message), F_TEXT("cause", why->cause));
+    int noted = last ? build_attestation_done(storage, attestation->id, &ignored)
+                     : build_attestation_later(storage, attestation->id, due_at, &ignored);
     if (noted < 0) /* the row is as it was: not at once again */
         rest(attester, UNREAD_PAUSE_MS);
 }
@@ -97,7 +99,7 @@ static void publish(struct attester *attester, const struct build_attestation *a
     struct error err = {0};
 
     if (attest_publish(builds, attestation, &err) == 0 &&
-        build_attestation_done(builds->storage, attestation->build, &err) == 0)
+        build_attestation_done(builds->storage, attestation->id, &err) == 0)
         return;
     if (!attester_closing(attester))
         failed(attester, attestation, &err);
@@ -111,14 +113,14 @@ static uint64_t look(struct attester *attester) ON(worker_thread)
     struct error err = {0};
 
     while (!attester_closing(attester)) {
-        OWNED(build_attestation_drop) struct build_attestation next = {.build = 0};
+        OWNED(build_attestation_drop) struct build_attestation next = {.id = 0};
         if (build_attestation_next(attester->builds->storage, &next, &err) < 0) {
             log_event(LOG_WARNING, "build.attest.again", F_TEXT("reason", err.message),
                       F_TEXT("cause", err.cause));
             return UNREAD_PAUSE_MS;
         }
         int64_t left = next.due_at - clock_now_us();
-        if (next.build == 0 || left > INT64_C(1000) * LOOK_MS)
+        if (next.id == 0 || left > INT64_C(1000) * LOOK_MS)
             return LOOK_MS;
         if (left > 0)
             return (uint64_t)left / 1000 + 1;

@@ -14,14 +14,16 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "registry/core/clock.h"
 #include "storage/rebases.h"
 
-enum { PAGE = 500, HELD_MAX = 64 * 1024 * 1024 /* bytes of manifests that wait to be put */ };
+enum { PAGE = 500, HELD_MAX = 64 * 1024 * 1024 /* bytes that wait to be put */ };
 
 /* An image that was made, and the tags that are to stand for it. */
 struct made {
     struct buffer manifest;
     struct publish_put read;
+    struct buffer attestations; /* what is to stand beside it */
     struct rebase_tag *tags;
     size_t first, count; /* in `order`; also of tags */
 };
@@ -55,6 +57,7 @@ static void made_drop(struct made *made)
 {
     buffer_drop(&made->manifest);
     publish_put_drop(&made->read);
+    buffer_drop(&made->attestations);
     free(made->tags);
 }
 
@@ -323,7 +326,7 @@ static int blobs_publish(const struct rebasing *work, struct slice repository,
 
 /* Waits to be put with the others. */
 static int keep(struct rebasing *work, const struct rebase_made *made, size_t first, size_t count,
-                struct error *err)
+                struct error *err) ON(worker_thread)
 {
     struct slice manifest = buffer_slice(&made->result.manifest);
     struct made *kept = &work->made[work->made_count];
@@ -337,7 +340,13 @@ static int keep(struct rebasing *work, const struct rebase_made *made, size_t fi
     kept->tags = memory_new(count * sizeof(*kept->tags));
     for (size_t i = 0; i < count; i++)
         kept->tags[i].name = slice_of(item_at(work, first + i)->tag);
-    return publish_put_read(buffer_slice(&kept->manifest), SLICE_NONE, &kept->read, err);
+    if (publish_put_read(buffer_slice(&kept->manifest), SLICE_NONE, &kept->read, err) < 0)
+        return -1;
+    if (!work->wish->dry_run)
+        rebase_attest(&work->bases, made, slice_of(found_at(work, first)->repository),
+                      kept->read.document.media_type, &kept->attestations);
+    work->held += kept->attestations.size;
+    return 0;
 }
 
 /* A tag that cannot move costs no reading. */
@@ -474,11 +483,13 @@ static int apply_all(struct rebasing *work, struct error *err) ON(worker_thread)
     refuse_forbidden(work);
     for (size_t i = 0; i < work->made_count; i++) {
         const struct rebase_candidate *image = found_at(work, work->made[i].first);
-        images[i] = (struct rebase_image){.repository = slice_of(image->repository),
-                                          .before = image->digest,
-                                          .put = &work->made[i].read.put,
-                                          .tags = work->made[i].tags,
-                                          .tag_count = work->made[i].count};
+        images[i] =
+            (struct rebase_image){.repository = slice_of(image->repository),
+                                  .before = image->digest,
+                                  .put = &work->made[i].read.put,
+                                  .tags = work->made[i].tags,
+                                  .tag_count = work->made[i].count,
+                                  .attestations = buffer_slice(&work->made[i].attestations)};
     }
     if (is_stopped(work))
         return stopped(err);
@@ -487,6 +498,8 @@ static int apply_all(struct rebasing *work, struct error *err) ON(worker_thread)
         return -1;
     for (size_t i = 0; i < work->made_count; i++)
         outcome_take(work, &work->made[i]);
+    if (!wish->dry_run && work->made_count > 0)
+        attester_look(work->builds->attester);
     return 0;
 }
 
@@ -548,10 +561,11 @@ int builds_rebase(struct builds *builds, const struct build_rebase *wish, struct
                   struct error *err)
 {
     OWNED(rebasing_drop)
-    struct rebasing work = {.builds = builds,
-                            .wish = wish,
-                            .out = out,
-                            .bases = {.builds = builds, .actor = wish->actor}};
+    struct rebasing work = {
+        .builds = builds,
+        .wish = wish,
+        .out = out,
+        .bases = {.builds = builds, .actor = wish->actor, .began_at = clock_now_us()}};
 
     *out = (struct build_rebased){.dry_run = wish->dry_run};
     if (wish_read(&work, err) < 0 ||

@@ -26,6 +26,7 @@ void rebase_made_drop(struct rebase_made *made)
 {
     contract_result_drop(&made->result);
     s2i_list_drop(&made->conflicts);
+    s2i_image_drop(&made->before);
 }
 
 /* --- what is in layers --- */
@@ -194,5 +195,10 @@ int rebase_image_make(struct rebase_bases *bases, struct slice repository,
     if (subject_read(bases, repository, digest, &subject, err) < 0 ||
         base_need(bases, base, "the old base", &bases->old_name, &bases->old_base, err) < 0)
         return -1;
-    return make(bases, &subject, out, err);
+    if (make(bases, &subject, out, err) < 0)
+        return -1;
+    out->before = subject.image;
+    out->below = bases->old_base.layer_count;
+    subject.image = (struct s2i_image){.name = NULL};
+    return 0;
 }

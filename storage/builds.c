@@ -52,8 +52,10 @@ void build_record_drop(struct build_record *record)
 
 void build_attestation_drop(struct build_attestation *attestation)
 {
+    free(attestation->repository);
+    free(attestation->actor);
     free(attestation->document);
-    *attestation = (struct build_attestation){.build = 0};
+    *attestation = (struct build_attestation){.id = 0};
 }
 
 void build_page_drop(struct build_page *page)

@@ -213,20 +213,23 @@ int build_move_list(struct storage *store, int64_t after, size_t limit, struct b
 
 /* --- what is to stand beside images --- */
 
-struct build_attestation { /* build 0: there is none */
-    int64_t build, due_at; /* us since 1970 */
+struct build_attestation { /* id 0: there is none */
+    int64_t id, due_at;    /* us since 1970 */
+    int64_t build;         /* 0: of a rebase */
+    int64_t account;       /* who asked for the image */
     uint64_t tries;        /* that failed */
-    char *document;        /* as build_end had it */
+    char *repository, *actor;
+    char *document; /* as build_end or rebase_image had it */
 };
 void build_attestation_drop(struct build_attestation *attestation);
 /* The one that is due first, whenever that is. */
 int build_attestation_next(struct storage *store, struct build_attestation *out,
                            struct error *err) MUST_CHECK ON(worker_thread);
 /* It failed, and is due then. */
-int build_attestation_later(struct storage *store, int64_t build, int64_t due_at,
+int build_attestation_later(struct storage *store, int64_t id, int64_t due_at,
                             struct error *err) MUST_CHECK ON(worker_thread);
 /* It is published, or given up. */
-int build_attestation_done(struct storage *store, int64_t build, struct error *err) MUST_CHECK
+int build_attestation_done(struct storage *store, int64_t id, struct error *err) MUST_CHECK
     ON(worker_thread);
 
 /* A key that signs provenance: known for ever. Again is nothing. */

@@ -7,18 +7,30 @@
 static const char SQL_ATTESTATION_ADD[] =
     "INSERT INTO build_attestations(build_id, document, due_at)"
     "     VALUES ($1, $2, $3)";
+static const char SQL_REBASED_ADD[] =
+    "INSERT INTO build_attestations(repo_id, manifest_id, actor, account_id, document, due_at)"
+    "     SELECT repo_id, id, $1, $2, $3, $4"
+    "       FROM manifests"
+    "      WHERE repo_id = $5 AND digest = $6";
 /* Those of a repository that is deleted wait until it is back, or goes with them. */
-static const char SQL_ATTESTATION_NEXT[] = "SELECT a.build_id, a.document, a.tries, a.due_at"
-                                           "  FROM build_attestations a"
-                                           "  JOIN builds b ON b.id = a.build_id"
-                                           " WHERE b.repository < '~'"
-                                           " ORDER BY a.due_at, a.build_id"
-                                           " LIMIT 1";
+static const char SQL_ATTESTATION_NEXT[] =
+    "SELECT a.id, a.document, a.tries, a.due_at, coalesce(a.build_id, 0),"
+    "       coalesce(b.repository, r.name, ''), coalesce(b.actor, a.actor),"
+    "       coalesce(b.account_id, a.account_id)"
+    "  FROM build_attestations a"
+    "  LEFT JOIN builds b ON b.id = a.build_id"
+    "  LEFT JOIN repositories r ON r.id = a.repo_id"
+    " WHERE coalesce(b.repository, r.name) < '~'"
+    " ORDER BY a.due_at, a.id"
+    " LIMIT 1";
 static const char SQL_ATTESTATION_LATER[] = "UPDATE build_attestations"
                                             "   SET tries = tries + 1, due_at = $1"
-                                            " WHERE build_id = $2";
+                                            " WHERE id = $2";
 static const char SQL_ATTESTATION_DONE[] = "DELETE FROM build_attestations"
-                                           "      WHERE build_id = $1";
+                                           "      WHERE id = $1";
+static const char SQL_KEY_FIND[] = "SELECT 1"
+                                   "  FROM build_keys"
+                                   " WHERE kid = $1";
 static const char SQL_KEY_NOTE[] = "INSERT INTO build_keys(kid, jwk, created_at)"
                                    "     VALUES ($1, $2, $3)"
                                    " ON CONFLICT (kid)"
@@ -40,6 +52,21 @@ int meta_build_attestation_add(struct db_tx *tx, int64_t build, struct slice doc
     return db_finish(&query, err);
 }
 
+int meta_rebase_attestation_add(struct db_tx *tx, int64_t repository, const struct digest *image,
+                                const struct actor *actor, struct slice document, struct error *err)
+{
+    OWNED(db_query_end) struct db_query query = db_query(tx, SQL_REBASED_ADD);
+    const struct meta_key key = meta_key(image);
+
+    db_bind_text(&query, meta_or_empty(actor == NULL ? SLICE_NONE : actor->name));
+    db_bind_i64(&query, actor == NULL ? 0 : actor->account);
+    db_bind_text(&query, document);
+    db_bind_i64(&query, clock_now_us());
+    db_bind_i64(&query, repository);
+    db_bind_bytes(&query, meta_key_slice(&key));
+    return db_finish(&query, err);
+}
+
 static int next(struct db_tx *tx, void *arg, struct error *err)
 {
     struct build_attestation *out = arg;
@@ -47,55 +74,71 @@ static int next(struct db_tx *tx, void *arg, struct error *err)
 
     int row = db_step(&query, err);
     if (row == 1)
-        *out = (struct build_attestation){.build = db_column_i64(&query, 0),
+        *out = (struct build_attestation){.id = db_column_i64(&query, 0),
                                           .document = meta_text(&query, 1),
                                           .tries = (uint64_t)db_column_i64(&query, 2),
-                                          .due_at = db_column_i64(&query, 3)};
+                                          .due_at = db_column_i64(&query, 3),
+                                          .build = db_column_i64(&query, 4),
+                                          .repository = meta_text(&query, 5),
+                                          .actor = meta_text(&query, 6),
+                                          .account = db_column_i64(&query, 7)};
     return row < 0 ? -1 : 0;
 }
 
 int build_attestation_next(struct storage *store, struct build_attestation *out, struct error *err)
 {
-    *out = (struct build_attestation){.build = 0};
+    *out = (struct build_attestation){.id = 0};
     return db_read(store->meta->db, next, out, err);
 }
 
 struct later {
-    int64_t build, due_at;
+    int64_t id, due_at;
 };
 
 static int later(struct db_tx *tx, void *arg, struct error *err)
 {
     const struct later *with = arg;
 
-    return META_CHANGE(tx, SQL_ATTESTATION_LATER, err, with->due_at, with->build);
+    return META_CHANGE(tx, SQL_ATTESTATION_LATER, err, with->due_at, with->id);
 }
 
-int build_attestation_later(struct storage *store, int64_t build, int64_t due_at, struct error *err)
+int build_attestation_later(struct storage *store, int64_t id, int64_t due_at, struct error *err)
 {
-    struct later with = {build, due_at};
+    struct later with = {id, due_at};
 
     return meta_write(store->meta, later, &with, err);
 }
 
 static int done(struct db_tx *tx, void *arg, struct error *err)
 {
-    const int64_t *build = arg;
+    const int64_t *id = arg;
 
-    return META_CHANGE(tx, SQL_ATTESTATION_DONE, err, *build);
+    return META_CHANGE(tx, SQL_ATTESTATION_DONE, err, *id);
 }
 
 /* A row that comes back by a power cut is published once more, which changes nothing. */
-int build_attestation_done(struct storage *store, int64_t build, struct error *err)
+int build_attestation_done(struct storage *store, int64_t id, struct error *err)
 {
-    return meta_write_loosely(store->meta, done, &build, DB_BACKGROUND, err);
+    return meta_write_loosely(store->meta, done, &id, DB_BACKGROUND, err);
 }
 
 /* --- keys --- */
 
 struct key {
     struct slice kid, jwk;
+    bool known;
 };
+
+static int key_look(struct db_tx *tx, void *arg, struct error *err)
+{
+    struct key *with = arg;
+    OWNED(db_query_end) struct db_query query = db_query(tx, SQL_KEY_FIND);
+
+    db_bind_text(&query, with->kid);
+    int row = db_step(&query, err);
+    with->known = row == 1;
+    return row < 0 ? -1 : 0;
+}
 
 static int key_note(struct db_tx *tx, void *arg, struct error *err)
 {
@@ -108,11 +151,14 @@ static int key_note(struct db_tx *tx, void *arg, struct error *err)
     return db_finish(&query, err);
 }
 
+/* One that can be read is before whatever is written now: many signatures cost one write. */
 int build_key_note(struct storage *store, struct slice kid, struct slice jwk, struct error *err)
 {
-    struct key with = {kid, jwk};
+    struct key with = {kid, jwk, false};
 
-    return meta_write(store->meta, key_note, &with, err);
+    if (db_read(store->meta->db, key_look, &with, err) < 0)
+        return -1;
+    return with.known ? 0 : meta_write(store->meta, key_note, &with, err);
 }
 
 static int key_list(struct db_tx *tx, void *arg, struct error *err)

@@ -41,6 +41,10 @@ void meta_build_tags_forget(struct cache *cache, struct slice repository, const 
 /* With the end of its build. meta_build_attest.c */
 int meta_build_attestation_add(struct db_tx *tx, int64_t build, struct slice document,
                                struct error *err);
+/* With the rebase that made the image, which is there; actor NULL: the server itself. */
+int meta_rebase_attestation_add(struct db_tx *tx, int64_t repository, const struct digest *image,
+                                const struct actor *actor, struct slice document,
+                                struct error *err);
 /* What others are told: with a new build; of its state from now on, in the transaction that changes
  * it. meta_build_message.c */
 int meta_messages_add(struct db_tx *tx, const struct build_new *build, int64_t id,

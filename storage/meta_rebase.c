@@ -1,5 +1,5 @@
 /* meta_rebase.c - tags of many repositories get other manifests, in one transaction.
- * Touches  what a push does (meta_push.c), rebases, rebase_moves, audit.
+ * Touches  what a push does (meta_push.c), rebases, rebase_moves, build_attestations, audit.
  * Never    moves a tag that stands for something else by now, or that may not move.
  *
  * rebases (1): who stays is found out in the transaction that moves the others. */
@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "storage/meta_builds.h"
 #include "storage/meta_rebase.h"
 
 struct apply {
@@ -130,7 +131,12 @@ static int image_apply(struct db_tx *tx, struct apply *with, size_t at, struct e
     with->moved += put.tag_count;
     if (put.tag_count == 0 || with->rebase->dry_run)
         return 0;
-    return meta_manifest_put_in(tx, with->meta, image->repository, &put, &with->retyped[at], err);
+    if (meta_manifest_put_in(tx, with->meta, image->repository, &put, &with->retyped[at], err) < 0)
+        return -1;
+    return image->attestations.size == 0
+               ? 0
+               : meta_rebase_attestation_add(tx, repository, &put.digest, put.actor,
+                                             image->attestations, err);
 }
 
 /* --- all --- */

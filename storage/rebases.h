@@ -1,14 +1,14 @@
 /* rebases.h - images on newer bases: which stand on one, tags of many repositories that move at
  * once, and back.
- * Touches  the tables manifests, tags, tag_history, manifest_bases, rebases, rebase_moves, audit;
- *          the cache.
+ * Touches  the tables manifests, tags, tag_history, manifest_bases, rebases, rebase_moves,
+ *          build_attestations, audit; the cache.
  * Never    decides who may; makes an image.
  *
  * (1) All tags of a rebase move in one transaction with all that belongs to it: manifests, history,
- *     the row it can be taken back by, the audit. What does not stand where it stood, or may not
- *     move, is left out of it, and told.
- * (2) What the tags stood for is kept for gc.undo; until then they can be taken back, in one
- *     transaction as well, those that still stand where the rebase put them.
+ *     the row it can be taken back by, what is to stand beside the images, the audit. What does not
+ * stand where it stood, or may not move, is left out of it, and told. (2) What the tags stood for
+ * is kept for gc.undo; until then they can be taken back, in one transaction as well, those that
+ * still stand where the rebase put them.
  *
  * Spec: s2i 15.1. */
 #ifndef SLIPWAY_STORAGE_REBASES_H
@@ -77,6 +77,7 @@ struct rebase_image {
     const struct manifest_put *put; /* its tags are not looked at */
     struct rebase_tag *tags;
     size_t tag_count;
+    struct slice attestations; /* written when one moves; SLICE_NONE: nothing is to be published */
 };
 struct rebase_new {
     struct slice base;               /* for people */

@@ -14,15 +14,27 @@
 #define PREDICATE "https://slsa.dev/provenance/v1"
 
 static const struct show_column columns[] = {
-    {"image", "image"},       {"as", "as"},
-    {"built by", "built_by"}, {"its version", "version"},
-    {"build", "build"},       {"asked by", "asked_by"},
-    {"trigger", "trigger"},   {"source", "source"},
-    {"commit", "commit"},     {"content", "content"},
-    {"builder", "builder"},   {"its digest", "builder_digest"},
-    {"runtime", "runtime"},   {"previous", "previous"},
-    {"began", "began"},       {"ended", "ended"},
-    {"signed by key", "key"}, {0},
+    {"image", "image"},
+    {"as", "as"},
+    {"built by", "built_by"},
+    {"its version", "version"},
+    {"build", "build"},
+    {"asked by", "asked_by"},
+    {"trigger", "trigger"},
+    {"source", "source"},
+    {"commit", "commit"},
+    {"content", "content"},
+    {"builder", "builder"},
+    {"its digest", "builder_digest"},
+    {"runtime", "runtime"},
+    {"previous", "previous"},
+    {"base", "base"},
+    {"its digest", "base_digest"},
+    {"stood on", "previousBase"},
+    {"began", "began"},
+    {"ended", "ended"},
+    {"signed by key", "key"},
+    {0},
 };
 
 /* --- one envelope --- */
@@ -129,6 +141,8 @@ static void add_dependencies(json_t *row, const json_t *definition)
         }
         if (strcmp(name, "builder") == 0)
             set(row, "builder_digest", json_object_get(digests, "sha256"));
+        if (strcmp(name, "base") == 0)
+            set(row, "base_digest", json_object_get(digests, "sha256"));
         set(row, name, json_object_get(item, "uri"));
     }
 }

@@ -1,4 +1,5 @@
-/* provenance.c - where an image is from: an in-toto statement with a SLSA v1 predicate.
+/* provenance.c - where an image is from, built or rebased: an in-toto statement with a SLSA v1
+ * predicate.
  * Touches  memory only.
  * Never    a secret's value; user information of an URL. Spec: s2i 7.12 */
 #include <string.h>
@@ -8,6 +9,7 @@
 #include "s2i/contract/referrer.h"
 
 #define BUILD_TYPE "urn:slipway:s2i-build:v1"
+#define REBASE_TYPE "urn:slipway:s2i-rebase:v1"
 #define BUILDER "urn:slipway:builder"
 
 /* {"sha256": "<hex>"} */
@@ -169,22 +171,27 @@ static void set_time(json_t *object, const char *name, int64_t us)
         json_object_set_new(object, name, json_string(timestamp_print(us, text)));
 }
 
+/* Who made it, and when. */
+static json_t *made_by(const char *server, const char *version, int64_t started_us,
+                       int64_t finished_us)
+{
+    json_t *metadata = json_object();
+
+    set_time(metadata, "startedOn", started_us);
+    set_time(metadata, "finishedOn", finished_us);
+    return json_pack("{s:{s:s, s:{s:s}}, s:o}", "builder", "id", server[0] != 0 ? server : BUILDER,
+                     "version", "slipway", version, "metadata", metadata);
+}
+
 static json_t *run_details(const struct provenance *about)
 {
-    json_t *metadata = json_object(), *all = json_object();
+    json_t *all = made_by(about->server, about->version, about->started_us, about->finished_us);
     struct buffer invocation = BUFFER_NONE;
 
     buffer_print(&invocation, "%s%sbuilds/%lld", about->server,
                  about->server[0] == 0 || slice_ends(slice_of(about->server), "/") ? "" : "/",
                  (long long)about->spec->build);
-    compose_set(metadata, "invocationId", buffer_slice(&invocation));
-    set_time(metadata, "startedOn", about->started_us);
-    set_time(metadata, "finishedOn", about->finished_us);
-    json_object_set_new(all, "builder",
-                        json_pack("{s:s, s:{s:s}}", "id",
-                                  about->server[0] != 0 ? about->server : BUILDER, "version",
-                                  "slipway", about->version));
-    json_object_set_new(all, "metadata", metadata);
+    compose_set(compose_object(all, "metadata"), "invocationId", buffer_slice(&invocation));
     if (about->log != NULL)
         json_object_set_new(
             all, "byproducts",
@@ -193,21 +200,55 @@ static json_t *run_details(const struct provenance *about)
     return all;
 }
 
-void provenance_make(const struct provenance *about, struct buffer *out)
+/* Takes the definition and the details. */
+static void statement_write(struct slice repository, const struct digest *image, json_t *definition,
+                            json_t *details, struct buffer *out)
 {
     OWNED(json_decrefp) json_t *statement = json_object();
     json_t *subject = json_object(), *predicate = json_object();
-    struct slice target, tag;
     struct digest ignored;
 
-    slice_split(slice_of(about->spec->target), ':', &target, &tag);
-    compose_set(subject, "name", target);
-    json_object_set_new(subject, "digest", digest_set(&about->subject->digest));
-    json_object_set_new(predicate, "buildDefinition", definition(about));
-    json_object_set_new(predicate, "runDetails", run_details(about));
+    compose_set(subject, "name", repository);
+    json_object_set_new(subject, "digest", digest_set(image));
+    json_object_set_new(predicate, "buildDefinition", definition);
+    json_object_set_new(predicate, "runDetails", details);
     json_object_set_new(statement, "_type", json_string("https://in-toto.io/Statement/v1"));
     json_object_set_new(statement, "subject", json_pack("[o]", subject));
     json_object_set_new(statement, "predicateType", json_string(PROVENANCE_PREDICATE));
     json_object_set_new(statement, "predicate", predicate);
     compose_text(statement, out, &ignored);
+}
+
+void provenance_make(const struct provenance *about, struct buffer *out)
+{
+    struct slice target, tag;
+
+    slice_split(slice_of(about->spec->target), ':', &target, &tag);
+    statement_write(target, &about->subject->digest, definition(about), run_details(about), out);
+}
+
+/* --- rebases --- */
+
+static json_t *rebase_definition(const struct provenance_rebase *about)
+{
+    OWNED(memory_drop) char *name = memory_text(about->repository);
+    const struct s2i_image previous = {.name = name, .digest = *about->before};
+    json_t *external = json_object(), *internal = json_object(), *dependencies = json_array();
+
+    compose_set(external, "target", about->repository);
+    compose_set(external, "base", compose_reference_name(about->new_base->name));
+    compose_set(internal, "requestedBy", about->actor);
+    add_image(dependencies, "previous", &previous);
+    add_image(dependencies, "previousBase", about->old_base);
+    add_image(dependencies, "base", about->new_base);
+    return json_pack("{s:s, s:o, s:o, s:o}", "buildType", REBASE_TYPE, "externalParameters",
+                     external, "internalParameters", internal, "resolvedDependencies",
+                     dependencies);
+}
+
+void provenance_of_rebase(const struct provenance_rebase *about, struct buffer *out)
+{
+    statement_write(about->repository, &about->subject->digest, rebase_definition(about),
+                    made_by(about->server, about->version, about->started_us, about->finished_us),
+                    out);
 }

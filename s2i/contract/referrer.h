@@ -1,6 +1,5 @@
-/* referrer.h - what stands beside an image that a build made: where it is from (SLSA provenance),
- * what is in it (SPDX), what the build said (its log).
- * Touches  memory only (pure).
+/* referrer.h - what stands beside an image that a build or a rebase made: where it is from (SLSA
+ * provenance), what is in it (SPDX), what the build said (its log). Touches  memory only (pure).
  * Never    a secret: of variables it shows the names, of URLs no user information; injected files
  *          are named by their secrets, whose values are not here.
  *
@@ -41,12 +40,31 @@ struct provenance {
 /* An in-toto statement with a SLSA v1 predicate. */
 void provenance_make(const struct provenance *about, struct buffer *out);
 
+/* The same of an image that was put on a newer base. */
+struct provenance_rebase {
+    struct slice repository;     /* of the image */
+    const struct digest *before; /* what it was until then, in the same repository */
+    const struct s2i_image *old_base, *new_base;
+    const struct referrer_subject *subject;
+    const char *server, *version; /* as above */
+    struct slice actor;           /* who asked for it */
+    int64_t started_us, finished_us;
+};
+void provenance_of_rebase(const struct provenance_rebase *about, struct buffer *out);
+
 struct sbom {
-    const struct s2i_spec *spec;
-    const struct s2i_result *result;
+    struct slice repository;             /* of the image */
+    int64_t seconds;                     /* of its source, since 1970 */
+    const struct s2i_image *base;        /* what it stands on */
+    const struct s2i_made_layer *layers; /* its own */
+    size_t layer_count;
+    const struct s2i_list *packages; /* as s2i_result has them; NULL: nobody looked for them */
     const struct referrer_subject *subject;
     const char *server, *version;
 };
+/* Of an image as it was built. */
+struct sbom sbom_of_build(const struct s2i_spec *spec, const struct s2i_result *result,
+                          const struct referrer_subject *subject);
 /* SPDX 2.3 as JSON, without the files of the image's own layers; the same image gives the same
  * text.
  */

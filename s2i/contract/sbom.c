@@ -6,6 +6,8 @@
 #include "s2i/contract/compose.h"
 #include "s2i/contract/referrer.h"
 
+#define UNLISTED "put on a newer base, not built: its packages were not looked for"
+
 /* "pkg:<type>/[<vendor>/]": how tools name packages of a kind; a kind "deb/ubuntu" brings its own
  * vendor. */
 static const struct {
@@ -63,12 +65,12 @@ static void relate(json_t *relations, const char *from, const char *how, const c
 /* --- layers --- */
 
 /* What the build added; its files come later (sbom_files.c). */
-static void add_layers(const struct s2i_result *result, json_t *packages, json_t *relations)
+static void add_layers(const struct sbom *about, json_t *packages, json_t *relations)
 {
     char id[48];
 
-    for (size_t i = 0; i < result->layer_count; i++) {
-        const struct s2i_made_layer *layer = &result->layers[i];
+    for (size_t i = 0; i < about->layer_count; i++) {
+        const struct s2i_made_layer *layer = &about->layers[i];
         snprintf(id, sizeof(id), SBOM_LAYER "%zu", i + 1);
         const char *name = layer->name == NULL || layer->name[0] == 0 ? "layer" : layer->name;
         json_t *one = image_package(id, slice_of(name), &layer->layer.digest);
@@ -139,21 +141,37 @@ static void add_packages(const struct s2i_list *found, json_t *packages, json_t 
 
 /* --- the document --- */
 
+struct sbom sbom_of_build(const struct s2i_spec *spec, const struct s2i_result *result,
+                          const struct referrer_subject *subject)
+{
+    struct slice target, tag;
+
+    slice_split(slice_of(spec->target), ':', &target, &tag);
+    return (struct sbom){.repository = target,
+                         .seconds = spec->source.time,
+                         .base = spec->runtime.name != NULL ? &spec->runtime : &spec->builder,
+                         .layers = result->layers,
+                         .layer_count = result->layer_count,
+                         .packages = &result->packages,
+                         .subject = subject};
+}
+
 static json_t *creation(const struct sbom *about)
 {
     json_t *info = json_object();
     struct buffer tool = BUFFER_NONE;
 
     buffer_print(&tool, "Tool: slipway-%s%c", about->version, 0);
-    compose_set_time(info, "created", about->spec->source.time);
+    compose_set_time(info, "created", about->seconds);
     json_object_set_new(info, "creators", json_pack("[s]", tool.at));
     buffer_drop(&tool);
     return info;
 }
 
 /* A name for the document that no other image's has. */
-static void set_names(json_t *document, const struct sbom *about, struct slice target)
+static void set_names(json_t *document, const struct sbom *about)
 {
+    struct slice target = about->repository;
     struct buffer text = BUFFER_NONE;
     char digest[DIGEST_TEXT_MAX];
     bool slash = slice_ends(slice_of(about->server), "/");
@@ -172,27 +190,27 @@ static void set_names(json_t *document, const struct sbom *about, struct slice t
 
 void sbom_make(const struct sbom *about, struct buffer *out)
 {
-    const struct s2i_image *base =
-        about->spec->runtime.name != NULL ? &about->spec->runtime : &about->spec->builder;
+    const struct s2i_image *base = about->base;
     OWNED(json_decrefp) json_t *document = json_object();
     json_t *packages = json_array(), *relations = json_array();
-    struct slice target, tag;
+    json_t *image = image_package("SPDXRef-Image", about->repository, &about->subject->digest);
     struct digest ignored;
 
-    slice_split(slice_of(about->spec->target), ':', &target, &tag);
     json_object_set_new(document, "spdxVersion", json_string("SPDX-2.3"));
     json_object_set_new(document, "dataLicense", json_string("CC0-1.0"));
     json_object_set_new(document, "SPDXID", json_string("SPDXRef-DOCUMENT"));
     json_object_set_new(document, "creationInfo", creation(about));
-    set_names(document, about, target);
-    json_array_append_new(packages,
-                          image_package("SPDXRef-Image", target, &about->subject->digest));
+    set_names(document, about);
+    if (about->packages == NULL)
+        json_object_set_new(image, "comment", json_string(UNLISTED));
+    json_array_append_new(packages, image);
     relate(relations, "SPDXRef-DOCUMENT", "DESCRIBES", "SPDXRef-Image");
     json_array_append_new(
         packages, image_package("SPDXRef-Base", compose_reference_name(base->name), &base->digest));
     relate(relations, "SPDXRef-Image", "DESCENDANT_OF", "SPDXRef-Base");
-    add_layers(about->result, packages, relations);
-    add_packages(&about->result->packages, packages, relations);
+    add_layers(about, packages, relations);
+    if (about->packages != NULL)
+        add_packages(about->packages, packages, relations);
     json_object_set_new(document, "packages", packages);
     json_object_set_new(document, "relationships", relations);
     compose_text(document, out, &ignored);

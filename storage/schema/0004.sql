@@ -111,15 +111,25 @@ CREATE TABLE build_messages(
 ) @STRICT;
 CREATE INDEX build_messages_due ON build_messages(due_at, id) WHERE due_at IS NOT NULL;
 
--- What is still to be published of a build that made an image: written with its end, gone when it
--- stands beside the image. document: JSON (s2i/attest.c). due_at: when it is tried next.
+-- What is still to be published of an image that was made: written with the end of its build, or
+-- with the rebase that moved a tag to it; gone when it stands beside the image. Of a rebase, whose
+-- build_id is null: repo_id and manifest_id say which image, actor and account_id who asked.
+-- document: JSON (s2i/attest.c). due_at: when it is tried next.
 CREATE TABLE build_attestations(
-    build_id BIGINT NOT NULL PRIMARY KEY REFERENCES builds(id) ON DELETE CASCADE,
+    id @ID,
+    build_id BIGINT UNIQUE REFERENCES builds(id) ON DELETE CASCADE,
+    repo_id BIGINT,
+    manifest_id BIGINT,
+    actor TEXT NOT NULL DEFAULT '',
+    account_id BIGINT NOT NULL DEFAULT 0,
     document TEXT NOT NULL,
     tries BIGINT NOT NULL DEFAULT 0,
-    due_at BIGINT NOT NULL
+    due_at BIGINT NOT NULL,
+    FOREIGN KEY(repo_id, manifest_id) REFERENCES manifests(repo_id, id) ON DELETE CASCADE
 ) @STRICT;
-CREATE INDEX build_attestations_due ON build_attestations(due_at, build_id);
+CREATE INDEX build_attestations_due ON build_attestations(due_at, id);
+CREATE INDEX build_attestations_manifest ON build_attestations(repo_id, manifest_id)
+    WHERE manifest_id IS NOT NULL;
 
 -- Public keys that signed provenance of builds, for ever: images outlive the keys of theirs. kid:
 -- RFC 7638 thumbprint. jwk: JSON.

@@ -18,57 +18,17 @@ import time
 
 import pytest
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from support import api, building, content, process, wire
-
-ENVELOPE, STATEMENT, SPDX = "application/vnd.dsse.envelope.v1+json", "application/vnd.in-toto+json", "application/spdx+json"
-
+from support.provenance import ENVELOPE, SPDX, STATEMENT, referrers, signed_bytes, texts, verify
 
 @pytest.fixture
 def call(server):
     one = api.Api(server.target)
     yield one
     one.close()
-
-
-def referrers(server, name, subject, kind):
-    client = wire.Client(server.target)
-    answer = client.get(f"/v2/{name}/referrers/{subject}?artifactType={kind}")
-    client.close()
-    return answer.json()["manifests"]
-
-
-def texts(server, name, subject, kind):
-    """The layers of all referrers of this type, once there is one."""
-    found = process.wait_for(lambda: referrers(server, name, subject, kind), 20, f"{kind} of {subject}")
-    client = wire.Client(server.target)
-    out = []
-    for item in found:
-        manifest = client.get(f"/v2/{name}/manifests/{item['digest']}").json()
-        assert manifest["subject"]["digest"] == subject and manifest["artifactType"] == kind
-        (layer,) = manifest["layers"]
-        assert layer["mediaType"] == kind
-        out.append(client.get(f"/v2/{name}/blobs/{layer['digest']}").body)
-    client.close()
-    return out
-
-
-def signed_bytes(envelope):
-    """PAE of DSSE, as its specification has it."""
-    payload, kind = base64.b64decode(envelope["payload"]), envelope["payloadType"].encode()
-    return b"DSSEv1 %d %s %d %s" % (len(kind), kind, len(payload), payload)
-
-
-def verify(envelope, keys):
-    (signature,) = envelope["signatures"]
-    (key,) = [key for key in keys if key["kid"] == signature["keyid"]]
-    numbers = [int.from_bytes(base64.urlsafe_b64decode(key[part] + "="), "big") for part in "xy"]
-    public = ec.EllipticCurvePublicNumbers(*numbers, ec.SECP256R1()).public_key()
-    assert numbers == [getattr(serialization.load_pem_public_key(key["pem"].encode()).public_numbers(), part) for part in "xy"]
-    public.verify(base64.b64decode(signature["sig"]), signed_bytes(envelope), ec.ECDSA(hashes.SHA256()))
-    return json.loads(base64.b64decode(envelope["payload"]))
 
 
 def built(server, source, name, files=None, *options, **more):

@@ -609,6 +609,7 @@ static void test_accounts_come_to_a_database_of_the_first_schema(void **state)
                     "ALTER TABLE uploads DROP COLUMN owner;"
                     "DROP TABLE pins; DROP TABLE protections; DROP TABLE policies;"
                     "DROP TABLE build_move_tags; DROP TABLE build_moves;"
+                    "DROP TABLE rebase_moves; DROP TABLE rebases; DROP TABLE manifest_bases;"
                     "DROP TABLE build_attestations; DROP TABLE build_keys; DROP TABLE build_turns; "
                     "DROP TABLE build_messages; DROP TABLE build_secrets;"
                     "DROP TABLE build_deliveries;"

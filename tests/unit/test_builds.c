@@ -779,19 +779,20 @@ static void test_builds_attestations_wait_until_they_are_published(void **state)
     ended_with(fixture, NULL);
     OWNED(build_attestation_drop) struct build_attestation one = next_attestation(fixture);
     assert_int_equal(one.build, first);
+    assert_string_equal(one.repository, "team/app");
     assert_string_equal(one.document, "{\"a\":1}");
     assert_int_equal(one.tries, 0);
-    OK(build_attestation_later(fixture->store, first, one.due_at + 1000000, &fixture->err));
+    OK(build_attestation_later(fixture->store, one.id, one.due_at + 1000000, &fixture->err));
     OWNED(build_attestation_drop) struct build_attestation two = next_attestation(fixture);
     assert_int_equal(two.build, second);
-    OK(build_attestation_done(fixture->store, second, &fixture->err));
+    OK(build_attestation_done(fixture->store, two.id, &fixture->err));
     OWNED(build_attestation_drop) struct build_attestation again = next_attestation(fixture);
     assert_int_equal(again.build, first);
     assert_int_equal(again.tries, 1);
     assert_int_equal(again.due_at, one.due_at + 1000000);
-    OK(build_attestation_done(fixture->store, first, &fixture->err));
-    OK(build_attestation_done(fixture->store, first, &fixture->err));
-    assert_int_equal(next_attestation(fixture).build, 0);
+    OK(build_attestation_done(fixture->store, one.id, &fixture->err));
+    OK(build_attestation_done(fixture->store, one.id, &fixture->err));
+    assert_int_equal(next_attestation(fixture).id, 0);
 }
 
 /* Nothing is published into a repository that is set aside; it is when that is back. */

@@ -3,6 +3,7 @@
 #include "tests/support/collect.h"
 #include "tests/support/plans.h"
 
+#include "storage/builds.h"
 #include "storage/content.h"
 #include "storage/rebases.h"
 
@@ -129,12 +130,17 @@ static void moving_of(struct moving *moving)
         moving->puts[i].put.base_name = SLICE(BASE);
         moving->puts[i].put.base_digest = digest_text_of("base-2");
     }
-    moving->images[0] =
-        (struct rebase_image){ONE, digest_text_of("a"), &moving->puts[0].put, &moving->tags[0], 2};
-    moving->images[1] =
-        (struct rebase_image){ONE, digest_text_of("b"), &moving->puts[1].put, &moving->tags[2], 1};
-    moving->images[2] =
-        (struct rebase_image){TWO, digest_text_of("a"), &moving->puts[2].put, &moving->tags[3], 1};
+    moving->images[0] = (struct rebase_image){
+        ONE, digest_text_of("a"), &moving->puts[0].put, &moving->tags[0], 2, SLICE("{\"a\":1}")};
+    moving->images[1] = (struct rebase_image){
+        ONE, digest_text_of("b"), &moving->puts[1].put, &moving->tags[2], 1, SLICE("{}")};
+    moving->images[2] = (struct rebase_image){
+        TWO, digest_text_of("a"), &moving->puts[2].put, &moving->tags[3], 1, SLICE("{}")};
+}
+
+static int64_t attestations(struct fixture *fixture)
+{
+    return number(fixture, "SELECT count(*) FROM build_attestations");
 }
 
 static int apply(struct fixture *fixture, struct moving *moving, bool dry_run)
@@ -204,6 +210,7 @@ static void test_a_dry_run_changes_nothing(void **state)
     assert_int_equal(number(fixture, "SELECT count(*) FROM tag_history"), moves);
     assert_int_equal(number(fixture, "SELECT count(*) FROM rebases"), 0);
     assert_int_equal(number(fixture, "SELECT count(*) FROM audit"), 0);
+    assert_int_equal(attestations(fixture), 0);
 }
 
 /* Who stays is told, and the others move. */
@@ -229,6 +236,7 @@ static void test_what_stays(void **state)
                 stands(fixture, TWO, "latest", "e"));
     assert_string_equal(moving.tags[3].why, "the tag moved meanwhile");
     assert_int_equal(number(fixture, "SELECT count(*) FROM rebase_moves"), 1);
+    assert_int_equal(attestations(fixture), 1);
 }
 
 /* What one of them lacks, none of them gets. */
@@ -246,6 +254,30 @@ static void test_all_or_nothing(void **state)
     assert_int_equal(fixture->err.code, ERROR_MANIFEST_BLOB_UNKNOWN);
     assert_true(stands(fixture, ONE, "latest", "a") && stands(fixture, ONE, "v0", "b"));
     assert_int_equal(number(fixture, "SELECT count(*) FROM rebases"), 0);
+    assert_int_equal(attestations(fixture), 0);
+}
+
+/* s2i 7.12: what is to stand beside an image waits, under who asked; and goes with the image. */
+static void test_attestations_come_with_it(void **state)
+{
+    struct fixture *fixture = *state;
+    OWNED(build_attestation_drop) struct build_attestation one = {.id = 0};
+    struct moving moving;
+
+    two_repositories(fixture);
+    moving_of(&moving);
+    moving.images[2].attestations = SLICE_NONE;
+    OK(apply(fixture, &moving, false));
+    assert_int_equal(attestations(fixture), 2);
+    OK(build_attestation_next(fixture->store, &one, &fixture->err));
+    assert_true(one.id != 0 && one.build == 0 && one.account == 7);
+    assert_string_equal(one.repository, "team/one");
+    assert_string_equal(one.actor, "ana");
+    assert_string_equal(one.document, "{\"a\":1}");
+    OK(build_attestation_done(fixture->store, one.id, &fixture->err));
+    assert_int_equal(attestations(fixture), 1);
+    script(fixture, "DELETE FROM tags; DELETE FROM manifest_blobs; DELETE FROM manifests");
+    assert_int_equal(attestations(fixture), 0);
 }
 
 /* --- back --- */
@@ -439,6 +471,7 @@ int main(void)
         FIXTURE_TEST(test_a_dry_run_changes_nothing),
         FIXTURE_TEST(test_what_stays),
         FIXTURE_TEST(test_all_or_nothing),
+        FIXTURE_TEST(test_attestations_come_with_it),
         FIXTURE_TEST(test_back),
         FIXTURE_TEST(test_back_in_part),
         FIXTURE_TEST(test_the_collector_waits),

@@ -79,6 +79,50 @@ static void test_provenance_bare(void **state)
     assert_non_null(memmem(text.at, text.size, "\"invocationId\":\"builds/41\"", 26));
 }
 
+/* s2i 15.1: what it was, what it stood on, what it stands on. */
+static void test_provenance_of_rebases(void **state)
+{
+    const struct referrer_subject image = subject();
+    const struct digest before = digest(LOG);
+    OWNED(golden_drop) struct golden golden;
+    OWNED(buffer_drop) struct buffer text = BUFFER_NONE;
+
+    (void)state;
+    golden_read(&golden, "{}");
+    struct s2i_image old = golden.spec.builder;
+    old.name = (char[]){"builders/python@" LOG};
+    old.digest = before;
+    const struct provenance_rebase about = {.repository = SLICE("team/app"),
+                                            .before = &before,
+                                            .old_base = &old,
+                                            .new_base = &golden.spec.builder,
+                                            .subject = &image,
+                                            .server = "https://registry.example",
+                                            .version = "1.2.3",
+                                            .actor = SLICE("ana"),
+                                            .started_us = 1700000000000000,
+                                            .finished_us = 1700000001500000};
+    provenance_of_rebase(&about, &text);
+    golden_compare(buffer_slice(&text), "provenance_rebase.json");
+}
+
+/* Of an image that nobody built here. */
+static void test_sbom_without_packages(void **state)
+{
+    const struct referrer_subject image = subject();
+    OWNED(golden_drop) struct golden golden;
+    OWNED(buffer_drop) struct buffer text = BUFFER_NONE;
+
+    (void)state;
+    golden_read(&golden, "{\"result\":{\"packages\":[\"deb bash 1:5.2-2+b7\"]}}");
+    struct sbom about = sbom_of_build(&golden.spec, &golden.result, &image);
+    about.server = about.version = "";
+    about.packages = NULL;
+    sbom_make(&about, &text);
+    assert_null(memmem(text.at, text.size, "bash", 4));
+    assert_non_null(memmem(text.at, text.size, "packages were not looked for", 28));
+}
+
 static void test_sbom(void **state)
 {
     const struct referrer_subject image = subject();
@@ -89,8 +133,9 @@ static void test_sbom(void **state)
     golden_read(&golden, "{\"result\":{\"packages\":[\"deb bash 1:5.2-2+b7\",\"apk musl 1.2.3\","
                          "\"deb/ubuntu libc6 2.39\",\"npm @scope/name 1.0.0\",\"odd thing 1\","
                          "\"broken\"]}}");
-    const struct sbom about = {&golden.spec, &golden.result, &image, "https://registry.example/",
-                               "1.2.3"};
+    struct sbom about = sbom_of_build(&golden.spec, &golden.result, &image);
+    about.server = "https://registry.example/";
+    about.version = "1.2.3";
     sbom_make(&about, &text);
     golden_compare(buffer_slice(&text), "sbom.json");
 }
@@ -116,8 +161,9 @@ static void parts_of(const char *change, struct buffer *out)
     OWNED(golden_drop) struct golden golden;
 
     golden_read(&golden, change);
-    const struct sbom about = {&golden.spec, &golden.result, &image, "https://registry.example/",
-                               "1.2.3"};
+    struct sbom about = sbom_of_build(&golden.spec, &golden.result, &image);
+    about.server = "https://registry.example/";
+    about.version = "1.2.3";
     sbom_make(&about, out);
 }
 
@@ -333,7 +379,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_provenance),
         cmocka_unit_test(test_provenance_bare),
+        cmocka_unit_test(test_provenance_of_rebases),
         cmocka_unit_test(test_sbom),
+        cmocka_unit_test(test_sbom_without_packages),
         cmocka_unit_test(test_sbom_files),
         cmocka_unit_test(test_sbom_layers_without_files),
         cmocka_unit_test(test_sbom_is_bounded),
