@@ -804,7 +804,7 @@ static void test_builds_attestations_wait_for_their_repository(void **state)
     push_text(fixture, "{}", "v1");
     int64_t id = ended_with(fixture, "{}");
     repository_delete(fixture);
-    assert_int_equal(next_attestation(fixture).build, 0);
+    assert_int_equal(next_attestation(fixture).id, 0);
     OK(content_repository_restore(fixture->store, REPOSITORY, 0, &change, &fixture->err));
     OWNED(build_attestation_drop) struct build_attestation back = next_attestation(fixture);
     assert_int_equal(back.build, id);
