@@ -445,6 +445,9 @@ void care_close(struct git *git)
     pthread_cond_signal(&care->work);
     pthread_mutex_unlock(&git->lock);
     pthread_join(care->thread, NULL);
+    pthread_mutex_lock(&git->lock);
+    git->care = NULL; /* pushes that end still look for it */
+    pthread_mutex_unlock(&git->lock);
     pthread_cond_destroy(&care->work);
-    memory_drop(&git->care);
+    free(care);
 }
