@@ -234,7 +234,7 @@ def test_the_token_goes_nowhere_else(told, receivers, remote):
     """s2i 13.48, 16.12: who asks for a build may name another source, but no other place gets the token."""
     mine, evil = receivers
     commit = remote.repository("team/mine", {"a": "1"})
-    remote.repository("team/other", {"a": "1"})
+    remote.repository("team/other", {"a": "2"})  # else its commit may be the same
     one = told(url=remote.url("team/mine"), status_kind="gitea", status_url=mine.url("/api/v1"))
     one.secret("status", "forge", TOKEN)
     one.end(one.start("url", url=remote.url("team/other")))
