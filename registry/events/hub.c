@@ -8,7 +8,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
@@ -17,6 +16,7 @@
 
 #include "registry/core/clock.h"
 #include "registry/core/fd.h"
+#include "registry/core/start.h"
 #include "registry/events/events_internal.h"
 
 enum {
@@ -348,7 +348,6 @@ static void *run(void *arg)
 int events_start(struct events *events, const struct events_options *options, struct error *err)
 {
     struct epoll_event event = {.events = EPOLLIN};
-    sigset_t all, before;
 
     events->options = *options;
     events->epoll = epoll_create1(EPOLL_CLOEXEC);
@@ -359,11 +358,10 @@ int events_start(struct events *events, const struct events_options *options, st
         descriptors_close(events);
         return -1;
     }
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before); /* signals belong to main */
-    if (pthread_create(&events->thread, NULL, run, events) != 0)
-        abort();
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (thread_start(&events->thread, run, events, err) < 0) {
+        descriptors_close(events);
+        return -1;
+    }
     events->started = true;
     return 0;
 }
