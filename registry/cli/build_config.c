@@ -184,6 +184,9 @@ static int secret_set(const struct cli_call *call)
     const char *file = cli_value(call, "--file");
     int status = secret_path(call, &path);
 
+    if (status == CLI_DONE && strcmp(call->words[1], "source") == 0 &&
+        (cli_value(call, "--for") == NULL || cli_value(call, "--kind") == NULL))
+        return cli_usage(call, "the secret of a source takes --for and --kind");
     if (status == CLI_DONE)
         status = verb_read_file(call, file == NULL ? "-" : file, &value);
     if (status != CLI_DONE)

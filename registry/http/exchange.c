@@ -263,7 +263,8 @@ static int name_judge(struct exchange *exchange)
 
     if (request->name.at == NULL || oci_name_valid(request->name))
         return 0;
-    error_set(&exchange->err, ERROR_NAME_INVALID, "the repository name is malformed");
+    error_set(&exchange->err, ERROR_NAME_INVALID,
+              "the repository name is malformed: a-z, 0-9, and . _ - / between");
     return error_set_status(&exchange->err, reads ? 404 : 400); /* ROUTE-03 */
 }
 

@@ -170,6 +170,7 @@ def test_secrets_and_hooks(run, name, tmp_path):
     assert run("secret", "ls", name).stdout == "hook main\nsource git\n"
     assert run("secret", "set", name, "moon", "x", text="y", check=False).returncode == USAGE
     assert run("secret", "set", name, "hook", "x", text="short", check=False).returncode == FAILED
+    assert "--for" in run("secret", "set", name, "source", "x", "--kind", "token", text="y", check=False).stderr
     run("secret", "rm", name, "source", "git")
     assert run("secret", "rm", name, "source", "git", check=False).returncode == NOT_FOUND
     github, *_ = run("hook", "show", name).stdout.splitlines()
