@@ -28,6 +28,7 @@ struct services {
     struct events *events;     /* what happens, live */
     struct probes *probes;     /* NULL: always ready */
     atomic_uint *long_reads;   /* questions under way that read a whole repository */
+    atomic_uint *hook_bytes;   /* of deliveries that are still coming */
 };
 
 #endif

@@ -16,11 +16,15 @@
 #include "registry/core/log.h"
 
 enum { BODY_MAX = 25 << 20, CODE_SIZE = 32, DELIVERY_MAX = 200, EVENT_MAX = 100 };
+/* Bytes of all bodies that are not whole yet: nobody has shown a secret before they are. */
+enum { BODIES_MAX = 128 << 20, RETRY_AFTER_S = 10 };
 
 struct hook {
     enum hook_sender sender;
     struct build_config config;
     struct buffer body;
+    atomic_uint *bodies; /* services->hook_bytes */
+    unsigned held;       /* of it */
 };
 
 static void hook_drop(struct hook **owned)
@@ -29,6 +33,8 @@ static void hook_drop(struct hook **owned)
 
     if (hook == NULL)
         return;
+    if (hook->bodies != NULL)
+        atomic_fetch_sub(hook->bodies, hook->held);
     build_config_drop(&hook->config);
     buffer_drop(&hook->body);
     free(hook);
@@ -134,6 +140,7 @@ static int hook_open(struct request *request, struct reply *reply, void **stream
     (void)reply;
     assert_worker_thread();
     hook->sender = sender_of(request);
+    hook->bodies = request->services->hook_bytes;
     if (build_config_by_hook(request->services->storage, request->reference, &hook->config, err) <
         0) {
         if (err->code != ERROR_NOT_FOUND)
@@ -156,6 +163,11 @@ static int hook_write(void *stream, struct slice bytes, struct error *err)
     assert_worker_thread();
     if (hook->body.size + bytes.size > BODY_MAX)
         return too_large(err);
+    hook->held += (unsigned)bytes.size;
+    if (atomic_fetch_add(hook->bodies, (unsigned)bytes.size) + bytes.size > BODIES_MAX) {
+        err->retry_after_s = RETRY_AFTER_S;
+        return error_set(err, ERROR_UNAVAILABLE, "too many deliveries come at a time: try again");
+    }
     buffer_append_slice(&hook->body, bytes);
     return 0;
 }

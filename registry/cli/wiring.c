@@ -378,6 +378,7 @@ int wiring_open_server(struct wiring *wiring, const struct services *rooms, stru
     wiring->services.config = &wiring->config;
     wiring->services.probes = &wiring->probes;
     wiring->services.long_reads = &wiring->long_reads;
+    wiring->services.hook_bytes = &wiring->hook_bytes;
     wiring_add_routes(wiring);
     *options = server_options_of(&wiring->config);
     options->routes = &wiring->table;

@@ -26,7 +26,7 @@ struct wiring {
     char *admin_address;
     struct server_options options;
     struct probes probes;
-    atomic_uint long_reads;
+    atomic_uint long_reads, hook_bytes;
     struct services services;
     struct route *routes;
     struct route_table table;

@@ -3,18 +3,20 @@
 Touches  a server with a builder; the builds that are started fail, for their source is nowhere.
 Never    a sender outside of this machine. Spec: s2i 14.
 """
+import contextlib
 import hashlib
 import hmac
 import itertools
 import json
 import pathlib
+import select
 import threading
 import time
 import urllib.parse
 
 import pytest
 
-from support import api, wire
+from support import api, process, wire
 
 SAMPLES = pathlib.Path(__file__).parent / "hooks"
 SECRET, OTHER = "a secret of sixteen bytes", "another one, also long enough"
@@ -404,6 +406,29 @@ def test_yaml_that_is_refused(hook):
     assert one.deliver("generic", body, signed("generic", body), ("Content-Type", "application/yaml")).status == 400
     body = sample("github-push")
     assert one.deliver("github", body, signed("github", body), ("Content-Type", "application/yaml")).status == 400
+
+
+def test_bodies_that_nobody_signed_are_bounded(hook, server):
+    """s2i 14.1: who knows where a webhook is, and no secret, does not fill the memory; nor keep others out for long."""
+    one, body, sent, open_ones = hook(), sample("generic"), threading.Barrier(8), []
+
+    def drip():
+        connection = wire.Connection(server.target)
+        open_ones.append(connection)
+        connection.send_head("POST", f"/api/v1/hooks/{one.id}/generic", [("Content-Type", "application/json"),
+                                                                        ("Content-Length", 25 << 20)])
+        with contextlib.suppress(OSError):  # refused
+            connection.send(bytes(24 << 20))
+        sent.wait(60)
+    threads = [threading.Thread(target=drip, daemon=True) for _ in range(7)]
+    for thread in threads:
+        thread.start()
+    sent.wait(60)
+    refused = process.wait_for(lambda: [taken for taken in open_ones if select.select([taken.socket], [], [], 0)[0]], 20, "a no")
+    assert refused[0].response("POST").status == 503 and len(refused) < 7
+    for connection in open_ones:
+        connection.close()
+    process.wait_for(lambda: one.deliver("generic", body, signed("generic", body)).status < 300, 20, "the next")
 
 
 def test_a_hook_that_is_none(hook, server):
