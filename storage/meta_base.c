@@ -41,9 +41,8 @@ void rebase_candidates_drop(struct rebase_candidates *candidates)
 
 static const char SQL_BY_NAME[] = BASE_SELECT " WHERE b.base_name = $1" BASE_AFTER;
 static const char SQL_BY_DIGEST[] = BASE_SELECT " WHERE b.base_digest = $1" BASE_AFTER;
-static const char SQL_BY_REPOSITORY[] =
-    BASE_SELECT " WHERE b.repo_id = $1"
-                "   AND b.manifest_id >= CASE WHEN $1 = $2 THEN $3 ELSE 0 END" BASE_AFTER;
+/* $2 is the repository as well: as a range, a page begins where it should. */
+static const char SQL_BY_REPOSITORY[] = BASE_SELECT " WHERE b.repo_id <= $1" BASE_AFTER;
 static const char SQL_OF_TAG[] =
     "SELECT t.repo_id, t.manifest_id, r.name, t.name, m.digest, coalesce(b.base_name, ''),"
     "       coalesce(b.base_digest, ''), t.protection"
@@ -126,13 +125,14 @@ static int list(struct db_tx *tx, void *arg, struct error *err)
         meta_repository_at(tx, wanted->repository, &repository, err) < 0)
         return -1;
     OWNED(db_query_end) struct db_query query = db_query(tx, sql_of(wanted));
+    bool begun = repository == 0 || wanted->after_repository == repository;
     if (wanted->repository.at != NULL)
         db_bind_i64(&query, repository);
     else
         db_bind_text(&query,
                      wanted->base_name.at != NULL ? wanted->base_name : wanted->base_digest);
-    db_bind_i64(&query, wanted->after_repository);
-    db_bind_i64(&query, wanted->after_manifest);
+    db_bind_i64(&query, begun ? wanted->after_repository : repository);
+    db_bind_i64(&query, begun ? wanted->after_manifest : 0);
     db_bind_text(&query, meta_or_empty(wanted->after_tag));
     db_bind_i64(&query, meta_one_more(wanted->limit));
     return list_fill(tx, with, &query, err);
