@@ -242,6 +242,22 @@ def test_a_tag_that_is_protected_meanwhile(server, source, name, hook, when, sta
     agree(server, name, first)
 
 
+def test_a_tag_that_is_protected_while_it_is_built(server, source, name):
+    """s2i 13.7: what was free when the push was judged is looked at again before git is told."""
+    app = source({"index.html": "1"})
+    building.git(app.folder, "push", *BUILDER, f"http://{server.host}/git/{name}.git", "main")
+    first = app.head()
+    app.commit({"index.html": "2", ".s2i/bin/assemble": "#!/bin/sh\nsleep 1; cp -R /tmp/src/. /opt/app-root/src/\n"})
+    push = begin(app, server, name)
+    process.wait_for(lambda: builds(server, name)[0]["state"] == "Running", 20, "the build")
+    protect(server, name, "latest")
+    assert push.wait(30) == 1
+    said = push.stderr.read()
+    push.stderr.close()
+    assert "latest may not move)" in said
+    agree(server, name, first)
+
+
 @pytest.mark.long
 def test_deaths_at_any_moment_of_a_push(server, source, name):
     """The same, two hundred times, wherever it happens to be: ref and tags are of one and the same commit."""
