@@ -336,8 +336,9 @@ def tree_of_many(folder, wide=1000, deep=2):
     return bare
 
 
-@pytest.mark.parametrize("wide, deep", [(1000, 2), (10, 12)], ids=["a million", "10^12"])
-@pytest.mark.parametrize("way", ["push", "url"])
+@pytest.mark.parametrize("way, wide, deep", [
+    pytest.param("push", 1000, 2, marks=pytest.mark.long), ("push", 10, 12), ("url", 1000, 2), ("url", 10, 12)],
+    ids=["push: a million", "push: 10^12", "url: a million", "url: 10^12"])
 def test_a_tree_of_many(attempt, small, name, tmp_path, way, wide, deep):
     """Spec: s2i 4.11; a few objects, and more entries than anybody has memory for."""
     bare = tree_of_many(small.remote.folder if way == "url" and not (small.remote.folder / "it.git").exists() else tmp_path, wide, deep)

@@ -204,7 +204,7 @@ FORGES = {
 }
 
 
-@pytest.mark.parametrize("kind", FORGES)
+@pytest.mark.parametrize("kind", ["github", "gitlab", pytest.param("gitea", marks=pytest.mark.long)])  # more of it below
 def test_a_commit_gets_a_status(told, receivers, remote, kind):
     """s2i 13.48: waiting, running, how it ended; at the address, with the token and in the words of each forge."""
     base, path, (header, value), words, states, failed = FORGES[kind]
