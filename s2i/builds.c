@@ -157,6 +157,7 @@ int builds_open(struct builds **out, const struct builds_options *options, struc
     builds->config = options->config;
     builds->may_pull = options->may_pull;
     builds->sign = options->sign;
+    pthread_mutex_init(&builds->moving, NULL);
     builds->may_push = options->may_push;
     builds->arg = options->arg;
     int status = folders_open(builds, err);
@@ -164,6 +165,8 @@ int builds_open(struct builds **out, const struct builds_options *options, struc
         status = build_logs_open(&builds->logs, builds->log_folder, err);
     if (status == 0)
         status = recover(builds, err);
+    if (status == 0)
+        status = sources_settle(builds, err);
     if (status == 0)
         status = attester_open(builds, err);
     if (status == 0)
@@ -195,6 +198,7 @@ void builds_close(struct builds *builds)
     free(builds->log_folder);
     free(builds->scratch);
     free(builds->deleted);
+    pthread_mutex_destroy(&builds->moving);
     free(builds);
     thread_role_current = role;
 }

@@ -110,6 +110,8 @@ void keeper_expire(struct builds *builds) ON(worker_thread); /* 13.49 */
 
 /* What was set aside longer ago than gc.undo goes. */
 void sources_sweep(struct builds *builds);
+/* At start, before anybody may ask: those whose repository was not deleted after all go back. */
+int sources_settle(struct builds *builds, struct error *err) MUST_CHECK ON(worker_thread);
 
 /* --- trigger.c --- */
 

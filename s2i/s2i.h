@@ -203,11 +203,16 @@ int builds_options_of(struct builds *builds, struct slice repository, struct s2i
  * as "API\tTOKEN", and goes to no other. INVALID  it cannot be told: status_url must say */
 int builds_status_api(const struct s2i_options *configured, struct buffer *out,
                       struct error *err) MUST_CHECK;
-/* What was pushed to a repository that is deleted goes out of sight with it: the next one of its
- * name has nothing of it; and comes back with it, within gc.undo. id: the repository's. Failures
- * are logged: sources are caches (13.15). */
-void builds_sources_aside(struct builds *builds, struct slice repository, int64_t id);
-void builds_sources_back(struct builds *builds, struct slice repository, int64_t id);
+struct content_change; /* storage/content.h */
+/* A repository is deleted, or comes back: content.h, no dry run. What was pushed to it goes out of
+ * sight with it: the next one of its name has nothing of it, whenever the server dies; and comes
+ * back with it, within gc.undo. */
+int builds_repository_delete(struct builds *builds, struct slice name,
+                             const struct content_change *change, struct error *err) MUST_CHECK
+    ON(worker_thread);
+int builds_repository_restore(struct builds *builds, struct slice name, int64_t id,
+                              const struct content_change *change, struct error *err) MUST_CHECK
+    ON(worker_thread);
 /* Folder of the bare repositories, "<root>/builds/repos". */
 const char *builds_repositories(const struct builds *builds);
 

@@ -37,12 +37,13 @@ struct builds {
     struct outbox *outbox;
     struct keeper *keeper;
     struct attester *attester;
-    char *folder;       /* <root>/builds, and below it: */
-    char *repositories; /* repos: bare repositories of pushes, <name>.git */
-    char *archives;     /* archives: sources that were uploaded, by the build's id */
-    char *log_folder;   /* logs */
-    char *deleted;      /* deleted: repositories of sources that may come back, by id */
-    char *scratch;      /* scratch: fetched repositories; emptied at start */
+    char *folder;           /* <root>/builds, and below it: */
+    char *repositories;     /* repos: bare repositories of pushes, <name>.git */
+    char *archives;         /* archives: sources that were uploaded, by the build's id */
+    char *log_folder;       /* logs */
+    pthread_mutex_t moving; /* of sources to `deleted` and back: one at a time */
+    char *deleted;          /* deleted: repositories of sources that may come back, by id */
+    char *scratch;          /* scratch: fetched repositories; emptied at start */
 };
 
 /* --- what stands beside an image --- */

@@ -289,5 +289,8 @@ int content_deleted_repository_list(struct storage *store, struct slice after, i
 int content_repository_restore(struct storage *store, struct slice repository, int64_t id,
                                const struct content_change *change, struct error *err) MUST_CHECK
     ON(worker_thread);
+/* The name of one that is not deleted; free(). NOT_FOUND */
+int content_repository_name(struct storage *store, int64_t id, char **name,
+                            struct error *err) MUST_CHECK ON(worker_thread);
 
 #endif

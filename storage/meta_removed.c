@@ -277,3 +277,36 @@ int meta_repository_restore(struct meta *meta, struct slice repository, int64_t 
 
     return meta_write_told(meta, restore, &restoring.told, err);
 }
+
+/* --- by its id --- */
+
+static const char SQL_NAME[] = "SELECT name"
+                               "  FROM repositories"
+                               " WHERE id = $1 AND deleted_at IS NULL";
+
+struct name {
+    int64_t id;
+    char **out;
+};
+
+static int name_find(struct db_tx *tx, void *arg, struct error *err)
+{
+    const struct name *with = arg;
+    OWNED(db_query_end) struct db_query query = db_query(tx, SQL_NAME);
+
+    db_bind_i64(&query, with->id);
+    int row = db_step(&query, err);
+    if (row <= 0)
+        return row < 0 ? -1 : error_set(err, ERROR_NOT_FOUND, "there is no such repository");
+    free(*with->out);
+    *with->out = meta_text(&query, 0);
+    return 0;
+}
+
+int content_repository_name(struct storage *store, int64_t id, char **name, struct error *err)
+{
+    struct name with = {id, name};
+
+    *name = NULL;
+    return db_read(store->meta->db, name_find, &with, err);
+}

@@ -26,12 +26,13 @@ int api_repo_delete(struct request *request, struct reply *reply, struct error *
     struct content_change change = api_change(request, &actor, event_done(&event));
     change.dry_run = dry_run;
     change.if_version = if_version;
-    if (content_repository_delete(request->services->storage, request->name, &change, &size, err) <
-        0)
+    struct builds *builds = request->services->builds;
+    if (builds != NULL && !dry_run
+            ? builds_repository_delete(builds, request->name, &change, err) < 0
+            : content_repository_delete(request->services->storage, request->name, &change, &size,
+                                        err) < 0)
         return -1;
     if (!dry_run) {
-        if (request->services->builds != NULL)
-            builds_sources_aside(request->services->builds, request->name, repository.id);
         answer_done(reply);
         return 0;
     }
@@ -142,7 +143,7 @@ int api_repo_restore(struct request *request, struct reply *reply, struct error 
     OWNED(json_body_drop) struct json_body body = {0};
     OWNED(event_drop) struct event event = {0};
     struct json_value values[RESTORE_COUNT];
-    OWNED(repository_drop) struct repository repository = {0};
+    struct builds *builds = request->services->builds;
     struct actor actor;
 
     assert_worker_thread();
@@ -150,12 +151,10 @@ int api_repo_restore(struct request *request, struct reply *reply, struct error 
         return -1;
     event_new(&event, request, "repository.restore", "repository", request->name);
     const struct content_change change = api_change(request, &actor, event_done(&event));
-    if (content_repository_restore(request->services->storage, request->name,
-                                   values[RESTORE_ID].given ? values[RESTORE_ID].number : 0,
-                                   &change, err) < 0 ||
-        repository_find(request->services->storage, request->name, &repository, err) < 0)
+    int64_t id = values[RESTORE_ID].given ? values[RESTORE_ID].number : 0;
+    if (builds != NULL ? builds_repository_restore(builds, request->name, id, &change, err) < 0
+                       : content_repository_restore(request->services->storage, request->name, id,
+                                                    &change, err) < 0)
         return -1;
-    if (request->services->builds != NULL)
-        builds_sources_back(request->services->builds, request->name, repository.id);
     return api_repo_get(request, reply, err);
 }

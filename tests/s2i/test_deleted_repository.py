@@ -1,9 +1,12 @@
 """test_deleted_repository.py - a repository is deleted: its builds, configuration and sources go with it, so that whoever has
 the name next sees nothing of them; and come back with it.
 """
+import contextlib
+import sqlite3
 import subprocess
+import threading
 
-from support import api, building, freezing
+from support import api, building, freezing, process
 
 
 def cloned(server, name, folder):
@@ -52,3 +55,39 @@ def test_one_that_is_deleted_during_a_push(server, source, name, tmp_path):
     push.stderr.close()
     assert app.head() not in cloned(server, name, tmp_path)
     assert app.push(server, name, "-o", "builder=builders/test").returncode == 0
+
+
+def test_a_death_before_it_is_deleted(make_server, source, tmp_path):
+    """s2i 13.7: sources go aside before their repository does, and back when it stayed: never is it the other way round."""
+    server, name = make_server(), "team/app"
+    building.builder(server)
+    app = source({"index.html": "secret plans\n"})
+    app.push(server, name, "-o", "builder=builders/test")
+    live, deleted = server.root / f"builds/repos/{name}.git", server.root / "builds/deleted"
+
+    def delete():
+        with contextlib.suppress(Exception):
+            api.Api(server.target).delete(f"/repos/{name}")
+    thread = threading.Thread(target=delete)
+    with contextlib.closing(sqlite3.connect(server.root / "meta.db", isolation_level=None)) as database:
+        database.execute("BEGIN IMMEDIATE")  # the row cannot go
+        thread.start()
+        process.wait_for(lambda: any(deleted.iterdir()) and not live.exists(), 10, "its sources to be aside")
+        server.kill()
+    thread.join()
+    server.start()
+    assert not any(deleted.iterdir()) and app.head() in cloned(server, name, tmp_path)
+    assert api.Api(server.target).delete(f"/repos/{name}").status == 204
+    server.kill()
+    server.start()
+    assert [path.suffix for path in deleted.iterdir()] == [".git"], "those of a deleted one came back"
+    building.builder(server, name=name)
+    assert app.head() not in cloned(server, name, tmp_path)
+
+
+def test_one_that_may_not_be_deleted_keeps_its_sources(server, source, name, tmp_path):
+    root, app = api.Api(server.target), source({"index.html": "hello\n"})
+    app.push(server, name, "-o", "builder=builders/test")
+    assert root.patch(f"/repos/{name}/-/tags/latest", {"protected": True}).status == 200
+    assert root.delete(f"/repos/{name}").status == 403
+    assert app.head() in cloned(server, name, tmp_path)

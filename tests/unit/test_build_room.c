@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "registry/core/clock.h"
+#include "storage/content.h"
 #include "storage/storage.h"
 #include "tests/support/hello.h"
 #include "tests/support/store.h"
@@ -184,39 +185,78 @@ static bool below(const struct room *room, const char *name, bool make)
     return access(path.at, F_OK) == 0;
 }
 
-static bool is_aside(const struct room *room)
+/* "deleted/<id>.git/<file>" */
+static bool aside(const struct room *room, int64_t id, const char *file)
 {
-    return below(room, "deleted/5.git", false) || below(room, "deleted/7.git", false) ||
-           below(room, "scratch/deleted-5.git", false) ||
-           below(room, "scratch/deleted-7.git", false);
+    char name[64];
+
+    snprintf(name, sizeof(name), "deleted/%lld.git%s", (long long)id, file);
+    return below(room, name, false);
+}
+
+static int64_t repository_new(struct room *room)
+{
+    struct fixture *fixture = room->fixture;
+    OWNED(repository_drop) struct repository found = {.id = 0};
+
+    push_text(fixture, "{}", "v1");
+    OK(repository_find(fixture->store, REPOSITORY, &found, &fixture->err));
+    return found.id;
 }
 
 static void test_build_room_sources_go_with_their_repository(void **state)
 {
     struct room *room = *state;
+    struct fixture *fixture = room->fixture;
+    struct error *err = &fixture->err;
+    const struct content_change change = {.actor = NULL}, stale = {.if_version = 99};
+    const char live[] = "repos/team/app.git", old[] = "repos/team/app.git/old";
 
     room->config.gc_undo = 3600000;
     open_room(room);
-    below(room, "repos/x.git", true);
-    below(room, "repos/x.git/old", true);
-    builds_sources_aside(room->builds, SLICE("x"), 5);
-    builds_sources_aside(room->builds, SLICE("never"), 6); /* nothing was pushed to it */
-    assert_false(below(room, "repos/x.git", false));
-    below(room, "repos/x.git", true); /* somebody else's */
-    builds_sources_back(room->builds, SLICE("x"), 5);
-    assert_false(below(room, "repos/x.git/old", false));
-    builds_sources_aside(room->builds, SLICE("x"), 7);
-    builds_sources_back(room->builds, SLICE("x"), 5);
-    assert_true(below(room, "repos/x.git/old", false));
-    builds_sources_aside(room->builds, SLICE("x"), 5);
+    int64_t id = repository_new(room);
+    below(room, "repos/team", true);
+    below(room, live, true);
+    below(room, old, true);
+    assert_int_equal(builds_repository_delete(room->builds, REPOSITORY, &stale, err), -1);
+    error_clear(err);
+    assert_true(below(room, old, false)); /* it stayed */
+    OK(builds_repository_delete(room->builds, REPOSITORY, &change, err));
+    assert_true(!below(room, live, false) && aside(room, id, "/old"));
+    OK(sources_settle(room->builds, err));
+    assert_true(aside(room, id, "/old")); /* it is deleted */
+    int64_t next = repository_new(room);
+    below(room, live, true); /* somebody else's */
+    OK(builds_repository_delete(room->builds, REPOSITORY, &change, err));
+    assert_true(aside(room, next, "") && !aside(room, next, "/old"));
+    OK(builds_repository_restore(room->builds, REPOSITORY, id, &change, err));
+    assert_true(below(room, old, false) && !aside(room, id, ""));
     sources_sweep(room->builds);
-    assert_true(below(room, "deleted/5.git/old", false) && below(room, "deleted/7.git", false));
+    assert_true(aside(room, next, ""));
     builds_close(room->builds);
     room->config.gc_undo = 0;
     open_room(room);
-    for (int i = 0; is_aside(room) && i < 1000; i++)
+    for (int i = 0; aside(room, next, "") && i < 1000; i++)
         usleep(10000); /* the keeper looks when it starts */
-    assert_false(is_aside(room));
+    assert_false(aside(room, next, ""));
+}
+
+/* What a death left in between: the row is here, its sources are aside. */
+static void test_build_room_sources_of_one_that_stayed(void **state)
+{
+    struct room *room = *state;
+    struct fixture *fixture = room->fixture;
+    char name[64];
+
+    room->config.gc_undo = 3600000;
+    open_room(room);
+    snprintf(name, sizeof(name), "deleted/%lld.git", (long long)repository_new(room));
+    below(room, "repos/team", true);
+    below(room, name, true);
+    below(room, "deleted/99.git", true);
+    OK(sources_settle(room->builds, &fixture->err));
+    assert_true(below(room, "repos/team/app.git", false) && !below(room, name, false));
+    assert_true(below(room, "deleted/99.git", false));
 }
 
 /* --- builders that move (13.51) --- */
@@ -568,6 +608,7 @@ int main(void)
         ROOM_TEST(test_build_room_says_that_builds_are_off),
         ROOM_TEST(test_build_room_knows_stored_options),
         ROOM_TEST(test_build_room_sources_go_with_their_repository),
+        ROOM_TEST(test_build_room_sources_of_one_that_stayed),
         ROOM_TEST(test_build_room_a_new_builder_starts_builds),
         cmocka_unit_test(test_build_room_callbacks_are_signed),
         cmocka_unit_test(test_build_room_callbacks_say_how_it_ended),
