@@ -50,7 +50,12 @@ static void perform(struct queue *queue, struct build_task *task, struct build_o
 /* What the server's end cut off stays in its row as it is. */
 static bool cut_off(const struct running *running, const struct build_outcome *out)
 {
-    return running->closing && out->state == BUILD_ERROR && out->reason[0] == 0;
+    struct queue *queue = running->task.builds->queue;
+
+    pthread_mutex_lock(&queue->lock);
+    bool closing = running->closing;
+    pthread_mutex_unlock(&queue->lock);
+    return closing && out->state == BUILD_ERROR && out->reason[0] == 0;
 }
 
 static int record_end(struct queue *queue, const struct running *running,
