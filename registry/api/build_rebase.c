@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { REFERENCE_MAX = 512, AFTER_MAX = 200 };
+enum { REFERENCE_MAX = 512, AFTER_MAX = 200, LIST_MOVES_MAX = 5000 };
 
 /* --- the answer --- */
 
@@ -281,8 +281,8 @@ int api_rebase_get(struct request *request, struct reply *reply, struct error *e
     return 0;
 }
 
-/* What he may not see is passed over. */
-static int list_one(const struct request *request, int64_t id, struct buffer *body,
+/* What he may not see is passed over. *read: moves that were read for it. */
+static int list_one(const struct request *request, int64_t id, struct buffer *body, size_t *read,
                     struct error *err) ON(worker_thread)
 {
     OWNED(sight_drop) struct sight sight = {.count = 0};
@@ -291,9 +291,11 @@ static int list_one(const struct request *request, int64_t id, struct buffer *bo
     if (sight_read(request, id, &sight, err) < 0) {
         if (err->code != ERROR_NOT_FOUND)
             return -1;
+        *read += sight.record.count;
         error_clear(err);
         return 0;
     }
+    *read += sight.record.count;
     for (size_t i = 0; i < sight.record.count; i++)
         tags += is_seen(&sight, &sight.record.moves[i]) ? 1 : 0;
     write_open(body, NULL, '{');
@@ -303,11 +305,13 @@ static int list_one(const struct request *request, int64_t id, struct buffer *bo
     return 0;
 }
 
+/* A page ends early when it was much to read: a rebase may have a thousand tags. */
 int api_rebases_get(struct request *request, struct reply *reply, struct error *err)
 {
     struct buffer body = BUFFER_NONE;
     struct list_query query;
     struct rebase_ids page = {.items = NULL};
+    size_t read = 0, i = 0;
 
     assert_worker_thread();
     if (list_query_by_id(request, &query, err) < 0 ||
@@ -315,13 +319,13 @@ int api_rebases_get(struct request *request, struct reply *reply, struct error *
         return -1;
     OWNED(memory_drop) int64_t *ids = page.items;
     list_open(&body);
-    for (size_t i = 0; i < page.count; i++)
-        if (list_one(request, ids[i], &body, err) < 0) {
+    for (; i < page.count && read < LIST_MOVES_MAX; i++)
+        if (list_one(request, ids[i], &body, &read, err) < 0) {
             buffer_drop(&body);
             return -1;
         }
-    list_answer_id(request, reply, &body, page.more && page.count > 0 ? ids[page.count - 1] : 0,
-                   -1);
+    bool more = i < page.count || (page.more && page.count > 0);
+    list_answer_id(request, reply, &body, more ? ids[i - 1] : 0, -1);
     return 0;
 }
 
