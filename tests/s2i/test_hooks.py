@@ -387,7 +387,7 @@ def test_the_generic_hook_takes_yaml(hook, kind):
 
 
 BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 10))
-ODD_YAML = [BOMB, "[" * 100000, "{a: " * 100000, "- " * 5000 + "x", "git: &x {ref: main}", "git: !!python/object:os.system {}",
+ODD_YAML = [BOMB, "[" * 100000, "{a: " * 100000, "- " * 5000 + "x", "git: &x {ref: main}", "x: *y", "git: !!python/object:os.system {}",
             "git: {ref: main, ref: next}", "--- {}\n--- {}", "main", "- git", "? {a: b}\n: c", 'git: {ref: "a\\0b"}',
             "git: {ref: main", "%YAML 9.9\n--- {}",
             "".join(f"%TAG !{i}! x\n" for i in range(100)) + "---\ngit: {ref: main}", "\ufeff%TAG !a! x\n---\ngit: {}",
