@@ -366,7 +366,7 @@ static int failed(struct watch *watch, int code, const struct cgroup_events *eve
         return work_fail(work, watch->run->reason, err, "non-zero (%d) exit code from %s", code,
                          watch->run->name);
     work->result.exit_code = -1;
-    bool script = strstr(said.at, "exec") != NULL;
+    bool script = memmem(said.at, said.size, "exec", sizeof("exec") - 1) != NULL;
     return work_fail(work, script ? watch->run->reason : "ExecutorUnavailable", err, "%.*s",
                      SLICE_ARG(buffer_slice(&said)));
 }
