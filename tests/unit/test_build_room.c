@@ -386,8 +386,8 @@ static void test_build_room_a_new_builder_starts_builds(void **state)
     const char *count = "SELECT count(*) FROM builds WHERE triggered_by = 'image'";
     static const char *const unseen[] = {
         "UPDATE builds SET account_id = 6",
-        "UPDATE builds SET account_id = 5, spec = "
-        "'{\"options\":{\"incremental_from\":\"private/a\"}}'",
+        ("UPDATE builds SET account_id = 5, spec = "
+         "'{\"options\":{\"incremental_from\":\"private/a\"}}'"),
         "UPDATE builds SET spec = '{\"options\":{\"runtime_image\":\"private/a:1\"}}'",
         "UPDATE builds SET spec = '{\"options\":{\"copy_from\":[\"private/a=/etc\"]}}'",
     };
