@@ -157,10 +157,11 @@ def test_the_readmes_git_push_works_as_pasted(running, shell, folder):
     text = (process.TOP / "README.md").read_text()
     section = text[text.index("## Push source, get an image"):text.index("## Who may do what")]
     commands = [line for line in printed(section) if re.match("git |docker ", line)]
-    assert [line.split()[1] for line in commands] == ["init", "add", "push", "run"]
+    assert [re.search(r" (init|commit|push|run) ", line)[1] for line in commands] == ["init", "commit", "push", "run"]
     answer = folder / "answer"
     answer.write_text(f"#!/bin/sh\necho {running.password}\n")
     answer.chmod(0o755)
     pasted = "\n".join(commands).replace("127.0.0.1:5000", running.address).replace(" -p 8080:8080 ", " --network none ")
+    pasted = pasted.replace("/tmp/page", str(folder / "page"))
     output = shell(f"set -e; export GIT_ASKPASS={answer}\nmkdir readme; ln -s ../tests readme/tests; cd readme\n{pasted} cat index.html 2>&1")
     assert "Hello from a push" in output
