@@ -8,7 +8,7 @@ run="gcc make pkgconf libc6-dev libh2o-evloop-dev libssl-dev libjansson-dev libs
     git runc e2fsprogs busybox-static python3"
 test="clang libclang-rt-dev clang-format clang-tidy cppcheck libcmocka-dev python3-pytest openssl curl
     docker.io podman buildah crun skopeo containerd umoci docker-registry nginx wrk nodejs
-    python3-jwt python3-cryptography python3-jsonschema python3-paramiko openssh-client apache2-utils procps util-linux mount jq"
+    python3-jwt python3-cryptography python3-jsonschema python3-paramiko openssh-client apache2-utils procps util-linux mount jq zstd"
 
 wanted=""
 for set in "${@:-run}"; do
