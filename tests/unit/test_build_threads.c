@@ -7,12 +7,13 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <stdatomic.h>
+#include <unistd.h>
 
 #include "registry/config.h"
 #include "storage/storage.h"
 #include "tests/support/store.h"
 
-enum { MORE_THAN_THERE_ARE = 64 };
+enum { MORE_THAN_THERE_ARE = 64, PATIENCE_MS = 10000 };
 
 /* How many may still be started; below 0: all. */
 static atomic_int left = -1;
@@ -43,6 +44,14 @@ static size_t count_in(const char *path)
     return count;
 }
 
+/* Who was joined stands in the kernel's list for a moment more. */
+static void assert_threads(size_t count)
+{
+    for (int i = 0; i < PATIENCE_MS && count_in("/proc/self/task") != count; i++)
+        usleep(1000);
+    assert_int_equal(count_in("/proc/self/task"), count);
+}
+
 static void test_build_threads_that_do_not_start_are_an_error(void **state)
 {
     struct fixture *fixture = *state;
@@ -65,13 +74,13 @@ static void test_build_threads_that_do_not_start_are_an_error(void **state)
             break;
         assert_int_equal(fixture->err.code, ERROR_UNAVAILABLE);
         assert_string_equal(fixture->err.message, "a thread cannot be started");
-        assert_int_equal(count_in("/proc/self/task"), threads);
+        assert_threads(threads);
         assert_int_equal(count_in("/proc/self/fd"), files);
     }
     assert_int_equal(status, 0);
     assert_true(started >= 4); /* logs, waiters, what is told others, the keeper */
     builds_close(builds);
-    assert_int_equal(count_in("/proc/self/task"), threads);
+    assert_threads(threads);
 }
 
 int main(void)
