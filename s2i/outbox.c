@@ -2,8 +2,9 @@
  * Touches  build_messages, rows of builds, the network by way of source_http; threads of its own.
  * Never    changes how a build ended; waits for one receiver before it tells another.
  *
- * (1) A row stands until its receiver answered or it was tried TRIES times, so that the end of the
+ * (1) A row is due until its receiver answered or it was tried TRIES times, so that the end of the
  *     server loses none; a receiver may be told twice when that comes between its answer and us.
+ *     What came of the last try stands in it as long as there is its build.
  * (2) One message at a time goes to a destination, and EACH of a repository. One thread waits for
  *     what is due; more are started while others are at work, up to THREADS.
  * (3) What is told is how its build stands when it is told: the newest state alone.
@@ -265,25 +266,29 @@ static bool is_passing(const struct build_message *message, int status, const st
     return message->kind == BUILD_STATUS && (status >= 500 || status == 429);
 }
 
-/* Until when it rests; 0: it was told, or is given up. */
-static int64_t tell(struct outbox *outbox, const struct build_message *message) ON(worker_thread)
+/* What came of it; its problem is in err. */
+static void tell(struct outbox *outbox, const struct build_message *message,
+                 struct build_message_try *out, struct error *err) ON(worker_thread)
 {
     OWNED(letter_drop) struct letter letter = {.headers = {.items = NULL}};
-    struct error err = {0};
     bool any = false;
-    int status = 0;
 
-    if (write_letter(outbox->builds, message, &letter, &any, &err) == 0 &&
-        (!any || post(outbox, &letter, &status, &err) == 0) && status < 300)
-        return 0;
+    *out = (struct build_message_try){.outcome = BUILD_MESSAGE_GIVEN_UP};
+    if (write_letter(outbox->builds, message, &letter, &any, err) == 0 &&
+        (!any || post(outbox, &letter, &out->answer, err) == 0) && out->answer < 300) {
+        out->outcome = any ? BUILD_MESSAGE_DELIVERED : BUILD_MESSAGE_NEEDLESS;
+        return;
+    }
     if (!atomic_load(&outbox->closing))
         log_event(LOG_WARNING, event_of(message), F_I64("id", message->build),
-                  F_U64("tries", message->tries + 1), F_I64("status", status),
-                  F_TEXT("reason", err.message), F_TEXT("cause", err.cause));
-    if (message->tries + 1 >= TRIES || !is_passing(message, status, &err))
-        return 0;
+                  F_U64("tries", message->tries + 1), F_I64("status", out->answer),
+                  F_TEXT("reason", err->message), F_TEXT("cause", err->cause));
+    out->problem = slice_of(err->message);
+    if (message->tries + 1 >= TRIES || !is_passing(message, out->answer, err))
+        return;
     int64_t pause_ms = message->tries == 0 ? AGAIN_MS : (int64_t)AGAIN_MS * AGAIN_FACTOR;
-    return clock_now_us() + pause_ms * 1000;
+    out->again_at = clock_now_us() + pause_ms * 1000;
+    out->outcome = BUILD_MESSAGE_WAITING;
 }
 
 /* False when the outbox closes. */
@@ -299,12 +304,13 @@ static bool pause_ms(const struct outbox *outbox, int ms)
 static void tell_and_settle(struct outbox *outbox, const struct build_message *message)
     ON(worker_thread)
 {
-    struct error err = {0};
-    int64_t again_at = tell(outbox, message);
+    struct error told = {0}, err = {0};
+    struct build_message_try came;
 
-    if (again_at != 0 && atomic_load(&outbox->closing)) /* (1): no try that counts */
-        return;
-    while (build_message_settle(outbox->builds->storage, message, again_at, &err) < 0) {
+    tell(outbox, message, &came, &told);
+    if (came.outcome == BUILD_MESSAGE_WAITING && atomic_load(&outbox->closing))
+        return; /* (1): no try that counts */
+    while (build_message_settle(outbox->builds->storage, message, &came, &err) < 0) {
         log_event(LOG_WARNING, event_of(message), F_I64("id", message->build),
                   F_TEXT("reason", err.message), F_TEXT("cause", err.cause));
         error_clear(&err);

@@ -350,6 +350,13 @@ struct build_message {
     char *called; /* the repository's name, also while it is deleted */
 };
 void build_message_drop(struct build_message *message);
+/* A build that goes on has it wait again. */
+enum build_message_outcome {
+    BUILD_MESSAGE_WAITING,
+    BUILD_MESSAGE_DELIVERED,
+    BUILD_MESSAGE_GIVEN_UP,
+    BUILD_MESSAGE_NEEDLESS, /* there was nothing to tell */
+};
 struct build_message_query {
     int64_t now;
     bool (*busy)(void *arg, struct slice destination, struct slice repository);
@@ -363,15 +370,39 @@ struct build_message_queue {
 int build_message_next(struct storage *store, const struct build_message_query *query,
                        struct build_message *out, struct build_message_queue *queue,
                        struct error *err) MUST_CHECK ON(worker_thread);
-/* It was told, or given up (again_at 0), or is to be tried again then (us). Should its build have
- * gone on meanwhile, it stays due. */
+/* What came of a try. Should its build have gone on meanwhile, it stays due. */
+struct build_message_try {
+    enum build_message_outcome outcome;
+    int64_t again_at;     /* of one that waits (us) */
+    int answer;           /* a status of HTTP; 0: none came */
+    struct slice problem; /* or SLICE_NONE */
+};
 int build_message_settle(struct storage *store, const struct build_message *message,
-                         int64_t again_at, struct error *err) MUST_CHECK ON(worker_thread);
+                         const struct build_message_try *came, struct error *err) MUST_CHECK
+    ON(worker_thread);
 /* A status that could not be told so far, for its commit was not known, is due. */
 int build_message_stir(struct storage *store, int64_t build, struct error *err) MUST_CHECK
     ON(worker_thread);
 /* All but the newest `most` are given up; how many were. */
 int build_message_trim(struct storage *store, uint64_t most, uint64_t *count,
                        struct error *err) MUST_CHECK ON(worker_thread);
+
+/* How a message of a build stands. */
+struct build_told {
+    enum build_message_kind kind;
+    enum build_state state;
+    enum build_message_outcome outcome;
+    unsigned tries;
+    int answer;
+    int64_t tried_at, due_at; /* 0: not yet; nobody knows */
+    char *destination, *problem;
+};
+struct build_told_list {
+    struct build_told items[BUILD_STATUS]; /* one a kind */
+    size_t count;
+};
+void build_told_drop(struct build_told_list *told);
+int build_told_list(struct storage *store, int64_t build, struct build_told_list *out,
+                    struct error *err) MUST_CHECK ON(worker_thread);
 
 #endif

@@ -1,4 +1,4 @@
-/* meta_build_message.c - what others are still to be told of builds: the outbox.
+/* meta_build_message.c - what others are told of builds, and what came of it: the outbox.
  * Touches  build_messages.
  * Never    says anything to anybody; knows what the words are. */
 #include "storage/meta_builds.h"
@@ -10,12 +10,15 @@
 static const char SQL_MESSAGE_ADD[] =
     "INSERT INTO build_messages(build_id, kind, destination, state, due_at)"
     "     VALUES ($1, $2, $3, $4, $5)";
-static const char SQL_MESSAGES_NOTE[] = "UPDATE build_messages"
-                                        "   SET state = $1, tries = 0, due_at = $2"
-                                        " WHERE build_id = $3 AND kind >= $4";
-static const char SQL_MESSAGE_STIR[] = "UPDATE build_messages"
-                                       "   SET due_at = $1"
-                                       " WHERE build_id = $2 AND kind = 2 AND due_at IS NULL";
+/* An end is told once. */
+static const char SQL_MESSAGES_NOTE[] =
+    "UPDATE build_messages"
+    "   SET state = $1, due_at = $2, outcome = 0, tries = 0, answer = 0, problem = ''"
+    " WHERE build_id = $3 AND kind >= $4 AND state < 3";
+static const char SQL_MESSAGE_STIR[] =
+    "UPDATE build_messages"
+    "   SET due_at = $1, outcome = 0, tries = 0, answer = 0, problem = ''"
+    " WHERE build_id = $2 AND kind = 2 AND state < 3 AND due_at IS NULL";
 
 static int message_add(struct db_tx *tx, int64_t build, enum build_message_kind kind,
                        struct slice destination, bool due, struct error *err)
@@ -163,43 +166,47 @@ int build_message_next(struct storage *store, const struct build_message_query *
 /* --- what came of it --- */
 
 /* One that was changed while it was told has other words by now: it stays due. */
-static const char SQL_MESSAGE_DELETE[] = "DELETE FROM build_messages"
-                                         "      WHERE id = $1 AND state = $2";
-static const char SQL_MESSAGE_REST[] = "UPDATE build_messages"
-                                       "   SET due_at = NULL, tries = 0"
-                                       " WHERE id = $1 AND state = $2";
-static const char SQL_MESSAGE_AGAIN[] = "UPDATE build_messages"
-                                        "   SET tries = tries + 1, due_at = $1"
-                                        " WHERE id = $2 AND state = $3";
-static const char SQL_MESSAGES_TRIM[] = "DELETE FROM build_messages"
-                                        "      WHERE due_at IS NOT NULL"
-                                        "        AND due_at <= (SELECT due_at"
-                                        "                         FROM build_messages"
-                                        "                        WHERE due_at IS NOT NULL"
-                                        "                        ORDER BY due_at DESC"
-                                        "                        LIMIT 1 OFFSET $1)";
+static const char SQL_MESSAGE_SETTLE[] =
+    "UPDATE build_messages"
+    "   SET outcome = $1, due_at = $2, answer = $3, problem = $4, tried_at = $5,"
+    "       tries = tries + $6"
+    " WHERE id = $7 AND state = $8";
+static const char SQL_MESSAGES_TRIM[] =
+    "UPDATE build_messages"
+    "   SET due_at = NULL, outcome = 2, problem = 'too many others waited'"
+    " WHERE due_at IS NOT NULL"
+    "   AND due_at <= (SELECT due_at"
+    "                    FROM build_messages"
+    "                   WHERE due_at IS NOT NULL"
+    "                   ORDER BY due_at DESC"
+    "                   LIMIT 1 OFFSET $1)";
 
 struct settled {
     const struct build_message *message;
-    int64_t again_at;
+    const struct build_message_try *came;
 };
 
 static int settle(struct db_tx *tx, void *arg, struct error *err)
 {
     const struct settled *with = arg;
-    const struct build_message *message = with->message;
+    const struct build_message_try *came = with->came;
+    OWNED(db_query_end) struct db_query query = db_query(tx, SQL_MESSAGE_SETTLE);
 
-    if (with->again_at != 0)
-        return META_CHANGE(tx, SQL_MESSAGE_AGAIN, err, with->again_at, message->id, message->state);
-    return META_CHANGE(tx,
-                       build_state_ended(message->state) ? SQL_MESSAGE_DELETE : SQL_MESSAGE_REST,
-                       err, message->id, message->state);
+    db_bind_i64(&query, came->outcome);
+    meta_bind_time(&query, came->outcome == BUILD_MESSAGE_WAITING ? came->again_at : 0);
+    db_bind_i64(&query, came->answer);
+    db_bind_text(&query, meta_or_empty(came->problem));
+    db_bind_i64(&query, clock_now_us());
+    db_bind_i64(&query, came->outcome == BUILD_MESSAGE_NEEDLESS ? 0 : 1);
+    db_bind_i64(&query, with->message->id);
+    db_bind_i64(&query, with->message->state);
+    return db_finish(&query, err);
 }
 
 int build_message_settle(struct storage *store, const struct build_message *message,
-                         int64_t again_at, struct error *err)
+                         const struct build_message_try *came, struct error *err)
 {
-    struct settled with = {message, again_at};
+    struct settled with = {message, came};
 
     return meta_write(store->meta, settle, &with, err);
 }
@@ -224,4 +231,63 @@ int build_message_trim(struct storage *store, uint64_t most, uint64_t *count, st
         return -1;
     *count = (uint64_t)with.count;
     return 0;
+}
+
+/* --- how they stand --- */
+
+static const char SQL_TOLD[] =
+    "SELECT kind, state, outcome, tries, answer, coalesce(tried_at, 0), coalesce(due_at, 0),"
+    "       destination, problem"
+    "  FROM build_messages"
+    " WHERE build_id = $1"
+    " ORDER BY kind";
+
+void build_told_drop(struct build_told_list *told)
+{
+    for (size_t i = 0; i < told->count; i++) {
+        free(told->items[i].destination);
+        free(told->items[i].problem);
+    }
+    told->count = 0;
+}
+
+struct wanted {
+    int64_t build;
+    struct build_told_list *out;
+};
+
+static int list(struct db_tx *tx, void *arg, struct error *err)
+{
+    const struct wanted *with = arg;
+    struct build_told_list *out = with->out;
+    OWNED(db_query_end) struct db_query query = db_query(tx, SQL_TOLD);
+    int row = 0;
+
+    build_told_drop(out);
+    db_bind_i64(&query, with->build);
+    while (out->count < BUILD_STATUS && (row = db_step(&query, err)) == 1)
+        out->items[out->count++] = (struct build_told){
+            .kind = (enum build_message_kind)db_column_i64(&query, 0),
+            .state = (enum build_state)db_column_i64(&query, 1),
+            .outcome = (enum build_message_outcome)db_column_i64(&query, 2),
+            .tries = (unsigned)db_column_i64(&query, 3),
+            .answer = (int)db_column_i64(&query, 4),
+            .tried_at = db_column_i64(&query, 5),
+            .due_at = db_column_i64(&query, 6),
+            .destination = meta_text(&query, 7),
+            .problem = meta_text(&query, 8),
+        };
+    return row < 0 ? -1 : 0;
+}
+
+int build_told_list(struct storage *store, int64_t build, struct build_told_list *out,
+                    struct error *err)
+{
+    struct wanted with = {build, out};
+
+    out->count = 0;
+    if (db_read(store->meta->db, list, &with, err) == 0)
+        return 0;
+    build_told_drop(out);
+    return -1;
 }

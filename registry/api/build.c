@@ -2,8 +2,8 @@
  * Touches  storage: rows of builds; the queue, by way of s2i/s2i.h; the ends of logs.
  * Never    shows the value of a secret.
  *
- * Who may pull what a build makes, or push there, sees it; names of accounts and the options are
- * for who pushes. Spec: s2i 12.1, 12.3, 13.40 to 13.44, 13.46. */
+ * Who may pull what a build makes, or push there, sees it; names of accounts, the options and who
+ * is told are for who pushes. Spec: s2i 12.1, 12.3, 13.40 to 13.44, 13.46. */
 #include "registry/api/build.h"
 
 #include <errno.h>
@@ -198,8 +198,11 @@ static int one_write(const struct request *request, const struct build_record *b
     build_write_open(out, build, rights, request->caller->role == ACCOUNT_ROLE_AUDITOR);
     number_or_null(out, "ahead", (int64_t)ahead, build->state == BUILD_PENDING);
     log_tail_write(request, out, build);
-    if ((rights & RIGHT_PUSH) != 0)
+    if ((rights & RIGHT_PUSH) != 0) {
         options_of_build(out, build);
+        if (api_build_told_write(request, out, build->id, err) < 0)
+            return -1;
+    }
     write_close(out, '}');
     return 0;
 }

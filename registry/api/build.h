@@ -28,6 +28,9 @@ int api_build_options_read(const char *text, struct s2i_options *out, struct err
 /* A member with the options, values of secret variables hidden. */
 void api_build_options_write(struct buffer *out, const char *name,
                              const struct s2i_options *options);
+/* Members with what others are told of a build, and how that went. */
+int api_build_told_write(const struct request *request, struct buffer *out, int64_t build,
+                         struct error *err) MUST_CHECK ON(worker_thread);
 /* The configuration of the repository in the path. NOT_FOUND */
 int api_build_config_at(const struct request *request, struct build_config *out,
                         struct error *err) MUST_CHECK ON(worker_thread);

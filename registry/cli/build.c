@@ -74,9 +74,34 @@ static int list(const struct cli_call *call)
 
 static const struct verb_things builds = {"/builds", false, columns, details};
 
+static const struct show_column told[] = {
+    {"TOLD", "kind"},       {"HOST", "host"},
+    {"OF", "of"},           {"STATE", "state"},
+    {"TRIES", "tries"},     {"STATUS", "status"},
+    {"LAST", "tried_at"},   {"NEXT", "next_at"},
+    {"PROBLEM", "problem"}, {0},
+};
+
+/* Who else is told of it stands below, as a table. */
 static int show(const struct cli_call *call)
 {
-    return verb_things_show(call, &builds);
+    OWNED(client_close) struct client *client = NULL;
+    OWNED(buffer_drop) struct buffer path = BUFFER_NONE;
+    OWNED(json_drop) json_t *build = NULL, *messages = json_object();
+    int status = client_open(&client, call);
+
+    verb_things_path(call, &builds, &path);
+    buffer_append(&path, "", 1);
+    if (status == CLI_DONE)
+        status = client_send(client, "GET", path.at, NULL, &build);
+    if (status == CLI_DONE)
+        status = show_one(call, build, details);
+    json_t *items = json_object_get(build, "messages");
+    if (status != CLI_DONE || cli_flag(call, "--json") || json_array_size(items) == 0)
+        return status;
+    json_object_set(messages, "items", items);
+    putchar('\n');
+    return show_list(call, messages, told);
 }
 
 static int cancel(const struct cli_call *call)

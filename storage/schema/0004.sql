@@ -95,10 +95,11 @@ CREATE INDEX builds_key ON builds(repository, input_key, id)
 CREATE INDEX builds_finished ON builds(finished_at) WHERE finished_at IS NOT NULL;
 CREATE INDEX builds_expire ON builds(state, expires_at) WHERE state = 1;
 
--- What others are still to be told of a build. kind: 1 how it ended, at its callback URL; 2 how it
--- stands, at the forge its source is of. destination: one message at a time goes to each. state: of
--- the build, as it is to be told. due_at null: nothing is, until that changes. A row goes when the
--- end was told, or given up.
+-- What others are told of a build. kind: 1 how it ended, at its callback URL; 2 how it stands, at
+-- the forge its source is of. destination: one message at a time goes to each. state: of the build,
+-- as it is to be told. due_at null: nothing is, until that changes. outcome: 0 it waits, 1 it was
+-- delivered, 2 given up, 3 there was nothing to tell. answer, problem: of the last try, its status
+-- of HTTP (0: none came) and what went wrong. A row goes with its build.
 CREATE TABLE build_messages(
     id @ID,
     build_id BIGINT NOT NULL REFERENCES builds(id) ON DELETE CASCADE,
@@ -107,6 +108,10 @@ CREATE TABLE build_messages(
     state BIGINT NOT NULL,
     tries BIGINT NOT NULL DEFAULT 0,
     due_at BIGINT,
+    outcome BIGINT NOT NULL DEFAULT 0,
+    answer BIGINT NOT NULL DEFAULT 0,
+    problem TEXT NOT NULL DEFAULT '',
+    tried_at BIGINT,
     UNIQUE(build_id, kind)
 ) @STRICT;
 CREATE INDEX build_messages_due ON build_messages(due_at, id) WHERE due_at IS NOT NULL;

@@ -90,7 +90,7 @@ def test_what_is_known_of_a_build(call, name):
     build = call.build(name, options={**BUILDER, "env": ["A=B"], "tags": ["x"]})
     alone = call.get(f"/builds/{build['id']}").json()
     listed = call.items(f"/repos/{name}/-/builds")[0]
-    assert {key: value for key, value in alone.items() if key not in ("ahead", "log_tail", "options")} == listed == build
+    assert {key: value for key, value in alone.items() if key not in ("ahead", "log_tail", "options", "messages")} == listed == build
     assert alone["options"]["env"] == ["A=B"] and alone["log_tail"] is None and alone["trigger"] == "api" and alone["repository"] == name
     assert alone["created_at"] <= alone["started_at"] <= alone["finished_at"]
     assert alone["log_size"] == len(call.get(f"/builds/{build['id']}/log").body)
@@ -425,8 +425,8 @@ def test_who_sees_a_build(guarded):
     process.wait_for(lambda: who["ana"].state(id) == "Failed", 20, "it to fail")
     assert who["ben"].send("priv/app").status == 403 and who["cleo"].send("priv/app").status == 404
     seen = who["ben"].get(f"/builds/{id}").json()
-    assert seen["actor"] is None and "options" not in seen
-    assert who["ana"].get(f"/builds/{id}").json()["actor"] == "ana"
+    assert seen["actor"] is None and "options" not in seen and "messages" not in seen
+    assert [who["ana"].get(f"/builds/{id}").json()[key] for key in ("actor", "messages")] == ["ana", []]
     assert who["ben"].get(f"/builds/{id}/log").status == 200
     assert who["cleo"].get(f"/builds/{id}").status == who["cleo"].get(f"/builds/{id}/log").status == 404
     assert [item["id"] for item in who["ben"].items("/builds")] == [id] and who["cleo"].items("/builds") == []

@@ -7,6 +7,7 @@ import hashlib
 import hmac
 import pathlib
 import shutil
+import subprocess
 import tempfile
 import threading
 import time
@@ -180,6 +181,52 @@ def test_what_is_answered_is_not_sent_again(told, receivers):
     came(where, "/refused", 3)
     assert [said["build"] for _, said in where.of("/refused")] == sorted({said["build"] for _, said in where.of("/refused")})
     assert "build.callback" in one.server.log.read_text()
+
+
+def stand(one, id):
+    return {message["kind"]: message for message in one.api.get(f"/builds/{id}").json()["messages"]}
+
+
+def settled(one, id, kind):
+    process.wait_for(lambda: stand(one, id)[kind]["state"] not in ("Waiting",), 15, f"the {kind} to be settled")
+    return stand(one, id)[kind]
+
+
+def test_what_could_not_be_told_is_shown(told, receivers, remote):
+    """s2i 11.1, 13.48: the last answer, or why none came, and when it is tried again; hosts, and no more of URLs."""
+    where, commit = receivers[0], remote.repository("team/shown", {"a": "1"})
+    host = where.url().removeprefix("http://")
+    one = told()
+    where.statuses = [500]
+    id = one.start(callback_url=where.url("/private?token=hush"))
+    one.end(id)
+    lost = settled(one, id, "callback")
+    assert {key: lost[key] for key in ("host", "of", "state", "tries", "status", "problem", "next_at")} == {
+        "host": host, "of": "Complete", "state": "GivenUp", "tries": 1, "status": 500, "problem": None, "next_at": None}
+    assert "hush" not in str(lost) and "private" not in str(lost)
+    for words, shown in (((), "GivenUp"), (("--json",), '"state": "GivenUp"')):
+        text = subprocess.run([process.binary(), "build", "show", str(id), *words, "--config", "/dev/null",
+                               "--set", f"storage.root={one.server.root}"], env=process.clean_environment(), text=True,
+                              stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=True).stdout
+        assert shown in text and host in text, text
+    there = one.start(callback_url=where.url("/taken"))
+    one.end(there)
+    assert settled(one, there, "callback")["status"] == 204 and stand(one, there)["callback"]["state"] == "Delivered"
+    nobody = one.start(callback_url="http://127.0.0.1:1/")  # a port that builds may not ask
+    one.end(nobody)
+    refused = settled(one, nobody, "callback")
+    assert (refused["host"], refused["state"], refused["status"]) == ("127.0.0.1:1", "GivenUp", None) and refused["problem"]
+    forge = {"url": remote.url("team/shown"), "status_kind": "gitea", "status_url": where.url("/api/v1")}
+    assert one.api.patch(one.config, {"options": forge}).status == 200
+    where.statuses = [503] * 9
+    waits = one.start("url", commit=commit)
+    one.end(waits)
+    process.wait_for(lambda: stand(one, waits)["status"]["tries"] > 0, 15, "the first try")
+    again = stand(one, waits)["status"]
+    assert (again["of"], again["state"], again["status"], again["host"]) == ("Complete", "Waiting", 503, host)
+    assert again["tried_at"] < again["next_at"]
+    where.statuses = []
+    process.wait_for(lambda: stand(one, waits)["status"]["state"] == "Delivered", 60, "another try")
 
 
 # --- statuses of commits (13.48) ---

@@ -84,9 +84,14 @@ static struct build_message next_but(struct fixture *fixture, char *busy)
     return message;
 }
 
+/* Delivered, or to be tried again then. */
 static void settle(struct fixture *fixture, const struct build_message *message, int64_t again_at)
 {
-    OK(build_message_settle(fixture->store, message, again_at, &fixture->err));
+    const struct build_message_try delivered = {.outcome = BUILD_MESSAGE_DELIVERED, .answer = 204};
+    const struct build_message_try failed = {.again_at = again_at, .problem = SLICE("no answer")};
+
+    OK(build_message_settle(fixture->store, message, again_at == 0 ? &delivered : &failed,
+                            &fixture->err));
 }
 
 /* Tells what is due next, which has to be this. */
@@ -124,7 +129,69 @@ static void test_build_messages_follow_their_build(void **state)
     told(fixture, id, BUILD_CALLBACK, BUILD_FAILED);
     told(fixture, id, BUILD_STATUS, BUILD_FAILED);
     nothing_is_due(fixture);
-    assert_int_equal(number(fixture, "SELECT count(*) FROM build_messages"), 0);
+    assert_int_equal(number(fixture, "SELECT count(*) FROM build_messages WHERE outcome = 1"), 2);
+    OK(build_message_stir(fixture->store, id, &fixture->err)); /* an end is told once */
+    nothing_is_due(fixture);
+}
+
+/* --- how they stand --- */
+
+static struct build_told_list stand(struct fixture *fixture, int64_t id)
+{
+    struct build_told_list list;
+
+    OK(build_told_list(fixture->store, id, &list, &fixture->err));
+    assert_int_equal(list.count, 2);
+    assert_int_equal(list.items[0].kind, BUILD_CALLBACK);
+    assert_int_equal(list.items[1].kind, BUILD_STATUS);
+    return list;
+}
+
+static void came_of(struct fixture *fixture, const struct build_message_try *came)
+{
+    OWNED(build_message_drop) struct build_message message = next_but(fixture, NULL);
+
+    OK(build_message_settle(fixture->store, &message, came, &fixture->err));
+}
+
+/* The last try stands with the build, and is forgotten when there is something else to tell. */
+static void test_build_messages_what_came_of_them(void **state)
+{
+    struct fixture *fixture = *state;
+    int64_t id = add(fixture), later = clock_now_us() + 3600 * INT64_C(1000000);
+    const struct build_message_try again = {.again_at = later, .answer = 503};
+    const struct build_message_try lost = {.outcome = BUILD_MESSAGE_GIVEN_UP,
+                                           .problem = SLICE("nobody answers")};
+    const struct build_message_try needless = {.outcome = BUILD_MESSAGE_NEEDLESS};
+
+    came_of(fixture, &again);
+    OWNED(build_told_drop) struct build_told_list pending = stand(fixture, id);
+    assert_int_equal(pending.items[0].tries, 0);
+    assert_int_equal(pending.items[0].due_at, 0);
+    assert_int_equal(pending.items[0].tried_at, 0);
+    assert_string_equal(pending.items[1].destination, "https://api.github.com");
+    assert_int_equal(pending.items[1].outcome, BUILD_MESSAGE_WAITING);
+    assert_int_equal(pending.items[1].tries, 1);
+    assert_int_equal(pending.items[1].answer, 503);
+    assert_int_equal(pending.items[1].due_at, later);
+    claim(fixture, id);
+    OWNED(build_told_drop) struct build_told_list running = stand(fixture, id);
+    assert_int_equal(running.items[1].tries, 0);
+    assert_int_equal(running.items[1].answer, 0);
+    assert_true(running.items[1].tried_at > 0);
+    came_of(fixture, &again);
+    finish(fixture, id, BUILD_FAILED);
+    came_of(fixture, &lost);
+    came_of(fixture, &needless);
+    OWNED(build_told_drop) struct build_told_list ended = stand(fixture, id);
+    assert_int_equal(ended.items[0].outcome, BUILD_MESSAGE_GIVEN_UP);
+    assert_int_equal(ended.items[0].state, BUILD_FAILED);
+    assert_string_equal(ended.items[0].problem, "nobody answers");
+    assert_int_equal(ended.items[0].tries, 1);
+    assert_int_equal(ended.items[1].outcome, BUILD_MESSAGE_NEEDLESS);
+    assert_int_equal(ended.items[1].tries, 0);
+    assert_int_equal(ended.items[1].due_at, 0);
+    nothing_is_due(fixture);
 }
 
 /* What changed while it was told is told anew: the newest state wins. */
@@ -259,7 +326,9 @@ static void test_build_messages_are_bounded(void **state)
     assert_int_equal(count, 3);
     OWNED(build_message_drop) struct build_message message = next_but(fixture, NULL);
     assert_int_equal(message.build, 4); /* the oldest went */
-    assert_int_equal(number(fixture, "SELECT count(*) FROM build_messages"), 7);
+    assert_int_equal(number(fixture, "SELECT count(*) FROM build_messages"
+                                     " WHERE build_id < 4 AND kind = 2 AND outcome = 2"),
+                     3);
 }
 
 /* --- builds that wait too long (13.49) --- */
@@ -447,6 +516,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         FIXTURE_TEST(test_build_messages_follow_their_build),
+        FIXTURE_TEST(test_build_messages_what_came_of_them),
         FIXTURE_TEST(test_build_messages_the_newest_state_is_told),
         FIXTURE_TEST(test_build_messages_every_end_is_told),
         FIXTURE_TEST(test_build_messages_wait_for_the_commit),

@@ -548,7 +548,7 @@ static void test_build_room_callbacks_that_cannot_be_settled(void **state)
     add(fixture, BUILD_PENDING, BUILD_FROM_URL, spec);
     script(fixture, "INSERT INTO build_messages(build_id, kind, destination, state, tries, due_at)"
                     " VALUES (1, 1, 'http://127.0.0.1', 6, 2, 1)");
-    script(fixture, "CREATE TRIGGER full BEFORE DELETE ON build_messages"
+    script(fixture, "CREATE TRIGGER full BEFORE UPDATE ON build_messages"
                     " BEGIN SELECT RAISE(ABORT, 'full'); END");
     open_room(room);
     for (int i = 0; i < 1000 && atomic_load(&receiver.heard) == 0; i++)
