@@ -72,7 +72,7 @@ static int list(const struct cli_call *call)
     return verb_list(call, &path, columns);
 }
 
-static const struct verb_things builds = {"/builds", false, columns, details};
+static const struct verb_things builds = {"/builds", false, columns, details, "build"};
 
 static const struct show_column told[] = {
     {"TOLD", "kind"},       {"HOST", "host"},
@@ -88,10 +88,13 @@ static int show(const struct cli_call *call)
     OWNED(client_close) struct client *client = NULL;
     OWNED(buffer_drop) struct buffer path = BUFFER_NONE;
     OWNED(json_drop) json_t *build = NULL, *messages = json_object();
-    int status = client_open(&client, call);
+    uint64_t id;
+    int status = verb_number(call, call->words[0], "build", &id);
 
     verb_things_path(call, &builds, &path);
     buffer_append(&path, "", 1);
+    if (status == CLI_DONE)
+        status = client_open(&client, call);
     if (status == CLI_DONE)
         status = client_send(client, "GET", path.at, NULL, &build);
     if (status == CLI_DONE)
@@ -137,11 +140,14 @@ static int retry(const struct cli_call *call)
     OWNED(client_close) struct client *client = NULL;
     OWNED(buffer_drop) struct buffer path = BUFFER_NONE;
     OWNED(json_drop) json_t *build = NULL;
-    int status = client_open(&client, call);
+    uint64_t id;
+    int status = verb_number(call, call->words[0], "build", &id);
 
     verb_things_path(call, &builds, &path);
     buffer_append_text(&path, ":retry");
     buffer_append(&path, "", 1);
+    if (status == CLI_DONE)
+        status = client_open(&client, call);
     if (status == CLI_DONE)
         status = client_send(client, "POST", path.at, NULL, &build);
     return status == CLI_DONE ? started(call, client, build) : status;
@@ -316,13 +322,13 @@ static int verify(const struct cli_call *call)
     OWNED(buffer_drop) struct buffer path = BUFFER_NONE;
     OWNED(json_drop) json_t *build = NULL, *end = NULL;
     uint64_t id;
+    int status = verb_number(call, call->words[0], "build", &id);
 
-    if (!slice_to_u64(slice_of(call->words[0]), &id))
-        return cli_usage(call, "%s is no id of a build", call->words[0]);
-    int status = client_open(&client, call);
     verb_things_path(call, &builds, &path);
     buffer_append_text(&path, ":verify");
     buffer_append(&path, "", 1);
+    if (status == CLI_DONE)
+        status = client_open(&client, call);
     if (status == CLI_DONE)
         status = client_send(client, "POST", path.at, NULL, &build);
     if (status != CLI_DONE)
@@ -342,10 +348,10 @@ static int logs(const struct cli_call *call)
     OWNED(client_close) struct client *client = NULL;
     OWNED(json_drop) json_t *end = NULL;
     uint64_t id;
+    int status = verb_number(call, call->words[0], "build", &id);
 
-    if (!slice_to_u64(slice_of(call->words[0]), &id))
-        return cli_usage(call, "%s is no id of a build", call->words[0]);
-    int status = client_open(&client, call);
+    if (status == CLI_DONE)
+        status = client_open(&client, call);
     if (status != CLI_DONE)
         return status;
     if (!cli_flag(call, "--follow"))

@@ -124,14 +124,17 @@ static int undo(const struct cli_call *call, const char *id)
     OWNED(buffer_drop) struct buffer path = BUFFER_NONE;
     OWNED(json_drop) json_t *answer = NULL;
     const json_t *item;
+    uint64_t number;
     size_t i;
-    int status = client_open(&client, call);
+    int status = verb_number(call, id, "rebase", &number);
 
     buffer_append_text(&path, "/rebases/");
     verb_path_word(&path, id, false);
     buffer_append_text(&path, ":undo");
     verb_path_parameter(&path, "dry_run", cli_flag(call, "--dry-run") ? "true" : NULL);
     buffer_append(&path, "", 1);
+    if (status == CLI_DONE)
+        status = client_open(&client, call);
     if (status == CLI_DONE)
         status = client_send(client, "POST", path.at, NULL, &answer);
     if (status != CLI_DONE)

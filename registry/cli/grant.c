@@ -39,7 +39,11 @@ static int create(const struct cli_call *call)
 static int delete (const struct cli_call *call)
 {
     OWNED(buffer_drop) struct buffer path = BUFFER_NONE;
+    uint64_t id;
+    int status = verb_number(call, call->words[0], "grant", &id);
 
+    if (status != CLI_DONE)
+        return status;
     if (!prompt_agreed(call, "take the grant %s away?", call->words[0]))
         return CLI_USAGE;
     buffer_append_text(&path, "/grants/");

@@ -32,7 +32,7 @@ static int list(const struct cli_call *call)
     return verb_list(call, &path, columns);
 }
 
-static const struct verb_things jobs = {"/jobs", false, columns, details};
+static const struct verb_things jobs = {"/jobs", false, columns, details, "job"};
 
 static int show(const struct cli_call *call)
 {
@@ -50,10 +50,10 @@ static int wait_for(const struct cli_call *call)
     OWNED(client_close) struct client *client = NULL;
     OWNED(json_drop) json_t *result = NULL;
     uint64_t id;
+    int status = verb_number(call, call->words[0], "job", &id);
 
-    if (!slice_to_u64(slice_of(call->words[0]), &id))
-        return cli_usage(call, "%s is no id of a job", call->words[0]);
-    int status = client_open(&client, call);
+    if (status == CLI_DONE)
+        status = client_open(&client, call);
     if (status == CLI_DONE)
         status = work_wait(client, call, (int64_t)id, false, &result);
     if (json_is_object(result) && cli_flag(call, "--json"))

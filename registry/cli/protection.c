@@ -12,7 +12,7 @@ static const struct show_column columns[] = {
     {0},
 };
 
-static const struct verb_things rules = {"/protected", false, columns, columns};
+static const struct verb_things rules = {"/protected", false, columns, columns, NULL};
 
 static int list(const struct cli_call *call)
 {

@@ -18,7 +18,7 @@ static const struct show_column details[] = {
     {0},
 };
 
-static const struct verb_things repos = {"/repos", true, columns, details};
+static const struct verb_things repos = {"/repos", true, columns, details, NULL};
 
 static const struct show_column deleted[] = {
     {"NAME", "name"},          {"ID", "id"},       {"TAGS", "tags"},

@@ -20,7 +20,7 @@ static const struct show_column details[] = {
     {0},
 };
 
-static const struct verb_things robots = {"/robots", false, columns, details};
+static const struct verb_things robots = {"/robots", false, columns, details, NULL};
 
 static int list(const struct cli_call *call)
 {

@@ -29,7 +29,7 @@ static const struct show_column details[] = {
     {0},
 };
 
-static const struct verb_things users = {"/users", false, columns, details};
+static const struct verb_things users = {"/users", false, columns, details, NULL};
 
 static int list(const struct cli_call *call)
 {

@@ -118,7 +118,22 @@ int verb_send_secret(const struct cli_call *call, const char *method, struct buf
     return CLI_DONE;
 }
 
-/* --- things with names --- */
+/* --- things with names or numbers --- */
+
+int verb_number(const struct cli_call *call, const char *word, const char *thing, uint64_t *out)
+{
+    return slice_to_u64(slice_of(word), out)
+               ? CLI_DONE
+               : cli_usage(call, "%s is not the number of a %s", word, thing);
+}
+
+static int word_check(const struct cli_call *call, const struct verb_things *things)
+{
+    uint64_t number;
+
+    return things->numbered == NULL ? CLI_DONE
+                                    : verb_number(call, call->words[0], things->numbered, &number);
+}
 
 void verb_things_path(const struct cli_call *call, const struct verb_things *things,
                       struct buffer *path)
@@ -140,7 +155,10 @@ int verb_things_list(const struct cli_call *call, const struct verb_things *thin
 int verb_things_show(const struct cli_call *call, const struct verb_things *things)
 {
     OWNED(buffer_drop) struct buffer path = BUFFER_NONE;
+    int status = word_check(call, things);
 
+    if (status != CLI_DONE)
+        return status;
     verb_things_path(call, things, &path);
     return verb_show(call, &path, things->details);
 }
@@ -161,7 +179,10 @@ int verb_things_post(const struct cli_call *call, const struct verb_things *thin
                      const char *action, const char *done)
 {
     OWNED(buffer_drop) struct buffer path = BUFFER_NONE;
+    int status = word_check(call, things);
 
+    if (status != CLI_DONE)
+        return status;
     verb_things_path(call, things, &path);
     buffer_append_text(&path, action);
     return verb_send(call, "POST", &path, NULL, done, NULL);
@@ -170,7 +191,10 @@ int verb_things_post(const struct cli_call *call, const struct verb_things *thin
 int verb_things_delete(const struct cli_call *call, const struct verb_things *things)
 {
     OWNED(buffer_drop) struct buffer path = BUFFER_NONE;
+    int status = word_check(call, things);
 
+    if (status != CLI_DONE)
+        return status;
     verb_things_path(call, things, &path);
     return verb_send(call, "DELETE", &path, NULL, "deleted", NULL);
 }

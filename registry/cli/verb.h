@@ -29,11 +29,15 @@ int verb_send(const struct cli_call *call, const char *method, struct buffer *pa
 int verb_send_secret(const struct cli_call *call, const char *method, struct buffer *path,
                      json_t *body);
 
-/* Things of one kind, each known by its name. */
+/* The number that a word has to be, of a "build". CLI_USAGE with a line */
+int verb_number(const struct cli_call *call, const char *word, const char *thing, uint64_t *out);
+
+/* Things of one kind, each known by its name or number. */
 struct verb_things {
     const char *path;                            /* "/users" */
     bool keep_slashes;                           /* names of repositories have them */
     const struct show_column *columns, *details; /* of the list, of one */
+    const char *numbered;                        /* "job": known by numbers; NULL: by names */
 };
 /* "/users/NAME", of the command's first word. */
 void verb_things_path(const struct cli_call *call, const struct verb_things *things,

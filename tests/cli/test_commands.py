@@ -57,6 +57,16 @@ def test_a_command_that_is_not_there_is_named(slipway, words, named, help_on):
     assert slipway(words[0], "--help").returncode == (0 if words[0] == "config" else 2)
 
 
+@pytest.mark.parametrize("verb, thing, word", [
+    *((["build", verb], "build", "abc") for verb in ("show", "logs", "cancel", "retry", "verify")),
+    (["build", "rebase", "--undo"], "rebase", "1a"), (["grant", "rm"], "grant", "ana"),
+    *((["job", verb], "job", "") for verb in ("show", "cancel", "wait"))])
+def test_what_is_no_number_is_said_before_anybody_is_asked(slipway, verb, thing, word):
+    said = slipway(*verb, word)
+    assert said.returncode == 2 and said.stdout == ""
+    assert said.stderr.startswith(f"slipway {' '.join(verb[:2])}: {word} is not the number of a {thing}\n"), said.stderr
+
+
 def test_what_stands_behind_an_equals_sign_is_not_repeated(slipway):
     said = slipway("serve", "--pasword=hunter2")
     assert said.returncode == 2 and "--pasword" in said.stderr and "hunter2" not in said.stderr
