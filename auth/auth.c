@@ -62,18 +62,6 @@ static int keys_open(struct auth *auth, const struct auth_options *options, stru
     return key_ring_open(&auth->keys, &keys, err);
 }
 
-/* Each signs from its creation, and is gone when another one signs: its public part is kept by
- * whoever asked for the signature. */
-static int seals_open(struct auth *auth, const struct auth_options *options, struct error *err)
-{
-    const struct key_ring_options keys = {.folder = options->seal_folder,
-                                          .rotation_s = options->key_rotation_s};
-
-    if (options->seal_folder == NULL || options->seal_folder[0] == 0)
-        return 0;
-    return key_ring_open(&auth->seals, &keys, err);
-}
-
 static int setup_check(struct auth *auth, struct error *err) ON(worker_thread)
 {
     bool exists = false;
@@ -117,7 +105,7 @@ int auth_open(struct auth **out, const struct auth_options *options, struct erro
     assert_may_block();
     options_keep(auth, options);
     auth->quota = quota_open();
-    if (seals_open(auth, options, err) < 0 ||
+    if (seals_open(&auth->seals, options->seal_folder, options->key_rotation_s, err) < 0 ||
         (auth->mode != AUTH_MODE_NONE && parts_open(auth, options, err) < 0))
         return -1;
     *out = TAKE(auth);
@@ -134,7 +122,7 @@ void auth_close(struct auth *auth)
     htpasswd_close(auth->htpasswd);
     trusted_close(auth->trusted);
     key_ring_close(auth->keys);
-    key_ring_close(auth->seals);
+    seals_close(auth->seals);
     for (size_t i = 0; i < auth->issuer_count; i++)
         free(auth->issuers[i]);
     free(auth->issuers);
@@ -151,13 +139,13 @@ void auth_close(struct auth *auth)
 /* Each on its own, so that one broken file does not keep the others old. */
 int auth_reload(struct auth *auth, bool force, struct error *err)
 {
-    bool keys = false, trusted = false, passwords = false, seals;
+    bool keys = false, trusted = false, passwords = false;
     struct error later = {0};
     int outcome = 0;
 
     assert_may_block();
     if (auth->seals != NULL)
-        outcome = key_ring_advance(auth->seals, clock_now_us() / US_PER_S, &seals, err);
+        outcome = seals_advance(auth->seals, clock_now_us() / US_PER_S, err);
     if (auth->mode == AUTH_MODE_NONE)
         return outcome;
     if (key_ring_advance(auth->keys, clock_now_us() / US_PER_S, &keys, outcome < 0 ? &later : err) <
@@ -195,7 +183,7 @@ int auth_key_rotate(struct auth *auth, enum auth_keys which, struct error *err)
     if (which == AUTH_KEYS_PROVENANCE)
         return auth->seals == NULL
                    ? error_set(err, ERROR_CONFLICT, "there is no key for provenance")
-                   : key_ring_rotate(auth->seals, clock_now_us() / US_PER_S, err);
+                   : seals_rotate(auth->seals, clock_now_us() / US_PER_S, err);
     if (auth->mode == AUTH_MODE_NONE)
         return auth_off(err);
     return key_ring_rotate(auth->keys, clock_now_us() / US_PER_S, err);

@@ -284,9 +284,10 @@ int auth_key_rotate(struct auth *auth, enum auth_keys which, struct error *err) 
 
 /* --- provenance of builds, in every mode --- */
 
-/* With a key that signs nothing else, and rotates as those of tokens do. The caller keeps the
- * public key before anybody sees the signature: a key that was rotated away is forgotten here.
- * Any thread. UNAVAILABLE  there is none. Spec: s2i 15.10 */
+/* With a key that signs nothing else, and rotates as those of tokens do; the first one is made when
+ * it is needed. The caller keeps the public key before anybody sees the signature: a key that was
+ * rotated away is forgotten here. Blocks; any thread but a loop.
+ * UNAVAILABLE  there is none, or its file cannot be used. Spec: s2i 15.10 */
 int auth_sign(const struct auth *auth, struct slice bytes, struct dsse_signature *out,
               struct error *err) MUST_CHECK;
 /* key: a JWK of P-256, which key_id is the thumbprint of. Pure. */

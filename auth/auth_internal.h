@@ -176,8 +176,9 @@ struct auth {
     size_t issuer_count;
     uint64_t token_ttl_s, refresh_ttl_s, session_idle_s, session_max_s;
     struct auth_rate pulls_anonymous, pulls_account;
-    struct storage *storage;       /* borrowed */
-    struct key_ring *keys, *seals; /* of tokens; of provenance: NULL, there are none */
+    struct storage *storage; /* borrowed */
+    struct key_ring *keys;   /* of tokens */
+    struct seals *seals;     /* keys of provenance; NULL: there are none */
     struct trusted *trusted;
     struct htpasswd *htpasswd; /* NULL: there is none */
     struct guard *guard;
@@ -265,6 +266,18 @@ int browser_check(const struct auth *auth, const struct auth_request *request,
 void session_cookie_print(bool secure, const char *value, uint64_t age_s, struct buffer *out);
 int refresh_give(struct auth *auth, const struct caller *caller, struct slice client,
                  struct buffer *out, struct error *err) MUST_CHECK ON(worker_thread);
+
+/* Keys of provenance: seal.c. Each signs from its creation, and is gone when another one signs: its
+ * public part is kept by whoever asked for the signature. They are read, or the first one is made,
+ * when somebody needs them: a server that signs nothing keeps OpenSSL out of its memory. What can
+ * be told about their files without it is told by seals_open and seals_advance until then.
+ * *out is NULL for no folder: NULL or "". */
+int seals_open(struct seals **out, const char *folder, uint64_t rotation_s,
+               struct error *err) MUST_CHECK;
+void seals_close(struct seals *seals); /* accepts NULL */
+int seals_advance(struct seals *seals, int64_t now_s, struct error *err) MUST_CHECK;
+int seals_rotate(struct seals *seals, int64_t now_s, struct error *err) MUST_CHECK;
+
 int auth_off(struct error *err); /* mode none has no tokens and sessions */
 /* At most `most` bytes; what is not printable ASCII becomes '?'. */
 void text_append_printable(struct buffer *out, struct slice text, size_t most);

@@ -10,8 +10,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#include <openssl/crypto.h>
-
 #include "registry/core/fd.h"
 #include "registry/core/folder.h"
 
@@ -27,7 +25,7 @@ static const int64_t CREATED_MAX = 253402300799; /* the end of the year 9999 */
 static void drop_secret(struct buffer *buffer)
 {
     if (buffer->at != NULL)
-        OPENSSL_cleanse(buffer->at, buffer->capacity);
+        explicit_bzero(buffer->at, buffer->capacity);
     buffer_drop(buffer);
 }
 
@@ -181,6 +179,13 @@ static int check_mode(int fd, const char *name, struct error *err)
     return 0;
 }
 
+static int file_open(int directory, const char *name, struct error *err)
+{
+    int fd = openat(directory, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+
+    return fd < 0 ? fail(err, errno, name, "cannot be opened") : fd;
+}
+
 int key_folder_read(const char *folder, const char *name, struct key_file *out, struct error *err)
 {
     OWNED(fd_drop) int directory = directory_open(folder, err);
@@ -188,10 +193,8 @@ int key_folder_read(const char *folder, const char *name, struct key_file *out, 
 
     if (directory < 0)
         return -1;
-    OWNED(fd_drop) int fd = openat(directory, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-    if (fd < 0)
-        return fail(err, errno, name, "cannot be opened");
-    if (check_mode(fd, name, err) < 0 || read_key(fd, name, &file.key, err) < 0 ||
+    OWNED(fd_drop) int fd = file_open(directory, name, err);
+    if (fd < 0 || check_mode(fd, name, err) < 0 || read_key(fd, name, &file.key, err) < 0 ||
         settle(fd, directory, name, err) < 0)
         return -1;
     if (!name_parse(name, &file.created_s) ||
@@ -231,6 +234,42 @@ int key_folder_list(const char *folder, struct key_names *out, struct error *err
         return status;
     key_names_drop(out);
     return error_set_errno(err, ERROR_UNAVAILABLE, errno, "the key folder cannot be read");
+}
+
+/* OpenSSL has the last word, at the first use. */
+static bool is_pem(struct slice text)
+{
+    static const char begin[] = "-----BEGIN ", end[] = "-----END ";
+
+    return memmem(text.at, text.size, begin, strlen(begin)) != NULL &&
+           memmem(text.at, text.size, end, strlen(end)) != NULL;
+}
+
+static int check_file(int directory, const char *name, struct error *err)
+{
+    OWNED(drop_secret) struct buffer pem = BUFFER_NONE;
+    OWNED(fd_drop) int fd = file_open(directory, name, err);
+
+    if (fd < 0 || check_mode(fd, name, err) < 0 || read_pem(fd, name, &pem, err) < 0)
+        return -1;
+    return is_pem(buffer_slice(&pem)) ? 0 : fail(err, 0, name, "is not a private key in PEM");
+}
+
+int key_folder_check(const char *folder, size_t *count, struct error *err)
+{
+    OWNED(key_names_drop) struct key_names names = {NULL, 0};
+    OWNED(fd_drop) int directory = directory_open(folder, err);
+
+    if (directory < 0 || key_folder_list(folder, &names, err) < 0)
+        return -1;
+    for (size_t i = 0; i < names.count; i++)
+        if (check_file(directory, names.items[i], err) < 0)
+            return -1;
+    if (names.count == 0 && access(folder, W_OK | X_OK) < 0)
+        return error_set_errno(err, ERROR_UNAVAILABLE, errno, "the key folder cannot be written");
+    if (count != NULL)
+        *count = names.count;
+    return 0;
 }
 
 /* Temporary files are ours alone before the server runs. */

@@ -32,6 +32,10 @@ int key_folder_make(const char *folder, struct error *err) MUST_CHECK;
 /* The names of all keys. A file that is no key of ours is an error, and the others are listed all
  * the same; names->items is NULL when the folder cannot be read. */
 int key_folder_list(const char *folder, struct key_names *out, struct error *err) MUST_CHECK;
+/* What can be said of the folder without reading a key (and without OpenSSL): a file that is none
+ * of ours, that others can reach, that is no PEM from its beginning to its end; no key, and no
+ * place for one. count: of keys; NULL: who cares. */
+int key_folder_check(const char *folder, size_t *count, struct error *err) MUST_CHECK;
 /* What is read is durable on return, name and bytes. */
 int key_folder_read(const char *folder, const char *name, struct key_file *out,
                     struct error *err) MUST_CHECK;

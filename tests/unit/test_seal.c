@@ -1,6 +1,9 @@
-/* test_seal.c - signatures of provenance: right, changed, of another key; and never a token. Spec:
- * s2i 15.10 */
+/* test_seal.c - signatures of provenance: right, changed, of another key; and never a token. Their
+ * keys: made and read when they are needed, and what is wrong with them told before. Spec: s2i
+ * 15.10 */
+#include <pthread.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <openssl/bn.h>
 #include <openssl/ec.h>
@@ -115,10 +118,13 @@ static bool is_token(const struct key_ring *ring, struct slice text)
 /* The keys are not the same; and were they, what is signed is not. */
 static void test_seal_is_no_token(void **state)
 {
-    const struct key_ring *tokens = world.auth->keys, *seals = world.auth->seals;
+    const struct key_ring_options options = {.folder = world.options.seal_folder};
+    const struct key_ring *tokens = world.auth->keys;
     OWNED(buffer_drop) struct buffer token = BUFFER_NONE, bytes = BUFFER_NONE, forged = BUFFER_NONE;
+    struct key_ring *seals;
 
     (void)state;
+    DONE(key_ring_open(&seals, &options, &world.err)); /* the world's own reads the same key */
     key_ring_sign(seals, SLICE(CLAIMS), &token);
     assert_true(is_token(seals, buffer_slice(&token)));
     assert_false(is_token(tokens, buffer_slice(&token)));
@@ -137,6 +143,7 @@ static void test_seal_is_no_token(void **state)
     buffer_append_text(&forged, ".");
     raw_signature(&signature, &forged);
     assert_false(is_token(seals, buffer_slice(&forged)));
+    key_ring_close(seals);
 }
 
 /* Without accounts there are no tokens; builds there are. */
@@ -154,6 +161,120 @@ static void test_seal_in_mode_none(void **state)
     REFUSED(auth_key_rotate(world.auth, AUTH_KEYS_PROVENANCE, &world.err), ERROR_CONFLICT);
 }
 
+/* --- keys when they are needed --- */
+
+static size_t key_count(void)
+{
+    OWNED(key_names_drop) struct key_names names = {NULL, 0};
+
+    DONE(key_folder_list(world.options.seal_folder, &names, &world.err));
+    return names.count;
+}
+
+enum { SIGNERS = 8 };
+
+static void *sign_once(void *arg)
+{
+    struct dsse_signature *out = arg;
+    struct error err = {0};
+
+    return auth_sign(world.auth, BYTES, out, &err) == 0 ? out : NULL;
+}
+
+/* Many at once: one of them makes the key, and all sign with it. */
+static void test_seal_key_is_made_when_it_is_needed(void **state)
+{
+    struct dsse_signature signatures[SIGNERS] = {{.key = BUFFER_NONE}};
+    pthread_t threads[SIGNERS];
+    void *done;
+
+    (void)state;
+    DONE(auth_reload(world.auth, true, &world.err));
+    assert_int_equal(key_count(), 0);
+    for (size_t i = 0; i < SIGNERS; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, sign_once, &signatures[i]), 0);
+    for (size_t i = 0; i < SIGNERS; i++) {
+        assert_int_equal(pthread_join(threads[i], &done), 0);
+        assert_ptr_equal(done, &signatures[i]);
+    }
+    assert_int_equal(key_count(), 1);
+    for (size_t i = 0; i < SIGNERS; i++)
+        assert_true(is_right(&signatures[i], &signatures[0], BYTES));
+    for (size_t i = 0; i < SIGNERS; i++)
+        dsse_signature_drop(&signatures[i]);
+}
+
+/* The first one is as fresh as can be; one that was there is followed by another. */
+static void test_seal_rotation_needs_keys(void **state)
+{
+    (void)state;
+    DONE(auth_key_rotate(world.auth, AUTH_KEYS_PROVENANCE, &world.err));
+    assert_int_equal(key_count(), 1);
+    world_reopen();
+    DONE(auth_key_rotate(world.auth, AUTH_KEYS_PROVENANCE, &world.err));
+    assert_int_equal(key_count(), 2);
+}
+
+#define NAME "20240101T000000Z-1234567890123456789012345678901234567890123.pem"
+#define PEM "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"
+
+static void key_write(const char *name, const char *text, mode_t mode)
+{
+    char path[FOLDER_MAX + 128];
+
+    snprintf(path, sizeof(path), "%s/%s", world.options.seal_folder, name);
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    fputs(text, file);
+    fclose(file);
+    chmod(path, mode);
+}
+
+static void key_remove(const char *name)
+{
+    char path[FOLDER_MAX + 128];
+
+    snprintf(path, sizeof(path), "%s/%s", world.options.seal_folder, name);
+    assert_int_equal(unlink(path), 0);
+}
+
+static void test_seal_keys_are_looked_at_before(void **state)
+{
+    static const struct {
+        const char *name, *text;
+        mode_t mode;
+        const char *message;
+    } cases[] = {
+        {NAME, PEM, 0640, "can be reached by others"},
+        {NAME, "", 0600, "is not a private key in PEM"},
+        {NAME, "-----BEGIN PRIVATE KEY-----\nAAAA\n", 0600, "is not a private key in PEM"},
+        {NAME, "AAAA\n-----END PRIVATE KEY-----\n", 0600, "is not a private key in PEM"},
+        {"mine.pem", PEM, 0600, "is none of the key folder's"},
+    };
+    struct dsse_signature signature = {.key = BUFFER_NONE};
+    struct auth *started = NULL;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+        key_write(cases[i].name, cases[i].text, cases[i].mode);
+        REFUSED(auth_open(&started, &world.options, &world.err), ERROR_UNAVAILABLE);
+        assert_non_null(strstr(world.err.message, cases[i].message));
+        REFUSED(auth_reload(world.auth, false, &world.err), ERROR_UNAVAILABLE);
+        assert_non_null(strstr(world.err.message, cases[i].message));
+        key_remove(cases[i].name);
+    }
+    /* what only OpenSSL can see is told to whoever wants a signature, until it is mended */
+    key_write(NAME, PEM, 0600);
+    world_reopen();
+    REFUSED(auth_sign(world.auth, BYTES, &signature, &world.err), ERROR_UNAVAILABLE);
+    assert_non_null(strstr(world.err.message, NAME));
+    REFUSED(auth_key_rotate(world.auth, AUTH_KEYS_PROVENANCE, &world.err), ERROR_UNAVAILABLE);
+    assert_int_equal(key_count(), 1);
+    key_remove(NAME);
+    DONE(auth_sign(world.auth, BYTES, &signature, &world.err));
+    dsse_signature_drop(&signature);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -161,6 +282,9 @@ int main(void)
         SEAL_TEST(test_seal_outlives_its_key),
         SEAL_TEST(test_seal_is_no_token),
         SEAL_TEST(test_seal_in_mode_none),
+        SEAL_TEST(test_seal_key_is_made_when_it_is_needed),
+        SEAL_TEST(test_seal_rotation_needs_keys),
+        SEAL_TEST(test_seal_keys_are_looked_at_before),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
