@@ -45,6 +45,19 @@ static void tags_settle(struct session *session, struct pushed_ref *ref) ON(work
                   F_TEXT("cause", err.cause));
 }
 
+/* A repository's first branch becomes what a clone checks out, as soon as it is there: who pushed
+ * it may ask before git has ended. What fails here is done then: settle_head. */
+static void first_head(const struct session *session)
+{
+    char now[PUSH_REF_SIZE_MAX], ignored[GIT_OID_SIZE + 1];
+    struct error err = {0};
+
+    if (repository_head(session->path, now) && strcmp(now, session->default_ref) != 0 &&
+        !repository_ref(session->path, now, ignored) &&
+        repository_head_put(session->path, session->default_ref, &err) < 0)
+        error_clear(&err);
+}
+
 static int prepare(struct session *session, struct slice new, struct slice name, struct error *err)
     ON(worker_thread)
 {
@@ -55,6 +68,8 @@ static int prepare(struct session *session, struct slice new, struct slice name,
         return 0; /* goes with its branch */
     if (ref == NULL || ref->state != REF_ACCEPTED || !slice_equal_text(new, ref->command->new))
         return error_set(err, ERROR_DENIED, "a ref is to move that was not judged");
+    if (slice_equal_text(name, session->default_ref))
+        first_head(session);
     if (!ref->held || ref->tags_moved)
         return 0;
     if (builds_move_tags(session->git->options.builds, ref->id, name, new, &actor, err) < 0)
@@ -195,7 +210,7 @@ static bool settle_refs(struct session *session) ON(worker_thread)
     return dirty || session->refs == NULL;
 }
 
-/* A repository's first branch becomes what a clone checks out. */
+/* What a clone checks out: the configuration may name another branch, that is there by now. */
 static void settle_head(const struct session *session)
 {
     char now[PUSH_REF_SIZE_MAX], ignored[GIT_OID_SIZE + 1];

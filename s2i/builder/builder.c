@@ -148,12 +148,16 @@ static void become_worker(const struct builder *builder, int channel)
     _exit(1);
 }
 
+static bool is_full(const struct builder *builder)
+{
+    return builder->worker_count >= WORKERS_FACTOR * builder->options->slots;
+}
+
 static void start_worker(struct builder *builder, int channel)
 {
     struct worker *worker;
 
-    if (builder->level.level[0] == 0 ||
-        builder->worker_count >= WORKERS_FACTOR * builder->options->slots)
+    if (builder->level.level[0] == 0 || is_full(builder))
         return;
     worker = memory_new(sizeof(*worker));
     snprintf(worker->cgroup, sizeof(worker->cgroup), "%s%u", builder->prefix, ++builder->builds);
@@ -290,11 +294,13 @@ static int until_sweep_ms(const struct builder *builder)
                                     : (int)left_s * 1000;
 }
 
-/* Signals, and packets while there is a connection; at most so long. */
+/* Signals, and packets while there is a connection; at most so long. A build that comes while too
+ * many workers tidy up stays in the connection until one of them has ended. */
 static void turn(struct builder *builder, int timeout_ms)
 {
-    struct pollfd polled[2] = {{.fd = builder->signals, .events = POLLIN},
-                               {.fd = builder->connection, .events = POLLIN}};
+    struct pollfd polled[2] = {
+        {.fd = builder->signals, .events = POLLIN},
+        {.fd = builder->connection, .events = is_full(builder) ? 0 : POLLIN}};
 
     if (poll(polled, 2, timeout_ms) <= 0)
         return;

@@ -80,7 +80,8 @@ static size_t gather(int all, bool halves, struct entry **out, uint64_t *bytes)
     return count;
 }
 
-int64_t kept_sweep(int all, unsigned long long cache_max, bool halves)
+/* One process at a time: two that count the same would remove one more than is too many. */
+static int64_t sweep(int all, unsigned long long cache_max, bool halves)
 {
     OWNED(memory_drop) struct entry *entries = NULL;
     int64_t now = clock_now_us() / US_PER_S, next = 0;
@@ -98,6 +99,15 @@ int64_t kept_sweep(int all, unsigned long long cache_max, bool halves)
         } else if (next == 0) /* who looks keeps it for a while */
             next = due ? now + AGAIN_S : entries[i].until;
     }
+    return next;
+}
+
+int64_t kept_sweep(int all, unsigned long long cache_max, bool halves)
+{
+    while (flock(all, LOCK_EX) < 0 && errno == EINTR)
+        continue;
+    int64_t next = sweep(all, cache_max, halves);
+    flock(all, LOCK_UN);
     return next;
 }
 

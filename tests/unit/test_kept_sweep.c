@@ -1,0 +1,100 @@
+/* test_kept_sweep.c - what is kept of failed builds: who sweep at once remove what one would.
+ * Touches  a temporary folder, child processes.
+ * Never    a builder. */
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "registry/core/folder.h"
+#include "s2i/builder/kept.h"
+#include "tests/support/folder.h"
+#include "tests/support/unit.h"
+
+enum { MORE = 4, KEPT = 16, SWEEPERS = 6, ROUNDS = 30, HOUR = 3600 };
+
+static void keep(int all, int build)
+{
+    char name[16], path[32];
+    const struct timespec end = {.tv_sec = time(NULL) + HOUR};
+    const struct timespec times[2] = {end, end};
+
+    snprintf(name, sizeof(name), "%d", build);
+    snprintf(path, sizeof(path), "%d/lock", build);
+    assert_int_equal(mkdirat(all, name, 0700), 0);
+    OWNED(fd_drop) int lock = openat(all, path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    assert_true(lock >= 0);
+    assert_int_equal(futimens(lock, times), 0);
+}
+
+static void be_sweeper(const char *path, const int go[2])
+{
+    char byte;
+
+    close(go[1]);
+    OWNED(fd_drop) int all = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (all < 0 || read(go[0], &byte, 1) != 0) /* its end: all begin together */
+        _exit(1);
+    _exit(kept_sweep(all, UINT64_MAX, false) > 0 ? 0 : 1);
+}
+
+static void sweep_at_once(const char *path)
+{
+    pid_t pids[SWEEPERS];
+    int go[2], status = -1;
+
+    assert_int_equal(pipe2(go, O_CLOEXEC), 0);
+    for (size_t i = 0; i < SWEEPERS; i++) {
+        pids[i] = fork();
+        assert_true(pids[i] >= 0);
+        if (pids[i] == 0)
+            be_sweeper(path, go);
+    }
+    close(go[0]);
+    close(go[1]);
+    for (size_t i = 0; i < SWEEPERS; i++) {
+        assert_int_equal(waitpid(pids[i], &status, 0), pids[i]);
+        assert_int_equal(status, 0);
+    }
+}
+
+static size_t count(int all)
+{
+    OWNED(folder_drop) DIR *open = folder_open(all, ".");
+    size_t found = 0;
+
+    while (folder_next(open) != NULL)
+        found++;
+    return found;
+}
+
+/* A worker and its builder do, when the one before it has just ended. */
+static void sweeps_at_once_remove_what_is_too_many(void **state)
+{
+    char path[FOLDER_MAX];
+
+    (void)state;
+    folder_new(path);
+    OWNED(fd_drop) int all = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    assert_true(all >= 0);
+    for (int round = 0; round < ROUNDS; round++) {
+        for (int i = 0; i < MORE; i++)
+            keep(all, 1 + round * MORE + i);
+        if (round * MORE < KEPT)
+            continue;
+        sweep_at_once(path);
+        assert_int_equal(count(all), KEPT);
+    }
+    folder_remove(path);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(sweeps_at_once_remove_what_is_too_many),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
