@@ -40,13 +40,11 @@ def folder():
 
 
 def able(server):
-    """Waits until its builder is there."""
-    client = server.client()
-
+    """Waits until its builder is there: that of its last start."""
     def ready():
-        return process.wait_for(lambda: "builder.connected" in server.log.read_text(), 20, "a builder")
-    ready()
-    client.close()
+        text = server.log.read_text()
+        return text.rfind("builder.connected") > text.rfind("builder.started")
+    process.wait_for(ready, 20, "a builder")
     return server
 
 

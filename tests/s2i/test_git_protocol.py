@@ -10,7 +10,8 @@ import subprocess
 
 import pytest
 
-from support import building, people, process, wire
+from support import building, freezing, people, process, remains, wire
+
 
 @pytest.fixture(scope="module")
 def server(folder):
@@ -230,9 +231,15 @@ def test_thin_and_empty_packs(server, source, name):
 
 
 def test_the_first_branch_is_what_a_clone_checks_out(server, source, name, tmp_path):
+    """From the moment it is there: a clone may begin before the push has its answer."""
     app = source({"a": "1"})
-    push(app, server, name, "main:trunk")
+    step = freezing.Frozen(server, name, "reference-transaction", "before", "committed")
+    pushing = subprocess.Popen(["git", "push", "-q", "-o", "no-build", url(server, name), "main:trunk"], cwd=app.folder,
+                               env=building.environment())
+    step.reached()
     building.git(tmp_path, "clone", "-q", url(server, name), "copy")
+    step.go()
+    assert pushing.wait(60) == 0
     assert building.git(tmp_path / "copy", "branch", "--show-current").stdout.strip() == "trunk"
 
 
@@ -291,7 +298,7 @@ def test_names_that_lie_within_another(server, source, name):
 def test_a_body_that_stays_away(folder, source, name):
     """s2i 13.25: who stops sending, or drips, holds nothing for long, and is not waited for by the next push."""
     server = process.Server(folder / "silent", {"builds.enabled": "true", "builds.builder": "external",
-                                                "server.limits.body_idle_timeout": "400ms"})
+                                                "server.limits.body_idle_timeout": "2s"})
     server.start()
     app = source({"a": "1"})
     line = packet(b"0" * 40 + b" " + b"1" * 40 + b" refs/heads/main\0report-status side-band-64k")
@@ -300,7 +307,7 @@ def test_a_body_that_stays_away(folder, source, name):
     silent, dripping = server.connect(), server.connect()
     for connection in (silent, dripping):
         connection.send(head + line)
-    process.wait_for(lambda: len(children(server)) == 2, 10, "git, twice")
+    process.wait_for(lambda: len(remains.gits(server)) == 2, 10, "git, twice")
     push(app, server, name)  # meanwhile
 
     def gone():
@@ -308,8 +315,8 @@ def test_a_body_that_stays_away(folder, source, name):
             dripping.send(b"x")
         except OSError:
             pass
-        return not children(server)
-    process.wait_for(gone, 10, "the end of both", 0.1)
+        return not remains.gits(server)
+    process.wait_for(gone, 20, "the end of both", 0.1)
     silent.close()
     dripping.close()
     assert set(refs(server, name)) == {"HEAD", "refs/heads/main"}
@@ -339,7 +346,7 @@ def test_pushes_at_once_into_one_repository(server, source, name):
     pushes = [subprocess.Popen(["git", "push", "-q", "-o", "no-build", url(server, name), f"main:b{i}"],
                                cwd=app.folder, env=building.environment(), stderr=subprocess.PIPE) for i in range(12)]
     for one in pushes:
-        assert one.wait(60) == 0, one.stderr.read()
+        assert one.wait(300) == 0, one.stderr.read()
         one.stderr.close()
     assert {f"refs/heads/b{i}" for i in range(12)} <= set(refs(server, name))
     building.git(bare(server, name), "fsck", "--strict")
@@ -353,17 +360,11 @@ def test_a_client_that_goes_while_it_sends(server, source, name):
     line = packet(b"0" * 40 + b" " + b"1" * 40 + b" refs/heads/main\0report-status side-band-64k")
     body = line + b"0000PACK\0\0\0\2\0\0\0\3"
     connection.send(head + b"%x\r\n" % len(body) + body + b"\r\n")
-    process.wait_for(lambda: list((bare(server, name) / "objects").glob("tmp_objdir*")) or children(server), 10, "git")
+    process.wait_for(lambda: list((bare(server, name) / "objects").glob("tmp_objdir*")) or remains.gits(server), 10, "git")
     connection.close()
-    process.wait_for(lambda: not children(server), 10, "git's end")
-    assert not list((bare(server, name) / "objects").glob("tmp_objdir*"))
+    process.wait_for(lambda: not remains.gits(server), 10, "git's end")
+    process.wait_for(lambda: not list((bare(server, name) / "objects").glob("tmp_objdir*")), 10, "what came in goes")
     assert not refs(server, name)
-
-
-def children(server):
-    """Processes of git below the server."""
-    listed = subprocess.run(["ps", "--ppid", str(server.pid), "-o", "comm="], capture_output=True, text=True)
-    return [name for name in listed.stdout.split() if name.startswith("git")]
 
 
 def test_a_crash_leaves_only_private_folders(folder, source, name):

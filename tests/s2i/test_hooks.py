@@ -184,14 +184,14 @@ def test_the_same_delivery_many_times_at_once(hook, server, sender, file, event)
 
     def send():
         caller = api.Api(server.target)
-        gate.wait(10)
+        gate.wait(60)
         answers.append(caller.call("POST", f"/hooks/{one.id}/{sender}", raw=body, headers=headers))
         caller.close()
     senders = [threading.Thread(target=send) for _ in range(8)]
     for thread in senders:
         thread.start()
     for thread in senders:
-        thread.join(30)
+        thread.join(120)
     build, = one.builds()
     assert sorted(answer.status for answer in answers) == [200] * 7 + [202]
     assert {answer.json()["build"] for answer in answers} == {build["id"]}
@@ -401,7 +401,7 @@ def test_yaml_that_is_refused(hook):
         body = text.encode()
         answer = one.deliver("generic", body, signed("generic", body), ("Content-Type", "application/yaml"))
         assert answer.status == 400, text[:60]
-    assert one.builds() == [] and time.monotonic() - began < 10
+    assert one.builds() == [] and time.monotonic() - began < 30
     body = "git: {ref: main}".encode("utf-16")
     assert one.deliver("generic", body, signed("generic", body), ("Content-Type", "application/yaml")).status == 400
     body = sample("github-push")
@@ -428,7 +428,8 @@ def test_bodies_that_nobody_signed_are_bounded(hook, server):
     assert refused[0].response("POST").status == 503 and len(refused) < 7
     for connection in open_ones:
         connection.close()
-    process.wait_for(lambda: one.deliver("generic", body, signed("generic", body)).status < 300, 20, "the next")
+    at, headers = f"/api/v1/hooks/{one.id}/generic", [*signed("generic", body), JSON]
+    process.wait_for(lambda: one.api.client.request("POST", at, body, headers, server_error=True).status < 300, 20, "the next")
 
 
 def test_a_hook_that_is_none(hook, server):

@@ -90,8 +90,9 @@ def test_two_that_start_each_other(make, source):
     for name in ("ring/a", "ring/b"):
         building.builder(server, name, labels=labels)
     for name, builder in (("ring/a", "ring/b"), ("ring/b", "ring/a"), ("team/follower", "ring/a")):
-        source({f"{name.replace('/', '-')}.txt": "a file\n"}).push(server, name, "-o", f"builder={builder}")
+        # first: what is pushed without it drives nothing, and is no part of a ring
         configure(call, name, image_trigger="rebase" if name == "team/follower" else "build")
+        source({f"{name.replace('/', '-')}.txt": "a file\n"}).push(server, name, "-o", f"builder={builder}")
     process.wait_for(lambda: base_of(server, "team/follower") == building.manifest(server, "ring/a")[0], 20, "it to stand there")
     newer = building.builder(server, "ring/a", labels=labels, files={"etc/fixed": "yes\n"})
     process.wait_for(lambda: base_of(server, "team/follower") == newer, 40, "the follower")

@@ -14,7 +14,7 @@ import time
 
 import pytest
 
-from support import building, process, workshop
+from support import building, process, remains, workshop
 from test_api_builds import Caller
 from test_builder import IMAGE, done, failed
 
@@ -59,7 +59,7 @@ def broken(shop, options=None, script=FAIL, **more):
         secrets=["npmrc=very secret words\n"], **more)
 
 
-def shell(shop, build, *words, text="", timeout=30):
+def shell(shop, build, *words, text="", timeout=90):
     return subprocess.run([process.binary(), "builder", "shell", "--folder", str(shop.folder), str(build), *words],
                           input=text, text=True, capture_output=True, timeout=timeout, check=False)
 
@@ -96,15 +96,15 @@ def test_at_a_terminal(disk_shop):
 
     def until(text):
         nonlocal said
-        end = time.monotonic() + 20
+        end = time.monotonic() + 60
         while text not in said:
-            assert time.monotonic() < end and select.select([terminal], [], [], 20)[0], said
+            assert time.monotonic() < end and select.select([terminal], [], [], 60)[0], said
             said += os.read(terminal, 4096)
     until(b"$ ")
     os.write(terminal, b"test -t 0 && test -t 1 && echo is-a-$((1+1))-terminal\n")
     until(b"is-a-2-terminal")
-    os.write(terminal, b"sleep 100\n")
-    time.sleep(0.3)
+    os.write(terminal, b"sh -c 'echo up-$((1+1)); exec sleep 1000'\n")
+    until(b"up-2")  # it has the terminal now
     os.write(terminal, b"\x03")
     os.write(terminal, b"echo still-$((1+2)); exit 5\n")
     until(b"still-3")
@@ -125,7 +125,7 @@ def test_one_at_a_time(disk_shop):
     os.utime(disk_shop.folder / "kept" / "1" / "lock", (1, 1))  # its time is over
     done(disk_shop.build(IMAGE, {"a": "a"}))
     assert kept(disk_shop) == ["1"]
-    first.communicate("exit\n", timeout=20)
+    first.communicate("exit\n", timeout=60)
     done(disk_shop.build(IMAGE, {"a": "a"}))
     process.wait_for(lambda: kept(disk_shop) == [], 10, "its end")
     assert shell(disk_shop, 1).returncode == 4
@@ -181,7 +181,8 @@ def test_its_layers_stay(tmp_path):
     layers = {path.name for path in (shop.folder / "layers").iterdir()}
     big = workshop.builder_image(files={f"big{i}": os.urandom(1 << 20).hex() for i in range(10)})
     done(shop.build(big, {"a": "a"}))
-    process.wait_for(lambda: layers <= {path.name for path in (shop.folder / "layers").iterdir()}, 5, "both")
+    process.wait_for(lambda: not remains.children(shop.child.pid), 20, "its worker, which evicts behind its result")
+    assert layers <= {path.name for path in (shop.folder / "layers").iterdir()}
     assert shell(shop, 1, "/bin/cat", "half").stdout == "half\n"
     shop.finish()
     shutil.rmtree(folder)
@@ -196,12 +197,12 @@ def test_with_a_server(make_server, name):
                        options={"builder": "builders/test", "keep_failed_ms": 24 * 3600 * 1000})
     assert build["state"] == "Failed", build
     shown = subprocess.run([process.binary(), "build", "show", str(build["id"]), "--config", "/dev/null",
-                            "--set", f"storage.root={server.root}"], text=True, capture_output=True, timeout=20, check=True)
+                            "--set", f"storage.root={server.root}"], text=True, capture_output=True, timeout=60, check=True)
     until = build["facts"]["kept_until"]
     assert any(line.split()[:2] == ["kept", "until"] and until in line for line in shown.stdout.splitlines()), shown.stdout
     finished = build["finished_at"]
     assert until[:13] <= time.strftime("%Y-%m-%dT%H", time.gmtime(time.time() + 605)) and until > finished
     said = subprocess.run([process.binary(), "builder", "shell", "--folder", f"{server.root}/builder", str(build["id"]),
-                           "/bin/cat", "half"], text=True, capture_output=True, timeout=30, check=False)
+                           "/bin/cat", "half"], text=True, capture_output=True, timeout=90, check=False)
     assert said.stdout == "half\n", said
     call.close()

@@ -5,12 +5,15 @@ Never    another registry.
 """
 import gzip
 import io
+import itertools
 import os
 import pathlib
+import signal
 import subprocess
 import tarfile
+import time
 
-from support import content, wire
+from support import content, process, wire
 
 BUSYBOX = "/bin/busybox"
 APPLETS = ("sh", "cat", "cp", "mv", "rm", "mkdir", "ls", "ln", "chmod", "chown", "sleep", "touch", "env", "id", "sed",
@@ -102,6 +105,40 @@ def builder(server, name="builders/test", tag="latest", assemble=ASSEMBLE, run=R
     return push_image(server, name, tag, [base_tar(scripts, files or {})], settings)
 
 
+# --- scripts that wait ---
+
+class Gate:
+    """A place in a script that waits until the test opens it, however long each of the two takes.
+
+    `wait` is the command; open() ends its process, seen from outside of the container."""
+
+    numbers = itertools.count(1)
+
+    def __init__(self):
+        self.seconds = f"{100000 + os.getpid() % 100000}.{time.time_ns() % 10**9:09}{next(self.numbers)}"
+        self.wait = f"sleep {self.seconds}"
+
+    def waiting(self):
+        """Process ids."""
+        found, words = [], b"sleep\0" + self.seconds.encode() + b"\0"
+        for pid in filter(str.isdecimal, os.listdir("/proc")):
+            try:
+                if pathlib.Path(f"/proc/{pid}/cmdline").read_bytes() == words:
+                    found.append(int(pid))
+            except OSError:
+                pass  # it ended meanwhile
+        return found
+
+    def reached(self):
+        return process.wait_for(self.waiting, 30, "the script comes to its gate")
+
+    def open(self):
+        waiting = self.reached()
+        for pid in waiting:
+            os.kill(pid, signal.SIGKILL)
+        process.wait_for(lambda: not set(waiting) & set(self.waiting()), 20, "the gate is left")
+
+
 # --- sources ---
 
 def environment(**more):
@@ -113,7 +150,7 @@ def environment(**more):
             "GIT_COMMITTER_EMAIL": "ana@example.org", "GIT_AUTHOR_DATE": when, "GIT_COMMITTER_DATE": when, **more}
 
 
-def git(folder, *words, check=True, timeout=60, **more):
+def git(folder, *words, check=True, timeout=300, **more):
     done = subprocess.run(["git", *words], cwd=folder, env=environment(**more), timeout=timeout, text=True,
                           stdin=subprocess.DEVNULL, capture_output=True)
     assert not check or done.returncode == 0, f"git {' '.join(words)}: {done.stderr}"

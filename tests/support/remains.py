@@ -31,6 +31,12 @@ def worker_of(server):
     return next((pid for pid, words in children(server.pid) if "builder-worker" in words), None)
 
 
+def gits(server):
+    """Process ids of git right below the server."""
+    listed = subprocess.run(["ps", "--ppid", str(server.pid), "-o", "pid=,comm="], capture_output=True, text=True)
+    return {int(line.split()[0]) for line in listed.stdout.splitlines() if line.split()[1].startswith("git")}
+
+
 def lives(pid):
     try:
         state = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]

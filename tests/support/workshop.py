@@ -172,11 +172,11 @@ class Build:
     def give(self, wish):
         self.wants.append(wish)
         fd = memory_file(self.images[wish["image"]].blobs[wish["layer"]])
-        with contextlib.suppress(BrokenPipeError):
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             send(self.channel, "f", b"", fd)
         os.close(fd)
 
-    def wait_for(self, text, timeout=20):
+    def wait_for(self, text, timeout=60):
         """Until the log has it."""
         with self.said:
             assert self.said.wait_for(lambda: text.encode() in self.outcome.log, timeout), self.outcome.text
@@ -184,7 +184,7 @@ class Build:
     def cancel(self, reason="CancelledBuild"):
         send(self.channel, "c", reason.encode())
 
-    def end(self, timeout=60):
+    def end(self, timeout=300):
         self.thread.join(timeout)
         assert not self.thread.is_alive(), self.outcome.text
         self.channel.close()
@@ -206,7 +206,7 @@ class Workshop:
             self.child = subprocess.Popen(words, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stderr=log,
                                           stdout=log, user=user, group=user, extra_groups=[] if user else None)
         theirs.close()
-        self.ours.settimeout(30)
+        self.ours.settimeout(90)
         kind, payload = receive(self.ours)
         assert kind == "h"
         self.ours.settimeout(None)
@@ -237,7 +237,7 @@ class Workshop:
         """Ends it as its server does; it must end well."""
         self.ours.close()
         try:
-            assert self.child.wait(20) == 0, self.log.read_text()
+            assert self.child.wait(60) == 0, self.log.read_text()
             assert not process.REPORT.search(self.log.read_text()), self.log.read_text()
         finally:
             self.kill()
