@@ -119,7 +119,8 @@ class Registry(process.Server):
     def initialise(self):
         words = [process.binary(), "init", "--admin", ROOT[0], "--password-file", "-",
                  "--set", f"storage.root={self.root}"]
-        done = subprocess.run(words, input=ROOT[1] + "\n", capture_output=True, text=True, cwd=self.folder, check=False)
+        done = subprocess.run(words, input=ROOT[1] + "\n", capture_output=True, text=True, cwd=self.folder,
+                              env=process.clean_environment(), check=False)
         assert done.returncode == 0, done.stderr
         if self.fill:
             self.fill(self.accounts)

@@ -20,7 +20,7 @@ from support import wire
 TOP = pathlib.Path(__file__).resolve().parents[2]
 REPORT = re.compile(r"(ERROR|WARNING): (Address|Thread|Leak|Memory)Sanitizer|runtime error:|"
                     r"Assertion .* failed")
-LISTENING = re.compile(r'server\.listening.*?\baddress="?(?:https?://)?([0-9.]+):(\d+)')
+LISTENING = re.compile(r'server\.listening.*?\baddress="?(?:https?://)?([0-9.]+):(\d+).*\n')
 
 
 def binary():
@@ -85,6 +85,7 @@ class Server:
             "auth.mode": "none",
             "log.format": "logfmt",
             "builds.enabled": "false",  # a builder of its own for those that build: support/building.py
+            "gc.schedule": "",  # no job by itself, should the run be under way at half past three
         }
         if self.tls:
             settings["server.tls.certificate"] = self.tls.certificate
@@ -101,7 +102,7 @@ class Server:
         with open(self.log, "ab") as log:
             self.child = subprocess.Popen(
                 self.arguments(), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                cwd=self.folder, start_new_session=True,
+                cwd=self.folder, env=clean_environment(), start_new_session=True,
                 preexec_fn=(lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (files, files)))
                 if files else None)
         match = wait_for(lambda: self.listening(before), 60, f"listening, see {self.log}")
@@ -188,6 +189,17 @@ class Server:
         return wire.Connection(self.target, timeout, **more)
 
     # --- looking at it ---
+
+    def blob_files(self):
+        """Paths and sizes of the files below blobs, without what goes while we look."""
+        for folder, _, names in os.walk(self.root / "blobs"):
+            for name in names:
+                path = pathlib.Path(folder, name)
+                try:
+                    size = path.stat().st_size
+                except FileNotFoundError:
+                    continue
+                yield path, size
 
     def descriptors(self):
         """Open descriptors, save those of the database: its pool of readers grows to its size."""
