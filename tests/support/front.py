@@ -24,7 +24,7 @@ http {{
     scgi_temp_path {folder}/s;
     client_max_body_size 0;
     server {{
-        listen 127.0.0.1:{port} ssl;
+        listen 127.0.0.1:{port} ssl reuseport;
         ssl_certificate {tls.certificate};
         ssl_certificate_key {tls.key};
         location / {{
@@ -42,24 +42,27 @@ http {{
 """
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+def port_held():
+    """A socket with a port that nobody else gets: who binds it as well must share ports and be of this user."""
+    held = socket.socket()
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    held.bind(("127.0.0.1", 0))
+    return held
 
 
 class Nginx:
     """Speaks https for one server."""
 
     def __init__(self, folder, server, authority):
-        self.folder, self.port = folder, free_port()
+        self.folder, self.held = folder, port_held()
+        self.port = self.held.getsockname()[1]
         folder.mkdir(parents=True)
         path = folder / "nginx.conf"
         path.write_text(CONFIGURATION.format(folder=folder, port=self.port, host=server.host, tls=authority))
         with open(folder / "output", "wb") as output:
             self.child = subprocess.Popen([engines.need("nginx"), "-c", path, "-e", folder / "error.log"],
                                           stdin=subprocess.DEVNULL, stdout=output, stderr=output)
-        process.wait_for(self.answers, 20, f"nginx listens, see {folder}")
+        process.wait_for(self.answers, 60, f"nginx listens, see {folder}")
 
     @property
     def host(self):
@@ -73,4 +76,5 @@ class Nginx:
     def stop(self):
         if self.child.poll() is None:
             self.child.send_signal(signal.SIGTERM)
-            self.child.wait(20)
+            self.child.wait(60)
+        self.held.close()
