@@ -545,9 +545,10 @@ class World:
                                headers=[("Content-Type", "application/json")]).json()["id"]
 
     def built(self):
-        """A build that failed, of an archive that is gone, and its log."""
+        """A build that failed just now, of an archive that is gone, and its log."""
+        now = people.now_us()
         build = self.server.accounts.insert("builds", repository=PRIVATE, state=4, policy=0, source=3, triggered_by="api",
-                                            actor="write", spec='{"options": {}}', created_at=1, finished_at=1)
+                                            actor="write", spec='{"options": {}}', created_at=now, finished_at=now)
         logs = self.server.root / "builds/logs"
         logs.mkdir(parents=True, exist_ok=True)
         (logs / f"{build}.log").write_text("-----> nothing\n")
