@@ -29,7 +29,7 @@ static inline int builder_connect(struct fixture *fixture, struct config *config
     assert_true(slice_to_text(buffer_slice(&path), address.sun_path, sizeof(address.sun_path)));
     assert_int_equal(connect(builder, (struct sockaddr *)&address, sizeof(address)), 0);
     assert_int_equal(send(builder, hello, sizeof(hello) - 1, 0), (ssize_t)sizeof(hello) - 1);
-    for (int i = 0; i < 500; i++) {
+    for (int i = 0; i < 6000; i++) {
         struct builds_health health = {.enabled = true};
         link_health(*link, &health);
         if (health.able)

@@ -99,11 +99,13 @@ static void test_audit_notes_are_written_within_seconds(void **state)
 {
     struct fixture *fixture = *state;
     const struct timespec pause = {0, 100000000};
-    int64_t written = 0;
+    uint64_t begun = clock_monotonic_ms();
 
     note(fixture, "ana");
-    assert_int_equal(number(fixture, "SELECT count(*) FROM audit"), 0); /* not by the caller */
-    for (int i = 0; i < 100 && written == 0; i++) {
+    int64_t written = number(fixture, "SELECT count(*) FROM audit");
+    if (clock_monotonic_ms() - begun < 1000)
+        assert_int_equal(written, 0); /* not by the caller */
+    for (int i = 0; i < 600 && written == 0; i++) {
         nanosleep(&pause, NULL);
         written = number(fixture, "SELECT count(*) FROM audit");
     }
@@ -293,7 +295,7 @@ static void test_audit_and_sessions_are_swept(void **state)
     storage_close(fixture->store);
     OK(storage_open(&fixture->store, &fixture->options, &fixture->err));
     fixture->meta = fixture->store->meta;
-    for (int i = 0; i < 500 && left != 1; i++) {
+    for (int i = 0; i < 3000 && left != 1; i++) {
         nanosleep(&pause, NULL);
         left = number(fixture, "SELECT (SELECT count(*) FROM audit WHERE at < 100)"
                                "     + (SELECT count(*) FROM sessions)");

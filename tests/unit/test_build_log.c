@@ -17,7 +17,7 @@
 #include "tests/support/folder.h"
 #include "tests/support/unit.h"
 
-enum { PATIENCE_MS = 10000 };
+enum { PATIENCE_MS = 60000 };
 
 /* --- the filter --- */
 
@@ -204,6 +204,7 @@ static struct build_logs *logs_open(void)
 
     if (build_logs_open(&logs, folder, &err) < 0)
         fail_msg("%s (%s)", err.message, err.cause);
+    logs->comment_ms = 3600000; /* however long a test takes */
     return logs;
 }
 

@@ -236,7 +236,7 @@ static void test_build_room_sources_go_with_their_repository(void **state)
     builds_close(room->builds);
     room->config.gc_undo = 0;
     open_room(room);
-    for (int i = 0; aside(room, next, "") && i < 1000; i++)
+    for (int i = 0; aside(room, next, "") && i < 6000; i++)
         usleep(10000); /* the keeper looks when it starts */
     assert_false(aside(room, next, ""));
 }

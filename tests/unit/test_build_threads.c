@@ -13,7 +13,7 @@
 #include "storage/storage.h"
 #include "tests/support/store.h"
 
-enum { MORE_THAN_THERE_ARE = 64, PATIENCE_MS = 10000 };
+enum { MORE_THAN_THERE_ARE = 64, PATIENCE_MS = 60000 };
 
 /* How many may still be started; below 0: all. */
 static atomic_int left = -1;

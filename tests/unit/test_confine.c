@@ -24,7 +24,7 @@
 #include "s2i/confine_rules.h"
 #include "tests/support/unit.h"
 
-enum { OUTPUT_MAX = 65536, LONG_MS = 20000, OUTLIVE_S = 20 };
+enum { OUTPUT_MAX = 65536, LONG_MS = 120000, OUTLIVE_S = 120 };
 
 static const char *const no_environment[] = {"LC_ALL=C", NULL};
 
@@ -559,7 +559,7 @@ static void test_confine_ends_with_the_server(void **state)
     kill(server, SIGKILL);
     waitpid(server, NULL, 0);
     close(ends[0]);
-    for (int i = 0; i < 5000 && !(gone(child) && gone(grandchild)); i++)
+    for (int i = 0; i < 60000 && !(gone(child) && gone(grandchild)); i++)
         usleep(1000);
     bool ended = gone(child) && gone(grandchild);
     kill(child, SIGKILL);

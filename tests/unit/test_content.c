@@ -312,7 +312,7 @@ static void test_content_without_undo_nothing_stays(void **state)
     fixture->options.gc_undo_ms = 0;
     fixture_reopen(fixture);
     push_text(fixture, "one", "v1");
-    OK(pin(fixture, "ended", "one", clock_now_us() + US_PER_S));
+    OK(pin(fixture, "ended", "one", clock_now_us() + (int64_t)3600 * US_PER_S));
     script(fixture, "UPDATE pins SET until = 1");
     OK(untag(fixture, "v1"));
     FAILS(retag(fixture, "v1"), ERROR_NOT_FOUND);

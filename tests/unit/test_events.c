@@ -16,7 +16,7 @@
 #include "storage/job.h"
 #include "tests/support/unit.h"
 
-enum { PATIENCE_MS = 10000 };
+enum { PATIENCE_MS = 60000 };
 static const unsigned ALL = (1u << NEWS_KINDS) - 1;
 
 static struct news *push(const char *repository, const char *tag)
@@ -354,7 +354,7 @@ static void test_seats(void **state)
     OWNED(fd_drop) int another = follow(events, &other);
     assert_true(another >= 0);
     close(fds[0]); /* noticed at once, though nothing is told */
-    for (int i = 0; i < 1000 && fd < 0; i++) {
+    for (int i = 0; i < 12000 && fd < 0; i++) {
         err = (struct error){0};
         if (events_follow(events, &wish, &fd, &err) < 0)
             nanosleep(&(struct timespec){.tv_nsec = 5000000}, NULL);

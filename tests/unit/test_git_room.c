@@ -107,7 +107,7 @@ static bool is_empty(struct git *git)
 
 static void wait_until_empty(struct git *git)
 {
-    for (int i = 0; i < 1000 && !is_empty(git); i++)
+    for (int i = 0; i < 12000 && !is_empty(git); i++)
         usleep(5000);
     assert_true(is_empty(git));
 }

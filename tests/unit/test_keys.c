@@ -3,6 +3,7 @@
 
 #include <dirent.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -481,11 +482,19 @@ static void test_one_file(void **state)
 struct crowd {
     const struct rig *rig;
     atomic_bool over;
+    atomic_uint turns[3];
+};
+
+struct user {
+    struct crowd *crowd;
+    size_t number;
+    pthread_t thread;
 };
 
 static void *use(void *argument)
 {
-    struct crowd *crowd = argument;
+    const struct user *user = argument;
+    struct crowd *crowd = user->crowd;
     OWNED(buffer_drop) struct buffer token = BUFFER_NONE, set = BUFFER_NONE;
     char head[160];
 
@@ -495,28 +504,39 @@ static void *use(void *argument)
             abort();
         set.size = 0;
         key_ring_set(crowd->rig->ring, &set);
+        atomic_fetch_add(&crowd->turns[user->number], 1);
     }
     return NULL;
+}
+
+/* What signs is kept for KEEP: no token of the crowd shall be that slow. */
+static void await_turns(struct crowd *crowd)
+{
+    for (size_t i = 0; i < LENGTH(crowd->turns); i++)
+        for (unsigned before = crowd->turns[i]; crowd->turns[i] == before;)
+            sched_yield();
 }
 
 static void test_threads_rotate_and_sign(void **state)
 {
     struct rig *rig = *state;
     struct crowd crowd = {.rig = rig};
-    pthread_t threads[3];
+    struct user users[LENGTH(crowd.turns)];
     struct error err = {0};
 
     open_ring(rig);
-    for (size_t i = 0; i < LENGTH(threads); i++)
-        assert_int_equal(pthread_create(&threads[i], NULL, use, &crowd), 0);
-    /* what signs is kept for KEEP: no token of the crowd is that slow */
+    for (size_t i = 0; i < LENGTH(users); i++) {
+        users[i] = (struct user){.crowd = &crowd, .number = i};
+        assert_int_equal(pthread_create(&users[i].thread, NULL, use, &users[i]), 0);
+    }
     for (int64_t i = 0; i < 20; i++) {
         assert_int_equal(key_ring_rotate(rig->ring, rig->now + i * LEAD, &err), 0);
         advance(rig, rig->now + i * LEAD + 1);
+        await_turns(&crowd);
     }
     atomic_store(&crowd.over, true);
-    for (size_t i = 0; i < LENGTH(threads); i++)
-        pthread_join(threads[i], NULL);
+    for (size_t i = 0; i < LENGTH(users); i++)
+        pthread_join(users[i].thread, NULL);
     assert_true(published(rig) < 12);
 }
 

@@ -29,9 +29,10 @@
 #include "registry/core/fd.h"
 #include "registry/http/server.h"
 #include "tests/support/folder.h"
+#include "tests/support/still_loop.h"
 #include "tests/support/unit.h"
 
-enum { PATIENCE_MS = 10000, ANSWER_MAX = 16384, MIB = 1024 * 1024 };
+enum { PATIENCE_MS = 60000, ANSWER_MAX = 16384, MIB = 1024 * 1024 };
 
 /* --- what the handlers hand out --- */
 
@@ -287,6 +288,7 @@ static struct server *serve(bool tls)
 
 static void end(struct server *server)
 {
+    loop_go_on();
     server_drain(server, PATIENCE_MS);
     server_close(server);
     scene_clear();
@@ -781,11 +783,14 @@ static void test_a_full_pipe_holds_the_client_back(void **state)
     size_t sent = 0, heard = 0;
 
     (void)state;
+    loop_stop(); /* until the pipe is full */
     ask(&client, "POST /push HTTP/1.1\r\nHost: a\r\nContent-Length: 134217728\r\n\r\n", answer);
-    for (int quiet = 0; quiet < 30; usleep(10000)) { /* three times the body's idle time */
+    for (int quiet = 0; quiet < 30 || sent < sizeof(bytes); usleep(10000)) {
         ssize_t put = send(client.fd, bytes, sizeof(bytes), MSG_DONTWAIT | MSG_NOSIGNAL);
         quiet = put > 0 ? 0 : quiet + 1;
         sent += put > 0 ? (size_t)put : 0;
+        if (quiet > 20) /* in all three times the body's idle time */
+            loop_move(30);
     }
     assert_in_range(sent, 65536, 32 * MIB);
     assert_int_equal(told(&scene.ended), 0);
@@ -794,6 +799,7 @@ static void test_a_full_pipe_holds_the_client_back(void **state)
         assert_true(more > 0);
         heard += (size_t)more;
     }
+    loop_go_on();
     expect_released(1); /* and now it stalls */
     hang_up(&client);
     end(server);
@@ -808,14 +814,21 @@ static void test_a_body_that_drips_is_given_up(void **state)
     char answer[ANSWER_MAX];
 
     (void)state;
+    loop_stop();
     ask(&client, "POST /push HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n", answer);
-    for (int i = 0; i < 7; i++, usleep(100000)) {
+    for (int i = 0; i < 7; i++, loop_move(100)) {
         assert_int_equal(send(client.fd, much, sizeof(much), MSG_NOSIGNAL), sizeof(much));
-        assert_int_equal(read(scene.consumer, answer, sizeof(much)), sizeof(much));
+        for (size_t got = 0; got < sizeof(much);) {
+            ssize_t more = read(scene.consumer, answer, sizeof(much) - got);
+            assert_true(more > 0);
+            got += (size_t)more;
+        }
     }
     assert_int_equal(told(&scene.ended), 0);
-    for (int i = 0; i < 100 && told(&scene.ended) == 0; i++, usleep(50000))
+    for (int i = 0; i < PATIENCE_MS / 50 && told(&scene.ended) == 0; i++, usleep(50000)) {
         (void)send(client.fd, "x", 1, MSG_NOSIGNAL);
+        loop_move(50);
+    }
     assert_int_equal(told(&scene.ended), 1); /* while it drips, not when it stops */
     expect_released(1);
     hang_up(&client);
@@ -922,6 +935,7 @@ static void test_a_place_is_free_at_the_end_of_the_body(void **state)
     char answer[ANSWER_MAX];
 
     (void)state;
+    loop_stop(); /* who stands still for longer gives way */
     ask(&first, POST_PUSH, answer);
     ask(&second, "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n", answer);
     assert_non_null(strstr(answer, "HTTP/1.1 503 "));
@@ -1037,6 +1051,7 @@ static void test_time_runs_only_while_the_client_has_to_take(void **state)
     void *written;
 
     (void)state;
+    loop_stop(); /* while it has to */
     ask(&client, "GET /live HTTP/1.0\r\n\r\n", answer);
     pthread_create(&thread, NULL, produce_much, NULL);
     usleep(30000);
@@ -1047,6 +1062,7 @@ static void test_time_runs_only_while_the_client_has_to_take(void **state)
     }
     pthread_join(thread, &written);
     assert_non_null(written);
+    loop_go_on();
     usleep(350000); /* more than three times the write idle time */
     assert_int_equal(told(&scene.ended), 0);
     produce("x");

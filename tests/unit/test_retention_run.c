@@ -577,8 +577,8 @@ static void make_thing(struct model *model, int i)
 {
     struct thing *thing = &model->things[i];
 
-    *thing = (struct thing){.pushed = 10 * dice(model, 100),
-                            .pulled = dice(model, 2) * 10 * dice(model, 100),
+    *thing = (struct thing){.pushed = 1000 * dice(model, 100),
+                            .pulled = dice(model, 2) * 1000 * dice(model, 100),
                             .touched = dice(model, 5) == 0 ? 1 : 5000,
                             .subject = -1,
                             .aside = dice(model, 8) == 0,
@@ -628,7 +628,7 @@ static void make_rule(struct model *model, struct made_rule *rule, bool last)
     } else {
         rule->count = (const int[]){MORE, PUSHED, PULLED}[dice(model, 3)];
         if (rule->count != MORE)
-            rule->number = 10 * dice(model, 100) + 5;
+            rule->number = 1000 * dice(model, 100) + 500; /* no test is that slow */
     }
     if (rule->status == 1)
         rule->pattern = prefixes[dice(model, LENGTH(prefixes))];

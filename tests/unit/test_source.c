@@ -94,7 +94,7 @@ static struct source_wish wish_for(const struct place *place)
                                 .files_max = 10000,
                                 .bytes_max = 64 * MIB,
                                 .blob_max = 32 * MIB,
-                                .timeout_ms = 20000,
+                                .timeout_ms = 120000,
                                 .scratch = place->scratch,
                                 .cancel = -1};
 }

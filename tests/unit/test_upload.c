@@ -11,13 +11,16 @@
 #include <unistd.h>
 
 #include "registry/core/oci.h"
-#include "storage/meta.h"
+#include "storage/meta_internal.h"
 #include "storage/session.h"
 #include "storage/storage_internal.h"
 #include "tests/support/folder.h"
+#include "tests/support/still_clock.h"
 #include "tests/support/unit.h"
 
 #define REPOSITORY SLICE("team/app")
+
+enum { PATIENCE_MS = 60000, TAKEOVER_MS = 1500 /* UPL-15 */ };
 
 struct bench {
     char root[FOLDER_MAX];
@@ -80,6 +83,7 @@ static int tear_down(void **state)
 {
     struct bench *bench = *state;
 
+    clock_go_on();
     storage_close(bench->store);
     folder_remove(bench->root);
     free(bench);
@@ -102,18 +106,6 @@ static struct upload *claim(struct bench *bench)
     if (storage_upload_claim(bench->store, REPOSITORY, slice_of(bench->id), &upload, &err) < 0)
         fail_msg("%s: %s", err.message, err.cause);
     return upload;
-}
-
-/* As a client whose request is asked again and again. */
-static int claim_patiently(struct bench *bench, struct upload **out, struct error *err)
-{
-    for (int i = 0; i < 20; i++) {
-        error_clear(err);
-        if (storage_upload_claim(bench->store, REPOSITORY, slice_of(bench->id), out, err) == 0)
-            return 0;
-        usleep(100000);
-    }
-    return -1;
 }
 
 static int claim_code(struct bench *bench, struct slice repository)
@@ -255,7 +247,7 @@ static void sweep_until_files(struct bench *bench, int wanted)
 {
     bench->sweeps = true;
     reopen(bench);
-    for (int i = 0; i < 500 && files(bench) != wanted; i++)
+    for (int i = 0; i < PATIENCE_MS / 10 && files(bench) != wanted; i++)
         usleep(10000);
     assert_int_equal(files(bench), wanted);
     bench->sweeps = false; /* from the next opening on */
@@ -419,12 +411,12 @@ static void test_upload_takeover_when_the_older_writer_rests(void **state)
     struct bench *bench = *state;
 
     start(bench);
+    clock_stop();
     struct upload *older = claim(bench);
     append(older, "hello ");
-    struct upload *newer = NULL;
-    struct error err = {0};
     assert_int_equal(claim_code(bench, REPOSITORY), ERROR_BLOB_UPLOAD_INVALID); /* at once */
-    assert_int_equal(claim_patiently(bench, &newer, &err), 0);
+    clock_move(TAKEOVER_MS);
+    struct upload *newer = claim(bench);
     assert_int_equal(storage_upload_offset(newer), 6);
     assert_int_equal(append_code(older, "interleaved"), ERROR_BLOB_UPLOAD_INVALID);
     append(newer, "world");
@@ -433,58 +425,39 @@ static void test_upload_takeover_when_the_older_writer_rests(void **state)
     blob_is(bench, DIGEST_SHA256, "hello world");
 }
 
-struct rival {
-    struct bench *bench;
-    struct error err;
-    int status;
-    struct upload *upload;
-};
-
-static void *rival_claim(void *arg)
-{
-    struct rival *rival = arg;
-
-    thread_role_current = ROLE_WORKER;
-    rival->status = claim_patiently(rival->bench, &rival->upload, &rival->err);
-    return NULL;
-}
-
 static void test_upload_second_writer_gives_way_to_progress(void **state)
 {
     struct bench *bench = *state;
-    struct rival rival = {.bench = bench};
-    pthread_t thread;
 
     start(bench);
+    clock_stop();
     struct upload *older = claim(bench);
-    assert_int_equal(pthread_create(&thread, NULL, rival_claim, &rival), 0);
     for (int i = 0; i < 20; i++) {
+        struct upload *rival = NULL;
+        struct error err = {0};
         append(older, "x");
-        usleep(100000);
+        clock_move(TAKEOVER_MS - 1);
+        assert_int_equal(
+            storage_upload_claim(bench->store, REPOSITORY, slice_of(bench->id), &rival, &err), -1);
+        assert_int_equal(err.code, ERROR_BLOB_UPLOAD_INVALID);
+        assert_int_equal(err.status, 416);
     }
-    pthread_join(thread, NULL);
-    assert_int_equal(rival.status, -1);
-    assert_int_equal(rival.err.code, ERROR_BLOB_UPLOAD_INVALID);
-    assert_int_equal(rival.err.status, 416);
     assert_int_equal(finish_code(older, DIGEST_SHA256, "xxxxxxxxxxxxxxxxxxxx"), 0);
 }
 
 static void test_upload_second_writer_goes_on_after_the_first(void **state)
 {
     struct bench *bench = *state;
-    struct rival rival = {.bench = bench};
-    pthread_t thread;
 
     start(bench);
+    clock_stop();
     struct upload *older = claim(bench);
     append(older, "hello ");
-    assert_int_equal(pthread_create(&thread, NULL, rival_claim, &rival), 0);
-    usleep(50000);
+    assert_int_equal(claim_code(bench, REPOSITORY), ERROR_BLOB_UPLOAD_INVALID);
     storage_upload_release(older);
-    pthread_join(thread, NULL);
-    assert_int_equal(rival.status, 0);
-    append(rival.upload, "world");
-    assert_int_equal(finish_code(rival.upload, DIGEST_SHA256, "hello world"), 0);
+    struct upload *newer = claim(bench); /* at once */
+    append(newer, "world");
+    assert_int_equal(finish_code(newer, DIGEST_SHA256, "hello world"), 0);
 }
 
 static void test_upload_cancel_ends_a_writer_as_well(void **state)
@@ -517,21 +490,60 @@ static void test_upload_idle_for_too_long_expires(void **state)
     assert_int_equal(status_code(bench), ERROR_BLOB_UPLOAD_UNKNOWN);
 }
 
+enum { MINUTE_US = 60000000, HOUR_US = 60 * INT64_C(60000000) };
+
+struct expiry {
+    const char *sql;
+    int64_t value;
+};
+
+static int expiry_run(struct db_tx *tx, void *arg, struct error *err)
+{
+    struct expiry *expiry = arg;
+    OWNED(db_query_end) struct db_query query = db_query(tx, expiry->sql);
+
+    if (strchr(expiry->sql, '$') != NULL) {
+        db_bind_i64(&query, expiry->value);
+        return db_finish(&query, err);
+    }
+    if (db_step(&query, err) != 1)
+        return -1;
+    expiry->value = db_column_i64(&query, 0);
+    return 0;
+}
+
+/* Of the one session there is. */
+static void expiry_set(struct bench *bench, int64_t at)
+{
+    struct expiry expiry = {"UPDATE uploads SET expires_at = $1", at};
+    struct error err = {0};
+
+    assert_int_equal(meta_write(bench->store->meta, expiry_run, &expiry, &err), 0);
+}
+
+static int64_t expiry_get(struct bench *bench)
+{
+    struct expiry expiry = {.sql = "SELECT expires_at FROM uploads"};
+    struct error err = {0};
+
+    assert_int_equal(db_read(bench->store->meta->db, expiry_run, &expiry, &err), 0);
+    return expiry.value;
+}
+
 /* Its row learns of the bytes some seconds later. */
 static void test_upload_written_to_just_now_does_not_expire(void **state)
 {
     struct bench *bench = *state;
     char locator[LOCATOR_SIZE + 1] = "";
+    int64_t now = clock_now_us();
     struct error err = {0};
     bool more = true;
 
-    bench->options.upload_ttl_ms = 1000;
-    reopen(bench);
     start(bench);
-    usleep(600000);
+    expiry_set(bench, now + 10 * MINUTE_US);
     receive(bench, "hello");
     upload_table_touch(bench->store->uploads);
-    usleep(600000);
+    assert_true(expiry_get(bench) >= now + HOUR_US);
     assert_int_equal(meta_upload_expire(bench->store->meta, locator, &more, &err), 0);
     assert_string_equal(locator, "");
     offset_is(bench, 5);
@@ -567,13 +579,16 @@ static void test_upload_in_use_does_not_expire(void **state)
 {
     struct bench *bench = *state;
 
-    bench->options.upload_ttl_ms = 1000;
-    bench->sweeps = true;
-    reopen(bench);
+    int64_t now = clock_now_us();
+
     start(bench);
+    expiry_set(bench, now + 10 * MINUTE_US);
     struct upload *upload = claim(bench);
     append(upload, "hello ");
-    usleep(1500000);
+    bench->store->sweep = sweep_open(bench->store);
+    for (int i = 0; i < PATIENCE_MS && expiry_get(bench) < now + HOUR_US; i++)
+        usleep(1000);
+    assert_true(expiry_get(bench) >= now + HOUR_US);
     append(upload, "world");
     assert_int_equal(finish_code(upload, DIGEST_SHA256, "hello world"), 0);
     blob_is(bench, DIGEST_SHA256, "hello world");
@@ -968,6 +983,17 @@ static void orphan_make(struct bench *bench)
     fclose(file);
 }
 
+static bool orphans_due(struct bench *bench)
+{
+    char state[16] = "";
+    struct error err = {0};
+    bool found = false;
+
+    assert_int_equal(
+        meta_state_get(bench->store->meta, STATE_ORPHANS, state, sizeof(state), &found, &err), 0);
+    return !found || strcmp(state, STATE_ORPHANS_DUE) == 0;
+}
+
 static void test_upload_file_without_a_row_goes_after_another_boot(void **state)
 {
     struct bench *bench = *state;
@@ -975,10 +1001,12 @@ static void test_upload_file_without_a_row_goes_after_another_boot(void **state)
     assert_int_equal(push(bench, "kept"), 0);
     start(bench);
     receive(bench, "hello ");
-    sweep_until_files(bench, 2); /* the first boot has been looked through */
-    usleep(100000);
-    orphan_make(bench);
     bench->sweeps = true;
+    reopen(bench);
+    for (int i = 0; i < PATIENCE_MS && orphans_due(bench); i++)
+        usleep(1000);
+    assert_false(orphans_due(bench)); /* the first boot has been looked through */
+    orphan_make(bench);
     reopen(bench);
     usleep(200000);
     assert_int_equal(files(bench), 3); /* the same boot: no need to look */
