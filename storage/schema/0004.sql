@@ -171,7 +171,8 @@ CREATE TABLE build_move_tags(
 
 -- What images say they stand on, by their annotations: the name of the base as it is written there,
 -- with the tag latest where it has none, '' without a name; its digest as text. A row is as old as
--- its manifest and goes with it. text@JSON(name): what a JSON object has under the name.
+-- its manifest and goes with it. text@JSON(name): what a JSON object has under the name. A colon
+-- before the last slash is that of a port: the inner rtrim ends a name at that slash.
 CREATE TABLE manifest_bases(
     repo_id BIGINT NOT NULL,
     manifest_id BIGINT NOT NULL,
@@ -184,16 +185,19 @@ CREATE UNIQUE INDEX manifest_bases_name ON manifest_bases(base_name, repo_id, ma
 CREATE UNIQUE INDEX manifest_bases_digest ON manifest_bases(base_digest, repo_id, manifest_id);
 INSERT INTO manifest_bases(repo_id, manifest_id, base_name, base_digest)
      SELECT repo_id, id,
-            coalesce(annotations@JSON('org.opencontainers.image.base.name'), '') ||
-                CASE WHEN annotations@JSON('org.opencontainers.image.base.name') LIKE '%_'
-                      AND annotations@JSON('org.opencontainers.image.base.name')
+            name ||
+                CASE WHEN name <> ''
+                      AND substr(name, length(rtrim(name, replace(name, '/', ''))) + 1)
                           NOT LIKE '%:%'
                      THEN ':latest' ELSE '' END,
-            annotations@JSON('org.opencontainers.image.base.digest')
-       FROM manifests
-      WHERE annotations LIKE '%"org.opencontainers.image.base.digest"%'
-        AND annotations@JSON('org.opencontainers.image.base.digest') LIKE 'sha%:%'
-        AND media_type LIKE '%manifest.v%';
+            digest
+       FROM (SELECT repo_id, id,
+                    coalesce(annotations@JSON('org.opencontainers.image.base.name'), '') AS name,
+                    annotations@JSON('org.opencontainers.image.base.digest') AS digest
+               FROM manifests
+              WHERE annotations LIKE '%"org.opencontainers.image.base.digest"%'
+                AND media_type LIKE '%manifest.v%') AS said
+      WHERE digest LIKE 'sha%:%';
 
 -- Images that were put on newer bases, all tags of a row in one transaction; until: they can be
 -- taken back before it, and are forgotten after it.

@@ -442,16 +442,24 @@ static void test_images_of_before(void **state)
     annotated(fixture, "named", OCI_MANIFEST, SAYS(NAMED("b/one:3"), "sha256:1"));
     annotated(fixture, "plain", OCI_MANIFEST, SAYS(NAMED("b/one"), "sha256:2"));
     annotated(fixture, "exact", OCI_MANIFEST, SAYS(NAMED("b/one@sha256:9"), "sha256:3"));
+    annotated(fixture, "ported", OCI_MANIFEST, SAYS(NAMED("host:5000/b/one"), "sha256:6"));
+    annotated(fixture, "tagged", OCI_MANIFEST, SAYS(NAMED("host:5000/one:3"), "sha256:7"));
+    annotated(fixture, "short", OCI_MANIFEST, SAYS(NAMED("one"), "sha256:8"));
     annotated(fixture, "none", OCI_MANIFEST, SAYS("", "sha256:4"));
     annotated(fixture, "other", OCI_MANIFEST, "{\"a\":\"b\"}");
     annotated(fixture, "wrong", OCI_MANIFEST, SAYS(NAMED("b/one"), "no digest"));
     annotated(fixture, "index", SLICE(OCI_TYPE_INDEX), SAYS(NAMED("b/one"), "sha256:5"));
     assert_int_equal(number(fixture, "SELECT count(*) FROM manifest_bases"), 0);
     script(fixture, sql);
-    assert_int_equal(number(fixture, "SELECT count(*) FROM manifest_bases"), 4);
+    assert_int_equal(number(fixture, "SELECT count(*) FROM manifest_bases"), 7);
     lists(fixture, (struct rebase_query){.base_name = SLICE("b/one:3")}, "team/app:named ");
     lists(fixture, (struct rebase_query){.base_name = SLICE("b/one:latest")}, "team/app:plain ");
     lists(fixture, (struct rebase_query){.base_name = SLICE("b/one@sha256:9")}, "team/app:exact ");
+    lists(fixture, (struct rebase_query){.base_name = SLICE("host:5000/b/one:latest")},
+          "team/app:ported ");
+    lists(fixture, (struct rebase_query){.base_name = SLICE("host:5000/one:3")},
+          "team/app:tagged ");
+    lists(fixture, (struct rebase_query){.base_name = SLICE("one:latest")}, "team/app:short ");
     lists(fixture, (struct rebase_query){.base_digest = SLICE("sha256:4")}, "team/app:none ");
 }
 
