@@ -46,9 +46,18 @@ DIR *folder_open(int at, const char *name)
     return folder;
 }
 
+/* DT_UNKNOWN only of what is gone. */
+static unsigned char type_of(DIR *folder, const char *name)
+{
+    struct stat about;
+
+    return fstatat(dirfd(folder), name, &about, AT_SYMLINK_NOFOLLOW) < 0 ? DT_UNKNOWN
+                                                                         : IFTODT(about.st_mode);
+}
+
 const struct dirent *folder_next(DIR *folder)
 {
-    const struct dirent *entry;
+    struct dirent *entry;
 
     errno = 0;
     if (folder == NULL)
@@ -56,6 +65,8 @@ const struct dirent *folder_next(DIR *folder)
     do
         entry = readdir(folder);
     while (entry != NULL && (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0));
+    if (entry != NULL && entry->d_type == DT_UNKNOWN)
+        entry->d_type = type_of(folder, entry->d_name);
     return entry;
 }
 

@@ -15,8 +15,8 @@ void folder_drop(DIR **folder);
 /* The folder `name` below `at`, to be listed from its start; `name` itself may be no link. "." is
  * `at` again, with a place of its own. NULL with errno. */
 DIR *folder_open(int at, const char *name);
-/* The next entry, "." and ".." left out. NULL at the end with errno 0, else with the error; also
- * for a folder that is NULL. */
+/* The next entry, "." and ".." left out; its d_type is known, also where the file system does not
+ * tell it. NULL at the end with errno 0, else with the error; also for a folder that is NULL. */
 const struct dirent *folder_next(DIR *folder);
 /* Removes what has that name: a folder with all below it, however deep. Absent is success. -1 with
  * errno: some of it is left. */

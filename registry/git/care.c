@@ -6,7 +6,6 @@
  * Objects of rejected pushes are of no ref, and git drops them only when told to. A push that is
  * under way may count on such an object, so care and pushes exclude each other; a child of care can
  * be ended at any time. Spec: s2i 13.11, 13.15 */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -20,6 +19,7 @@
 
 #include "registry/config.h"
 #include "registry/core/fd.h"
+#include "registry/core/folder.h"
 #include "registry/core/log.h"
 #include "registry/git/git_internal.h"
 #include "s2i/confine.h"
@@ -219,11 +219,11 @@ struct sizes {
 
 static void folder_size(const char *path, const char *name, bool loose, struct sizes *out)
 {
-    DIR *folder = repository_folder(path, name);
-    struct dirent *entry;
+    OWNED(folder_drop) DIR *folder = repository_folder(path, name);
+    const struct dirent *entry;
     struct stat info;
 
-    while (folder != NULL && (entry = readdir(folder)) != NULL) {
+    while ((entry = folder_next(folder)) != NULL) {
         if (fstatat(dirfd(folder), entry->d_name, &info, AT_SYMLINK_NOFOLLOW) < 0 ||
             !S_ISREG(info.st_mode))
             continue;
@@ -231,8 +231,6 @@ static void folder_size(const char *path, const char *name, bool loose, struct s
         out->loose += loose;
         out->packs += !loose && slice_ends(slice_of(entry->d_name), ".pack");
     }
-    if (folder != NULL)
-        closedir(folder);
 }
 
 static struct sizes sizes_of(const char *path)
@@ -265,14 +263,12 @@ static bool build_needs(const struct git *git, struct slice name) ON(worker_thre
 
 static void drop_pins(const struct pass *pass) ON(worker_thread)
 {
-    DIR *folder = repository_folder(pass->path, "refs/builds");
-    struct dirent *entry;
+    OWNED(folder_drop) DIR *folder = repository_folder(pass->path, "refs/builds");
+    const struct dirent *entry;
 
-    while (folder != NULL && (entry = readdir(folder)) != NULL)
+    while ((entry = folder_next(folder)) != NULL)
         if (entry->d_name[0] != '.' && !build_needs(pass->git, slice_of(entry->d_name)))
             unlinkat(dirfd(folder), entry->d_name, 0);
-    if (folder != NULL)
-        closedir(folder);
 }
 
 /* --- too large: only the newest commit of each ref is kept --- */
@@ -381,10 +377,10 @@ static bool is_ending(struct git *git)
 static void care_for_all(struct git *git, const char *path, size_t root, int depth)
     ON(worker_thread)
 {
-    DIR *folder = opendir(path);
-    struct dirent *entry;
+    OWNED(folder_drop) DIR *folder = opendir(path);
+    const struct dirent *entry;
 
-    while (folder != NULL && !is_ending(git) && (entry = readdir(folder)) != NULL) {
+    while (!is_ending(git) && (entry = folder_next(folder)) != NULL) {
         OWNED(buffer_drop) struct buffer below = BUFFER_NONE;
         if (entry->d_name[0] == '.' || entry->d_type != DT_DIR || depth >= DEPTH_MAX)
             continue;
@@ -394,8 +390,6 @@ static void care_for_all(struct git *git, const char *path, size_t root, int dep
         else
             care_for_all(git, below.at, root, depth + 1);
     }
-    if (folder != NULL)
-        closedir(folder);
 }
 
 static void *care_main(void *arg)

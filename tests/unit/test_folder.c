@@ -1,6 +1,7 @@
 /* test_folder.c - folders are listed and removed, and nothing beside them. */
 #include "registry/core/folder.h"
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -18,6 +19,21 @@ enum { DEEP = 1000, DESCRIPTORS = 100 };
 
 static char place[] = "/tmp/test_folder.XXXXXX";
 static int root = -1;
+
+/* Some file systems tell no types. */
+static bool types_hidden;
+
+/* In the place of the library's. */
+struct dirent *readdir(DIR *folder)
+{
+    __typeof__(&readdir) real;
+
+    *(void **)&real = dlsym(RTLD_NEXT, "readdir");
+    struct dirent *entry = real(folder);
+    if (entry != NULL && types_hidden)
+        entry->d_type = DT_UNKNOWN;
+    return entry;
+}
 
 static void put(int at, const char *name)
 {
@@ -144,10 +160,43 @@ static void test_folder_empty(void **state)
     assert_int_equal(folder_empty(path.at), -1);
 }
 
+static unsigned char type_of(DIR *folder, const char *name)
+{
+    const struct dirent *entry;
+
+    rewinddir(folder);
+    while ((entry = folder_next(folder)) != NULL)
+        if (strcmp(entry->d_name, name) == 0)
+            return entry->d_type;
+    fail_msg("%s is not there", name);
+    return DT_UNKNOWN;
+}
+
+static void test_folder_next_knows_types(void **state)
+{
+    OWNED(folder_drop) DIR *folder = NULL;
+
+    (void)state;
+    assert_int_equal(mkdirat(root, "types", 0700), 0);
+    folder = folder_open(root, "types");
+    assert_non_null(folder);
+    put(dirfd(folder), "file");
+    assert_int_equal(mkdirat(dirfd(folder), "folder", 0700), 0);
+    assert_int_equal(symlinkat("folder", dirfd(folder), "link"), 0);
+    for (int hidden = 0; hidden < 2; hidden++) {
+        types_hidden = hidden == 1;
+        assert_int_equal(type_of(folder, "file"), DT_REG);
+        assert_int_equal(type_of(folder, "folder"), DT_DIR);
+        assert_int_equal(type_of(folder, "link"), DT_LNK);
+    }
+    types_hidden = false;
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_folder_next),
+        cmocka_unit_test(test_folder_next_knows_types),
         cmocka_unit_test(test_folder_erase_follows_nothing),
         cmocka_unit_test(test_folder_erase_however_deep),
         cmocka_unit_test(test_folder_empty),
