@@ -521,6 +521,16 @@ def test_a_builder_comes_back_to_its_server():
         shutil.rmtree(folder)
 
 
+def test_builds_beyond_its_workers_wait():
+    """However many workers still tidy up, none is turned away."""
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="sw-"))
+    made = workshop.Workshop(folder / "builder", "--slots", "1")  # of four workers
+    for build in [made.begin(IMAGE, APP) for _ in range(7)]:
+        done(build.end())
+    made.finish()
+    shutil.rmtree(folder)
+
+
 def test_few_templates_are_kept(shop):
     """s2i 16.7: builds choose their disk's size."""
     for name in range(40):

@@ -146,11 +146,11 @@ def test_configurations(run, name):
     """Options are set one by one; a secret never comes back, nor stands on a command line."""
     config = ["config", "set", name]
     assert run(*config, check=False).returncode == USAGE
-    run(*config, "--git", "https://sources.invalid/x.git", "--option", "branches=main=latest", "--option", "memory=67108864",
+    run(*config, "--git", "https://127.0.0.1/x.git", "--option", "branches=main=latest", "--option", "memory=67108864",
         "--option", "incremental=true", "--secret-env", "PASSWORD", PASSWORD="hunter2hunter2")
     run(*config, "--builder", "builders/test", "--option", "memory=")
     assert json.loads(run("config", "show", name).stdout) == {
-        "url": "https://sources.invalid/x.git", "builder": "builders/test", "incremental": True,
+        "url": "https://127.0.0.1/x.git", "builder": "builders/test", "incremental": True,
         "branches": ["main=latest"], "secret_env": ["PASSWORD=***"]}
     assert name in run("config", "ls").stdout
     run("config", "pause", name)
@@ -162,10 +162,10 @@ def test_configurations(run, name):
 
 
 def test_secrets_and_hooks(run, name, tmp_path):
-    run("config", "set", name, "--git", "https://sources.invalid/x.git", "-b", "builders/test")
+    run("config", "set", name, "--git", "https://127.0.0.1/x.git", "-b", "builders/test")
     run("secret", "set", name, "hook", "main", text="a secret of sixteen bytes\n")
     (tmp_path / "key").write_text("ana:pass\n")
-    run("secret", "set", name, "source", "git", "--file", tmp_path / "key", "--for", "https://sources.invalid/", "--kind",
+    run("secret", "set", name, "source", "git", "--file", tmp_path / "key", "--for", "https://127.0.0.1/", "--kind",
         "password")
     assert run("secret", "ls", name).stdout == "hook main\nsource git\n"
     assert run("secret", "set", name, "moon", "x", text="y", check=False).returncode == USAGE

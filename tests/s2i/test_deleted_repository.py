@@ -69,7 +69,7 @@ def test_a_death_before_it_is_deleted(make_server, source, tmp_path):
         with contextlib.suppress(Exception):
             api.Api(server.target).delete(f"/repos/{name}")
     thread = threading.Thread(target=delete)
-    with contextlib.closing(sqlite3.connect(server.root / "meta.db", isolation_level=None)) as database:
+    with contextlib.closing(sqlite3.connect(server.root / "meta.db", 60, isolation_level=None)) as database:
         database.execute("BEGIN IMMEDIATE")  # the row cannot go
         thread.start()
         process.wait_for(lambda: any(deleted.iterdir()) and not live.exists(), 10, "its sources to be aside")
