@@ -237,8 +237,11 @@ static int run_there(const struct cli_call *call, const struct job_kind *kind, j
     json_object_set_new(body, "kind", json_string(kind->name));
     json_object_set(body, "spec", spec);
     int status = client_open(&client, call);
-    if (status == CLI_DONE)
-        status = client_send(client, "POST", "/jobs", body, &job);
+    if (status != CLI_DONE)
+        return status;
+    let_signals_in(); /* who asks for the end meanwhile means the job */
+    status = client_send(client, "POST", "/jobs", body, &job);
+    hold_signals();
     if (status != CLI_DONE)
         return status;
     return work_wait(client, call, json_integer_value(json_object_get(job, "id")), true, result);

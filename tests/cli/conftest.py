@@ -23,7 +23,7 @@ from support.process import clean_environment  # noqa: E402
 PROGRAM = os.environ.get("SLIPWAY_BIN", str(TOP / "build/release/slipway"))
 
 
-def wait_for(question, seconds=20, what="condition"):
+def wait_for(question, seconds=60, what="condition"):
     end = time.monotonic() + seconds
     while not (value := question()):
         assert time.monotonic() < end, f"{what} did not come in {seconds} s"
@@ -59,7 +59,7 @@ class Server:
 
     def listening(self):
         assert self.child.poll() is None, self.text()
-        return re.search(r'msg=server\.listening address="?([0-9.]+:\d+)', self.text())
+        return re.search(r'msg=server\.listening address="?([0-9.]+:\d+)(?=\D)', self.text())
 
     def get(self, path, seconds=10):
         """Status and body; status 0 when nothing answers."""
@@ -74,7 +74,7 @@ class Server:
     def signal(self, number):
         self.child.send_signal(number)
 
-    def wait(self, seconds=30):
+    def wait(self, seconds=90):
         return self.child.wait(seconds)
 
     def end(self):
@@ -96,6 +96,13 @@ def serve(tmp_path):
     yield start
     for server in servers:
         server.end()
+
+
+def heeds(child, number):
+    """Whether this signal would be waited for or caught by now: until then it ends a process that has just begun."""
+    status = pathlib.Path(f"/proc/{child.pid}/status").read_text()
+    kept = [int(re.search(rf"^{name}:\s*([0-9a-f]+)$", status, re.M)[1], 16) for name in ("SigBlk", "SigCgt")]
+    return (kept[0] | kept[1]) >> (number - 1) & 1
 
 
 HUP, INT, TERM = signal.SIGHUP, signal.SIGINT, signal.SIGTERM

@@ -10,7 +10,7 @@ import subprocess
 import time
 
 import pytest
-from conftest import PROGRAM, clean_environment, wait_for
+from conftest import PROGRAM, clean_environment, heeds, wait_for
 
 from support import content, wire
 
@@ -63,7 +63,7 @@ def test_gc_run_by_the_server(server, run):
     report = json.loads(run("gc", "run", "--json", "--dry-run").stdout)
     assert report["dry_run"] is True and report["removed"]["blobs"] == 0
     assert [(job["kind"], job["actor"]) for job in jobs(run)] == [("gc", "local")] * 2
-    assert server.text().count("msg=job.ended") == 2
+    wait_for(lambda: server.text().count("msg=job.ended") == 2, what="two lines in the log")
 
 
 def test_gc_run_without_a_server(serve, server, run):
@@ -114,8 +114,23 @@ def test_a_signal_cancels_the_job_of_the_server(server, run, words):
     refused = run(*ENDLESS)
     assert refused.returncode == CONFLICT and f"job {job['id']} is running" in refused.stderr
     child.send_signal(signal.SIGINT)
-    _, told = child.communicate(timeout=20)
+    _, told = child.communicate(timeout=60)
     assert child.returncode == FAILED and f"job {job['id']} was cancelled" in told
+    assert jobs(run)[0]["state"] == "cancelled"
+
+
+def test_a_signal_before_the_job_is_known_cancels_it(server, run, words):
+    push(server)
+    os.kill(server.child.pid, signal.SIGSTOP)  # the job is asked for, and nobody answers yet
+    try:
+        child = begun(words)
+        wait_for(lambda: heeds(child, signal.SIGINT), what="its beginning")
+        child.send_signal(signal.SIGINT)
+        wait_for(lambda: not heeds(child, signal.SIGINT), what="the signal to be taken")
+    finally:
+        os.kill(server.child.pid, signal.SIGCONT)
+    _, told = child.communicate(timeout=60)
+    assert child.returncode == FAILED and "was cancelled" in told
     assert jobs(run)[0]["state"] == "cancelled"
 
 
@@ -123,9 +138,9 @@ def test_a_signal_cancels_the_job_of_the_server(server, run, words):
 def test_a_signal_cancels_work_without_a_server(server, run, words, number):
     filled(server)
     child = begun(words)
-    time.sleep(0.3)  # until it reads; before that the signal waits
+    wait_for(lambda: heeds(child, number), what="its beginning")
     child.send_signal(number)
-    _, told = child.communicate(timeout=20)
+    _, told = child.communicate(timeout=60)
     assert child.returncode == FAILED and "it was cancelled" in told
     assert run("gc", "run").returncode == 0  # the root is nobody's again
 
@@ -137,9 +152,9 @@ def test_a_second_signal_ends_at_once(server, words, run):
     os.kill(server.child.pid, signal.SIGSTOP)  # nobody answers
     try:
         child.send_signal(signal.SIGINT)
-        time.sleep(0.7)
+        wait_for(lambda: not heeds(child, signal.SIGINT), what="the first signal to be taken")
         child.send_signal(signal.SIGINT)
-        child.communicate(timeout=20)
+        child.communicate(timeout=60)
         assert child.returncode == -signal.SIGINT
     finally:
         os.kill(server.child.pid, signal.SIGCONT)
@@ -151,7 +166,7 @@ def test_the_end_of_the_server_is_told(server, run, words):
     wait_for(lambda: jobs(run), what="the job")
     server.child.kill()
     server.wait()
-    child.communicate(timeout=20)
+    child.communicate(timeout=60)
     assert child.returncode == UNREACHABLE
 
 
@@ -165,8 +180,8 @@ def test_job_wait_show_and_cancel(server, run, words):
     assert run("job", "wait", "x").returncode == USAGE and run("job", "wait", "999").returncode == NOT_FOUND
     assert run("gc", "cancel").returncode == NOT_FOUND
     assert run("job", "cancel", number).returncode == 0
-    assert "was cancelled" in waiting.communicate(timeout=20)[1] and waiting.returncode == FAILED
-    child.communicate(timeout=20)
+    assert "was cancelled" in waiting.communicate(timeout=60)[1] and waiting.returncode == FAILED
+    child.communicate(timeout=60)
     assert run("job", "cancel", number).returncode == CONFLICT
     run("gc", "run")
     assert run("job", "wait", "2").returncode == 0 and run("gc", "show", "2").returncode == 0
@@ -183,17 +198,17 @@ def test_a_signal_ends_waiting_not_the_job(server, run, words):
     number = str(wait_for(lambda: jobs(run), what="the job")[0]["id"])
     waiting = subprocess.Popen([PROGRAM, "job", "wait", number, *words], env=clean_environment(),
                                stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    time.sleep(0.3)
+    wait_for(lambda: heeds(waiting, signal.SIGINT), what="its beginning")
     waiting.send_signal(signal.SIGINT)
-    assert f"job {number} goes on" in waiting.communicate(timeout=20)[1]
+    assert f"job {number} goes on" in waiting.communicate(timeout=60)[1]
     assert jobs(run)[0]["state"] == "running"
     child.send_signal(signal.SIGTERM)
-    child.communicate(timeout=20)
+    child.communicate(timeout=60)
 
 
 # --- progress ---
 
-def read_until(master, wanted, seconds=20):
+def read_until(master, wanted, seconds=60):
     got, end = b"", time.monotonic() + seconds
     while wanted not in got and time.monotonic() < end:
         if select.select([master], [], [], 0.1)[0]:
@@ -210,7 +225,7 @@ def test_progress_is_for_terminals(server, words, alone):
     shown = read_until(master, b"blobs")
     child.send_signal(signal.SIGINT)
     shown += read_until(master, b"cancelled")
-    child.communicate(timeout=20)
+    child.communicate(timeout=60)
     assert b"\r\x1b[K" in shown and b"blobs" in shown and b"cancelled" in shown, shown
     os.close(master)
 
