@@ -60,8 +60,15 @@ class Place:
 
     def files(self, root):
         """Names of whole blob files, with what tells one file from another."""
-        return {path.name: (path.stat().st_ino, path.stat().st_mtime_ns, path.stat().st_size)
-                for path in root.glob("blobs/??/*") if not path.name.startswith(".")}
+        found = {}
+        for path in root.glob("blobs/??/*"):
+            try:
+                told = path.stat()
+            except FileNotFoundError:  # collected meanwhile
+                continue
+            if not path.name.startswith("."):
+                found[path.name] = (told.st_ino, told.st_mtime_ns, told.st_size)
+        return found
 
 
 @pytest.fixture
@@ -93,7 +100,7 @@ def filled(place, serve):
     server = serve()
     client, pushed = client_of(server), {}
     for number in range(6):
-        pushed[f"v{number}"] = content.push_image(client, "team/app", f"v{number}", [content.fresh(30000 + number)])[0]
+        pushed[f"v{number}"] = content.push_image(client, "team/app", f"v{number}", [content.fresh(100000 + number)])[0]
     content.push_manifest(client, "team/app", "both", content.index(
         [{"mediaType": content.IMAGE, "size": 1, "digest": value} for value in list(pushed.values())[:2]]), content.INDEX)
     content.push_blob(client, "team/app", b"{}")
@@ -118,7 +125,8 @@ def assert_serves(serve, references):
 # --- a server at work ---
 
 class Traffic:
-    """Pushes and deletes until it is told to end. Images: tag -> when acknowledged, when its delete was asked for."""
+    """Pushes and deletes until it is told to end. Images: tag -> when acknowledged, when its delete was asked for.
+    Those of the first thread stay, so that some are there for all of a backup however fast others are deleted."""
 
     def __init__(self, server):
         self.server, self.ending, self.lock = server, threading.Event(), threading.Lock()
@@ -147,7 +155,7 @@ class Traffic:
 
     def delete(self, client, _, __):
         with self.lock:
-            waiting = [tag for tag in self.pushed if tag not in self.deleted]
+            waiting = [tag for tag in self.pushed if tag not in self.deleted and not tag.startswith("t0-")]
         if len(waiting) < 6:
             time.sleep(0.02)
             return
@@ -158,10 +166,14 @@ class Traffic:
         assert client.delete(f"/v2/team/app/manifests/{value}").status == 202
         time.sleep(0.02)
 
+    def kept(self):
+        with self.lock:
+            return [tag for tag in self.pushed if tag.startswith("t0-")]
+
     def end(self):
         self.ending.set()
         for thread in self.threads:
-            thread.join(30)
+            thread.join(60)
         assert not self.failures, self.failures
 
 
@@ -169,7 +181,7 @@ def test_backup_of_a_server_at_work_restores_to_what_was_acknowledged(place, ser
     """(3): pushes, deletes and the collector go on beside it; what it names is not removed under its hands."""
     server = serve("gc.grace=1s", "gc.undo=0s", "gc.late=0s", "gc.interval=10ms")
     traffic = Traffic(server)
-    wait_for(lambda: len(traffic.pushed) > 40 and len(traffic.deleted) > 20, what="traffic")
+    wait_for(lambda: traffic.failures or (len(traffic.kept()) > 20 and len(traffic.deleted) > 20), what="traffic")
     size = sum(file[2] for file in place.files(place.root).values())
     began = time.monotonic()
     report = ok(place.create("--rate", str(max(size // 2, 1))))
@@ -234,7 +246,7 @@ def test_killed_backup_leaves_whole_snapshots_and_the_next_one_works(place, fill
     first = place.names()
     if moment == "bytes":
         forget_copies(place)
-    child = place.start("backup", "create", str(place.backup), "--rate", "300KiB" if moment == "bytes" else "1KiB")
+    child = place.start("backup", "create", str(place.backup), "--rate", "200KiB" if moment == "bytes" else "1KiB")
     wait_for(lambda: unfinished(place) if moment == "bytes" else list(place.backup.glob("snapshots/.new-*/meta.db")),
              what="the backup")
     child.kill()
@@ -250,13 +262,13 @@ def test_server_killed_during_a_backup_says_so_afterwards(place, again, filled):
     ok(place.create())
     forget_copies(place)
     server = again()
-    child = place.start("backup", "create", str(place.backup), "--rate", "300KiB")
+    child = place.start("backup", "create", str(place.backup), "--rate", "200KiB")
     wait_for(lambda: unfinished(place), what="the backup")
     busy = place.create()
     assert busy.returncode == CONFLICT, busy.stderr
     server.signal(signal.SIGKILL)
     server.wait()
-    assert child.wait(30) != 0
+    assert child.wait(60) != 0
     server = again()
     ok(place.create())
     ok(place.verify())
@@ -267,10 +279,10 @@ def test_server_killed_during_a_backup_says_so_afterwards(place, again, filled):
 
 def test_cancelled_backup_is_none(place, again, filled):
     again()
-    child = place.start("backup", "create", str(place.backup), "--rate", "300KiB")
+    child = place.start("backup", "create", str(place.backup), "--rate", "200KiB")
     wait_for(lambda: unfinished(place), what="the backup")
     child.send_signal(signal.SIGINT)
-    assert child.wait(30) == FAILED
+    assert child.wait(60) == FAILED
     wait_for(lambda: not list(place.backup.glob("snapshots/.*")), what="the end")
     assert place.names() == []
 
@@ -278,9 +290,9 @@ def test_cancelled_backup_is_none(place, again, filled):
 def test_restore_cut_off_anywhere_goes_on(place, serve, filled):
     ok(place.create())
     moments = (lambda: (place.restored / "restoring").exists(),
-               lambda: len(list(place.restored.glob("blobs/??/.*"))) > 4,
+               lambda: len(list(place.restored.glob("blobs/??/.*"))) > 1,
                lambda: (place.restored / "meta.db.new").exists())
-    for moment, rate in zip(moments, ("1KiB", "200KiB", "400KiB")):
+    for moment, rate in zip(moments, ("1KiB", "150KiB", "300KiB")):
         child = place.start("restore", str(place.backup), "--rate", rate, root=place.restored)
         wait_for(moment, what="a part")
         child.kill()

@@ -78,7 +78,7 @@ def test_a_session_is_resumed_until_the_authority_changes(gate, tmp_path, newest
     others = certificate.Authority(tmp_path / "others")
     gate.admit(others)
     gate.server.signal(HUP)
-    wait_for(lambda: gate.refuses(context), 5, "the new authority")
+    wait_for(lambda: gate.refuses(context), what="the new authority")
     assert gate.refuses(context, session), "a ticket of the old authority let it in"
     assert gate.ask(gate.context(others.client("new"), newest))[0]
 
@@ -87,6 +87,6 @@ def test_an_authority_that_cannot_be_read_leaves_the_old(gate):
     context = gate.context(gate.clients.client("known"))
     gate.ca.write_text("no certificate\n")
     gate.server.signal(HUP)
-    wait_for(lambda: re.search(r"client-ca\.pem cannot be used", gate.server.text()), 5, "the complaint")
+    wait_for(lambda: re.search(r"client-ca\.pem cannot be used", gate.server.text()), what="the complaint")
     assert gate.ask(context)[0]
     assert gate.refuses(gate.context())

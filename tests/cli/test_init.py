@@ -176,7 +176,7 @@ def test_password_typed_on_a_terminal_is_not_shown(serve, root, answers, status,
 
 def test_setup_token_is_told_once_and_only_without_an_administrator(serve):
     server = serve("auth.mode=token")
-    told = wait_for(lambda: re.findall(r"msg=auth\.setup setup_token=(slipway_set_\w+) ", server.text()), 5, "the token")
+    told = wait_for(lambda: re.findall(r"msg=auth\.setup setup_token=(slipway_set_\w+) ", server.text()), what="the token")
     assert len(told) == 1
     line = next(line for line in server.text().splitlines() if "msg=auth.setup" in line)
     assert "level=warning" in line and "slipway init" in line and "/api/v1/setup" in line

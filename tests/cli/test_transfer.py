@@ -106,19 +106,19 @@ def test_old_digests_become_history(old, new):
 
 
 def test_killed_imports_go_on(old, tmp_path):
-    new = New(tmp_path / "timed")
-    started = time.monotonic()
-    new.imported(old.root, "--copy")
-    whole = time.monotonic() - started
-    new = New(tmp_path / "killed")
-    unfinished = 0
-    for part in range(1, 9):
-        child = new.start("import", "distribution", old.root, "--link" if part % 2 else "--copy")
-        time.sleep(whole * part / 10)
+    """Killed later and later; one that came to its end before is followed by one into a new root."""
+    new, killed, moment = New(tmp_path / "0"), 0, 0.02
+    for number in range(1, 100):
+        child = new.start("import", "distribution", old.root, "--link" if number % 2 else "--copy")
+        time.sleep(moment)
         child.kill()
-        unfinished += child.wait() != 0
+        ended = child.wait() == 0
         new.check_locators()
-    assert unfinished >= 3
+        killed += not ended
+        if killed == 10:
+            break
+        new, moment = (New(tmp_path / str(number)), 0.02) if ended else (new, moment * 1.5)
+    assert killed == 10
     assert new.imported(old.root)["problems"] == []
     assert new.held() == old.held
     new.check_locators()

@@ -8,20 +8,19 @@ import os
 import pathlib
 import re
 import shutil
-import socket
 import sqlite3
 import subprocess
 import time
 
 from support import content, wire
-from support.process import clean_environment
+from support.process import clean_environment, reserved
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
 PROGRAM = os.environ.get("SLIPWAY_BIN", str(TOP / "build/release/slipway"))
 MISSING = [name for name in ("docker-registry", "skopeo", "htpasswd") if not shutil.which(name)]
 
 
-def wait_for(question, seconds=20, what="condition"):
+def wait_for(question, seconds=60, what="condition"):
     end = time.monotonic() + seconds
     while not (value := question()):
         assert time.monotonic() < end, f"{what} did not come in {seconds} s"
@@ -44,7 +43,8 @@ class Old:
 
     def __init__(self, folder, settings=""):
         self.folder, self.root = folder, folder / "store"
-        self.port = free_port()
+        self.place = reserved()
+        self.port = self.place.getsockname()[1]
         self.address = f"127.0.0.1:{self.port}"
         config = folder / "config.yml"
         config.write_text(
@@ -71,13 +71,8 @@ class Old:
 
     def end(self):
         self.child.terminate()
-        self.child.wait(20)
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+        self.child.wait(60)
+        self.place.close()
 
 
 def skopeo(*words):
@@ -225,10 +220,10 @@ class Serving:
                                           stdin=subprocess.DEVNULL, stderr=file)
         def listening():
             assert self.child.poll() is None, log.read_text()
-            return re.search(r'server\.listening address="?127.0.0.1:(\d+)', log.read_text())
+            return re.search(r'server\.listening address="?127.0.0.1:(\d+)(?=\D)', log.read_text())
         self.port = int(wait_for(listening, what="slipway")[1])
         return wire.Client(wire.Target("127.0.0.1", self.port, None), 30)
 
     def __exit__(self, *_):
         self.child.terminate()
-        assert self.child.wait(30) == 0
+        assert self.child.wait(90) == 0

@@ -12,6 +12,7 @@ import pathlib
 import re
 import resource
 import signal
+import socket
 import subprocess
 import time
 
@@ -60,6 +61,14 @@ def wait_for(question, seconds=20, what="condition", pause=0.02):
             return value
         assert time.monotonic() < end, f"not within {seconds} s: {what}"
         time.sleep(pause)
+
+
+def reserved():
+    """A port that nobody gets by chance: held, and free for who asks for it and shares addresses (SO_REUSEADDR)."""
+    place = socket.socket()
+    place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    place.bind(("127.0.0.1", 0))
+    return place
 
 
 class Server:
