@@ -154,6 +154,17 @@ static void hold(struct rule *rule)
     __atomic_sub_fetch(&rule->held, 1, __ATOMIC_SEQ_CST);
 }
 
+/* False: it was disarmed meanwhile. The driver disarms and then reads `struck`: what it finds there
+ * will happen, or is taken back, and nothing comes after. */
+static bool strike(struct rule *rule, enum call call)
+{
+    __atomic_add_fetch(&rule->struck, 1, __ATOMIC_SEQ_CST);
+    if ((__atomic_load_n(&rule->calls, __ATOMIC_SEQ_CST) & call) != 0)
+        return true;
+    __atomic_sub_fetch(&rule->struck, 1, __ATOMIC_SEQ_CST);
+    return false;
+}
+
 struct verdict rules_ask(enum call call, const char *path)
 {
     for (int i = 0; control != NULL && i < RULE_COUNT; i++) {
@@ -168,7 +179,7 @@ struct verdict rules_ask(enum call call, const char *path)
             sleep_ms(rule->error);
         if (rule->action == HOLD)
             hold(rule);
-        if (rule->action == DELAY || rule->action == HOLD)
+        if (rule->action == DELAY || rule->action == HOLD || !strike(rule, call))
             continue;
         return (struct verdict){(enum action)rule->action, rule->error};
     }

@@ -20,8 +20,10 @@ ANY_SYNC = SYNC | DATASYNC
 KILL_BEFORE, KILL_MID, KILL_AFTER, FAIL, SHORT, SKIP, DELAY, HOLD = range(1, 9)
 
 HEAD = struct.Struct("<Q40sIIq")
-RULE = struct.Struct("<IIIIiII100s")
+RULE = struct.Struct("<IIIIiIII100s")
 RULES = 8
+# One load or store each: byte by byte, which "<" means, a number that others change is read half old.
+NUMBER, LARGE, SIGNED = struct.Struct("@I"), struct.Struct("@Q"), struct.Struct("@q")
 
 
 @functools.cache
@@ -50,7 +52,7 @@ class Control:
 
     @property
     def sequence(self):
-        return struct.unpack_from("<Q", self.map, 0)[0]
+        return LARGE.unpack_from(self.map, 0)[0]
 
     def boot(self, boot_id):
         """What the server reads as boot id from now on; "" is the machine's own."""
@@ -58,32 +60,36 @@ class Control:
 
     @property
     def misuse(self):
-        return struct.unpack_from("<I", self.map, 52)[0]
+        return NUMBER.unpack_from(self.map, 52)[0]
 
     def rule(self, number, calls, action, pattern="", first=1, times=1, error=0):
         """Arms rule `number`: from the first-th matching call on, for so many calls (0: for all).
         pattern: fnmatch of the path below the watched folder; empty matches all."""
         at = HEAD.size + number * RULE.size
-        struct.pack_into("<I", self.map, at, 0)
-        self.map[at + 4:at + RULE.size] = RULE.pack(0, action, first, times, error, 0, 0,
+        NUMBER.pack_into(self.map, at, 0)
+        self.map[at + 4:at + RULE.size] = RULE.pack(0, action, first, times, error, 0, 0, 0,
                                                     pattern.encode())[4:]
-        struct.pack_into("<I", self.map, at, calls)
+        NUMBER.pack_into(self.map, at, calls)
 
     def disarm(self, number=None):
         for one in range(RULES) if number is None else [number]:
-            struct.pack_into("<I", self.map, HEAD.size + one * RULE.size, 0)
+            NUMBER.pack_into(self.map, HEAD.size + one * RULE.size, 0)
 
     def hits(self, number=0):
         """Matching calls since the rule was armed."""
-        return struct.unpack_from("<I", self.map, HEAD.size + number * RULE.size + 20)[0]
+        return NUMBER.unpack_from(self.map, HEAD.size + number * RULE.size + 20)[0]
 
     def held(self, number=0):
         """Threads that stand before a call, by a rule HOLD, until it is disarmed."""
-        return struct.unpack_from("<I", self.map, HEAD.size + number * RULE.size + 24)[0]
+        return NUMBER.unpack_from(self.map, HEAD.size + number * RULE.size + 24)[0]
+
+    def struck(self, number=0):
+        """Times it has killed, failed or skipped a call, or is about to; once it is disarmed nobody begins."""
+        return NUMBER.unpack_from(self.map, HEAD.size + number * RULE.size + 28)[0]
 
     def ahead(self, seconds):
         """The server's time of day runs so far ahead of the machine's from now on."""
-        struct.pack_into("<q", self.map, 56, int(seconds * 1000000))
+        SIGNED.pack_into(self.map, 56, int(seconds * 1000000))
 
     def close(self):
         self.map.close()

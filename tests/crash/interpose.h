@@ -53,6 +53,7 @@ struct rule {
     int32_t error;     /* FAIL: errno; DELAY: milliseconds */
     uint32_t hits;     /* matching calls so far */
     uint32_t held;     /* HOLD: threads that stand before their call until the rule is disarmed */
+    uint32_t struck;   /* times it has acted, or is about to; after it was disarmed nobody begins */
     char pattern[100]; /* fnmatch(3), of the path below CRASH_ROOT, "." itself; empty: any */
 };
 

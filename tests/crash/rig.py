@@ -20,6 +20,8 @@ class Server(process.Server):
 
     def __init__(self, folder, control_file, settings=None, trace=None):
         super().__init__(folder, {**SETTINGS, **(settings or {})})
+        self.place = process.reserved()  # while it is dead nobody else gets its port
+        self.port = self.place.getsockname()[1]
         self.watched = self.folder / "watched"
         self.watched.mkdir(exist_ok=True)
         self.root = self.watched / "root"
@@ -36,6 +38,12 @@ class Server(process.Server):
         with open(self.log, "ab") as log:
             self.child = subprocess.Popen(self.arguments(), stdin=subprocess.DEVNULL, stdout=log,
                                           stderr=log, cwd=self.folder, start_new_session=True)
+
+    def dies_of(self, control, number=0):
+        """Whether a rule that kills, disarmed by now, has killed it. One may have come to its effect behind an
+        answer; from there to the end of the process it takes as long as it takes."""
+        process.wait_for(lambda: not self.running() or not control.struck(number), 60, "the end of it")
+        return not self.running()
 
     def wait_dead(self, seconds):
         """Until a rule has killed it; True when one did."""

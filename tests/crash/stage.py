@@ -51,7 +51,7 @@ class Stage:
 
     def restart(self):
         """After a rule has killed it."""
-        assert self.server.wait_dead(10), "no rule killed the server"
+        assert self.server.wait_dead(60), "no rule killed the server"
         self.start()
 
     def close(self):
@@ -88,17 +88,18 @@ class Stage:
         self.control.rule(0, calls, control.HOLD, pattern)
         try:
             answer = first()
-            process.wait_for(lambda: self.control.held(), 10, "somebody to hold", 0.001)
+            process.wait_for(lambda: self.control.held(), 60, "somebody to hold", 0.001)
             yield answer
             time.sleep(QUEUED)
         finally:
             self.control.disarm(0)
+            process.wait_for(lambda: not self.control.held(), 60, "who was held to go on", 0.001)
 
     def order(self, first, second):
         """Both begin before either has ended, and the first one commits first. Their answers."""
         with self.held(COMMIT, lambda: self.later(first)) as one:
             two = self.later(second)
-        return one.result(20), two.result(20)
+        return one.result(60), two.result(20)
 
     def collected_first(self, leases, second):
         """The collector has decided after so long, and `second` begins before it commits."""
@@ -107,7 +108,7 @@ class Stage:
         self.jump_before(leases)
         with self.held(COMMIT, lambda: self.jump(end - self.passed)):
             answer = self.later(second)
-        answer = answer.result(20)
+        answer = answer.result(60)
         self.collected()
         return answer
 
@@ -116,7 +117,7 @@ class Stage:
         self.settle()
         with self.held(COMMIT, lambda: self.later(first)) as answer:
             self.jump(leases)
-        answer = answer.result(20)
+        answer = answer.result(60)
         self.collected()
         return answer
 
@@ -148,7 +149,7 @@ class Stage:
 
     def collected(self):
         """Everything that is due has been done."""
-        process.wait_for(lambda: all(due > self.now() for _, due in self.tasks()), 10,
+        process.wait_for(lambda: all(due > self.now() for _, due in self.tasks()), 60,
                          "the collector to be done", 0.005)
 
     def count(self, table):

@@ -17,7 +17,7 @@ from crash.test_collect_cuts import Collecting, Rows
 from crash.test_powercut import run_cuts
 from support import process
 
-KILLS, RECORDINGS, CUTS = 240, 4, 120  # at most, until it is noticed
+KILLS, RECORDINGS, CUTS = 2400, 20, 120  # at most, until it is noticed
 TOP = control.TOP
 pytestmark = pytest.mark.skipif(process.sanitized(), reason="is built for release alone")
 

@@ -75,7 +75,7 @@ class Recording:
             assert answer.status == 201, answer
             build.waits, build.id = self.control.sequence, answer.json()["id"]
         for build in self.builds:
-            record = process.wait_for(lambda: ended(client, build.id), 40, f"the end of {build.id}", 0.01)
+            record = process.wait_for(lambda: ended(client, build.id), 120, f"the end of {build.id}", 0.01)
             build.ends, build.digest = self.control.sequence, record["result_digest"]
             assert record["state"] == "Complete", record
         client.close()
@@ -95,7 +95,7 @@ class Recording:
 
 
 def connected(server, before=0):
-    process.wait_for(lambda: b"builder.connected" in server.log.read_bytes()[before:], 20, "a builder")
+    process.wait_for(lambda: b"builder.connected" in server.log.read_bytes()[before:], 60, "a builder")
 
 
 def ended(client, build):
@@ -126,7 +126,7 @@ def image(client, build):
 
 def judge(client, build, cut):
     """What is wrong with it on the disk of this cut."""
-    record = process.wait_for(lambda: ended(client, build.id), 40, f"the end of {build.id}", 0.02)
+    record = process.wait_for(lambda: ended(client, build.id), 120, f"the end of {build.id}", 0.02)
     tags, wrong = image(client, build)
     if cut >= build.waits and record["state"] == "gone":
         wrong.append(f"{build.repository}: told at {build.waits} that it waits, and it is gone")

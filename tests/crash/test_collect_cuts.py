@@ -17,7 +17,7 @@ from crash.test_powercut import Images, Recording, explain, run_cuts
 from support import process
 
 CUTS = 30 if process.sanitized() else 120
-RECORDINGS = 2
+RECORDINGS, MORE = 2, 8  # and as many more as it takes for enough to happen
 STARTED = 5  # every so many images a server is started on
 
 
@@ -137,7 +137,9 @@ def test_power_cuts_while_the_server_collects(scratch, seed, say, request):
     total = request.config.getoption("--cuts") or CUTS
     die, done, removals, grants = random.Random(seed), 0, 0, 0
     recordings = max(RECORDINGS, total // 500)
-    for number in range(recordings):
+    for number in range(recordings + MORE):
+        if number >= recordings and removals > 50 and grants > 200:
+            break
         recording = Collecting(scratch / f"recording{number}", die.randrange(10**6),
                                kill=number % 2 == 1)
         assert recording.status == 0

@@ -7,6 +7,7 @@ What must hold: a clean answer (the expected one, or 500, 503, 507); nothing ack
 server goes on; the same wish, asked anew, succeeds. An upload whose sync failed is gone.
 """
 import errno
+import math
 import os
 import random
 import signal
@@ -18,6 +19,7 @@ from crash import checks, control, rig, workload
 from support import content, process
 
 CLEAN = (500, 503, 507)
+PATIENCE = 60  # seconds until the server has gone on
 NAME = "w0/one"
 ANY_CHANGE = control.CREATE | control.WRITE | control.ANY_SYNC | control.TRUNCATE | \
     control.ALLOCATE | control.MKDIR
@@ -61,7 +63,8 @@ class Careful(workload.Worker):
 
     def certain(self, change):
         """The same wish again and again until the server goes on; it must within its patience."""
-        for _ in range(200):
+        end = workload.time.monotonic() + PATIENCE
+        while workload.time.monotonic() < end:
             self.statuses = []
             change(self, NAME)
             self.settle()
@@ -95,6 +98,19 @@ class Bench:
                                                 same_boot=sessions)
         assert not wrong, (what, wrong, self.server.tail()[-2000:])
         assert self.server.running(), (what, self.server.tail())
+
+    def look(self, what):
+        """As check, of what is in doubt first; False: the server died meanwhile."""
+        try:
+            self.client.settle()
+            reader = self.client.again(self.server.target, 0)
+            wrong = self.rig.join() + checks.compare(reader, math.inf, True, None)
+            reader.hang_up()
+        except workload.Dead:
+            assert self.server.wait_dead(60), (what, self.server.tail()[-2000:])
+            return False
+        assert not wrong, (what, wrong, self.server.tail()[-2000:])
+        return True
 
     def restart(self):
         self.client.hang_up()
@@ -148,8 +164,8 @@ def test_every_nth_call_fails(bench, say, name, calls, error):
             bench.control.rule(0, calls, control.FAIL, first=n, error=error)
             what = f"{change.__name__}, {name} number {n} fails with {errno.errorcode[error]}"
             bench.fail(change, what)
-            reached = bench.control.hits() >= n
             bench.control.disarm()
+            reached = bench.control.hits() >= n
             bench.client.settle()
             bench.check(what, sessions_after(calls))
             bench.client.certain(Careful.push_put)
@@ -291,13 +307,13 @@ def test_memory_runs_out(bench, seed, say):
         bench.fail(die.choice(CHANGES), f"allocation, round {n}")
         bench.control.disarm()
         refusals += any(status >= 500 for status in bench.client.statuses)
-        if bench.server.wait_dead(0.05):
-            assert bench.server.child.returncode in (-signal.SIGABRT, 1), bench.server.tail()
-            deaths += 1
-            assert not bench.rig.check_disk()
-            bench.restart()
-        bench.client.settle()
-        bench.check(f"allocation failed, round {n}")
+        if bench.look(f"allocation failed, round {n}"):  # whom it kills it kills now, or in a later round
+            continue
+        assert bench.server.child.returncode in (-signal.SIGABRT, 1), bench.server.tail()
+        deaths += 1
+        assert not bench.rig.check_disk()
+        bench.restart()
+        assert bench.look(f"after the death of round {n}")
     say(f"memory ran out: {deaths} ends, {refusals} refusals")
     assert deaths + refusals
 
@@ -324,8 +340,8 @@ def test_start_fails_cleanly(scratch, seed, fresh, calls):
         except AssertionError:
             status = bench.server.child.returncode
             assert status is not None and status > 0, (n, status, bench.server.tail()[-1500:])
-        reached = bench.control.hits() >= n
         bench.control.disarm()
+        reached = bench.control.hits() >= n
         if bench.server.running():
             bench.server.kill()
         if not reached:

@@ -31,7 +31,7 @@ POINTS = {
     "before a key has its name": (control.RENAME, control.KILL_BEFORE, KEY, 1),
     "after a key has its name": (control.RENAME, control.KILL_AFTER, KEY, 1),
 }
-PATIENCE = 1.5  # seconds for a point to be reached
+PATIENCE, FIRST = 1.5, 30  # seconds for a point to be reached; the first time
 
 
 class Run:
@@ -51,7 +51,7 @@ class Run:
             calls, action, pattern, most = POINTS[point]
             self.rig.control.rule(0, calls, action, pattern, first=self.random.randint(1, most))
         self.rig.work()
-        if point and self.rig.server.wait_dead(PATIENCE):
+        if point and self.rig.server.wait_dead(PATIENCE if point in self.reached else FIRST):
             self.reached.add(point)
         elif not point:
             time.sleep(self.random.uniform(0.05, 0.3))
@@ -111,13 +111,12 @@ class Recording:
     def __init__(self, folder, seed, steps=STEPS, rules=()):
         die = random.Random(seed)
         self.rig = identity.made(folder, seed, trace=True, rules=rules)
-        self.rig.control.rule(0, *die.choice((
-            (control.ANY_SYNC, control.KILL_AFTER, WAL, die.randint(5, 40)),
-            (control.RENAME, control.KILL_AFTER, KEY, 1))))
         self.rig.start()
+        self.rig.control.rule(0, *die.choice((
+            (control.ANY_SYNC, control.KILL_AFTER, WAL, die.randint(2, 37)),
+            (control.RENAME, control.KILL_AFTER, KEY, 1))))
         self.work(steps)
-        if not self.rig.server.wait_dead(0):
-            self.rig.server.kill()
+        self.rig.kill()
         self.rig.control.disarm(0)
         self.rig.start()
         wrong = checks.online(self.rig.workers, self.rig.server.target, choose=identity.few_passwords)

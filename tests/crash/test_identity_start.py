@@ -189,7 +189,7 @@ def test_a_folder_of_keys_left_unsynced_is_synced_by_the_next(scratch):
     one.server.settings["auth.mode"] = "token"
     one.control.rule(0, control.MKDIR, control.KILL_AFTER, "root/keys")
     one.server.spawn()
-    assert one.server.wait_dead(20), "the rule did not kill the server"
+    assert one.server.wait_dead(60), "the rule did not kill the server"
     one.kill()
     one.control.disarm()
     one.start()
@@ -236,6 +236,11 @@ class Old:
         (root / "blobs").mkdir(mode=0o700)
         old_database(root / "meta.db")
 
+    def wait_started(self):
+        """Until it listens or is dead."""
+        server = self.rig.server
+        process.wait_for(lambda: not server.running() or process.LISTENING.search(server.tail()), 60, "a start or an end")
+
     def check(self, server):
         """It starts, and what was there before is there."""
         server.start()
@@ -271,11 +276,12 @@ def test_a_migration_killed_at_any_effect(scratch, seed, say):
         one = Old(scratch / f"kill{number}")
         one.rig.control.rule(0, ANY, die.choice((control.KILL_AFTER, control.KILL_MID)), first=number)
         one.rig.server.spawn()
-        if one.rig.server.wait_dead(1):
+        one.wait_started()
+        one.rig.control.disarm()
+        if one.rig.server.dies_of(one.rig.control):
             killed += 1
             look_at_schema(one.rig.server.root, {1, 4})
         one.rig.kill()
-        one.rig.control.disarm()
         one.check(one.rig.server)
         one.rig.close()
     say(f"{killed} migrations killed")

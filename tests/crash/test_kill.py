@@ -45,7 +45,7 @@ START = {
     "start: the schema's sync": (control.ANY_SYNC, control.KILL_BEFORE, WAL, 2),
     "start: the folder of blobs": (control.MKDIR, control.KILL_AFTER, "root/blobs", 1),
 }
-PATIENCE = 1.5  # seconds for a point to be reached
+PATIENCE, FIRST = 1.5, 30  # seconds for a point to be reached; the first time
 
 
 class Run:
@@ -100,8 +100,11 @@ class Run:
         calls, action, pattern, most = START[point]
         self.rig.control.rule(0, calls, action, pattern, first=self.random.randint(1, most))
         self.rig.server.spawn()
-        self.reached[point] += self.rig.server.wait_dead(PATIENCE)
+        self.await_death(point)
         self.rig.kill()
+
+    def await_death(self, point):
+        self.reached[point] += self.rig.server.wait_dead(PATIENCE if self.reached[point] else FIRST)
 
     def work_and_die(self, point):
         if self.random.random() < 0.1:  # once more during the start itself
@@ -116,7 +119,7 @@ class Run:
             self.rig.control.rule(0, calls, action, pattern, first=first)
         self.rig.work()
         if point:
-            self.reached[point] += self.rig.server.wait_dead(PATIENCE)
+            self.await_death(point)
         else:
             time.sleep(self.random.uniform(0.01, 0.25))
         self.rig.kill()

@@ -303,7 +303,7 @@ def test_a_pull_whose_bytes_go_before_they_are_opened(on, pushed_again):
         assert at.files() == []
         if pushed_again:
             at.push("a/b", data)
-    answer = answer.result(20)
+    answer = answer.result(60)
     assert answer.status == (200 if pushed_again else 404)
     if pushed_again:
         assert answer.body == data and at.status("blobs", "a/b", blob) == 200

@@ -127,7 +127,7 @@ def test_dies_between_rows_and_bytes(on, calls, action, pattern, files):
     wasted(at)
     at.control.rule(0, calls, action, pattern)
     at.jump(1.01)
-    assert at.server.wait_dead(10)
+    assert at.server.wait_dead(60)
     assert len(at.files()) == files
     at.control.disarm()
     assert not at.rig.check_disk()
@@ -143,7 +143,7 @@ def test_dies_in_the_transaction_that_collects(on, steps):
     wasted(at)
     at.control.rule(0, control.WRITE, control.KILL_MID, LOG, steps)
     at.jump(1.01)
-    assert at.server.wait_dead(10)
+    assert at.server.wait_dead(60)
     at.control.disarm()
     assert not at.rig.check_disk()
     at.start()
@@ -185,7 +185,7 @@ def test_the_commit_of_the_collector_fails(on, calls, error):
     digest, _ = at.push_image("a/b")
     at.control.rule(0, calls, control.FAIL, LOG, error=error)
     at.jump(1.01)
-    process.wait_for(lambda: at.control.hits(), 10, "the collector to commit", 0.005)
+    process.wait_for(lambda: at.control.hits(), 60, "the collector to commit", 0.005)
     at.collected()
     assert at.status("blobs", "a/b", blob) == 404 and len(at.files()) == 1
     at.whole("a/b", digest)
@@ -224,7 +224,7 @@ def test_a_writer_stands_still_until_its_session_is_gone(on):
     with at.held((control.WRITE, BYTES), lambda: at.later(at.finish(path, data, 100))) as answer:
         assert at.client.delete(path).status == 204
         at.collected()
-    assert answer.result(20).status in (404, 416)
+    assert answer.result(60).status in (404, 416)
     assert at.status("blobs", "a/b", content.digest(data)) == 404
     at.settle()
     assert at.files() == []

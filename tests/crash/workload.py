@@ -14,7 +14,7 @@ import time
 from crash import history
 from support import content, wire
 
-PATIENCE = 10  # seconds
+PATIENCE = 60  # seconds
 BROKEN = (wire.Broken, ConnectionError, TimeoutError)
 SHARED = [bytes([number]) * (300 + 700 * number) for number in range(1, 7)]
 
