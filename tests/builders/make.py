@@ -40,9 +40,11 @@ INDEX = "application/vnd.oci.image.index.v1+json"
 LEAN = r"/usr/share/(doc|doc-base|man|info|locale|lintian|bug|applications|pixmaps|menu)/|/__pycache__/"
 NEVER = {"debconf", "dpkg", "perl-base", "ca-certificates", "openssl", "media-types", "mailcap", "tzdata"}
 
+# stands_in: a newer one takes the place of the one an application was built with. What is installed for Python or Node.js
+# may work with that version alone.
 RECIPES = {
     "static": {
-        "about": "Static files by busybox httpd", "packages": (), "tags": "builder,static,html"},
+        "about": "Static files by busybox httpd", "packages": (), "tags": "builder,static,html", "stands_in": True},
     "python": {
         "about": "Python 3 programs", "packages": ("python3",), "optional": ("python3-pip",), "tags": "builder,python",
         "lean": r"/usr/lib/python3[.0-9]*/(test|idlelib|lib2to3|turtledemo)/",
@@ -52,7 +54,7 @@ RECIPES = {
         "without": {"python3"}, "lean": r"/usr/include/"},
     "c": {
         "about": "C programs by gcc and make", "packages": ("gcc", "make", "libc6-dev"), "tags": "builder,c,gcc",
-        "lean": r"/lto1$|/lto-dump|/usr/lib/gcc/.*/plugin/", "links": {"usr/bin/cc": "gcc"}},
+        "lean": r"/lto1$|/lto-dump|/usr/lib/gcc/.*/plugin/", "links": {"usr/bin/cc": "gcc"}, "stands_in": True},
 }
 
 
@@ -212,6 +214,8 @@ def config_of(name, recipe, diff_ids):
         "io.openshift.s2i.scripts-url": f"image://{SCRIPTS}", "io.openshift.s2i.destination": "/tmp",
         "io.k8s.display-name": f"{name} builder", "io.k8s.description": recipe["about"],
         "io.openshift.tags": recipe["tags"], "io.openshift.expose-services": "8080:http"}
+    if recipe.get("stands_in"):
+        labels["s2i.rebasable"] = "true"
     return {
         "architecture": {"armhf": "arm", "i386": "386", "ppc64el": "ppc64le"}.get(architecture, architecture),
         "os": "linux", "created": created,
