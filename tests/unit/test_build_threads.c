@@ -44,6 +44,24 @@ static size_t count_in(const char *path)
     return count;
 }
 
+/* Descriptors, but those of the database: it opens another connection when two read at a time. */
+static size_t count_files(void)
+{
+    DIR *folder = opendir("/proc/self/fd");
+    const struct dirent *entry;
+    size_t count = 0;
+
+    assert_non_null(folder);
+    while ((entry = readdir(folder)) != NULL) {
+        char target[FOLDER_MAX + 32] = "";
+        if (readlinkat(dirfd(folder), entry->d_name, target, sizeof(target) - 1) < 0 ||
+            strstr(target, "/meta.db") == NULL)
+            count++;
+    }
+    closedir(folder);
+    return count;
+}
+
 /* Who was joined stands in the kernel's list for a moment more. */
 static void assert_threads(size_t count)
 {
@@ -61,7 +79,7 @@ static void test_build_threads_that_do_not_start_are_an_error(void **state)
                                   .builds_keep_failed = 9,
                                   .builds_keep_for = UINT64_MAX};
     const struct builds_options options = {.storage = fixture->store, .config = &config};
-    size_t threads = count_in("/proc/self/task"), files = count_in("/proc/self/fd");
+    size_t threads = count_in("/proc/self/task"), files = count_files();
     struct builds *builds = NULL;
     int started = 0, status = -1;
 
@@ -75,7 +93,7 @@ static void test_build_threads_that_do_not_start_are_an_error(void **state)
         assert_int_equal(fixture->err.code, ERROR_UNAVAILABLE);
         assert_string_equal(fixture->err.message, "a thread cannot be started");
         assert_threads(threads);
-        assert_int_equal(count_in("/proc/self/fd"), files);
+        assert_int_equal(count_files(), files);
     }
     assert_int_equal(status, 0);
     assert_true(started >= 4); /* logs, waiters, what is told others, the keeper */

@@ -508,10 +508,12 @@ static void test_run_old_records_are_forgotten(void **state)
                     "INSERT INTO pull_counts(repo_id, reference, day, kind, pulls)"
                     " SELECT 1, 'v1', strftime('%s', 'now') / 86400 - i, 0, 1 FROM n");
     records_expire(fixture);
+    int64_t past = number(fixture, "SELECT strftime('%s', 'now') / 86400 - max(day)"
+                                   "  FROM pull_counts"); /* midnights since */
     assert_int_equal(ROWS("tag_history WHERE name = 'busy'"), 100);
     assert_int_equal(number(fixture, "SELECT min(at) FROM tag_history WHERE name = 'busy'"), 154);
     assert_int_equal(ROWS("tag_history WHERE name <> 'busy'"), 175);
-    assert_int_equal(ROWS("pull_counts"), 401);
+    assert_in_range(ROWS("pull_counts"), 401 - past, 401);
     records_expire(fixture);
     assert_int_equal(ROWS("tag_history"), 275);
 }

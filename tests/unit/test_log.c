@@ -103,7 +103,7 @@ static void test_log_time_is_utc_to_the_millisecond(void **state)
 
     assert_non_null(rest);
     assert_int_equal(rest[3], 'Z');
-    assert_in_range(timegm(&tm), before, before + 10);
+    assert_in_range(timegm(&tm), before, time(NULL) + 1); /* time() lags behind by a moment */
     free(line);
     unsetenv("TZ");
 }
@@ -154,7 +154,7 @@ static void test_log_drops_and_counts_when_full(void **state)
     (void)state;
     assert_int_equal(pipe(ends), 0);
     log_open(ends[1], LOG_INFO, LOG_FORMAT_LOGFMT);
-    alarm(20);
+    alarm(300);
     for (int i = 0; i < LINES; i++)
         log_event(LOG_INFO, "flood", F_TEXT("padding", "0123456789012345678901234567890123456789"));
     pthread_create(&reader, NULL, read_all, &ends[0]);

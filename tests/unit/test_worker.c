@@ -134,7 +134,7 @@ static void meet_run(struct worker_job *job)
 
     (void)job;
     atomic_fetch_add(&runs, 1);
-    for (int waited = 0; waited < 5000 && atomic_load(&runs) < 4; waited++)
+    for (int waited = 0; waited < 60000 && atomic_load(&runs) < 4; waited++)
         nanosleep(&pause, NULL);
     if (atomic_load(&runs) == 4)
         atomic_fetch_add(&met, 1);
@@ -156,7 +156,7 @@ static void test_worker_pool_keeps_its_threads(void **state)
         if (i % 8 == 0)
             nanosleep(&pause, NULL); /* some threads go to rest */
     }
-    for (int waited = 0; waited < 100000 && atomic_load(&runs) < ROUNDS; waited++)
+    for (int waited = 0; waited < 1000000 && atomic_load(&runs) < ROUNDS; waited++)
         nanosleep(&pause, NULL);
     assert_int_equal(atomic_load(&runs), ROUNDS);
     atomic_store(&runs, 0);
