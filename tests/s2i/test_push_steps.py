@@ -4,13 +4,12 @@ Acceptance 20.10; s2i 7.10, 13.11, 13.a. Steps of the builder are test_restart.p
 """
 import random
 import socket
-import sqlite3
 import subprocess
 import time
 
 import pytest
 
-from support import building, freezing, process
+from support import building, freezing, process, remains
 
 BUILDER = ("-o", "builder=builders/test")
 GATE = """#!/bin/sh
@@ -31,7 +30,7 @@ def server(folder):
 
 
 def connected(server, before):
-    process.wait_for(lambda: b"builder.connected" in server.log.read_bytes()[before:], 20, "a builder")
+    process.wait_for(lambda: b"builder.connected" in server.log.read_bytes()[before:], 60, "a builder")
 
 
 def begin(app, server, name, *refs):
@@ -59,8 +58,7 @@ def revision(server, name, tag):
 
 def moves_kept(server):
     """Rows of build_moves, by a look that changes nothing."""
-    with sqlite3.connect(f"file:{server.root}/meta.db?mode=ro", uri=True) as database:
-        return database.execute("SELECT count(*) FROM build_moves").fetchone()[0]
+    return remains.rows(server, "SELECT count(*) FROM build_moves")[0][0]
 
 
 def half_push(server, name, old, new):
@@ -89,7 +87,7 @@ class Step:
     def half_received(self):
         connection = half_push(self.server, self.name, self.before, self.app.head())
         path = self.server.root / "builds/repos" / f"{self.name}.git"
-        process.wait_for(lambda: list(path.glob("objects/tmp_objdir*")), 10, "objects that come in")
+        process.wait_for(lambda: list(path.glob("objects/tmp_objdir*")), 30, "objects that come in")
         self.server.kill()
         connection.close()
 
@@ -102,7 +100,7 @@ class Step:
         self.ended(push)
 
     def ended(self, push):
-        push.wait(20)
+        push.wait(60)
         push.stderr.close()
 
     def in_quarantine(self):
@@ -152,8 +150,10 @@ class Step:
         self.queued(same=True)
 
     def report_sent(self):
+        """And what the server does behind it is done."""
         push = begin(self.app, self.server, self.name)
-        assert push.wait(30) == 0, push.stderr.read()
+        assert push.wait(60) == 0, push.stderr.read()
+        process.wait_for(lambda: moves_kept(self.server) == 0, 30, "the end of the push")
         self.server.kill()
         push.stderr.close()
 
@@ -183,7 +183,7 @@ def test_a_death_at_this_step(server, source, name, step):
     server.start()
     agree(server, name, first if step in BEFORE else app.head())  # from the first request on
     assert moves_kept(server) == 0
-    process.wait_for(lambda: not freezing.tidy(server, name), 10, "nothing private is left")
+    process.wait_for(lambda: not freezing.tidy(server, name), 30, "nothing private is left")
     assert all(build["state"] not in ("New", "Pending", "Running") for build in builds(server, name))
     assert ("git.settled" in server.log.read_text()[before:]) == (step in ("tags_moved", "ref_moved", "told_of_it"))
     connected(server, before)
@@ -203,7 +203,7 @@ def test_the_first_push_dies_with_its_tags_moved(server, source, name):
     client.close()
     server.kill()
     step.go()
-    push.wait(20)
+    push.wait(60)
     push.stderr.close()
     before = server.log.stat().st_size
     server.start()
@@ -235,7 +235,7 @@ def test_a_tag_that_is_protected_meanwhile(server, source, name, hook, when, sta
     step.reached()
     protect(server, name, "latest")
     step.go()
-    assert push.wait(20) == 1
+    assert push.wait(60) == 1
     said = push.stderr.read()
     push.stderr.close()
     assert ("latest may not move)" if hook == "proc-receive" else "latest is immutable") in said
@@ -247,11 +247,13 @@ def test_a_tag_that_is_protected_while_it_is_built(server, source, name):
     app = source({"index.html": "1"})
     building.git(app.folder, "push", *BUILDER, f"http://{server.host}/git/{name}.git", "main")
     first = app.head()
-    app.commit({"index.html": "2", ".s2i/bin/assemble": "#!/bin/sh\nsleep 1; cp -R /tmp/src/. /opt/app-root/src/\n"})
+    gate = building.Gate()
+    app.commit({"index.html": "2", ".s2i/bin/assemble": f"#!/bin/sh\n{gate.wait}; cp -R /tmp/src/. /opt/app-root/src/\n"})
     push = begin(app, server, name)
-    process.wait_for(lambda: builds(server, name)[0]["state"] == "Running", 20, "the build")
+    process.wait_for(lambda: builds(server, name)[0]["state"] == "Running", 60, "the build")
     protect(server, name, "latest")
-    assert push.wait(30) == 1
+    gate.open()
+    assert push.wait(60) == 1
     said = push.stderr.read()
     push.stderr.close()
     assert "latest may not move)" in said
@@ -269,7 +271,7 @@ def test_deaths_at_any_moment_of_a_push(server, source, name):
         push = begin(app, server, name)
         time.sleep(chance.uniform(0, 0.4))
         server.kill()
-        push.wait(20)
+        push.wait(60)
         told = push.returncode == 0
         push.stderr.close()
         before = server.log.stat().st_size

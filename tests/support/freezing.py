@@ -3,6 +3,7 @@
 Touches  the hooks of a server under test, which its next start makes anew.
 Never    another server.
 """
+import os
 import pathlib
 
 from support import process
@@ -51,6 +52,8 @@ class Frozen:
 
 def tidy(server, repository):
     """What no killed push may leave: folders of objects on their way, locks; scratch folders of builds."""
-    path = pathlib.Path(server.root) / "builds/repos" / f"{repository}.git"
-    return [*path.glob("objects/tmp_objdir*"), *path.glob("objects/incoming*"), *path.rglob("*.lock"),
-            *path.rglob("tmp_pack*"), *(server.root / "builds/scratch").glob("*")]
+    left = list((server.root / "builds/scratch").glob("*"))
+    for at, folders, files in os.walk(server.root / "builds/repos" / f"{repository}.git"):  # what goes meanwhile is no matter
+        left += [f"{at}/{name}" for name in folders + files
+                 if name.startswith(("tmp_objdir", "incoming", "tmp_pack")) or name.endswith(".lock")]
+    return left

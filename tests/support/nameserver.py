@@ -10,6 +10,7 @@ import threading
 import pytest
 
 A, NOTHING, FAILURE, NO_NAME = 1, 0, 2, 3
+TIMEOUT = 30  # seconds, of each question: whoever waits for it is seen on a slow machine, too
 
 
 class NameServer:
@@ -26,7 +27,7 @@ class NameServer:
         except (OSError, subprocess.CalledProcessError) as problem:
             self.socket.close()
             pytest.skip(f"no name server can stand here: {problem}")
-        self.conf.write_text(f"nameserver {address}\n")
+        self.conf.write_text(f"nameserver {address}\noptions timeout:{TIMEOUT} attempts:3\n")
         self.thread = threading.Thread(target=self.serve)
         self.thread.start()
 

@@ -5,6 +5,7 @@ Never    answers more than a status.
 """
 import http.server
 import json
+import socket
 import threading
 
 
@@ -17,13 +18,15 @@ class Receiver:
     def __init__(self):
         self.said, self.statuses, self.hang, self.server = [], [], None, None
         self.lock = threading.Lock()
-        self.port = 0
+        self.place = socket.socket()  # bound, and never listening: nobody else gets the port meanwhile
+        self.place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self.place.bind(("127.0.0.1", 0))
+        self.port = self.place.getsockname()[1]
         self.open()
 
     def open(self):
         kind = type("Server", (http.server.ThreadingHTTPServer,), {"allow_reuse_address": True, "daemon_threads": True})
         self.server = kind(("127.0.0.1", self.port), self.handler())
-        self.port = self.server.server_address[1]
         threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
 
     def close(self):

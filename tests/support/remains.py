@@ -45,7 +45,7 @@ def lives(pid):
     return state != "Z"
 
 
-def wait_gone(pids, seconds=20):
+def wait_gone(pids, seconds=60):
     process.wait_for(lambda: not [pid for pid in pids if lives(pid)], seconds, f"{pids} end")
 
 
@@ -93,7 +93,7 @@ def of(server):
     return [str(one) for one in [*workers, *mounts(server), *loops(server), *groups(server), *unfinished(server)]]
 
 
-def wait_none(server, seconds=20):
+def wait_none(server, seconds=60):
     """A worker tidies up after it said how its build ended."""
     try:
         process.wait_for(lambda: not of(server), seconds, "nothing is left")
