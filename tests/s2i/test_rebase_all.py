@@ -3,15 +3,15 @@
 Touches  servers under test; pushes of images made here, the API, the command line.
 Never    builds anything: images are what anybody may push who names his base. Spec: s2i 15.1
 """
-import contextlib
+import gzip
 import json
-import pathlib
 import subprocess
 import threading
 
 import pytest
 
-from support import api, building, engines, people, process, wire
+from crash.control import HOLD, OPEN
+from support import api, building, content, engines, people, process, stepping, wire
 from support.grounds import Ground, counter, outcomes
 
 
@@ -143,30 +143,38 @@ def test_what_one_may_not_push_to_is_not_named(guarded, name):
         one.close()
 
 
-def thread_names(pid):
-    names = []
-    for task in pathlib.Path(f"/proc/{pid}/task").iterdir():
-        with contextlib.suppress(OSError):  # it has ended
-            names.append((task / "comm").read_text())
-    return names
+@pytest.fixture
+def held(tmp_path):
+    """A server that asks who is there, and its control: it can be held at what it does."""
+    server = people.Registry(tmp_path / "held", {"builds.enabled": "true"})
+    control = stepping.holdable(server)
+    server.start()
+    yield server, control
+    control.disarm()
+    server.finish()
+    control.close()
 
 
-def test_rights_that_are_taken_back_meanwhile(guarded, name):
+def test_rights_that_are_taken_back_meanwhile(held, name):
     """He asked in time, but when all layers are read he may not push there any more."""
-    who = guarded.accounts.user(f"dora{next(counter)}")
+    server, control = held
+    who = server.accounts.user("dora")
     for pattern in (f"{name}/*", "builders/*"):
-        guarded.accounts.grant(who[0], pattern, people.WRITE)
-    dora, root = Ground(guarded, who), api.Api(guarded.target, people.ROOT)
-    dora.renew({"etc/large": "0" * (200 << 20)})  # takes a while to read
+        server.accounts.grant(who[0], pattern, people.WRITE)
+    dora, root = Ground(server, who), api.Api(server.target, people.ROOT)
+    dora.renew({"etc/base": "1\n"})
     dora.image(f"{name}/app", "v1")
     dora.renew({"etc/base": "2\n"})
     before = dora.stands(f"{name}/app", "v1")
-    connection, body = wire.Connection(guarded.target), json.dumps({"base": f"{dora.base}:3"}).encode()
+    layer = stepping.locator(server, content.digest(gzip.compress(dora.layer, 1, mtime=0)))
+    control.rule(0, OPEN, HOLD, f"root/blobs/??/{layer}")
+    connection, body = wire.Connection(server.target), json.dumps({"base": f"{dora.base}:3"}).encode()
     connection.send_head("POST", "/api/v1/rebases", [*dora.headers, ("Content-Type", "application/json"),
                                                      ("Content-Length", len(body))])
     connection.send(body)
-    process.wait_for(lambda: "build-rebase\n" in thread_names(guarded.pid), 20, "it")
+    process.wait_for(control.held, 60, "a layer that is to be read")
     assert root.post(f"/users/{who[0]}:disable").status == 200
+    control.disarm()
     answer = json.loads(connection.response("POST").body)
     assert all(outcome == "refused" for outcome in outcomes(answer).values()), answer
     assert root.get(f"/repos/{name}/app/-/tags/v1").json()["digest"] == before
@@ -220,7 +228,7 @@ def test_tags_that_are_pushed_meanwhile(ground, name):
     def push():
         other = Ground(ground.server)
         other.base, other.layer, other.digest = ground.base, ground.layer, ground.digest
-        while not stop.is_set():
+        while len(pushed) < 12 or not stop.is_set():
             for number in range(12):
                 pushed[number] = other.image(f"{name}/m{number}", "v1", {"app": f"{next(counter)}\n"})
         other.call.close()

@@ -3,14 +3,13 @@
 Touches  servers under test; pushes of images made here, the API, the command line; a server's database when it is dead.
 Never    builds anything. Spec: s2i 7.12, 15.1, 15.5, 15.10
 """
-import contextlib
 import json
-import sqlite3
 import subprocess
 
 import pytest
 
-from support import people, process
+from crash.control import CREATE, HOLD
+from support import people, process, remains, stepping
 from support.grounds import Ground, counter, outcomes
 from support.provenance import ENVELOPE, SPDX, referrers, texts, verify
 
@@ -115,27 +114,31 @@ def test_a_dry_run_and_an_undo(ground, name):
 
 
 def waiting(server):
-    with contextlib.closing(sqlite3.connect(server.root / "meta.db")) as database:
-        return database.execute("SELECT count(*) FROM build_attestations").fetchone()[0]
+    return remains.rows(server, "SELECT count(*) FROM build_attestations")[0][0]
 
 
 def test_killed_when_it_is_told(make_server):
     """What was to be published when the server died is published by the next one."""
-    server = make_server()
+    server = make_server(start=False)
+    control = stepping.holdable(server)
+    server.start()
     ground = Ground(server)
     ground.renew({"etc/base": "1\n"})
     names = [f"team/app{number}:v1" for number in range(24)]
     for each in names:
         ground.image(*each.split(":"))
     ground.renew({"etc/base": "2\n"})
+    control.rule(0, CREATE, HOLD, stepping.BLOB, first=len(names) + 1)  # behind the images' configs
     done = ground.rebase()
+    process.wait_for(control.held, 60, "what is published first")
     server.kill()
-    assert waiting(server) > 0, "all was published: nothing is shown by this"
+    control.disarm()
+    assert waiting(server) == len(names)
     server.start()
     keys = ground.call.get("/keys").json()["keys"]
     for item in done["items"]:
         (text,) = texts(server, item["repository"], item["after"], ENVELOPE)[:1]
         assert verify(json.loads(text), keys)["subject"][0]["digest"] == sha256(item["after"])
-    process.wait_for(lambda: waiting(server) == 0, 20, "the last of them")
+    process.wait_for(lambda: waiting(server) == 0, 60, "the last of them")
     assert all(referrers(server, item["repository"], item["after"], SPDX) for item in done["items"])
     ground.call.close()

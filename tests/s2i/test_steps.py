@@ -57,7 +57,7 @@ def claimed(registry, name):
 def fetching(registry, name):
     registry.remote.stall = threading.Event()
     build = registry.ask(name)
-    process.wait_for(lambda: registry.remote.asked, 20, "the source is fetched")
+    process.wait_for(lambda: registry.remote.asked, 60, "the source is fetched")
     return build
 
 
@@ -73,8 +73,7 @@ def pulling(image):
     """The worker waits for the bytes of that image's layer."""
     def stop(registry, name):
         _, document, _ = building.manifest(registry, f"builders/{image}")
-        digest = document["layers"][0]["digest"].removeprefix("sha256:")
-        locator = remains.rows(registry, f"SELECT locator FROM blobs WHERE hex(digest) LIKE '%{digest.upper()}'")[0][0]
+        locator = stepping.locator(registry, document["layers"][0]["digest"])
         registry.hold(control.OPEN, f"root/blobs/??/{locator}")
         build = registry.ask(name)
         registry.wait_held()
@@ -139,10 +138,11 @@ def test_a_death_at_a_named_step(registry, name, step, victim):
     before = registry.tags(name)
     assert first is None or first["state"] == "Complete", first
     registry.images()
+    registry.settled()
     del registry.remote.asked[:]
     build = stop(registry, name)
     if stages is not None:  # the row is written four times a second at most
-        process.wait_for(lambda: registry.state(build)[1] in stages, 5, f"{build} tells one of {stages}")
+        process.wait_for(lambda: registry.state(build)[1] in stages, 30, f"{build} tells one of {stages}")
     below = registry.strike(victim)
     if registry.remote.stall is not None:
         registry.remote.stall.set()
@@ -176,6 +176,7 @@ def rows_of(registry, name):
 def die_at(registry, name, number, action):
     """Kills the server at its number-th effect from the archive on. Whether it came to that."""
     told = []
+    registry.settled()
     registry.control.rule(0, stepping.EFFECTS, action, "", first=number)
     thread = pushed(registry, name, told)
 
@@ -184,9 +185,8 @@ def die_at(registry, name, number, action):
         return not registry.running() or rows and rows[0][1] == 3 and len(stepping.referrers(registry, name)) == 2
     process.wait_for(over, 60, "death or the end", 0.01)
     thread.join(60)
-    died = not registry.running() or registry.wait_dead(0.2)
     registry.control.disarm()
-    if not died:
+    if not registry.wait_dead(60 if registry.control.hits() >= number else 0.2):
         return False
     registry.kill()
     return told
@@ -248,6 +248,6 @@ def test_a_death_at_each_system_call_of_the_worker(registry, name, start):
         stepper.let_go()
         registry.after(f"{name}/n{number}", build, victim, below, {})
         turn += 1
-        number += 40 if os.environ.get("SLIPWAY_LONG") else 1500
+        number += 40 if os.environ.get("SLIPWAY_LONG") else 1200
     assert stepper.count > 500 and turn >= 2, f"{stepper.count} calls, {turn} deaths"
     assert registry.ended(build)["state"] == "Complete"

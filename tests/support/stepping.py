@@ -48,6 +48,12 @@ def referrers(server, name):
                                 f" AND r.name = '{name}'")
 
 
+def locator(server, digest):
+    """The name of the blob's file."""
+    (row,) = remains.rows(server, f"SELECT locator FROM blobs WHERE hex(digest) LIKE '%{digest.split(':')[1].upper()}'")
+    return row[0]
+
+
 class Registry(rig.Server):
     """Everybody may do everything. Its effects can be held, and it can be killed at each."""
 
@@ -63,7 +69,7 @@ class Registry(rig.Server):
     def begin(self):
         before = self.log.stat().st_size if self.log.exists() else 0
         self.start()
-        process.wait_for(lambda: b"builder.connected" in self.log.read_bytes()[before:], 20, "a builder")
+        process.wait_for(lambda: b"builder.connected" in self.log.read_bytes()[before:], 60, "a builder")
         return self
 
     def kill(self):
@@ -101,9 +107,14 @@ class Registry(rig.Server):
         assert answer.status == 200, answer
         return answer.json()
 
-    def ended(self, build, seconds=40):
+    def ended(self, build, seconds=60):
         process.wait_for(lambda: self.record(build)["finished_at"] is not None, seconds, f"the end of build {build}", 0.05)
         return self.record(build)
+
+    def settled(self):
+        """What goes on behind the ends of builds is over: else the next rule or blow would meet that."""
+        process.wait_for(lambda: remains.rows(self, "SELECT count(*) FROM build_attestations") == [(0,)], 30, "all is published")
+        remains.wait_none(self)
 
     def state(self, build):
         """From the rows, also while nobody answers: (state, name of the last stage)."""
@@ -113,7 +124,7 @@ class Registry(rig.Server):
 
     def wait_text(self, build, text):
         path = self.root / f"builds/logs/{build}.log"
-        process.wait_for(lambda: path.exists() and text.encode() in path.read_bytes(), 30, f"{text} in the log of {build}")
+        process.wait_for(lambda: path.exists() and text.encode() in path.read_bytes(), 60, f"{text} in the log of {build}")
 
     def able(self):
         call = self.caller()
@@ -145,7 +156,7 @@ class Registry(rig.Server):
         self.control.rule(0, calls, control.HOLD, pattern, first=first)
 
     def wait_held(self):
-        process.wait_for(lambda: self.control.held() > 0, 30, "the server stands at the effect", 0.005)
+        process.wait_for(lambda: self.control.held() > 0, 60, "the server stands at the effect", 0.005)
 
     # --- deaths ---
 
@@ -178,7 +189,7 @@ class Registry(rig.Server):
             assert record["reason"] and record["message"], record
             assert tags == before, f"tags were {before} and are {tags}"
         remains.wait_none(self)
-        process.wait_for(self.able, 20, "a builder is there again")
+        process.wait_for(self.able, 60, "a builder is there again")
         again = self.ended(self.ask(name))
         assert again["state"] == "Complete" and self.tags(name)["latest"] == again["result_digest"], again
         remains.wait_none(self)
@@ -190,6 +201,15 @@ class Registry(rig.Server):
         self.control.close()
         self.remote.close()
         self.check_log()
+
+
+def holdable(server):
+    """The control by which a test holds effects of a server that is not started yet; patterns are as BLOB is."""
+    made, words = control.Control(server.folder / "control"), server.arguments
+    given = made.environment(server.folder)
+    given["LD_PRELOAD"] = ":".join([*process.runtime(), given["LD_PRELOAD"]])
+    server.arguments = lambda: ["/usr/bin/env", *(f"{name}={value}" for name, value in given.items()), *words()]
+    return made
 
 
 class Stepper:
