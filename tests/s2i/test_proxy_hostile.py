@@ -5,6 +5,7 @@ Touches  builders of the module's own, at both levels; listeners on loopback tha
 
 Acceptance 20.8 and s2i 16.9, 16.10.
 """
+import contextlib
 import pathlib
 import shutil
 import socket
@@ -14,7 +15,7 @@ import time
 
 import pytest
 
-from support import building, nameserver, workshop
+from support import building, nameserver, process, workshop
 from test_builder import done
 
 HOSTS = {"open.test": "127.0.0.1", "private.test": "10.1.2.3", "meta.test": "169.254.169.254", "lan.test": "192.168.1.1",
@@ -38,8 +39,8 @@ class Ear(threading.Thread):
             except OSError:
                 return
             self.heard.append(one)
-            one.sendall(b"answer\n")
-            one.close()
+            with one, contextlib.suppress(OSError):  # who has gone already was heard, too
+                one.sendall(b"answer\n")
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +116,9 @@ def test_names_that_lead_inside_are_refused(shop, names, ear):
     asked = names.asked[before:]
     assert ear.heard == [] and all(asked.count(host) <= 2 for host in HOSTS), asked  # A and AAAA
     named = ask_all(shop, [connect(f"open.test:{ear.port}")], allow=[f"open.test:{ear.port}"])
-    assert named[0].startswith("HTTP/1.1 200") and len(ear.heard) == 1  # by its own name: who runs the server wants it
+    assert named[0].startswith("HTTP/1.1 200"), named  # by its own name: who runs the server wants it
+    process.wait_for(lambda: ear.heard, 10, "whoever was connected")
+    assert len(ear.heard) == 1
 
 
 ODD = ["CONNECT  127.0.0.1:{p} HTTP/1.1\\r\\n\\r\\n", "CONNECT\\t127.0.0.1:{p}\\tHTTP/1.1\\r\\n\\r\\n", "CONNECT 127.0.0.1:{p}\\r\\n\\r\\n",
@@ -161,16 +164,16 @@ def test_a_head_that_is_too_large_is_not_read_on(shop, ear):
 def test_many_and_idle_connections(shop, ear):
     """Past the limit one is told so; the others go on; what idles does not hold up the end."""
     script = "for i in $(seq 1 90); do (sleep 300 | nc 127.0.0.1 3128 | head -n 1) & done\n" \
-             "n=0; while [ $n -lt 100 ]; do said=$(printf 'GET / HTTP/1.1\\r\\n\\r\\n' | nc 127.0.0.1 3128 | head -n 1); " \
+             "n=0; while [ $n -lt 600 ]; do said=$(printf 'GET / HTTP/1.1\\r\\n\\r\\n' | nc 127.0.0.1 3128 | head -n 1); " \
              "case $said in *503*) echo full; break;; esac; n=$((n + 1)); sleep 0.05; done\n" \
              "kill $(ps | grep 'sleep 30[0]' | sed 's/^ *//; s/ .*//') 2>/dev/null\n" \
-             "n=0; while [ $n -lt 100 ]; do said=$(printf 'GET / HTTP/1.1\\r\\n\\r\\n' | nc 127.0.0.1 3128 | head -n 1); " \
+             "n=0; while [ $n -lt 600 ]; do said=$(printf 'GET / HTTP/1.1\\r\\n\\r\\n' | nc 127.0.0.1 3128 | head -n 1); " \
              "case $said in *405*) echo again; break;; esac; n=$((n + 1)); sleep 0.05; done\n" \
              "for i in $(seq 1 20); do (sleep 300 | nc 127.0.0.1 3128) & done"
     begun = time.monotonic()
-    outcome = run(shop, script, limits={"processes": 400})
+    outcome = run(shop, script, limits={"processes": 400, "timeout_ms": 200000, "silence_ms": 200000})
     assert b"full\n" in outcome.out and b"again\n" in outcome.out, outcome.text
-    assert time.monotonic() - begun < 40 and ear.heard == []
+    assert time.monotonic() - begun < 100 and ear.heard == []
 
 
 def test_there_is_no_other_road(shop, ear):

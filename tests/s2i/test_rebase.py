@@ -77,7 +77,8 @@ def test_what_is_refused(server, source, name, call, base):
     item = rebase(call, name, tag="latest")["latest"]
     assert (item["outcome"], item["conflicts"]) == ("refused", ["etc/group"]), item
     done = subprocess.run([process.binary(), "build", "rebase", f"{name}:latest", "--config", "/dev/null", "--set",
-                           f"storage.root={server.root}"], text=True, timeout=60, capture_output=True)
+                           f"storage.root={server.root}"], text=True, timeout=60, capture_output=True,
+                          env=process.clean_environment())
     assert done.returncode == 1 and f"{name}:latest: etc/group\n" in done.stdout, done.stderr
     base(ROOT, {"etc/more": "more\n"}, assemble=APPENDS)
     item = rebase(call, name, tag="latest")["latest"]

@@ -3,10 +3,9 @@
 Touches  servers with a builder; pushes, the API, the command line.
 Never    runs a Dockerfile. Spec: s2i 10.3, 10.5
 """
-import socket
 import subprocess
 
-from support import api, building, process
+from support import api, building, process, relay
 
 FILES = {"index.html": "hello\n", ".s2i/environment": "GREETING=a \"b\" $c\n", ".s2i/bin/run": "#!/bin/sh\nexit 0\n"}
 
@@ -34,22 +33,21 @@ def test_a_dockerfile(server, source, name, client):
     (folder := source(None).folder).joinpath("page").write_text("x")
     done = subprocess.run([process.binary(), "build", "dockerfile", name, "--source", str(folder), "--builder",
                            "builders/test", "--config", "/dev/null", "--set", f"storage.root={server.root}"],
-                          text=True, timeout=60, capture_output=True)
+                          text=True, timeout=60, capture_output=True, env=process.clean_environment())
     assert done.returncode == 0 and f"FROM builders/test@{digest}\n" in done.stdout, done.stderr
 
 
 def test_from_the_labels_of_an_image(make_server, source, name):
     """Builder, URL, ref and folder stand there; what it was not built from by URL says what is missing."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    road = relay.Relay(None)  # its port is known before the server's, which must know from where it may fetch
     server = make_server({"builds.sources.schemes": "http,https", "builds.sources.allow": "127.0.0.1",
-                          "builds.sources.ports": port, "server.listen": f"127.0.0.1:{port}"})
+                          "builds.sources.ports": road.port})
+    road.target = server.port
     building.builder(server)
     app = source({"in/a": "1\n", "in/.s2i/environment": "A=b\n", "out": "2\n"})
     app.push(server, f"{name}-src", "-o", "builder=builders/test")
     call = api.Api(server.target)
-    url = f"http://127.0.0.1:{port}/git/{name}-src.git"
+    url = f"http://127.0.0.1:{road.port}/git/{name}-src.git"
     options = {"url": url, "ref": "main", "context_dir": "in", "builder": "builders/test", "tags": ["v1"]}
     first = call.post(f"/repos/{name}/-/builds?wait=true", {"options": options}).json()
     assert first["state"] == "Complete", first
@@ -65,3 +63,4 @@ def test_from_the_labels_of_an_image(make_server, source, name):
     for tag in ("absent", "a b", ""):
         assert call.post(f"/repos/{name}/-/builds", {"rebuild": tag}).status == 422, tag
     call.close()
+    road.close()
