@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "auth/secret.h"
+#include "registry/core/base64.h"
 
 static bool is_alnum(char c)
 {
@@ -22,49 +23,6 @@ static bool all_of(struct slice s, const char *others)
 
 /* --- Basic --- */
 
-static int base64_value(char c)
-{
-    if (c >= 'A' && c <= 'Z')
-        return c - 'A';
-    if (c >= 'a' && c <= 'z')
-        return c - 'a' + 26;
-    if (c >= '0' && c <= '9')
-        return c - '0' + 52;
-    return c == '+' ? 62 : c == '/' ? 63 : -1;
-}
-
-/* Four digits, or fewer filled up with '=' (padding says how many) whose spare bits are zero. */
-static bool base64_group(const char *at, size_t padding, char *out)
-{
-    uint32_t bits = 0;
-
-    for (size_t i = 0; i < 4 - padding; i++) {
-        int value = base64_value(at[i]);
-        if (value < 0)
-            return false;
-        bits |= (uint32_t)value << (18 - 6 * i);
-    }
-    for (size_t i = 0; i < 3 - padding; i++)
-        out[i] = (char)(bits >> (16 - 8 * i));
-    return (bits & (((uint32_t)1 << 8 * padding) - 1)) == 0;
-}
-
-/* One text for each content: padded, without blanks or line breaks. False: malformed or longer
- * than BASIC_MAX. */
-static bool base64_decode(struct slice text, char out[BASIC_MAX], size_t *size)
-{
-    if (text.size == 0 || text.size % 4 != 0)
-        return false;
-    size_t padding = text.at[text.size - 1] != '=' ? 0 : text.at[text.size - 2] != '=' ? 1 : 2;
-    *size = text.size / 4 * 3 - padding;
-    if (*size > BASIC_MAX)
-        return false;
-    for (size_t i = 0; i < text.size; i += 4)
-        if (!base64_group(text.at + i, i + 4 == text.size ? padding : 0, out + i / 4 * 3))
-            return false;
-    return true;
-}
-
 /* RFC 7617 section 2: neither name nor password holds control characters. */
 static bool has_control(struct slice s)
 {
@@ -79,7 +37,7 @@ static enum authorization_kind basic_parse(struct slice text, struct authorizati
 {
     struct slice pair = {out->basic, 0};
 
-    if (!base64_decode(text, out->basic, &pair.size) || has_control(pair) ||
+    if (!base64_decode_into(BASE64, text, out->basic, BASIC_MAX, &pair.size) || has_control(pair) ||
         !slice_split(pair, ':', &out->name, &out->password)) {
         out->name = out->password = SLICE_NONE;
         authorization_wipe(out);

@@ -8,6 +8,7 @@
 #include <openssl/crypto.h>
 
 #include "auth/jwt_internal.h"
+#include "registry/core/base64.h"
 #include "registry/core/digest.h"
 #include "registry/core/json.h"
 
@@ -68,7 +69,7 @@ static int read_bytes(const json_t *object, const char *name, struct buffer *out
 
     if (text.size == 0)
         return error_set(err, ERROR_INVALID, "%s is missing", name);
-    if (!base64url_decode(text, out))
+    if (!base64_decode(BASE64_URL, text, out))
         return error_set(err, ERROR_INVALID, "%s is not base64url", name);
     return 0;
 }
@@ -175,7 +176,7 @@ static void member_print(struct buffer *out, const char *before, const struct bu
     if (stripped)
         s = skip_zeros(s);
     buffer_append_text(out, before);
-    base64url_encode(s.at, s.size, out);
+    base64_encode(BASE64_URL, s.at, s.size, out);
 }
 
 void jwk_members(const struct jwk *jwk, bool stripped, struct buffer *out)
@@ -207,7 +208,7 @@ void jwk_thumbprint(struct slice members, char out[JWT_THUMBPRINT_SIZE + 1])
     struct digest digest;
 
     digest_of(DIGEST_SHA256, members, &digest);
-    base64url_encode(digest.bytes, digest.size, &text);
+    base64_encode(BASE64_URL, digest.bytes, digest.size, &text);
     assert(text.size == JWT_THUMBPRINT_SIZE);
     memcpy(out, text.at, JWT_THUMBPRINT_SIZE);
     out[JWT_THUMBPRINT_SIZE] = 0;

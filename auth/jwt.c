@@ -12,6 +12,7 @@
 
 #include "auth/jwt_internal.h"
 #include "auth/scope.h"
+#include "registry/core/base64.h"
 #include "registry/core/json.h"
 #include "registry/core/oci.h"
 
@@ -47,7 +48,7 @@ static int read_part(struct slice part, const char *fault, json_t **out, struct 
 {
     OWNED(buffer_drop) struct buffer text = BUFFER_NONE;
 
-    if (base64url_decode(part, &text))
+    if (base64_decode(BASE64_URL, part, &text))
         *out = jwt_json_read(buffer_slice(&text));
     return *out != NULL ? 0 : refuse(err, fault);
 }
@@ -139,7 +140,7 @@ static int check_signature(const struct compact *parts, const struct jwt_keys *k
     const struct jwt_key *key = find_key(keys, header, 1U << algorithm, &other);
     if (key == NULL)
         return refuse(err, other ? "alg is not the key's" : "the key is not known");
-    if (!base64url_decode(parts->signature, &signature))
+    if (!base64_decode(BASE64_URL, parts->signature, &signature))
         return refuse(err, "the signature is not base64url");
     if (!jwt_key_verify(key, algorithm, parts->text, buffer_slice(&signature)))
         return refuse(err, "the signature is wrong");

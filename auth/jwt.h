@@ -75,8 +75,4 @@ bool jwt_key_known(struct slice token, const struct jwt_keys *keys);
 /* Signs payload (JSON text) with a private key: ES256, header typ, alg, kid. */
 void jwt_sign(const struct jwt_key *key, struct slice payload, struct buffer *out);
 
-void base64url_encode(const void *bytes, size_t size, struct buffer *out); /* without padding */
-bool base64url_decode(struct slice text,
-                      struct buffer *out); /* false: padding, stray bits, others */
-
 #endif

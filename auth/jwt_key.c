@@ -16,6 +16,7 @@
 #include <openssl/rsa.h>
 
 #include "auth/jwt_internal.h"
+#include "registry/core/base64.h"
 
 #define LENGTH(array) (sizeof(array) / sizeof((array)[0]))
 
@@ -275,7 +276,7 @@ static struct jwt_key *signing_key(EVP_PKEY *pkey)
     EVP_PKEY_free(key->pkey);
     key->pkey = pkey;
     buffer_print(&header, "{\"typ\":\"JWT\",\"alg\":\"ES256\",\"kid\":\"%s\"}", key->id);
-    base64url_encode(header.at, header.size, &key->header);
+    base64_encode(BASE64_URL, header.at, header.size, &key->header);
     return key;
 }
 
@@ -440,12 +441,12 @@ void jwt_sign(const struct jwt_key *key, struct slice payload, struct buffer *ou
     assert(key->header.size > 0);
     buffer_append_slice(out, buffer_slice(&key->header));
     buffer_append_text(out, ".");
-    base64url_encode(payload.at, payload.size, out);
+    base64_encode(BASE64_URL, payload.at, payload.size, out);
     if (context == NULL || EVP_DigestSignInit(context, NULL, EVP_sha256(), NULL, key->pkey) != 1 ||
         EVP_DigestSign(context, der, &size, (const uint8_t *)out->at + start, out->size - start) !=
             1)
         abort(); /* no memory, or no random bytes */
     ecdsa_from_der(der, size, raw);
     buffer_append_text(out, ".");
-    base64url_encode(raw, sizeof(raw), out);
+    base64_encode(BASE64_URL, raw, sizeof(raw), out);
 }

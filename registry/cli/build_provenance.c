@@ -7,6 +7,7 @@
 
 #include "auth/auth.h"
 #include "registry/cli/verb.h"
+#include "registry/core/base64.h"
 #include "registry/core/digest.h"
 #include "registry/core/dsse.h"
 
@@ -72,7 +73,7 @@ static bool is_signed(const json_t *envelope, const json_t *keys, struct slice p
         OWNED(buffer_drop) struct buffer signature = BUFFER_NONE;
         *key_id = text_of(item, "keyid");
         const json_t *key = key_find(keys, *key_id);
-        if (key == NULL || !base64_decode(text_of(item, "sig"), &signature))
+        if (key == NULL || !base64_decode(BASE64_ANY, text_of(item, "sig"), &signature))
             continue;
         OWNED(memory_drop) char *text = json_dumps(key, JSON_COMPACT);
         if (auth_signature_right(slice_of(text), *key_id, buffer_slice(&bytes),
@@ -106,7 +107,7 @@ static const char *problem_of(const json_t *envelope, const json_t *keys, const 
     OWNED(buffer_drop) struct buffer payload = BUFFER_NONE;
 
     if (!slice_equal(text_of(envelope, "payloadType"), SLICE(DSSE_PAYLOAD_STATEMENT)) ||
-        !base64_decode(text_of(envelope, "payload"), &payload))
+        !base64_decode(BASE64_ANY, text_of(envelope, "payload"), &payload))
         return "it holds no statement of in-toto";
     if (!is_signed(envelope, keys, buffer_slice(&payload), key_id))
         return "no key that is known signed it, or it was changed";

@@ -1,4 +1,4 @@
-/* dsse.h - signed envelopes (DSSE v1.0): the bytes that are signed, the envelope's text; base64.
+/* dsse.h - signed envelopes (DSSE v1.0): the bytes that are signed, the envelope's text.
  * Touches  memory only (pure).
  * Never    signs, verifies: auth does.
  *
@@ -24,10 +24,5 @@ void dsse_signed_bytes(struct slice type, struct slice payload, struct buffer *o
 /* The envelope as JSON, appended; type and key_id are printable ASCII. */
 void dsse_write(struct slice type, struct slice payload, const struct dsse_signature *signature,
                 struct buffer *out);
-
-void base64_encode(struct slice bytes, struct buffer *out); /* with padding */
-/* Also of the alphabet of URLs, and without padding, as DSSE lets writers choose. False when it is
- * neither; out may then have a part. */
-bool base64_decode(struct slice text, struct buffer *out);
 
 #endif

@@ -6,6 +6,7 @@
 
 #include "auth/auth_internal.h"
 #include "auth/jwt_internal.h"
+#include "registry/core/base64.h"
 #include "tests/support/store.h"
 
 /* What one test works with; reset by auth_set_up. */
@@ -170,20 +171,14 @@ static inline int64_t token_make(int64_t account, const char *scopes, char *text
 
 /* --- headers --- */
 
-/* The common alphabet with padding, of what Basic carries. */
 static inline struct slice basic(const char *name, const char *password, struct buffer *out)
 {
-    OWNED(buffer_drop) struct buffer pair = BUFFER_NONE, text = BUFFER_NONE;
+    OWNED(buffer_drop) struct buffer pair = BUFFER_NONE;
 
     buffer_print(&pair, "%s:%s", name, password);
-    base64url_encode(pair.at, pair.size, &text);
-    for (size_t i = 0; i < text.size; i++)
-        text.at[i] = text.at[i] == '-' ? '+' : text.at[i] == '_' ? '/' : text.at[i];
-    while (text.size % 4 != 0)
-        buffer_append_text(&text, "=");
     out->size = 0;
     buffer_append_text(out, "Basic ");
-    buffer_append_slice(out, buffer_slice(&text));
+    base64_encode(BASE64, pair.at, pair.size, out);
     return buffer_slice(out);
 }
 
@@ -273,7 +268,7 @@ static inline void payload_of(struct slice token, struct buffer *out)
     slice_split(token, '.', &head, &rest);
     slice_split(rest, '.', &payload, &rest);
     out->size = 0;
-    assert_true(base64url_decode(payload, out));
+    assert_true(base64_decode(BASE64_URL, payload, out));
     buffer_append(out, "", 1);
 }
 

@@ -13,6 +13,7 @@
 #include <openssl/rsa.h>
 
 #include "auth/jwt_internal.h"
+#include "registry/core/base64.h"
 
 static const char JOSE_SECRET[] = "a secret of the tests, of more than 32 bytes";
 
@@ -48,7 +49,7 @@ static inline void jose_member(EVP_PKEY *pkey, const char *name, const char *num
     BN_bn2binpad(value, bytes, (int)size);
     BN_free(value);
     buffer_print(out, ",\"%s\":\"", name);
-    base64url_encode(bytes, size, out);
+    base64_encode(BASE64_URL, bytes, size, out);
     buffer_append_text(out, "\"");
 }
 
@@ -66,11 +67,11 @@ static inline void jose_jwk(enum jwt_algorithm algorithm, EVP_PKEY *pkey, struct
     } else if (algorithm == JWT_EDDSA) {
         EVP_PKEY_get_raw_public_key(pkey, raw, &size);
         buffer_append_text(out, "{\"kty\":\"OKP\",\"crv\":\"Ed25519\",\"x\":\"");
-        base64url_encode(raw, size, out);
+        base64_encode(BASE64_URL, raw, size, out);
         buffer_append_text(out, "\"");
     } else if (algorithm == JWT_HS256) {
         buffer_append_text(out, "{\"kty\":\"oct\",\"k\":\"");
-        base64url_encode(JOSE_SECRET, sizeof(JOSE_SECRET) - 1, out);
+        base64_encode(BASE64_URL, JOSE_SECRET, sizeof(JOSE_SECRET) - 1, out);
         buffer_append_text(out, "\"");
     } else {
         buffer_append_text(out, "{\"kty\":\"RSA\"");
@@ -86,7 +87,7 @@ static inline void jose_hmac(const void *secret, size_t secret_size, struct slic
     unsigned size = sizeof(code);
 
     HMAC(EVP_sha256(), secret, (int)secret_size, (const uint8_t *)text.at, text.size, code, &size);
-    base64url_encode(code, size, out);
+    base64_encode(BASE64_URL, code, size, out);
 }
 
 /* The raw signature; for ECDSA in DER. salt: of PS256, in bytes. */
@@ -132,9 +133,9 @@ static inline void jose_sign(enum jwt_algorithm algorithm, EVP_PKEY *pkey, struc
 {
     OWNED(buffer_drop) struct buffer der = BUFFER_NONE, raw = BUFFER_NONE;
 
-    base64url_encode(header.at, header.size, out);
+    base64_encode(BASE64_URL, header.at, header.size, out);
     buffer_append_text(out, ".");
-    base64url_encode(payload.at, payload.size, out);
+    base64_encode(BASE64_URL, payload.at, payload.size, out);
     struct slice text = {memory_text(buffer_slice(out)), out->size};
     buffer_append_text(out, ".");
     if (algorithm == JWT_HS256) {
@@ -145,7 +146,7 @@ static inline void jose_sign(enum jwt_algorithm algorithm, EVP_PKEY *pkey, struc
             jose_raw(buffer_slice(&der), algorithm == JWT_ES256 ? 32 : 48, &raw);
         else
             buffer_append_slice(&raw, buffer_slice(&der));
-        base64url_encode(raw.at, raw.size, out);
+        base64_encode(BASE64_URL, raw.at, raw.size, out);
     }
     OWNED(memory_drop) char *copy = (char *)(uintptr_t)text.at;
     (void)copy;

@@ -7,6 +7,7 @@
 #include <openssl/pem.h>
 
 #include "auth/scope.h"
+#include "registry/core/base64.h"
 #include "tests/support/jose.h"
 #include "tests/support/unit.h"
 
@@ -180,9 +181,9 @@ static void test_public_key_is_no_secret(void **state)
         for (size_t i = 0; i < LENGTH(secrets); i++) {
             OWNED(buffer_drop) struct buffer token = BUFFER_NONE, code = BUFFER_NONE;
             header_of(key, JWT_HS256, header);
-            base64url_encode(header, strlen(header), &token);
+            base64_encode(BASE64_URL, header, strlen(header), &token);
             buffer_append_text(&token, ".");
-            base64url_encode("{" CLAIMS "}", strlen("{" CLAIMS "}"), &token);
+            base64_encode(BASE64_URL, "{" CLAIMS "}", strlen("{" CLAIMS "}"), &token);
             jose_hmac(secrets[i].at, secrets[i].size, buffer_slice(&token), &code);
             buffer_append_text(&token, ".");
             buffer_append_slice(&token, buffer_slice(&code));
@@ -231,7 +232,7 @@ static struct slice text_of_token(const struct buffer *token)
 static void resign(struct buffer *token, const void *signature, size_t size)
 {
     token->size = text_of_token(token).size + 1;
-    base64url_encode(signature, size, token);
+    base64_encode(BASE64_URL, signature, size, token);
 }
 
 static void test_signature_forms(void **state)

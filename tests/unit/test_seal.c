@@ -9,6 +9,7 @@
 #include <openssl/ec.h>
 
 #include "auth/key_folder.h"
+#include "registry/core/base64.h"
 #include "tests/support/auth.h"
 
 #define BYTES SLICE("DSSEv1 1 t 5 hello")
@@ -95,7 +96,7 @@ static void raw_signature(const struct dsse_signature *signature, struct buffer 
     BN_bn2binpad(ECDSA_SIG_get0_r(pair), raw, 32);
     BN_bn2binpad(ECDSA_SIG_get0_s(pair), raw + 32, 32);
     ECDSA_SIG_free(pair);
-    base64url_encode(raw, sizeof(raw), out);
+    base64_encode(BASE64_URL, raw, sizeof(raw), out);
 }
 
 static bool is_token(const struct key_ring *ring, struct slice text)
