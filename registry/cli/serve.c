@@ -131,8 +131,8 @@ static void serve_until_stopped(struct server *server, struct wiring *wiring, st
 {
     const struct config *config = &wiring->config;
 
-    tell_listeners(server, wiring);
     tell_setup_token(wiring->services.auth);
+    tell_listeners(server, wiring); /* last: who waits for it finds all that a start tells */
     notify_manager("READY=1");
     const char *signal_name = wait_for_stop(reload);
     notify_manager("STOPPING=1");
