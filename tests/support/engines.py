@@ -25,7 +25,7 @@ def need(program):
     return path
 
 
-def run(*words, env=None, timeout=300, check=True, **more):
+def run(*words, env=None, timeout=600, check=True, **more):
     """Standard output. On failure the test shows what the client said."""
     result = subprocess.run([str(word) for word in words], stdout=subprocess.PIPE,
                             stderr=subprocess.PIPE, text=True, timeout=timeout,
@@ -57,7 +57,7 @@ class Engine:
             self.child = subprocess.Popen([str(word) for word in words], stdout=log, stderr=log,
                                           stdin=subprocess.DEVNULL, env=clean_environment(),
                                           start_new_session=True)
-        process.wait_for(self.answers, 60, f"the engine answers, see {self.log}", 0.1)
+        process.wait_for(self.answers, 180, f"the engine answers, see {self.log}", 0.1)
 
     def answers(self):
         if self.child.poll() is not None:
@@ -67,7 +67,7 @@ class Engine:
     def stop(self):
         if self.child and self.child.poll() is None:
             self.child.send_signal(signal.SIGTERM)
-            self.child.wait(60)
+            self.child.wait(120)
         unmount_below(self.folder)
         shutil.rmtree(self.folder, ignore_errors=True)
 

@@ -8,6 +8,7 @@ Client checks on every answer what the distribution API promises for all of them
 each protocol test proves those sentences again on its own route.
 """
 import collections
+import collections.abc
 import json
 import re
 import socket
@@ -273,6 +274,8 @@ class Client:
         return response
 
     def exchange(self, method, path, body, headers, chunked, host):
+        if isinstance(body, collections.abc.Iterator):
+            self.close()  # what is made as it is sent cannot be sent again
         fresh = self.connection is None
         if fresh:
             self.connection = self.connect()
