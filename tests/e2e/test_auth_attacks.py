@@ -12,7 +12,6 @@ import itertools
 import json
 import pathlib
 import re
-import statistics
 import threading
 import time
 
@@ -109,6 +108,25 @@ def is_pause(response):
     return 1 <= pause_of(response) <= 60
 
 
+def until_paused(guess_again):
+    """Guesses until one is refused unseen; how many were looked at. A pause that ends meanwhile is followed by one twice
+    as long, so a test that was stopped for a while finds one all the same."""
+    return next(count for count in itertools.count() if guess_again(count).status == 429)
+
+
+def in_a_pause(guess_again, act):
+    """What act() returned, all of it within a pause: guess_again() is refused before and after, by the same pause."""
+    while True:
+        left = pause_of(guess_again())
+        if left < 3:
+            time.sleep(left / 4)
+            continue
+        began = time.monotonic()
+        found = act()
+        if time.monotonic() - began < left - 1:
+            return found
+
+
 @pytest.mark.spec("TOK-20")
 def test_guessing_from_many_addresses(proxied):
     """The account's budget holds, though the server remembers the right password, and the proxy's connection was granted
@@ -118,30 +136,32 @@ def test_guessing_from_many_addresses(proxied):
     assert guess(client, name, home, password).status == 200
     answers = [guess(client, name, f"203.0.113.{number}") for number in range(10)]
     assert [answer.status for answer in answers] == [401] * 10
-    spread, tries = (f"192.0.2.{number}" for number in itertools.count(1)), 0
-    while pause_of(answers[-1]) < 4:  # pauses double: one guess each
+    spread, began, tries = (f"192.0.2.{number}" for number in itertools.count(1)), time.monotonic(), 0
+    while pause_of(answers[-1]) < 4:
         time.sleep(pause_of(answers[-1]) / 4)
         answers.append(guess(client, name, next(spread)))
         tries += answers[-1].status == 401
-    assert tries <= 4 and "ana" not in answers[-1].body.decode()
-    assert is_pause(guess(client, name, "203.0.113.200", password))  # not even with the right password
-    for way, response in ways_in(client, name, password, came_from("203.0.113.201")).items():
+    assert 2 ** (tries - 1) - 1 <= time.monotonic() - began  # pauses double: one guess each
+    assert "ana" not in answers[-1].body.decode()
+    far = (came_from(f"198.18.0.{number}") for number in itertools.count(1))  # not even with the right password
+    paused = in_a_pause(lambda: guess(client, name, next(spread)), lambda: ways_in(client, name, password, next(far)))
+    for way, response in paused.items():
         assert is_pause(response), way
     for way, response in ways_in(client, name, password, came_from(home)).items():
         assert response.status in (200, 204, 404), way
     assert guess(client, "bob", "203.0.113.1", proxied.pair("bob")[1]).status == 200
-    end = time.monotonic() + 60  # never for good, though somebody goes on guessing into the pause
-    while guess(client, name, "203.0.113.202", password).status != 200:
-        assert time.monotonic() < end
-        time.sleep(0.2)
+    # never for good, though somebody goes on guessing into the pause
+    process.wait_for(lambda: guess(client, name, "203.0.113.202", password).status == 200, 120, "the pause's end", 0.2)
 
 
 @pytest.mark.spec("TOK-20")
 def test_a_pause_is_the_same_for_names_that_are_none(proxied):
     client = proxied.client()
     for name in ("ana", "no-such-name", "build", "old"):
-        statuses = [guess(client, name, f"203.0.113.{number}").status for number in range(13)]
-        assert statuses[:11] == [401] * 11 and 429 in statuses, name  # the eleventh begins the pause
+        began = time.monotonic()
+        count = until_paused(lambda number: guess(client, name, f"203.0.113.{number}"))
+        # the eleventh begins the pause, and each one after it waited for a longer one to end
+        assert 11 <= count and 2 ** (count - 11) - 1 <= time.monotonic() - began, name
 
 
 @pytest.mark.spec("TOK-20")
@@ -158,7 +178,7 @@ def test_one_address_at_many_names(proxied):
         assert set(statuses.values()) <= {401, 429}, statuses
         count += sum(status == 401 for status in statuses.values())
     assert 40 < count <= 41 + (time.monotonic() - began)  # at most one for each pause, which is a second or more
-    assert 429 in [guess(client, f"somebody-{number}", f"2001:db8:0:1::ff{number}").status for number in range(2)]
+    until_paused(lambda number: guess(client, f"somebody-{number}", f"2001:db8:0:1::ff{number}"))
     assert guess(client, "somebody", "2001:db8:0:2::1").status == 401
     assert guess(client, "ana", "203.0.113.9", proxied.pair("ana")[1]).status == 200
 
@@ -176,13 +196,24 @@ def test_tokens_are_not_shut_out_by_guessing(proxied):
     assert guess(client, "ana", "198.51.100.99", made).status == 200
 
 
-def login_nanoseconds(server):
-    """Of processor that log-in threads used: the machine's other work does not count."""
-    total = 0
+def login_threads(server):
+    """Their folders in /proc."""
+    found = []
     for task in pathlib.Path(f"/proc/{server.pid}/task").iterdir():
-        if (task / "comm").read_text().strip() == "http-login":
-            total += int((task / "schedstat").read_text().split()[0])
-    return total
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # another thread, which has ended meanwhile
+            if (task / "comm").read_text().strip() == "http-login":
+                found.append(task)
+    return found
+
+
+def login_nanoseconds(server):
+    """Of processor that log-in threads used: the machine's other work does not count. A thread that has answered may
+    run a moment longer, and what a running one used is not all told: they are waited for."""
+    def sleep():
+        return all((task / "stat").read_text().rsplit(")", 1)[1].split()[0] == "S" for task in threads)
+    threads = login_threads(server)
+    process.wait_for(sleep, what="log-in threads at rest", pause=0.001)
+    return sum(int((task / "schedstat").read_text().split()[0]) for task in threads)
 
 
 @pytest.mark.spec("TOK-20", "TOK-61", "TOK-69")
@@ -205,8 +236,8 @@ def test_names_cost_the_same_whether_they_exist(target, client):
             response = tokens.get(client, [], headers=[basic(name, password or secret())])
             assert response.status == 401, kind
             taken.setdefault(kind, []).append(login_nanoseconds(target) - before)
-    medians = {kind: statistics.median(times) for kind, times in taken.items()}
-    assert max(medians.values()) < 1.5 * min(medians.values()), medians
+    least = {kind: min(times) for kind, times in taken.items()}  # all else is the machine's
+    assert max(least.values()) < 1.5 * min(least.values()), least
     bodies = {re.sub(rb'"[0-9a-f]{32}"', b"", tokens.get(client, [], headers=[basic(name, secret())]).body)
               for name in ("timed", "timed-unknown", "build", "timed-none", "timed-off")}
     assert len(bodies) == 1  # and is told the same
@@ -225,7 +256,7 @@ LIES = [("X-Forwarded-For", "192.0.2.66"), ("X-Forwarded-Proto", "https"), ("X-F
 
 def record_of(server, text):
     """The log's line of a request that holds this text."""
-    return process.wait_for(lambda: re.search(rf".*http\.request.*{re.escape(text)}.*", server.log.read_text()),
+    return process.wait_for(lambda: re.search(rf".*http\.request.*{re.escape(text)}.*\n", server.log.read_text()),
                             what="the log")[0]
 
 
@@ -424,6 +455,10 @@ def in_seconds(count):
     return datetime.datetime.now(datetime.timezone.utc).replace(microsecond=0) + datetime.timedelta(seconds=count)
 
 
+def is_past(moment):
+    return datetime.datetime.now(datetime.timezone.utc) >= moment
+
+
 def sleep_until(moment):
     """Clocks that are read coarsely lag behind by some milliseconds."""
     time.sleep(max(0, (moment - datetime.datetime.now(datetime.timezone.utc)).total_seconds()) + 0.05)
@@ -452,8 +487,12 @@ def test_cookies_and_personal_tokens_end_with_the_account(target, how):
     if how == "disabled":
         assert root.post(f"/users/{name}:disable").status == 200
     if how == "expired":
-        soon = in_seconds(3)
-        assert root.patch(f"/users/{name}", {"expires_at": soon.strftime("%Y-%m-%dT%H:%M:%SZ")}).status == 200
+        for seconds in (2, 10, 60):
+            soon = in_seconds(seconds)
+            given = root.patch(f"/users/{name}", {"expires_at": soon.strftime("%Y-%m-%dT%H:%M:%SZ")})
+            if given.status == 200 or not is_past(soon):
+                break
+        assert given.status == 200
         sleep_until(soon)
     for path in ("/api/v1/users", "/api/v1/me"):
         assert [client.get(path, headers=[header]).status for client, header in zip(kept, shown)] == [401] * 4
@@ -465,17 +504,27 @@ def test_cookies_and_personal_tokens_end_with_the_account(target, how):
 def test_a_personal_token_ends_where_it_is_remembered(target, how):
     """Itself, as Basic and as Bearer, and the access tokens that came of it."""
     owner = api.Api(target.target, target.pair("max"))
-    soon = in_seconds(3)
-    more = {"expires_at": soon.strftime("%Y-%m-%dT%H:%M:%SZ")} if how == "expired" else {}
-    made = owner.post("/me/tokens", {"label": how, **more}).json()
-    target.secrets.append(made["secret"])
-    jwt = target.token(("max", made["secret"]), "repository:team/app:pull")
-    shown = [(PATH, tokens.bearer(jwt)), (PATH, basic("max", made["secret"])), ("/api/v1/me", tokens.bearer(made["secret"]))]
-    kept = [target.client() for _ in shown]
 
     def statuses():
         return [client.get(path, headers=[header]).status for client, (path, header) in zip(kept, shown)]
-    assert statuses() == [200] * 3
+    for seconds in (2, 10, 60):  # time enough to show it thrice
+        soon = in_seconds(seconds)
+        more = {"expires_at": soon.strftime("%Y-%m-%dT%H:%M:%SZ")} if how == "expired" else {}
+        made = owner.post("/me/tokens", {"label": how, **more})
+        if made.status != 201 and is_past(soon):
+            continue
+        made = made.json()
+        target.secrets.append(made["secret"])
+        jwt = tokens.get(owner.client, ["repository:team/app:pull"], "max", made["secret"])
+        if jwt.status != 200 and is_past(soon):
+            continue
+        shown = [(PATH, tokens.bearer(jwt.json()["token"])), (PATH, basic("max", made["secret"])),
+                 ("/api/v1/me", tokens.bearer(made["secret"]))]
+        kept = [target.client() for _ in shown]
+        before = statuses()
+        if how != "expired" or before == [200] * 3 or not is_past(soon):
+            break
+    assert before == [200] * 3
     if how == "rotated":
         assert owner.post(f"/me/tokens/{made['id']}:rotate").status == 201
     elif how == "disabled":
@@ -525,6 +574,7 @@ def test_names_and_passwords_that_are_none(target, client, pair):
     form = b"grant_type=password&username=" + name.hex(" ").replace(" ", "%").encode() + b"&password=x"
     assert tokens.post(client, form).status in ((400, 401) if len(form) < 16384 else (413,))
     text = target.log.read_bytes()
+    text = text[:text.rindex(b"\n") + 1]  # whole lines: it grows meanwhile
     text.decode()
     assert not re.search(rb"[\x00-\x09\x0b-\x1f\x7f]", text)
 
@@ -609,7 +659,10 @@ class Storm:
                 self.statuses.append(client.exchange("GET", "/token", None, [basic("root", secret())], False, None).status)
 
     def end(self):
+        """What it asked last is answered, however long that takes: the server's end is no part of it."""
         self.running = False
+        for thread in self.threads:
+            thread.join()
 
 
 @pytest.mark.spec("TOK-20", "TOK-61")
@@ -626,8 +679,7 @@ def test_a_login_storm_leaves_pulls_alone(make_registry):
         for number in range(300):
             assert honest.get(PATH, headers=headers).status == 200
             if number % 50 == 0:
-                comms = [path.read_text().strip() for path in pathlib.Path(f"/proc/{server.pid}/task").glob("*/comm")]
-                assert comms.count("http-login") == 2 and server.threads() <= threads + 2
+                assert len(login_threads(server)) == 2 and server.threads() <= threads + 2
         assert process.sanitized() or server.memory() - memory < 200 * 2**20  # 200 hashes at once would take gigabytes
         assert honest.get("/livez").status == 200
         jwt = tokens.get(honest, [], headers=[tokens.basic("ana", server.accounts.secrets["ana"])])

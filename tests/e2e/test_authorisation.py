@@ -252,7 +252,7 @@ def headers_of(credential, server, forge, scope):
         "basic empty": [tokens.basic("", "")],
         "bearer right": signed(good),
         "expired": signed(forge.like(good, exp=now - 90)),
-        "not yet": signed(forge.like(good, nbf=now + 90)),
+        "not yet": signed(forge.like(good, nbf=now + 900)),
         "audience": signed(forge.like(good, aud="another")),
         "issuer": signed(forge.like(good, iss="another")),
         "unknown kid": signed(forge.like(good, header={"kid": "another"})),

@@ -160,7 +160,7 @@ def test_expect_continue_invites_the_body(server, name):
     ("POST", "/v2/{}/tags/list", 1000, 405)])
 def test_expect_continue_is_refused_by_the_head_alone(server, name, method, path, length, status):
     """No body byte is ever sent: an invitation, or silence, would leave the client waiting."""
-    with server.connect(timeout=10) as connection:
+    with server.connect() as connection:
         connection.send_head(method, path.format(name),
                              [("Content-Length", length), ("Expect", "100-continue"),
                               ("Content-Type", content.IMAGE)])

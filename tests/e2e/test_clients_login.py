@@ -255,7 +255,7 @@ def test_password_file(client_of, make_registry, folder, team, kind):
     refused(client.login("ana", "first: word"), WRONG)
     write_passwords(path, zoe="second word")
     server.signal(signal.SIGHUP)
-    process.wait_for(lambda: client.login("zoe", "second word").returncode == 0, 30, "the file is read again")
+    process.wait_for(lambda: client.login("zoe", "second word").returncode == 0, 60, "the file is read again")
     ok(client.push(team, "later"))
     refused(client.login("zoe", "first: word"), WRONG)
     refused(client.login("kim", "her own word"), WRONG)
