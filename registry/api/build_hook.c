@@ -156,6 +156,17 @@ static int hook_open(struct request *request, struct reply *reply, void **stream
     return 1;
 }
 
+/* At once, not with the request's end: others that come at the same time would be refused as well.
+ */
+static int too_many(struct hook *hook, struct error *err)
+{
+    atomic_fetch_sub(hook->bodies, hook->held);
+    hook->held = 0;
+    buffer_drop(&hook->body);
+    err->retry_after_s = RETRY_AFTER_S;
+    return error_set(err, ERROR_UNAVAILABLE, "too many deliveries come at a time: try again");
+}
+
 static int hook_write(void *stream, struct slice bytes, struct error *err)
 {
     struct hook *hook = stream;
@@ -164,10 +175,8 @@ static int hook_write(void *stream, struct slice bytes, struct error *err)
     if (hook->body.size + bytes.size > BODY_MAX)
         return too_large(err);
     hook->held += (unsigned)bytes.size;
-    if (atomic_fetch_add(hook->bodies, (unsigned)bytes.size) + bytes.size > BODIES_MAX) {
-        err->retry_after_s = RETRY_AFTER_S;
-        return error_set(err, ERROR_UNAVAILABLE, "too many deliveries come at a time: try again");
-    }
+    if (atomic_fetch_add(hook->bodies, (unsigned)bytes.size) + bytes.size > BODIES_MAX)
+        return too_many(hook, err);
     buffer_append_slice(&hook->body, bytes);
     return 0;
 }

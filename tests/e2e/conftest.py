@@ -10,7 +10,6 @@ import itertools
 import pathlib
 import shutil
 import sys
-import tempfile
 
 import pytest
 
@@ -38,7 +37,7 @@ def pytest_collection_modifyitems(config, items):
 @pytest.fixture(scope="session")
 def folder():
     """A short path: UNIX sockets of engines must fit below it."""
-    path = pathlib.Path(tempfile.mkdtemp(prefix="sw-"))
+    path = engines.scratch()
     yield path
     shutil.rmtree(path, ignore_errors=True)
 

@@ -410,22 +410,16 @@ def test_yaml_that_is_refused(hook):
 
 def test_bodies_that_nobody_signed_are_bounded(hook, server):
     """s2i 14.1: who knows where a webhook is, and no secret, does not fill the memory; nor keep others out for long."""
-    one, body, sent, open_ones = hook(), sample("generic"), threading.Barrier(8), []
-
-    def drip():
+    one, body, open_ones = hook(), sample("generic"), []
+    for _ in range(7):  # one after the other: five fit
         connection = wire.Connection(server.target)
         open_ones.append(connection)
         connection.send_head("POST", f"/api/v1/hooks/{one.id}/generic", [("Content-Type", "application/json"),
                                                                         ("Content-Length", 25 << 20)])
         with contextlib.suppress(OSError):  # refused
             connection.send(bytes(24 << 20))
-        sent.wait(60)
-    threads = [threading.Thread(target=drip, daemon=True) for _ in range(7)]
-    for thread in threads:
-        thread.start()
-    sent.wait(60)
     refused = process.wait_for(lambda: [taken for taken in open_ones if select.select([taken.socket], [], [], 0)[0]], 20, "a no")
-    assert refused[0].response("POST").status == 503 and len(refused) < 7
+    assert refused[0].response("POST").status == 503 and len(refused) <= 3
     for connection in open_ones:
         connection.close()
     at, headers = f"/api/v1/hooks/{one.id}/generic", [*signed("generic", body), JSON]

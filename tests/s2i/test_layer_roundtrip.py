@@ -8,7 +8,6 @@ Spec: s2i 15.6, 16.3, 17, 18, 20.5, 20.6
 import io
 import os
 import pathlib
-import secrets
 import shutil
 import subprocess
 import tarfile
@@ -45,9 +44,7 @@ def base():
 
 @pytest.fixture
 def stack():
-    # Short, and of letters and digits: podman makes the name of an image of it, where no part ends in "_".
-    top = pathlib.Path(f"/tmp/sl{secrets.token_hex(6)}")
-    top.mkdir()
+    top = engines.scratch()
     top.chmod(0o755)
 
     def make(level="plain", archives=None, name=None):

@@ -7,13 +7,23 @@ A client that is not installed is a loud skip, never a silent pass.
 """
 import os
 import pathlib
+import secrets
 import shutil
 import signal
 import subprocess
+import tempfile
 
 import pytest
 
 from support import process
+
+
+def scratch():
+    """A new temporary folder of letters and digits: podman and buildah make an image's name of the path of a layout,
+    where no part may end in "_" or have it after "-", as every twentieth of mkdtemp does."""
+    path = pathlib.Path(tempfile.gettempdir()) / f"sw{secrets.token_hex(5)}"
+    path.mkdir(mode=0o700)
+    return path
 
 
 def need(program):
