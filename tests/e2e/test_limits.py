@@ -1,7 +1,6 @@
 """test_limits.py - each limit comes from a setting and has its answer (section 15)."""
 import hashlib
 import os
-import pathlib
 import subprocess
 import time
 
@@ -10,6 +9,7 @@ import pytest
 from support import content, process, wire
 from support.content import compact, digest, fresh, image, push_blob, push_image, put_manifest, start_upload, \
     with_digest
+from support.crowd import beside
 
 
 @pytest.mark.spec("LIM-01", "MPUT-02")
@@ -84,7 +84,7 @@ def test_connection_limit(make_server):
     for connection in held:
         assert connection.request("GET", "/v2/").status == 200
         connection.close()
-    process.wait_for(lambda: answers(server), 10, "a place is free again")
+    process.wait_for(lambda: answers(server), 20, "a place is free again")
 
 
 def answers(server):
@@ -96,19 +96,25 @@ def answers(server):
 def test_upload_limit(make_server, name):
     server = make_server({"server.limits.uploads": "2"})
     client = server.client()
-    places = [start_upload(client, name) for _ in range(3)]
-    held = []
-    for where in places[:2]:
-        connection = server.connect()
-        connection.send_head("PATCH", where, [("Content-Length", 10)])
-        connection.send(b"12345")
-        held.append(connection)
-    process.wait_for(lambda: all(client.get(where)["Range"] == "0-4" for where in places[:2]), 10, "both run")
-    response = client.request("PATCH", places[2], b"x" * 100000, server_error=True)
+    places, size, sent = [start_upload(client, name) for _ in range(3)], 100000, []
+    held = [server.connect() for _ in range(2)]
+    for connection, where in zip(held, places):
+        connection.send_head("PATCH", where, [("Content-Length", size)])
+
+    def move(stop, _):  # who stands still would give way
+        while not stop.is_set():
+            for connection in held:
+                connection.send(b"x")
+            sent.append(1)
+            stop.wait(0.1)
+
+    with beside(1, move):
+        process.wait_for(lambda: all(client.get(where)["Range"] != "0-0" for where in places[:2]), 20, "both run")
+        response = client.request("PATCH", places[2], b"x" * 100000, server_error=True)
     assert response.status == 503 and response.code == "UNAVAILABLE"
     assert int(response["Retry-After"]) >= 1
     for connection in held:
-        connection.send(b"67890")
+        connection.send(b"x" * (size - len(sent)))
         assert connection.response("PATCH").status == 202
         connection.close()
     assert client.patch(places[2], b"x" * 100000).status == 202
@@ -148,7 +154,7 @@ def test_lengths_have_64_bits(server, client, name):
         connection.send_head("PATCH", where, [("Content-Length", 10 << 40),
                                               ("Content-Range", f"0-{(10 << 40) - 1}")])
         connection.send(b"x" * 1000)
-        process.wait_for(lambda: client.get(where)["Range"] == "0-999", 10, "begun")
+        process.wait_for(lambda: client.get(where)["Range"] == "0-999", 20, "begun")
     span = f"{5 << 30}-{(5 << 30) + 9}"
     response = client.patch(where, b"x" * 10, headers=[("Content-Range", span)])
     assert response.status == 416
@@ -193,7 +199,7 @@ def test_full_disk(make_server, name, small_disk):
     client.delete(where)
     ballast.unlink()
     again = fresh(8 << 20)
-    process.wait_for(lambda: pushed(client, name, again), 20, "pushing works again", 0.3)
+    process.wait_for(lambda: pushed(client, name, again), 40, "pushing works again", 0.3)
     assert client.get(f"/v2/{name}/blobs/{digest(again)}").body == again
     client.close()
     server.stop()
@@ -216,8 +222,7 @@ def test_damaged_blobs_are_404_until_pushed_again(make_server, name, damage):
     path = f"/v2/{name}/blobs/{push_blob(client, name, data)}"
     client.close()
     server.stop()
-    [file] = [item for item in pathlib.Path(server.root / "blobs").rglob("*")
-              if item.is_file() and item.stat().st_size == len(data)]
+    [file] = [path for path, size in server.blob_files() if size == len(data)]
     if damage == "gone":
         file.unlink()
     else:
@@ -244,8 +249,7 @@ def test_a_blob_that_shrinks_while_it_is_sent(make_server, authority, name, way)
         reader.send_head("GET", path)
         assert reader.read_head().status == 200
         reader.read_exactly(1000)
-        [file] = [item for item in pathlib.Path(server.root / "blobs").rglob("*")
-                  if item.is_file() and item.stat().st_size == len(data)]
+        [file] = [path for path, size in server.blob_files() if size == len(data)]
         os.truncate(file, 1000)
         with pytest.raises((wire.Broken, ConnectionResetError)):
             reader.read_exactly(len(data))
