@@ -2,6 +2,7 @@
 
 Tokens of the past are made with the server's own key: nobody waits for a quarter of an hour.
 """
+import contextlib
 import time
 
 import pytest
@@ -55,18 +56,21 @@ def test_a_long_body_outlives_its_token(guarded, forge, pushing):
     """Judged when the head came; PATCH, PUT of a blob and PUT of a manifest end well."""
     client = guarded.client()
     data = fresh(90000)
-    for method, body in (("PATCH", data), ("PUT", data), ("MANIFEST", plan.MANIFEST)):
-        where = started(client, pushing)
-        path = {"PATCH": where, "PUT": with_digest(where, digest(data)), "MANIFEST": "/v2/team/app/manifests/late"}[method]
-        short = forge.like(pushing, exp=int(time.time()) - 57, jti=method)
-        with guarded.connect(timeout=60) as connection:
-            headers = [*signed(short), ("Content-Length", len(body)), ("Content-Type", plan.TYPE if method == "MANIFEST" else "x/y")]
-            connection.send_head(method if method != "MANIFEST" else "PUT", path, headers)
-            half = len(body) // 2
-            connection.send(body[:half])
-            wait_for(lambda: client.get("/v2/", headers=signed(short)).status == 401, what="the token's end")
-            connection.send(body[half:])
-            assert connection.response().status == (202 if method == "PATCH" else 201)
+    patched, put = started(client, pushing), started(client, pushing)
+    short = forge.like(pushing, exp=int(time.time()) - 52, jti="short")
+    with contextlib.ExitStack() as opened:
+        under_way = []
+        for method, path, body, kind, status in (("PATCH", patched, data, "x/y", 202),
+                                                 ("PUT", with_digest(put, digest(data)), data, "x/y", 201),
+                                                 ("PUT", "/v2/team/app/manifests/late", plan.MANIFEST, plan.TYPE, 201)):
+            connection = opened.enter_context(guarded.connect(timeout=60))
+            connection.send_head(method, path, [*signed(short), ("Content-Length", len(body)), ("Content-Type", kind)])
+            connection.send(body[:len(body) // 2])
+            under_way.append((connection, body[len(body) // 2:], status))
+        wait_for(lambda: client.get("/v2/", headers=signed(short)).status == 401, 40, "the token's end")
+        for connection, rest, status in under_way:
+            connection.send(rest)
+            assert connection.response().status == status
 
 
 @pytest.mark.spec("TOK-55")
@@ -206,10 +210,10 @@ def test_sessions_of_personal_tokens_and_of_foreign_subjects(make_registry, fold
 def test_a_push_whose_token_ends_between_two_chunks(guarded, stranger, forge, pushing):
     """Docker's way: one token for everything, and no answer to a 401."""
     data = fresh(300000)
-    short = forge.like(pushing, exp=int(time.time()) - 56)
+    short = forge.like(pushing, exp=int(time.time()) - 54)
     where = started(stranger, short)
     where = stranger.patch(where, data[:100000], headers=signed(short))["Location"]
-    wait_for(lambda: stranger.get("/v2/", headers=signed(short)).status == 401, what="the token's end")
+    wait_for(lambda: stranger.get("/v2/", headers=signed(short)).status == 401, 40, "the token's end")
     where = stranger.patch(where, data[100000:200000], headers=signed(short))["Location"]
     assert stranger.put(with_digest(where, digest(data)), data[200000:], headers=signed(short)).status == 201
     assert stranger.get(f"/v2/team/app/blobs/{digest(data)}", headers=signed(pushing)).body == data

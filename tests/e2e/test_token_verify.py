@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 
 from support import plan, tokens
+from support.process import wait_for
 
 PATH = "/v2/team/app/tags/list"
 SCOPE = "repository:team/app:pull"
@@ -176,7 +177,7 @@ def test_claims_that_are_none(stranger, good, forge, claims):
 def test_claims_that_do_not_hold(stranger, good, forge):
     now = int(time.time())
     wrong = [{"exp": None}, {"exp": now - 61}, {"exp": 0}, {"exp": -1}, {"exp": "soon"}, {"exp": str(now + 900)}, {"exp": True},
-             {"exp": [now + 900]}, {"nbf": now + 90}, {"nbf": "now"}, {"nbf": now + 10**9}, {"aud": "another"}, {"aud": []},
+             {"exp": [now + 900]}, {"nbf": now + 180}, {"nbf": "now"}, {"nbf": now + 10**9}, {"aud": "another"}, {"aud": []},
              {"aud": ["another"]}, {"aud": ""}, {"aud": "slipwa"}, {"aud": "slipway2"}, {"aud": 1}, {"aud": None}, {"aud": {}},
              {"iss": "another"}, {"iss": None}, {"iss": ""}, {"iss": ["slipway"]}, {"iss": "SLIPWAY"}, {"exp": now - 90 * 86400}]
     for change in wrong:
@@ -187,22 +188,19 @@ def test_claims_that_do_not_hold(stranger, good, forge):
 @pytest.mark.spec("TOK-39", "TOK-40")
 def test_claims_that_hold(stranger, good, forge):
     """A clock may be a minute off, in both directions; a token's audience may be several."""
-    now = int(time.time())
-    for change in ({"exp": now - 50}, {"nbf": now + 50}, {"exp": now + 900.5}, {"nbf": now - 0.5}, {"aud": ["slipway"]},
-                   {"aud": ["another", "slipway"]}, {"jti": None}, {"nbf": None}, {"iat": None}, {"unknown": {"deep": [1, {}]}},
-                   {"exp": now + 86400 * 365}):
+    for name, seconds in (("exp", -50), ("nbf", 50), ("exp", 900.5), ("nbf", -0.5), ("exp", 86400 * 365)):
+        accepted(stranger, forge.like(good, **{name: int(time.time()) + seconds}))
+    for change in ({"aud": ["slipway"]}, {"aud": ["another", "slipway"]}, {"jti": None}, {"nbf": None}, {"iat": None},
+                   {"unknown": {"deep": [1, {}]}}):
         accepted(stranger, forge.like(good, **change))
 
 
 @pytest.mark.spec("TOK-39", "TOK-43", "TOK-53")
 def test_a_token_that_is_remembered_ends_all_the_same(guarded, good, forge):
-    token = forge.like(good, exp=int(time.time()) - 57)
     client, other = guarded.client(), guarded.client()
-    end = time.monotonic() + 30
+    token = forge.like(good, exp=int(time.time()) - 55)
     assert show(client, token).status == 200
-    while show(client, token).status == 200:
-        assert time.monotonic() < end
-        time.sleep(0.2)
+    wait_for(lambda: show(client, token).status != 200, 40, "the token's end", 0.2)
     refused(client, token)
     refused(other, token)
 
@@ -365,7 +363,7 @@ def test_changed_tokens_of_trusted_issuers(trusted, issuer, algorithm):
     refused(trusted, f"{good}=")
     now = int(time.time())
     for change in ({"iss": "https://else.example"}, {"iss": None}, {"aud": "another"}, {"exp": now - 61}, {"exp": None},
-                   {"nbf": now + 90}):
+                   {"nbf": now + 180}):
         refused(trusted, issuer.token(algorithm, PULL, **change), change)
 
 
@@ -401,7 +399,6 @@ def test_issuers_do_not_speak_for_each_other(trusting, trusted, issuer):
 def test_keys_are_read_again(folder, make_registry):
     """An issuer changes its key: the file has both for a while, then the new one alone."""
     import signal
-    from support.process import wait_for
     old, new = tokens.Issuer(algorithms=("ES256",)), tokens.Issuer(algorithms=("ES256",))
     path = folder / "rotating.json"
     keys = [{**one.jwk("ES256"), "kid": one.ids["ES256"]} for one in (old, new)]
