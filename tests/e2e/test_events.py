@@ -3,13 +3,13 @@ import base64
 import contextlib
 import json
 import sqlite3
-import threading
 import time
 
 import pytest
 
 from support import api, content, people, process
 from support.content import digest, push_image
+from support.crowd import beside, quick
 from support.engines import verify_flags
 from support.events import Ended, Stream
 
@@ -194,6 +194,8 @@ def test_each_sees_his_part(registry):
 def test_rights_are_those_of_the_moment(registry):
     with calling(registry, people.ROOT) as root, told(registry, headers=basic("eve")) as eve:
         push(registry, "team/lib", "before")
+        push(registry, "team/app", "first")
+        assert [data["tag"] for _, data in eve.until(is_tag("first"))] == ["first"]  # so "before" was judged
         made = root.post("/grants", {"account": "eve", "pattern": "team/lib", "level": "read"})
         assert made.status == 201
         push(registry, "team/lib", "granted")
@@ -217,7 +219,7 @@ def test_a_token_that_is_revoked_ends_its_stream(registry):
         mine = [row["id"] for row in root.items("/users/eve/tokens")]
         assert len(mine) == 1 and root.delete(f"/tokens/{mine[0]}").status == 204
         push(registry, "team/app", "two")
-        got, _ = stream.ends()
+        got, _ = stream.ends(30)
         assert got == []
         assert [data["tag"] for _, data in other.until(is_tag("two"))] == ["one", "two"]
     with Stream(registry.target, headers=bearer(token)) as stream:
@@ -237,7 +239,7 @@ def test_what_was_shown_ends_and_so_does_the_stream(registry, how):
                 assert root.patch("/users/eve", {"password": "another one entirely"}).status == 200
             else:
                 assert root.post("/users/eve:disable").status == 200
-            assert stream.ends(10)[0] == []
+            assert stream.ends(30)[0] == []
 
 
 # --- where one goes on ---
@@ -314,10 +316,12 @@ def test_who_does_not_read_costs_no_memory(make_server, name):
         body = client.get(f"/v2/{name}/manifests/0").body
 
         def put_many(count):
-            started = time.monotonic()
+            took = []
             for number in range(count):
+                started = time.monotonic()
                 assert content.put_manifest(client, name, f"t{number % 50}", body).status == 201
-            return time.monotonic() - started
+                took.append(time.monotonic() - started)
+            return quick(took)
 
         alone = put_many(300)
         with contextlib.ExitStack() as opened:
@@ -325,11 +329,11 @@ def test_who_does_not_read_costs_no_memory(make_server, name):
                 opened.enter_context(Stream(server.target, receive_buffer=4096))
             with told(server) as reader:
                 before = server.memory()
-                followed = put_many(1500) / 5
+                followed = put_many(1500)
                 assert process.sanitized() or server.memory() - before < 12 << 20  # of the ring, mostly
                 got = reader.until(lambda event, data: event == "push" and data["tag"] == "t49")
                 assert got
-        assert followed < alone * 4 + 1, (followed, alone)
+        assert followed < alone * 4 + 0.003, (followed, alone)
 
 
 def test_the_end_of_the_server_ends_streams_at_once(make_server):
@@ -337,7 +341,7 @@ def test_the_end_of_the_server_ends_streams_at_once(make_server):
     with told(server) as one, told(server) as other:
         started = time.monotonic()
         server.stop()
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < 30
         for stream in (one, other):
             with pytest.raises(Ended):
                 stream.next()
@@ -346,22 +350,16 @@ def test_the_end_of_the_server_ends_streams_at_once(make_server):
 def test_followers_come_and_go_while_much_happens(make_server, name):
     """Nothing is lost to who stays."""
     server = make_server()
-    stop = threading.Event()
 
-    def churn():
+    def churn(stop, _):
         while not stop.is_set():
-            with Stream(server.target) as stream:
-                stream.greeted()
+            with Stream(server.target) as other:
+                assert other.response.status in (200, 429)  # who left may not be forgotten yet
+                if other.response.status == 200:
+                    other.greeted()
 
     with contextlib.closing(server.client()) as client, told(server) as stream:
-        others = [threading.Thread(target=churn) for _ in range(3)]
-        for other in others:
-            other.start()
-        try:
+        with beside(3, churn):
             for number in range(40):
                 push_image(client, name, f"t{number}", layers=[b"x"])
-        finally:
-            stop.set()
-            for other in others:
-                other.join()
         assert [data["tag"] for _, data in stream.until(is_tag("t39"))] == [f"t{number}" for number in range(40)]

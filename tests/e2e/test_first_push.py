@@ -4,7 +4,7 @@ The programs run are the real ones. Only the hub is not: each is found first as 
 debian:12 from a layout of ours instead of docker.io, and keeps to the storage of this run.
 """
 import base64
-import os
+import random
 import re
 import signal
 import socket
@@ -28,11 +28,13 @@ def printed(text):
 
 
 class Run:
-    """`make run` after the build, on a free port, in a folder of its own."""
+    """`make run` after the build, on a free port, in a folder of its own. It must be told the port before it has it:
+    on an address of loopback that nobody else uses it stays free until then."""
 
     def __init__(self, here):
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.address = f"127.0.0.1:{free.getsockname()[1]}"
+        self.host = "127." + ".".join(str(random.SystemRandom().randint(2, 254)) for _ in range(3))
+        with socket.create_server((self.host, 0)) as free:
+            self.address = f"{self.host}:{free.getsockname()[1]}"
         here.mkdir()
         for folder in ("conf", "tests"):
             (here / folder).symlink_to(process.TOP / folder)
@@ -43,8 +45,8 @@ class Run:
         with open(said, "wb") as out:
             self.child = subprocess.Popen([str(process.TOP / "tests/support/run.sh"), process.binary()], cwd=self.here,
                                           stdout=out, stderr=out, stdin=subprocess.DEVNULL,
-                                          env={**os.environ, "SLIPWAY_SERVER_LISTEN": self.address})
-        process.wait_for(lambda: "server.listening" in said.read_text() or self.child.poll() is not None, 60, "it serves")
+                                          env=process.clean_environment(SLIPWAY_SERVER_LISTEN=self.address))
+        process.wait_for(lambda: "server.listening" in said.read_text() or self.child.poll() is not None, 120, "it serves")
         self.said = said.read_text()
         return self
 
@@ -61,7 +63,7 @@ class Signed(wire.Client):
     """Every request with the administrator's password."""
 
     def __init__(self, run):
-        super().__init__(wire.Target("127.0.0.1", int(run.address.rsplit(":", 1)[1]), None))
+        super().__init__(wire.Target(run.host, int(run.address.rsplit(":", 1)[1]), None))
         secret = base64.b64encode(f"admin:{run.password}".encode()).decode()
         self.headers = [("Authorization", f"Basic {secret}")]
 
