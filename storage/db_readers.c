@@ -155,8 +155,10 @@ static void checkpoint_once(struct database *db)
     struct wal_state wal = {0, 0};
     struct error err = {0};
 
-    if (reader_take(db, &reader, &err) < 0)
+    if (reader_take(db, &reader, &err) < 0) {
+        note_checkpoint(db, true, wal);
         return;
+    }
     bool failed = connection_checkpoint(reader, false, &wal, &err) < 0;
     note_checkpoint(db, failed, wal);
     if (reader->io_failed) {

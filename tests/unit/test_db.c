@@ -65,6 +65,24 @@ int sqlite3_wal_checkpoint_v2(sqlite3 *handle, const char *name, int mode, int *
     return real(handle, name, mode, pages, moved);
 }
 
+/* --- connections that cannot be opened --- */
+
+static atomic_int open_fails; /* that many of the next ones */
+
+/* In the place of the library's. */
+int sqlite3_open_v2(const char *name, sqlite3 **handle, int flags, const char *vfs)
+{
+    __typeof__(&sqlite3_open_v2) real;
+
+    *(void **)&real = dlsym(RTLD_NEXT, "sqlite3_open_v2");
+    if (open_fails > 0) {
+        open_fails--;
+        *handle = NULL;
+        return SQLITE_CANTOPEN;
+    }
+    return real(name, handle, flags, vfs);
+}
+
 /* --- a database with one table, and works that note what happens --- */
 
 static atomic_int recovered_count;
@@ -551,6 +569,21 @@ static void test_db_loose_commit_is_synced_within_a_second(void **state)
     assert_true(sync_count > before);
 }
 
+/* The checkpointer has no connection yet, and gets none at first. */
+static void test_db_loose_commit_is_synced_when_a_connection_fails(void **state)
+{
+    struct bench *bench = *state;
+    struct work loose = {.name = "loose", .db = bench->db, .may_be_lost = true};
+
+    open_fails = 2;
+    int before = sync_count;
+    assert_int_equal(write_work(&loose), 0);
+    for (int i = 0; i < PATIENCE_MS && sync_count == before; i++)
+        usleep(1000);
+    assert_int_equal(open_fails, 0);
+    assert_true(sync_count > before);
+}
+
 static void wait_for_size(struct bench *bench, off_t size)
 {
     struct stat file = {.st_size = 0};
@@ -815,6 +848,7 @@ int main(void)
         TEST(test_db_works_of_many_threads_all_arrive),
         TEST(test_db_work_that_may_be_lost_is_not_synced_at_once),
         TEST(test_db_loose_commit_is_synced_within_a_second),
+        TEST(test_db_loose_commit_is_synced_when_a_connection_fails),
         TEST(test_db_long_wal_is_moved_into_the_database),
         TEST(test_db_checkpoint_that_cannot_go_on_rests),
         TEST(test_db_reader_sees_one_snapshot),
