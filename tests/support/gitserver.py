@@ -111,8 +111,9 @@ class GitServer:
                 outer.asked.append((self.path, self.headers.get("Authorization")))
                 outer.bodies.append(body)
                 outer.headers.append(dict(self.headers))
-                if outer.stall is not None:
-                    outer.stall.wait(60)
+                stall = outer.stall
+                if stall is not None:
+                    stall.wait(60)
                     self.close_connection = True
                     return
                 if outer.redirect is not None:

@@ -55,8 +55,9 @@ class Receiver:
                 with outer.lock:
                     outer.said.append((self.path, {name.lower(): value for name, value in self.headers.items()}, body))
                     status = outer.statuses.pop(0) if outer.statuses else 204
-                if outer.hang is not None:
-                    outer.hang.wait(60)
+                hang = outer.hang
+                if hang is not None:
+                    hang.wait(60)
                 self.send_response(status)
                 self.send_header("Content-Length", "0")
                 self.end_headers()
