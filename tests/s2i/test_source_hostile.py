@@ -41,6 +41,8 @@ def small(folder):
     server.start()
     able(server)
     building.builder(server)
+    building.Source(folder / "hostile-first", {"index.html": "x"}).push(server, "team/first", "-o", "builder=builders/test")
+    process.wait_for(lambda: list((server.root / "provenance-keys").glob("*.pem")), 30, "the key that the first build is signed by")
     yield server
     server.finish()
     one.close()
