@@ -11,6 +11,10 @@ import pathlib
 import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))
+
+from support import citing  # noqa: E402
+
 
 
 def lines(name):
@@ -49,12 +53,5 @@ def faults():
             yield f"{name} ({level}) is cited by no test"
 
 
-def main():
-    found = list(faults())
-    for fault in found:
-        print(fault)
-    return 1 if found else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(citing.told(faults()))

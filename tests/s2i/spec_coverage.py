@@ -11,6 +11,10 @@ import re
 import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))
+
+from support import citing  # noqa: E402
+
 ID = r"\d+\.\d+"
 CITATION = re.compile(rf"\bs2i\s+({ID}(?:(?:\s+to\s+|,\s+(?:and\s+)?|\s+and\s+){ID})*)")
 
@@ -45,12 +49,5 @@ def faults():
             yield f"{name} ({level}) is cited by no test"
 
 
-def main():
-    found = list(faults())
-    for fault in found:
-        print(fault)
-    return 1 if found else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(citing.told(faults()))
