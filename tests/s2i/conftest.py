@@ -99,6 +99,16 @@ def shop():
     shutil.rmtree(folder)
 
 
+@pytest.fixture(scope="module")
+def user_shop():
+    """A builder without any privilege."""
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="sw-"))
+    made = workshop.unprivileged(folder)
+    yield made
+    made.finish()
+    shutil.rmtree(folder)
+
+
 @pytest.fixture
 def name():
     """A repository of the test's own."""

@@ -19,7 +19,7 @@ import pytest
 from support import api, building, gitserver, images, people, process, workshop
 from conftest import able
 from support.tokens import basic
-from test_builder import assemble, failed
+from support.workshop import assemble, failed
 
 
 def test_a_file_of_holes(shop):

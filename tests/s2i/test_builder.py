@@ -15,9 +15,7 @@ import time
 import pytest
 
 from support import building, process, workshop
-
-APP = {"index.html": "<h1>hello</h1>\n"}
-IMAGE = workshop.builder_image()
+from support.workshop import APP, IMAGE, assemble, done, failed
 
 
 @pytest.fixture(scope="module")
@@ -31,40 +29,10 @@ def shop():
     shutil.rmtree(folder)
 
 
-@pytest.fixture(scope="module")
-def user_shop():
-    """A builder without any privilege."""
-    folder = pathlib.Path(tempfile.mkdtemp(prefix="sw-"))
-    folder.chmod(0o755)
-    (folder / "builder").mkdir()
-    shutil.chown(folder / "builder", workshop.USER, workshop.USER)
-    made = workshop.Workshop(folder / "builder", user=workshop.USER)
-    assert made.hello["level"] == "user", made.hello
-    yield made
-    made.finish()
-    shutil.rmtree(folder)
-
-
 def leftovers(shop):
     about = shop.folder.stat()
     prefix = f"slipway-{about.st_dev:x}-{about.st_ino:x}-"
     return [f"{top}/{name}" for top, folders, _ in os.walk("/sys/fs/cgroup") for name in folders if name.startswith(prefix)]
-
-
-def assemble(shop, script, files=None, **more):
-    """Builds with this script as assemble."""
-    return shop.build(IMAGE, {**(files or {}), ".s2i/bin/assemble": "#!/bin/sh\n" + script}, **more)
-
-
-def done(outcome):
-    assert outcome.result.get("done"), (outcome.result, outcome.text)
-    return outcome
-
-
-def failed(outcome, reason):
-    assert not outcome.result.get("done") and outcome.result["reason"] == reason, (outcome.result, outcome.text)
-    assert outcome.result.get("layers") in (None, []) and not outcome.blobs
-    return outcome
 
 
 # --- a build that goes well ---

@@ -15,7 +15,7 @@ import threading
 import pytest
 
 from support import building, workshop
-from test_builder import APP, IMAGE, assemble, done, failed
+from support.workshop import APP, IMAGE, ask_proxy, assemble, connect, done, failed
 
 
 # --- looks only ---
@@ -260,7 +260,7 @@ def echo():
 
 
 def through_proxy(target):
-    return f"printf 'CONNECT {target} HTTP/1.1\\r\\n\\r\\nquestion' | nc 127.0.0.1 3128; exit 0\n"
+    return ask_proxy(connect(target, "question")) + "; exit 0\n"
 
 
 def test_no_network(shop, echo):
@@ -295,7 +295,7 @@ def test_the_proxy_refuses(shop, echo, target, allow, status):
 
 
 def test_the_proxy_serves_connect_only(shop):
-    outcome = done(assemble(shop, "printf 'GET http://example.org/ HTTP/1.1\\r\\n\\r\\n' | nc 127.0.0.1 3128; exit 0\n",
+    outcome = done(assemble(shop, ask_proxy("GET http://example.org/ HTTP/1.1\\r\\n\\r\\n") + "; exit 0\n",
                             options={"network": "proxy", "allow": ["*:*"]}))
     assert outcome.out.startswith(b"HTTP/1.1 405")
 

@@ -4,32 +4,15 @@ Touches  a builder of the module's own, the servers under test.
 Never    another registry. Spec: s2i 13.52
 """
 import io
-import pathlib
-import shutil
 import tarfile
-import tempfile
 
 import pytest
 
 from support import api, building, process, workshop
+from support.workshop import APP, IMAGE, done, failed
 from test_api_builds import Caller
-from test_builder import APP, IMAGE, done, failed
 
 LIST = "#!/bin/sh\ncd /tmp/src; find . | sort; find . -type f -exec stat -c '%n %a %u:%g %Y' {} + | sort\n"
-
-
-@pytest.fixture(scope="module")
-def user_shop():
-    """A builder without any privilege."""
-    folder = pathlib.Path(tempfile.mkdtemp(prefix="sw-"))
-    folder.chmod(0o755)
-    (folder / "builder").mkdir()
-    shutil.chown(folder / "builder", workshop.USER, workshop.USER)
-    made = workshop.Workshop(folder / "builder", user=workshop.USER)
-    assert made.hello["level"] == "user", made.hello
-    yield made
-    made.finish()
-    shutil.rmtree(folder)
 
 
 def layer(*entries):

@@ -15,8 +15,8 @@ import time
 import pytest
 
 from support import building, process, remains, workshop
+from support.workshop import IMAGE, done, failed
 from test_api_builds import Caller
-from test_builder import IMAGE, done, failed
 
 HOUR = {"keep_failed_ms": 3600 * 1000}
 FULL = workshop.builder_image(files={"opt/app-root/src/gone": "of the image"})

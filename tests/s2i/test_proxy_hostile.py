@@ -16,8 +16,9 @@ import time
 import pytest
 
 from support import building, nameserver, process, workshop
-from test_builder import done
+from support.workshop import ask_proxy, connect, done
 
+GET = ask_proxy("GET / HTTP/1.1\\r\\n\\r\\n")  # which it does not serve
 HOSTS = {"open.test": "127.0.0.1", "private.test": "10.1.2.3", "meta.test": "169.254.169.254", "lan.test": "192.168.1.1",
          "zero.test": "0.0.0.0", "shared.test": "100.64.0.1"}
 
@@ -53,13 +54,7 @@ def names(tmp_path_factory):
 @pytest.fixture(scope="module", params=["root", pytest.param("user", marks=pytest.mark.long)])
 def shop(request, names):
     folder = pathlib.Path(tempfile.mkdtemp(prefix="sw-"))
-    folder.chmod(0o755)
-    (folder / "builder").mkdir()
-    user = None
-    if request.param == "user":
-        shutil.chown(folder / "builder", workshop.USER, workshop.USER)
-        user = workshop.USER
-    made = workshop.Workshop(folder / "builder", user=user, **({} if user else {"names": names}))
+    made = workshop.unprivileged(folder) if request.param == "user" else workshop.Workshop(folder / "builder", names=names)
     made.level = request.param
     assert made.hello["level"] == request.param, made.hello
     yield made
@@ -81,14 +76,10 @@ def run(shop, script, allow=("*:*",), **more):
 
 def ask_all(shop, requests, **more):
     """Each request's first line of answer; '' where the proxy said nothing. Requests are for printf."""
-    lines = "".join(f"echo \"{number} $(printf '{text}' | nc 127.0.0.1 3128 | head -n 1)\"\n" for number, text in enumerate(requests))
+    lines = "".join(f"echo \"{number} $({ask_proxy(text)} | head -n 1)\"\n" for number, text in enumerate(requests))
     said = run(shop, lines, **more).out.decode().splitlines()
     answers = dict(line.rstrip("\r").split(" ", 1) for line in said)
     return [answers[str(number)].strip() for number in range(len(requests))]
-
-
-def connect(target):
-    return f"CONNECT {target} HTTP/1.1\\r\\n\\r\\n"
 
 
 PRIVATE = ["127.0.0.1:{p}", "127.1:{p}", "2130706433:{p}", "0x7f000001:{p}", "0177.0.0.1:{p}", "0:{p}", "0.0.0.0:{p}", "127.255.255.254:{p}",
@@ -135,9 +126,9 @@ ODD = ["CONNECT  127.0.0.1:{p} HTTP/1.1\\r\\n\\r\\n", "CONNECT\\t127.0.0.1:{p}\\
 
 def test_requests_that_are_odd_are_refused(shop, ear):
     """Never served by guessing; nothing of a refused request is served as another one."""
-    behind = f"CONNECT 127.0.0.1:{ear.port} HTTP/1.1\\r\\n\\r\\n"
+    behind = connect(f"127.0.0.1:{ear.port}")
     requests = [text.format(p=ear.port) for text in ODD]
-    requests += [connect("other.test:443") + behind,
+    requests += [connect("other.test:443", behind),
                  f"CONNECT other.test:443 HTTP/1.1\\r\\nHost: 127.0.0.1:{ear.port}\\r\\n\\r\\n",
                  f"CONNECT other.test:443 HTTP/1.1\\r\\nContent-Length: 0\\r\\nTransfer-Encoding: chunked\\r\\n\\r\\n0\\r\\n\\r\\n{behind}"]
     answers = ask_all(shop, requests, allow=["listed.test:443"])
@@ -156,7 +147,7 @@ def test_the_list_is_met_as_a_whole(shop, ear, allow, target):
 
 def test_a_head_that_is_too_large_is_not_read_on(shop, ear):
     script = f"(printf 'CONNECT 127.0.0.1:{ear.port} HTTP/1.1\\r\\nX: '; head -c 100000 /dev/zero | tr '\\0' x; printf '\\r\\n\\r\\n') " \
-             "| nc 127.0.0.1 3128 | wc -c; echo after; printf 'GET / HTTP/1.1\\r\\n\\r\\n' | nc 127.0.0.1 3128 | head -n 1"
+             f"| nc 127.0.0.1 3128 | wc -c; echo after; {GET} | head -n 1"
     said = run(shop, script).out
     assert said.startswith(b"0\n") and b"HTTP/1.1 405" in said and ear.heard == []
 
@@ -164,10 +155,10 @@ def test_a_head_that_is_too_large_is_not_read_on(shop, ear):
 def test_many_and_idle_connections(shop, ear):
     """Past the limit one is told so; the others go on; what idles does not hold up the end."""
     script = "for i in $(seq 1 90); do (sleep 300 | nc 127.0.0.1 3128 | head -n 1) & done\n" \
-             "n=0; while [ $n -lt 600 ]; do said=$(printf 'GET / HTTP/1.1\\r\\n\\r\\n' | nc 127.0.0.1 3128 | head -n 1); " \
+             f"n=0; while [ $n -lt 600 ]; do said=$({GET} | head -n 1); " \
              "case $said in *503*) echo full; break;; esac; n=$((n + 1)); sleep 0.05; done\n" \
              "kill $(ps | grep 'sleep 30[0]' | sed 's/^ *//; s/ .*//') 2>/dev/null\n" \
-             "n=0; while [ $n -lt 600 ]; do said=$(printf 'GET / HTTP/1.1\\r\\n\\r\\n' | nc 127.0.0.1 3128 | head -n 1); " \
+             f"n=0; while [ $n -lt 600 ]; do said=$({GET} | head -n 1); " \
              "case $said in *405*) echo again; break;; esac; n=$((n + 1)); sleep 0.05; done\n" \
              "for i in $(seq 1 20); do (sleep 300 | nc 127.0.0.1 3128) & done"
     begun = time.monotonic()

@@ -145,7 +145,8 @@ def shop(names):
 def test_a_build_ends_while_its_proxy_asks(shop, names):
     """s2i 16.9: the container is gone, and its questions with it."""
     gate = building.Gate()
-    script = "#!/bin/sh\nprintf 'CONNECT silent.test:443 HTTP/1.1\\r\\n\\r\\n' | nc 127.0.0.1 3128 >/dev/null 2>&1 &\n" + f"{gate.wait} || true\n"
+    ask = workshop.ask_proxy(workshop.connect("silent.test:443"))
+    script = f"#!/bin/sh\n{ask} >/dev/null 2>&1 &\n{gate.wait} || true\n"
     image = workshop.Image([building.base_tar({"assemble": script, "run": building.RUN}, {})])
     build = shop.begin(image, {"index.html": "x"}, options={"network": "proxy", "allow": ["silent.test:443"]})
     process.wait_for(lambda: "silent.test" in names.asked, 60, "the proxy's question")

@@ -10,6 +10,7 @@ import io
 import json
 import os
 import pathlib
+import shutil
 import signal
 import socket
 import subprocess
@@ -246,3 +247,47 @@ class Workshop:
         if self.child.poll() is None:
             self.child.send_signal(signal.SIGKILL)
             self.child.wait()
+
+
+def unprivileged(folder):
+    """A workshop whose builder may do nothing special; the folder is its parent."""
+    folder.chmod(0o755)
+    (folder / "builder").mkdir()
+    shutil.chown(folder / "builder", USER, USER)
+    made = Workshop(folder / "builder", user=USER)
+    assert made.hello["level"] == "user", made.hello
+    return made
+
+
+# --- what most builds are like, and how they end ---
+
+APP = {"index.html": "<h1>hello</h1>\n"}
+IMAGE = builder_image()
+
+
+def assemble(shop, script, files=None, **more):
+    """Builds with this script as assemble."""
+    return shop.build(IMAGE, {**(files or {}), ".s2i/bin/assemble": "#!/bin/sh\n" + script}, **more)
+
+
+def done(outcome):
+    assert outcome.result.get("done"), (outcome.result, outcome.text)
+    return outcome
+
+
+def failed(outcome, reason):
+    assert not outcome.result.get("done") and outcome.result["reason"] == reason, (outcome.result, outcome.text)
+    assert outcome.result.get("layers") in (None, []) and not outcome.blobs
+    return outcome
+
+
+# --- the proxy of a build, in its scripts ---
+
+def connect(target, more=""):
+    """The request, and what comes behind it, as printf is told."""
+    return f"CONNECT {target} HTTP/1.1\\r\\n\\r\\n{more}"
+
+
+def ask_proxy(request):
+    """The command that prints what the proxy says."""
+    return f"printf '{request}' | nc 127.0.0.1 3128"
