@@ -306,11 +306,13 @@ static void collected(struct collection *run, const struct collect_report *part)
 static int run_expire(struct collection *run, struct error *err) ON(worker_thread)
 {
     struct storage *store = run->collect->store;
+    int64_t now = clock_now_us();
     bool more = true, ended = false;
 
     progress_phase(run->progress, "expire");
+    upload_table_touch(store->uploads);
     while (more && !progress_cancelled(run->progress)) {
-        if (sweep_upload(store, &ended, &more, err) < 0)
+        if (sweep_upload(store, now, &ended, &more, err) < 0)
             return -1;
         const struct collect_report part = {.uploads = ended ? 1 : 0};
         collect_count(run->collect, &part);

@@ -106,10 +106,11 @@ int meta_upload_cancel(struct meta *meta, struct slice repository, struct slice 
                        struct error *err) MUST_CHECK;
 /* The same for the recovery at start, which knows only the id. Absent is success. */
 int meta_upload_discard(struct meta *meta, const char *id, struct error *err) MUST_CHECK;
-/* G5: one expired session goes to trash, durably; locator (LOCATOR_SIZE + 1 bytes) is its, or ""
- * when there is none. Also forgets finished ids older than an hour, some at a time. *more: it found
- * something, so there may be more. Background. */
-int meta_upload_expire(struct meta *meta, char *locator, bool *more, struct error *err) MUST_CHECK;
+/* G5: one session that had expired at `now` goes to trash, durably; locator (LOCATOR_SIZE + 1
+ * bytes) is its, or "" when there is none. Also forgets finished ids older than an hour, some at a
+ * time. *more: it found something, so there may be more. Background. */
+int meta_upload_expire(struct meta *meta, int64_t now, char *locator, bool *more,
+                       struct error *err) MUST_CHECK;
 /* The session whose id follows `after` ("" to begin); *found is false at the end. */
 int meta_upload_next(struct meta *meta, const char *after, bool *found, struct meta_upload *out,
                      struct error *err) MUST_CHECK;

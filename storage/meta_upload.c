@@ -506,6 +506,7 @@ int meta_upload_discard(struct meta *meta, const char *id, struct error *err)
 }
 
 struct expire {
+    int64_t now;
     char locator[LOCATOR_SIZE + 1];
     bool due;
 };
@@ -515,18 +516,18 @@ static int expire_due(struct db_tx *tx, void *arg, struct error *err)
     struct expire *expire = arg;
     OWNED(db_query_end) struct db_query query = db_query(tx, SQL_EXPIRE_DUE);
 
-    db_bind_i64(&query, clock_now_us());
+    db_bind_i64(&query, expire->now);
     if (db_step(&query, err) != 1)
         return -1;
     expire->due = db_column_i64(&query, 0) != 0;
     return 0;
 }
 
-static int finished_forget(struct db_tx *tx, struct error *err)
+static int finished_forget(struct db_tx *tx, int64_t now, struct error *err)
 {
     OWNED(db_query_end) struct db_query query = db_query(tx, SQL_FINISHED_FORGET);
 
-    db_bind_i64(&query, clock_now_us());
+    db_bind_i64(&query, now);
     return db_finish(&query, err);
 }
 
@@ -535,18 +536,18 @@ static int expire(struct db_tx *tx, void *arg, struct error *err)
     struct expire *expire = arg;
     OWNED(db_query_end) struct db_query query = db_query(tx, SQL_UPLOAD_EXPIRE);
 
-    db_bind_i64(&query, clock_now_us());
+    db_bind_i64(&query, expire->now);
     if (take_locator(&query, expire->locator, err) < 0)
         return -1;
     if (expire->locator[0] != 0 &&
         meta_trash(tx, slice_of(expire->locator), clock_now_us(), err) < 0)
         return -1;
-    return finished_forget(tx, err);
+    return finished_forget(tx, expire->now, err);
 }
 
-int meta_upload_expire(struct meta *meta, char *locator, bool *more, struct error *err)
+int meta_upload_expire(struct meta *meta, int64_t now, char *locator, bool *more, struct error *err)
 {
-    struct expire with = {.locator = ""};
+    struct expire with = {.now = now, .locator = ""};
     const struct db_work work = {.run = expire, .arg = &with, .priority = DB_BACKGROUND};
 
     locator[0] = 0;

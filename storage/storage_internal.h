@@ -114,8 +114,10 @@ void scrub_close(struct scrub *scrub);
 /* sweep.c: the background thread. Close ends it and waits; accepts NULL. */
 struct sweep *sweep_open(struct storage *store);
 void sweep_close(struct sweep *sweep);
-/* G5: one session that is idle for too long ends; its part of what a run does. *ended: one did. */
-int sweep_upload(struct storage *store, bool *ended, bool *more, struct error *err) MUST_CHECK
-    ON(worker_thread);
+/* G5: one session that was idle for too long at `now` ends; its part of what a run does. *ended:
+ * one did. now: taken before upload_table_touch, or what a standstill in between makes old would
+ * go. */
+int sweep_upload(struct storage *store, int64_t now, bool *ended, bool *more,
+                 struct error *err) MUST_CHECK ON(worker_thread);
 
 #endif

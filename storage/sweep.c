@@ -52,12 +52,12 @@ static bool ending(struct sweep *sweep)
     return ends;
 }
 
-int sweep_upload(struct storage *store, bool *ended, bool *more, struct error *err)
+int sweep_upload(struct storage *store, int64_t now, bool *ended, bool *more, struct error *err)
 {
     char locator[LOCATOR_SIZE + 1];
 
     *ended = false;
-    if (meta_upload_expire(store->meta, locator, more, err) < 0)
+    if (meta_upload_expire(store->meta, now, locator, more, err) < 0)
         return -1;
     *ended = locator[0] != 0;
     if (*ended)
@@ -69,12 +69,14 @@ int sweep_upload(struct storage *store, bool *ended, bool *more, struct error *e
 static bool sweep_uploads(struct sweep *sweep) ON(worker_thread)
 {
     struct collect_report done = {.uploads = 0};
+    int64_t now = clock_now_us();
     bool more = true;
 
+    upload_table_touch(sweep->store->uploads);
     for (int i = 0; i < EXPIRE_MAX && more && !ending(sweep); i++) {
         struct error err = {0};
         bool ended = false;
-        if (sweep_upload(sweep->store, &ended, &more, &err) < 0) {
+        if (sweep_upload(sweep->store, now, &ended, &more, &err) < 0) {
             report("expire uploads", &err);
             more = false;
         }
@@ -287,7 +289,6 @@ static void *run(void *arg)
         while (upload_table_checkpoint(sweep->store->uploads, SESSION_IDLE_MS) && !ending(sweep))
             continue;
         if (rested_ms >= interval_ms) {
-            upload_table_touch(sweep->store->uploads);
             bool more = sweep_uploads(sweep);
             orphans = orphans && !sweep_orphans(sweep);
             more |= sweep_trash(sweep);

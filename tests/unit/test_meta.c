@@ -153,11 +153,11 @@ static void test_meta_finish_makes_a_blob_and_remembers(void **state)
     assert_false(found);
     char locator[LOCATOR_SIZE + 1];
     bool more = false;
-    OK(meta_upload_expire(fixture->meta, locator, &more, &fixture->err));
+    OK(meta_upload_expire(fixture->meta, clock_now_us(), locator, &more, &fixture->err));
     assert_string_equal(locator, "");
     assert_true(more);
     assert_int_equal(number(fixture, "SELECT count(*) FROM finished_uploads"), 0);
-    OK(meta_upload_expire(fixture->meta, locator, &more, &fixture->err));
+    OK(meta_upload_expire(fixture->meta, clock_now_us(), locator, &more, &fixture->err));
     assert_false(more);
 }
 
@@ -226,11 +226,11 @@ static void test_meta_only_idle_sessions_expire(void **state)
     script(fixture, "UPDATE uploads SET expires_at = 7");
     OK(meta_upload_touch(fixture->meta, busy.id, &fixture->err));
     bool more = false;
-    OK(meta_upload_expire(fixture->meta, locator, &more, &fixture->err));
+    OK(meta_upload_expire(fixture->meta, clock_now_us(), locator, &more, &fixture->err));
     assert_string_equal(locator, idle.locator);
     assert_true(more);
     assert_true(is_due(fixture, idle.locator));
-    OK(meta_upload_expire(fixture->meta, locator, &more, &fixture->err));
+    OK(meta_upload_expire(fixture->meta, clock_now_us(), locator, &more, &fixture->err));
     assert_string_equal(locator, "");
     assert_false(more);
     assert_int_equal(number(fixture, "SELECT count(*) FROM uploads"), 1);

@@ -544,9 +544,28 @@ static void test_upload_written_to_just_now_does_not_expire(void **state)
     receive(bench, "hello");
     upload_table_touch(bench->store->uploads);
     assert_true(expiry_get(bench) >= now + HOUR_US);
-    assert_int_equal(meta_upload_expire(bench->store->meta, locator, &more, &err), 0);
+    assert_int_equal(meta_upload_expire(bench->store->meta, clock_now_us(), locator, &more, &err),
+                     0);
     assert_string_equal(locator, "");
     offset_is(bench, 5);
+}
+
+/* The sweep's: before it touches those that are written to. */
+static void test_upload_expires_by_the_time_it_is_told(void **state)
+{
+    struct bench *bench = *state;
+    int64_t now = clock_now_us();
+
+    start(bench);
+    expiry_set(bench, now - 5);
+    for (int64_t at = now - 10; at <= now; at += 10) {
+        char locator[LOCATOR_SIZE + 1] = "";
+        struct error err = {0};
+        bool more = true;
+        assert_int_equal(meta_upload_expire(bench->store->meta, at, locator, &more, &err), 0);
+        assert_int_equal(locator_valid(locator), at == now);
+        assert_int_equal(more, at == now);
+    }
 }
 
 static void test_upload_expired_under_its_writer_is_unknown(void **state)
@@ -563,7 +582,8 @@ static void test_upload_expired_under_its_writer_is_unknown(void **state)
         append(upload, "hello");
         usleep(2000);
         bool more = false;
-        assert_int_equal(meta_upload_expire(bench->store->meta, locator, &more, &err), 0);
+        assert_int_equal(
+            meta_upload_expire(bench->store->meta, clock_now_us(), locator, &more, &err), 0);
         assert_true(locator_valid(locator));
         if (told) { /* as the sweep does */
             upload_table_forget(bench->store->uploads, locator);
@@ -1208,6 +1228,7 @@ int main(void)
         TEST(test_upload_cancel_ends_a_writer_as_well),
         TEST(test_upload_idle_for_too_long_expires),
         TEST(test_upload_written_to_just_now_does_not_expire),
+        TEST(test_upload_expires_by_the_time_it_is_told),
         TEST(test_upload_expired_under_its_writer_is_unknown),
         TEST(test_upload_in_use_does_not_expire),
         TEST(test_upload_threads_on_the_same_sessions_keep_bytes_and_hash_equal),
