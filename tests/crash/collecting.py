@@ -258,7 +258,8 @@ class Session:
     def checked(self):
         """What the program's own check says of a root as the last kill left it."""
         words = [process.binary(), "check", "--deep", "--set", f"storage.root={self.rig.server.root}"]
-        done = subprocess.run(words, capture_output=True, text=True, cwd=self.rig.folder)
+        done = subprocess.run(words, capture_output=True, text=True, cwd=self.rig.folder,
+                              env=process.clean_environment())
         return [done.stdout[-1500:] + done.stderr[-500:]] if done.returncode != 0 else []
 
     def repositories(self):

@@ -49,7 +49,8 @@ def init_words(server, *words):
 
 def init(server):
     return subprocess.run(init_words(server, "--password-file", "-"), input=ROOT[1] + "\n",
-                          capture_output=True, text=True, cwd=server.folder, check=False)
+                          capture_output=True, text=True, cwd=server.folder, check=False,
+                          env=process.clean_environment())
 
 
 def made(folder, seed=1, workers=2, trace=False, rules=()):

@@ -37,7 +37,8 @@ class Server(process.Server):
         """Starts without waiting for it to listen."""
         with open(self.log, "ab") as log:
             self.child = subprocess.Popen(self.arguments(), stdin=subprocess.DEVNULL, stdout=log,
-                                          stderr=log, cwd=self.folder, start_new_session=True)
+                                          stderr=log, cwd=self.folder, start_new_session=True,
+                                          env=process.clean_environment())
 
     def dies_of(self, control, number=0):
         """Whether a rule that kills, disarmed by now, has killed it. One may have come to its effect behind an

@@ -51,7 +51,8 @@ def words(server, *command):
 def run(server, *command, root="root"):
     return subprocess.run([*words(server, *command), "--config", "/dev/null", "--set",
                            f"storage.root={server.watched / root}", "--set", "storage.min_free=0"],
-                          capture_output=True, text=True, cwd=server.watched, check=False, timeout=60)
+                          capture_output=True, text=True, cwd=server.watched, check=False, timeout=60,
+                          env=process.clean_environment())
 
 
 def create(server):
@@ -64,7 +65,7 @@ def restore(server):
 
 def verify(server, name):
     return subprocess.run(words(server, "backup", "verify", "backup", name), capture_output=True, text=True,
-                          cwd=server.watched, check=False, timeout=60)
+                          cwd=server.watched, check=False, timeout=60, env=process.clean_environment())
 
 
 def snapshots(server):

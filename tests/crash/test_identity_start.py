@@ -133,7 +133,8 @@ def test_a_password_is_shown_when_it_is_durable(scratch):
     size = fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
     os.write(writer, b" " * size)
     words = identity.init_words(one.server, "--generate-password")
-    with subprocess.Popen(words, stdout=writer, stderr=subprocess.PIPE, text=True) as child:
+    with subprocess.Popen(words, stdout=writer, stderr=subprocess.PIPE, text=True,
+                          env=process.clean_environment()) as child:
         os.close(writer)
         for line in child.stderr:
             if "shown only now" in line:
