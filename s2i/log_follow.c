@@ -41,79 +41,45 @@ static void follower_free(struct build_logs *logs, struct follower *follower)
     }
     if (follower->growth != NULL)
         log_growth_let_go(logs, follower->growth);
-    /* by name: a child between fork and exec may hold the pipe a moment longer than we do */
-    epoll_ctl(logs->epoll, EPOLL_CTL_DEL, follower->fd, NULL);
-    fd_drop(&follower->fd);
+    feed_close(&follower->feed, logs->epoll);
     fd_drop(&follower->log_fd);
     fd_drop(&follower->index_fd);
-    buffer_drop(&follower->piece);
     free(follower);
 }
 
 /* --- writing --- */
 
-static void want_writable(struct build_logs *logs, struct follower *follower, bool wanted)
-{
-    struct epoll_event event = {.events = wanted ? EPOLLOUT : 0, .data.ptr = follower};
-
-    if (follower->writable_wanted != wanted)
-        epoll_ctl(logs->epoll, EPOLL_CTL_MOD, follower->fd, &event);
-    follower->writable_wanted = wanted;
-}
-
-enum progress { MOVED, WAITS, OVER };
-
-static enum progress piece_write(struct follower *follower)
-{
-    struct buffer *piece = &follower->piece;
-    ssize_t put;
-
-    do
-        put = write(follower->fd, piece->at + follower->start, piece->size - follower->start);
-    while (put < 0 && errno == EINTR);
-    if (put < 0)
-        return errno == EAGAIN ? WAITS : OVER;
-    follower->start += (size_t)put;
-    if (follower->start < piece->size)
-        return MOVED;
-    buffer_drop(piece);
-    follower->start = 0;
-    return MOVED;
-}
-
-/* One step; WAITS: for the reader or, with nothing to write, for news. */
-static enum progress step(struct build_logs *logs, struct follower *follower)
+/* One step; FEED_WAITS: for the reader or, with nothing to write, for news. */
+static enum feed_progress step(struct build_logs *logs, struct follower *follower)
 {
     bool last;
 
-    if (follower->piece.size > 0) {
-        follower->sent_ms = clock_monotonic_ms();
-        return piece_write(follower);
-    }
+    if (follower->feed.piece.size > 0)
+        return feed_write(&follower->feed);
     if (follower->ended)
-        return OVER;
+        return FEED_OVER;
     uint64_t size = log_readable(logs, follower, &last);
     if (log_piece_fill(follower, size))
-        return MOVED;
+        return FEED_MOVED;
     if (!last)
-        return WAITS;
+        return FEED_WAITS;
     follower->ended = true;
     if (follower->form == LOG_SSE && log_has_ended(follower))
-        buffer_append_text(&follower->piece, "event: end\ndata:\n\n");
-    return MOVED;
+        buffer_append_text(&follower->feed.piece, "event: end\ndata:\n\n");
+    return FEED_MOVED;
 }
 
 /* Goes on until it has to wait, or is gone. */
 static void go_on(struct build_logs *logs, struct follower *follower)
 {
-    enum progress progress = MOVED;
+    enum feed_progress progress = FEED_MOVED;
 
-    for (int turn = 0; progress == MOVED && turn < TURNS * 2; turn++)
+    for (int turn = 0; progress == FEED_MOVED && turn < TURNS * 2; turn++)
         progress = step(logs, follower);
-    if (progress == OVER)
+    if (progress == FEED_OVER)
         follower_free(logs, follower);
-    else /* a writable pipe gives the next turn */
-        want_writable(logs, follower, progress == MOVED || follower->piece.size > 0);
+    else
+        feed_rest(&follower->feed, logs->epoll, follower, progress);
 }
 
 /* --- the thread --- */
@@ -135,11 +101,9 @@ static void arrivals_take(struct build_logs *logs)
     pthread_mutex_unlock(&logs->lock);
     while (arrived != NULL) {
         struct follower *follower = arrived;
-        struct epoll_event event = {.events = 0, .data.ptr = follower}; /* a reader that goes */
         arrived = follower->next;
         link_in(logs, follower);
-        follower->sent_ms = clock_monotonic_ms();
-        if (epoll_ctl(logs->epoll, EPOLL_CTL_ADD, follower->fd, &event) < 0)
+        if (feed_watch(&follower->feed, logs->epoll, follower) < 0)
             follower_free(logs, follower);
         else
             go_on(logs, follower);
@@ -151,7 +115,7 @@ static void tell(struct build_logs *logs, const struct log_growth *growth)
 {
     for (struct follower *follower = logs->followers, *next; follower != NULL; follower = next) {
         next = follower->next;
-        if (follower->growth == growth && !follower->writable_wanted)
+        if (follower->growth == growth && !follower->feed.writable_wanted)
             go_on(logs, follower);
     }
 }
@@ -192,10 +156,11 @@ static void comments_make(struct build_logs *logs)
 
     for (struct follower *follower = logs->followers, *next; follower != NULL; follower = next) {
         next = follower->next;
-        if (follower->form != LOG_SSE || follower->piece.size > 0 ||
-            now - follower->sent_ms < logs->comment_ms)
+        struct feed *feed = &follower->feed;
+        if (follower->form != LOG_SSE || feed->piece.size > 0 ||
+            now - feed->sent_ms < logs->comment_ms)
             continue;
-        buffer_append_text(&follower->piece, ":\n\n");
+        buffer_append_text(&feed->piece, ":\n\n");
         go_on(logs, follower);
     }
 }
@@ -298,7 +263,7 @@ static void follower_drop(struct follower **owned)
 
     if (follower == NULL)
         return;
-    fd_drop(&follower->fd);
+    feed_close(&follower->feed, -1);
     fd_drop(&follower->log_fd);
     fd_drop(&follower->index_fd);
     free(follower);
@@ -308,9 +273,8 @@ int build_log_follow(struct build_logs *logs, const struct log_follow *wish, int
                      struct error *err)
 {
     OWNED(follower_drop) struct follower *follower = memory_new(sizeof(*follower));
-    int ends[2];
 
-    *follower = (struct follower){.fd = -1,
+    *follower = (struct follower){.feed = FEED_NONE,
                                   .index_fd = -1,
                                   .form = wish->form,
                                   .follow = wish->follow,
@@ -318,12 +282,9 @@ int build_log_follow(struct build_logs *logs, const struct log_follow *wish, int
     if (build_log_file(logs, wish->id, &follower->log_fd, err) < 0)
         return -1;
     follower->index_fd = log_file_open(logs, wish->id, "index", O_RDONLY);
-    if (follower->index_fd < 0 || pipe2(ends, O_CLOEXEC) < 0)
+    if (follower->index_fd < 0 || feed_open(&follower->feed, 0, fd) < 0)
         return error_set_errno(err, ERROR_INTERNAL, errno,
                                "the log of build %" PRId64 " cannot be followed", wish->id);
-    follower->fd = ends[1];
-    *fd = ends[0];
-    fcntl(follower->fd, F_SETFL, O_NONBLOCK);
     log_place(follower);
     follower->growth = log_growth_hold(logs, wish->id);
     pthread_mutex_lock(&logs->lock);

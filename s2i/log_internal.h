@@ -11,6 +11,7 @@
 #include <pthread.h>
 #include <sys/types.h>
 
+#include "registry/core/feed.h"
 #include "s2i/log.h"
 
 enum { LOG_ENTRY_SIZE = 16, LOG_ENDED = 3 /* beside enum log_stream */ };
@@ -70,16 +71,13 @@ void log_growth_end(struct build_logs *logs, struct log_growth *growth, uint64_t
 struct follower {
     struct follower *next, **link; /* in logs->followers; next also in logs->arrived */
     struct log_growth *growth;     /* held; NULL: the log does not grow */
-    int fd;                        /* the pipe */
+    struct feed feed;
     int log_fd, index_fd;
     enum log_form form;
-    bool follow, writable_wanted, placed, ended;
+    bool follow, placed, ended;
     uint64_t offset;
     uint64_t entry;          /* of the index: the line at offset, when form needs one */
     struct log_entry latest; /* what a line without an entry is taken for */
-    uint64_t sent_ms;        /* monotonic; when something was sent last */
-    struct buffer piece;     /* formatted, from start on not written */
-    size_t start;
 };
 /* Where its first line begins, and what the index says of it. */
 void log_place(struct follower *follower);

@@ -94,7 +94,7 @@ static const struct log_entry *entry_of(struct follower *follower, struct ahead 
 
 static void line_print(struct follower *follower, struct slice line, struct ahead *ahead)
 {
-    struct buffer *out = &follower->piece;
+    struct buffer *out = &follower->feed.piece;
 
     if (follower->form == LOG_SSE) {
         buffer_print(out, "id: %" PRIu64 "\ndata: ", follower->offset + line.size + 1);
@@ -138,7 +138,7 @@ bool log_piece_fill(struct follower *follower, uint64_t size)
     struct slice read = {bytes, (size_t)got};
     uint64_t before = follower->offset;
     if (follower->form == LOG_TEXT) {
-        buffer_append_slice(&follower->piece, read);
+        buffer_append_slice(&follower->feed.piece, read);
         follower->offset += read.size;
     } else {
         lines_fill(follower, read);

@@ -4,6 +4,7 @@
 #ifndef SLIPWAY_EVENTS_INTERNAL_H
 #define SLIPWAY_EVENTS_INTERNAL_H
 
+#include "registry/core/feed.h"
 #include "registry/events/events.h"
 #include "registry/events/ring.h"
 
@@ -23,18 +24,14 @@ struct follower {
     struct follower *next; /* in hub->followers, or hub->arrived */
     struct owner *owner;
     const struct identity *who; /* held */
-    int fd;                     /* the pipe */
+    struct feed feed;
     unsigned kinds;
     char *repository; /* a glob; NULL: all */
     int64_t job;
-    uint64_t place;   /* number of what was looked at last */
-    uint64_t end;     /* the place where it is over; UINT64_MAX: nowhere */
-    uint64_t sent_ms; /* monotonic; when something was sent last */
-    bool writable_wanted;
-    bool over;           /* ends when the piece is written */
-    bool gone;           /* has ended */
-    struct buffer piece; /* from start on not written */
-    size_t start;
+    uint64_t place; /* number of what was looked at last */
+    uint64_t end;   /* the place where it is over; UINT64_MAX: nowhere */
+    bool over;      /* ends when the piece is written */
+    bool gone;      /* has ended */
 };
 
 /* What is known of the repository that was asked about last; the thread's own. */

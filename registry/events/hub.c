@@ -6,7 +6,6 @@
  * meanwhile; one that has everything waits for news. While events come without end they are
  * gathered for GATHER_MS at a time: each follower is woken so often and not for each of them. */
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -97,8 +96,7 @@ static void follower_free(struct events *events, struct follower *follower)
     if (follower->owner != NULL)
         seat_give_back(events, follower->owner);
     identity_drop(&follower->who);
-    fd_drop(&follower->fd);
-    buffer_drop(&follower->piece);
+    feed_close(&follower->feed, -1);
     free(follower->repository);
     free(follower);
 }
@@ -106,9 +104,7 @@ static void follower_free(struct events *events, struct follower *follower)
 /* His stream ends; he stands in the list until the next sweep. */
 static void follower_end(struct events *events, struct follower *follower)
 {
-    /* by name: a child between fork and exec may hold the pipe a moment longer than we do */
-    epoll_ctl(events->epoll, EPOLL_CTL_DEL, follower->fd, NULL);
-    fd_drop(&follower->fd);
+    feed_close(&follower->feed, events->epoll);
     follower->gone = events->any_gone = true;
 }
 
@@ -126,27 +122,6 @@ static void sweep(struct events *events)
         }
     }
     events->any_gone = false;
-}
-
-enum progress { MOVED, WAITS, OVER };
-
-static enum progress piece_write(struct follower *follower)
-{
-    struct buffer *piece = &follower->piece;
-    ssize_t put;
-
-    do
-        put = write(follower->fd, piece->at + follower->start, piece->size - follower->start);
-    while (put < 0 && errno == EINTR);
-    if (put < 0)
-        return errno == EAGAIN ? WAITS : OVER;
-    follower->sent_ms = clock_monotonic_ms();
-    follower->start += (size_t)put;
-    if (follower->start < piece->size)
-        return MOVED;
-    buffer_drop(piece);
-    follower->start = 0;
-    return MOVED;
 }
 
 /* Looks at the next event. False: there is none. */
@@ -171,29 +146,22 @@ static bool next_show(struct events *events, struct follower *follower) ON(worke
     return true;
 }
 
-/* One step; WAITS: for the reader or, with nothing to write, for news. */
-static enum progress step(struct events *events, struct follower *follower) ON(worker_thread)
+/* One step; FEED_WAITS: for the reader or, with nothing to write, for news. */
+static enum feed_progress step(struct events *events, struct follower *follower) ON(worker_thread)
 {
     bool more = true;
 
-    if (follower->piece.size > 0)
-        return piece_write(follower);
-    for (int i = 0; i < TURNS && more && !follower->over && follower->piece.size < PIECE_SIZE; i++)
+    const struct buffer *piece = &follower->feed.piece;
+
+    if (piece->size > 0)
+        return feed_write(&follower->feed);
+    for (int i = 0; i < TURNS && more && !follower->over && piece->size < PIECE_SIZE; i++)
         more = next_show(events, follower);
-    if (follower->piece.size > 0)
-        return piece_write(follower);
+    if (piece->size > 0)
+        return feed_write(&follower->feed);
     if (follower->over)
-        return OVER;
-    return more ? MOVED : WAITS;
-}
-
-static void want_writable(struct events *events, struct follower *follower, bool wanted)
-{
-    struct epoll_event event = {.events = wanted ? EPOLLOUT : 0, .data.ptr = follower};
-
-    if (follower->writable_wanted != wanted)
-        epoll_ctl(events->epoll, EPOLL_CTL_MOD, follower->fd, &event);
-    follower->writable_wanted = wanted;
+        return FEED_OVER;
+    return more ? FEED_MOVED : FEED_WAITS;
 }
 
 /* events (3): before anything is shown. What waits to be written was shown in time. */
@@ -207,26 +175,23 @@ static bool stands(struct events *events, struct follower *follower) ON(worker_t
 /* Goes on until it has to wait, or is gone. */
 static void go_on(struct events *events, struct follower *follower) ON(worker_thread)
 {
-    enum progress progress = stands(events, follower) ? MOVED : OVER;
+    enum feed_progress progress = stands(events, follower) ? FEED_MOVED : FEED_OVER;
 
-    for (int turn = 0; progress == MOVED && turn < TURNS; turn++)
+    for (int turn = 0; progress == FEED_MOVED && turn < TURNS; turn++)
         progress = step(events, follower);
-    if (progress == OVER)
+    if (progress == FEED_OVER)
         follower_end(events, follower);
-    else /* a writable pipe gives the next turn */
-        want_writable(events, follower, progress == MOVED || follower->piece.size > 0);
+    else
+        feed_rest(&follower->feed, events->epoll, follower, progress);
 }
 
 /* --- the thread --- */
 
 static void link_in(struct events *events, struct follower *follower) ON(worker_thread)
 {
-    struct epoll_event event = {.data.ptr = follower};
-
     follower->next = events->followers;
     events->followers = follower;
-    follower->sent_ms = clock_monotonic_ms();
-    if (epoll_ctl(events->epoll, EPOLL_CTL_ADD, follower->fd, &event) < 0)
+    if (feed_watch(&follower->feed, events->epoll, follower) < 0)
         follower_end(events, follower);
     else
         go_on(events, follower);
@@ -250,7 +215,7 @@ static void tell_all(struct events *events) ON(worker_thread)
     atomic_store(&events->told, false); /* before looking: who tells from now on wakes again */
     events->served_ms = clock_monotonic_ms();
     for (struct follower *follower = events->followers; follower != NULL; follower = follower->next)
-        if (!follower->gone && !follower->writable_wanted)
+        if (!follower->gone && !follower->feed.writable_wanted)
             go_on(events, follower);
 }
 
@@ -278,9 +243,10 @@ static void look_after(struct events *events) ON(worker_thread)
          follower = follower->next) {
         if (follower->gone)
             continue;
-        if (follower->piece.size == 0 && now - follower->sent_ms >= events->comment_ms)
+        const struct feed *feed = &follower->feed;
+        if (feed->piece.size == 0 && now - feed->sent_ms >= events->comment_ms)
             comment_show(events, follower);
-        if (!follower->writable_wanted)
+        if (!feed->writable_wanted)
             go_on(events, follower);
         else if (!stands(events, follower))
             follower_end(events, follower);
@@ -385,7 +351,7 @@ static struct follower *follower_new(const struct events_wish *wish)
 {
     struct follower *follower = memory_new(sizeof(*follower));
 
-    *follower = (struct follower){.fd = -1,
+    *follower = (struct follower){.feed = FEED_NONE,
                                   .who = identity_hold(wish->who),
                                   .kinds = wish->kinds,
                                   .job = wish->job,
@@ -407,24 +373,11 @@ static int greet(struct events *events, struct follower *follower, const struct 
     if (wish->last.at != NULL &&
         event_id_read(events, wish->last, &follower->place, &missed, err) < 0)
         return -1;
-    buffer_print(&follower->piece, "retry: %d\n", RETRY_MS);
+    buffer_print(&follower->feed.piece, "retry: %d\n", RETRY_MS);
     comment_show(events, follower);
     if (missed)
         gap_show(events, follower);
-    buffer_append_slice(&follower->piece, wish->first);
-    return 0;
-}
-
-static int pipe_open(struct follower *follower, int *fd, struct error *err)
-{
-    int ends[2];
-
-    if (pipe2(ends, O_CLOEXEC) < 0)
-        return error_set_errno(err, ERROR_INTERNAL, errno, "events cannot be followed now");
-    follower->fd = ends[1];
-    *fd = ends[0];
-    fcntl(follower->fd, F_SETFL, O_NONBLOCK);
-    fcntl(follower->fd, F_SETPIPE_SZ, PIPE_SIZE); /* else it is larger, and no harm is done */
+    buffer_append_slice(&follower->feed.piece, wish->first);
     return 0;
 }
 
@@ -433,8 +386,12 @@ int events_follow(struct events *events, const struct events_wish *wish, int *fd
     struct follower *follower = follower_new(wish);
 
     if (greet(events, follower, wish, err) < 0 ||
-        seat_take(events, wish->who, &follower->owner, err) < 0 ||
-        pipe_open(follower, fd, err) < 0) {
+        seat_take(events, wish->who, &follower->owner, err) < 0) {
+        follower_free(events, follower);
+        return -1;
+    }
+    if (feed_open(&follower->feed, PIPE_SIZE, fd) < 0) {
+        error_set_errno(err, ERROR_INTERNAL, errno, "events cannot be followed now");
         follower_free(events, follower);
         return -1;
     }

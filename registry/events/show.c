@@ -112,7 +112,7 @@ void gap_show(const struct events *events, struct follower *follower)
     char id[START_SIZE + 24];
 
     event_id_print(events, follower->place, id);
-    buffer_print(&follower->piece, "id: %s\nevent: gap\ndata: {\"id\":\"%s\"}\n\n", id, id);
+    buffer_print(&follower->feed.piece, "id: %s\nevent: gap\ndata: {\"id\":\"%s\"}\n\n", id, id);
     if (follower->job != 0) /* its end may be what was missed: he comes again and is told */
         follower->over = true;
 }
@@ -123,13 +123,13 @@ void comment_show(const struct events *events, struct follower *follower)
     char id[START_SIZE + 24];
 
     event_id_print(events, follower->place, id);
-    buffer_print(&follower->piece, ":\nid: %s\n\n", id);
+    buffer_print(&follower->feed.piece, ":\nid: %s\n\n", id);
 }
 
 void event_show(struct events *events, struct follower *follower, const struct ring_entry *entry)
 {
     const struct news *news = entry->news;
-    struct buffer *out = &follower->piece;
+    struct buffer *out = &follower->feed.piece;
     char id[START_SIZE + 24];
     bool people = false;
 
