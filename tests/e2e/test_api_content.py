@@ -242,7 +242,7 @@ def test_what_is_damaged_does_not_come_back(root, v2, managed, name):
     one = push(v2, name, "v1", "to be damaged by " + name)
     layer = ("to be damaged by " + name).encode()
     root.delete(f"/repos/{name}/-/tags/v1")
-    files = [path for path in (managed.root / "blobs").glob("*/*") if path.read_bytes() == layer]
+    files = [path for path, size in managed.blob_files() if size == len(layer) and path.read_bytes() == layer]
     files[0].write_bytes(b"shorter")
     assert v2.get(f"/v2/{name}/blobs/{digest(layer)}").status == 404
     refused = root.post(f"/repos/{name}/-/tags/v1:restore")

@@ -135,7 +135,7 @@ def test_second_writer_takes_over_a_dead_one(server, client, name):
     with server.connect(timeout=60) as stalled:
         stalled.send_head("PATCH", where, [("Content-Length", len(data))])
         stalled.send(data[:100000])
-        process.wait_for(lambda: client.get(where)["Range"] == "0-99999", 10, "the first half")
+        process.wait_for(lambda: client.get(where)["Range"] == "0-99999", 30, "the first half")
         response = client.patch(where, data[100000:], headers=[("Content-Range", "100000-199999")])
         assert response.status == 202 and response["Range"] == "0-199999"
         try:

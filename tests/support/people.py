@@ -62,7 +62,7 @@ class People:
 
     @contextlib.contextmanager
     def rows(self):
-        connection = sqlite3.connect(self.path, timeout=10)
+        connection = sqlite3.connect(self.path, timeout=60)
         connection.execute("PRAGMA foreign_keys = ON")
         try:
             with connection:

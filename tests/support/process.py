@@ -51,7 +51,7 @@ def runtime():
 SLOWER = 3  # than the machine whose seconds the tests name; who waits for what comes loses nothing by it
 
 
-def wait_for(question, seconds=20, what="condition", pause=0.02):
+def wait_for(question, seconds=60, what="condition", pause=0.02):
     """Polls until question() is true and returns its value; fails after so many seconds, of a slow machine."""
     seconds *= SLOWER
     end = time.monotonic() + seconds
