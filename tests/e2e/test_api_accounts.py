@@ -132,13 +132,13 @@ def test_dry_run_changes_nothing(root, fresh):
 # --- lists ---
 
 def test_lists_come_in_pages(root):
-    names = [f"paged-{letter}" for letter in "abcde"]
+    names = [f"on-pages-{letter}" for letter in "abcde"]
     for name in names:
         root.post("/users", {"name": name})
-    page = root.get("/users?q=paged-&limit=2").json()
+    page = root.get("/users?q=on-pages-&limit=2").json()
     assert [user["name"] for user in page["items"]] == names[:2] and page["total"] == 5
-    assert [user["name"] for user in root.items("/users?q=paged-&limit=2")] == names
-    assert root.get("/users?q=paged-&limit=5").json()["next"] is None
+    assert [user["name"] for user in root.items("/users?q=on-pages-&limit=2")] == names
+    assert root.get("/users?q=on-pages-&limit=5").json()["next"] is None
     assert root.get("/users?q=no-such-name").json() == {"items": [], "next": None, "total": 0}
     every = [user["name"] for user in root.items("/users?limit=3")]
     assert every == sorted(every) and {"root", "ana", *names} <= set(every) and "build" not in every

@@ -108,12 +108,14 @@ def test_a_delegate_deals_with_what_he_manages(root, lead, call, prefix):
 
 def test_others_see_none_and_change_none(root, call, prefix):
     number = give(root, "bob", prefix, level="read").json()["id"]
-    for who in ("ana", "max", "bob", "opa"):
+    root.post("/users", {"name": prefix, "password": "a good password"})
+    assert give(root, prefix, prefix + "/*", level="maintain").status == 201
+    for name, who in (("ana", "ana"), ("bob", "bob"), ("opa", "opa"), (prefix, (prefix, "a good password"))):
         caller = call(who)
         assert caller.items("/grants") == []
         assert caller.get(f"/grants/{number}").status == 404
         assert caller.delete(f"/grants/{number}").status == 404
-        assert give(caller, who, "*", level="admin").status == 403
+        assert give(caller, name, "*", level="admin").status == 403
     auditor = call("aud")
     assert auditor.get(f"/grants/{number}").status == 200 and auditor.items("/grants")
     assert auditor.delete(f"/grants/{number}").status == 403
