@@ -71,7 +71,8 @@ static void place_forget(struct git *git, struct place *place)
 
 static bool is_idle(const struct place *place)
 {
-    return place->pushes == 0 && !place->used && !place->dirty && !place->caring;
+    return place->pushes == 0 && place->looks == 0 && !place->used && !place->dirty &&
+           !place->caring;
 }
 
 static void stop_care(struct place *place)
@@ -123,11 +124,39 @@ void place_leave(struct git *git, struct place *place, bool dirty)
     pthread_mutex_unlock(&git->lock);
 }
 
+struct place *place_look(struct git *git, struct slice name)
+{
+    pthread_mutex_lock(&git->lock);
+    struct place *place = place_find(git, name);
+    place->looks++;
+    while (place->caring) {
+        stop_care(place);
+        pthread_cond_wait(&git->place_changed, &git->lock);
+    }
+    pthread_mutex_unlock(&git->lock);
+    return place;
+}
+
+void place_looked(struct git *git, struct place *place)
+{
+    place->looks--;
+    if (is_idle(place) && place->clean_size == 0) /* nothing is known of it */
+        place_forget(git, place);
+    else if (git->care != NULL)
+        pthread_cond_signal(&git->care->work);
+}
+
+/* Somebody counts on what stands there. */
+static bool is_busy(const struct place *place)
+{
+    return place->pushes > 0 || place->looks > 0;
+}
+
 static struct place *place_next(struct git *git)
 {
     struct place *place = git->places;
 
-    while (place != NULL && (!(place->used || place->dirty) || place->pushes > 0))
+    while (place != NULL && (!(place->used || place->dirty) || is_busy(place)))
         place = place->next;
     return place;
 }
@@ -357,7 +386,9 @@ static void care_at_start(struct git *git, struct slice name) ON(worker_thread)
 {
     pthread_mutex_lock(&git->lock);
     struct place *place = place_find(git, name);
-    if (place->pushes == 0 && !place->caring && !git->care->ending)
+    if (is_busy(place))
+        place->used = true; /* soon */
+    else if (!place->caring && !git->care->ending)
         care_of(git, place);
     if (is_idle(place))
         place_forget(git, place);

@@ -102,7 +102,7 @@ struct session;
 struct place {
     struct place *next;
     char *name;
-    unsigned pushes;               /* under way: no care is taken meanwhile */
+    unsigned pushes, looks;        /* under way: no care is taken meanwhile */
     struct session *turn;          /* whose refs are being judged and moved */
     struct session *first, **last; /* that wait for it, in order */
     bool caring, yields;           /* care is being taken; it is to stop for a push */
@@ -115,6 +115,10 @@ struct place {
 struct place *place_enter(struct git *git, struct slice name) ON(worker_thread);
 /* dirty: it left objects that nobody needs. */
 void place_leave(struct git *git, struct place *place, bool dirty);
+/* Somebody is told what a push will find: a repository without a ref does not go meanwhile. Blocks
+ * for moments. */
+struct place *place_look(struct git *git, struct slice name) ON(worker_thread);
+void place_looked(struct git *git, struct place *place); /* with git->lock */
 
 struct care;
 int care_open(struct git *git, struct error *err) MUST_CHECK;
@@ -153,6 +157,7 @@ struct service {
     bool ending;                   /* was told to end */
     bool heard_out;                /* no hook will say anything more */
     struct session *session;       /* SERVICE_PUSH */
+    struct place *looked;          /* SERVICE_ADVERTISE of a push; else NULL */
 };
 
 struct service_wish {
@@ -161,6 +166,7 @@ struct service_wish {
     struct slice name; /* of the repository */
     const char *path;  /* its folder */
     bool gzip;
+    struct place *looked; /* consumed; may be NULL */
 };
 /* Starts the children and answers with what git writes; *input is what it reads, NULL for
  * SERVICE_ADVERTISE. session: consumed on success.

@@ -119,13 +119,14 @@ static int push_refs(struct request *request, struct reply *reply, struct error 
     if (git_of(request, &git, err) < 0)
         return -1;
     OWNED(memory_drop) char *path = repository_path(git, request->name);
-    bool exists = repository_exists(path);
-    if (!exists && creation_check(git, request, err) < 0)
+    if (!repository_exists(path) && creation_check(git, request, err) < 0)
         return -1;
+    struct place *looked = place_look(git, request->name);
     const struct service_wish wish = {.kind = SERVICE_ADVERTISE,
                                       .push = true,
                                       .name = request->name,
-                                      .path = exists ? path : git->nothing};
+                                      .path = repository_exists(path) ? path : git->nothing,
+                                      .looked = looked};
     reply_headers(reply, "git-receive-pack", "advertisement");
     return service_start(git, &wish, request, NULL, reply, NULL, err);
 }

@@ -42,6 +42,8 @@ static void list_remove(struct git *git, struct service *service)
 
 void service_free(struct service *service)
 {
+    if (service->looked != NULL)
+        place_looked(service->git, service->looked);
     session_drop(&service->session);
     free(service->name);
     free(service);

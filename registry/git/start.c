@@ -215,6 +215,7 @@ static struct service *service_new(struct git *git, const struct service_wish *w
     service->drain = (struct watch){WATCH_DRAIN, -1, service, 0};
     service->tail = -1;
     service->account = account_of(request);
+    service->looked = wish->looked;
     service->deadline_ms = clock_monotonic_ms() + git->options.config->builds_git_timeout;
     return service;
 }
@@ -327,7 +328,8 @@ static int reserve(struct git *git, const struct service_wish *wish, const struc
     if (outcome == 0) {
         git->service_count++;
         git->fetch_count += wish->kind == SERVICE_FETCH;
-    }
+    } else if (wish->looked != NULL)
+        place_looked(git, wish->looked);
     pthread_mutex_unlock(&git->lock);
     return outcome;
 }

@@ -7,6 +7,7 @@ import gzip
 import json
 import os
 import subprocess
+import threading
 
 import pytest
 
@@ -280,6 +281,30 @@ def test_a_rejected_push_leaves_no_objects(server, source, name):
     process.wait_for(lambda: objects(server, name) == before, 10, "objects of a rejected push go")
     push(app, server, name)
     assert objects(server, name) > before
+
+
+def test_a_rejected_push_is_tried_again_at_once(server, source, name):
+    """A repository without a ref goes, but not while somebody is told what is in it."""
+    app = source({"a": "1"})
+    ended, told = threading.Event(), set()
+
+    def ask():
+        client = server.client()
+        while not ended.is_set():
+            try:
+                told.add(client.request("GET", f"/git/{name}.git/info/refs?service=git-receive-pack", server_error=True).status)
+            except wire.Broken as broken:
+                told.add(str(broken))
+        client.close()
+    asking = [threading.Thread(target=ask) for _ in range(4)]
+    for one in asking:
+        one.start()
+    codes = [push(app, server, name, "main:refs/notes/x", check=False).returncode for _ in range(8)]
+    ended.set()
+    for one in asking:
+        one.join()
+    assert codes == [1] * 8 and told == {200}, (codes, told)
+    process.wait_for(lambda: not bare(server, name).exists(), 10, "it goes when nobody asks")
 
 
 def test_names_that_lie_within_another(server, source, name):
