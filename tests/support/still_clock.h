@@ -5,6 +5,7 @@
 #ifndef SLIPWAY_TESTS_SUPPORT_STILL_CLOCK_H
 #define SLIPWAY_TESTS_SUPPORT_STILL_CLOCK_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/syscall.h>
 #include <time.h>

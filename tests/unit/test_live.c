@@ -337,13 +337,20 @@ static void hang_up(struct client *client)
     *client = (struct client){.fd = -1};
 }
 
+/* One that times out is interrupted when the process was stopped for a while. */
 static ssize_t client_read(struct client *client, void *out, size_t size)
 {
-    size_t got = 0;
+    size_t put = 0;
+    ssize_t got;
 
-    if (client->ssl == NULL)
-        return read(client->fd, out, size);
-    return SSL_read_ex(client->ssl, out, size, &got) == 1 ? (ssize_t)got : -1;
+    do {
+        errno = 0;
+        if (client->ssl == NULL)
+            got = read(client->fd, out, size);
+        else
+            got = SSL_read_ex(client->ssl, out, size, &put) == 1 ? (ssize_t)put : -1;
+    } while (got < 0 && errno == EINTR);
+    return got;
 }
 
 /* False when the server does not take all. */
