@@ -4,6 +4,7 @@
 #include "s2i/queue.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <jansson.h>
 #include <netinet/in.h>
 #include <poll.h>
@@ -484,6 +485,17 @@ static void test_build_room_callbacks_say_how_it_ended(void **state)
     }
 }
 
+/* What times out is interrupted when the process was stopped for a while. */
+static int accept_patiently(int socket)
+{
+    int connection;
+
+    do
+        connection = accept(socket, NULL, NULL);
+    while (connection < 0 && errno == EINTR);
+    return connection;
+}
+
 /* A receiver: closes the first connection without a word, answers the second. */
 struct receiver {
     int socket;
@@ -498,11 +510,13 @@ static void *receive(void *arg)
     static const char answer[] = "HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n";
 
     for (int i = 0; i < 2; i++) {
-        int connection = accept(receiver->socket, NULL, NULL);
+        int connection = accept_patiently(receiver->socket);
         size_t size = 0;
         while (size + 1 < sizeof(receiver->said[i]) && strchr(receiver->said[i], '}') == NULL) {
             ssize_t got =
                 read(connection, receiver->said[i] + size, sizeof(receiver->said[i]) - 1 - size);
+            if (got < 0 && errno == EINTR)
+                continue;
             if (got <= 0)
                 break;
             size += (size_t)got;
