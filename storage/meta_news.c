@@ -241,19 +241,24 @@ int meta_news_build(struct db_tx *tx, int64_t id, struct error *err)
     return 0;
 }
 
+struct news news_of_job(const struct job_record *job)
+{
+    return (struct news){.kind = NEWS_JOB,
+                         .at = clock_now_us(),
+                         .actor = slice_of(job->actor),
+                         .id = job->id,
+                         .state = job->state,
+                         .name = slice_of(job->kind),
+                         .message = bounded(job->error),
+                         .phase = slice_of(job->phase),
+                         .detail = bounded(job->progress)};
+}
+
 void meta_news_job(struct db_tx *tx, const struct job_record *job)
 {
     if (!db_hears(tx))
         return;
-    const struct news news = {.kind = NEWS_JOB,
-                              .at = clock_now_us(),
-                              .actor = slice_of(job->actor),
-                              .id = job->id,
-                              .state = job->state,
-                              .name = slice_of(job->kind),
-                              .message = bounded(job->error),
-                              .phase = slice_of(job->phase),
-                              .detail = bounded(job->progress)};
+    const struct news news = news_of_job(job);
     tell(tx, &news);
 }
 

@@ -45,4 +45,8 @@ struct news *news_copy(const struct news *news);
 void news_drop(struct news *news);         /* accepts NULL */
 size_t news_size(const struct news *news); /* bytes of memory */
 
+/* The row as it is, as news of now; the texts are the row's. */
+struct job_record;
+struct news news_of_job(const struct job_record *job);
+
 #endif

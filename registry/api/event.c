@@ -5,7 +5,6 @@
  * Spec: s2i 13.48. */
 #include "registry/api/api.h"
 #include "registry/api/api_internal.h"
-#include "registry/core/clock.h"
 #include "registry/core/json.h"
 #include "registry/events/events.h"
 #include "registry/jobs/jobs.h"
@@ -214,15 +213,7 @@ int api_events_get(struct request *request, struct reply *reply, struct error *e
 /* As it is now, as an event without an id. */
 static void job_print(struct buffer *out, const struct job_record *job)
 {
-    const struct news news = {.kind = NEWS_JOB,
-                              .at = clock_now_us(),
-                              .actor = slice_of(job->actor),
-                              .id = job->id,
-                              .state = job->state,
-                              .name = slice_of(job->kind),
-                              .phase = slice_of(job->phase),
-                              .message = slice_of(job->error),
-                              .detail = slice_of(job->progress)};
+    const struct news news = news_of_job(job);
 
     buffer_append_text(out, "event: job\ndata: ");
     api_event_write(out, NULL, &news, true);

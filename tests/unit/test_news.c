@@ -215,6 +215,29 @@ static void test_many_at_once_are_bounded(void **state)
     buffer_drop(&told);
 }
 
+/* The same to who follows all jobs and to who looks at one. */
+static void test_row_of_a_job_as_news(void **state)
+{
+    char kind[] = "gc", actor[] = "ana", phase[] = "sweep", why[] = "no disk", at[] = "{\"n\":1}";
+    const struct job_record job = {.id = 7,
+                                   .state = JOB_FAILED,
+                                   .kind = kind,
+                                   .actor = actor,
+                                   .phase = phase,
+                                   .error = why,
+                                   .progress = at};
+
+    (void)state;
+    struct news news = news_of_job(&job);
+    assert_int_equal(news.kind, NEWS_JOB);
+    assert_int_equal(news.id, 7);
+    assert_int_equal(news.state, JOB_FAILED);
+    assert_true(news.at > 0 && news.repository.size == 0);
+    assert_true(slice_equal_text(news.name, kind) && slice_equal_text(news.actor, actor));
+    assert_true(slice_equal_text(news.phase, phase) && slice_equal_text(news.message, why));
+    assert_true(slice_equal_text(news.detail, at));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -225,6 +248,7 @@ int main(void)
         TOLD_TEST(test_builds_are_told_in_order),
         TOLD_TEST(test_jobs_are_told),
         TOLD_TEST(test_many_at_once_are_bounded),
+        cmocka_unit_test(test_row_of_a_job_as_news),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
