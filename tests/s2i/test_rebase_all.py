@@ -144,9 +144,9 @@ def test_what_one_may_not_push_to_is_not_named(guarded, name):
 
 
 @pytest.fixture
-def held(tmp_path):
+def held(folder):
     """A server that asks who is there, and its control: it can be held at what it does."""
-    server = people.Registry(tmp_path / "held", {"builds.enabled": "true"})
+    server = people.Registry(folder / "held", {"builds.enabled": "true"})
     control = stepping.holdable(server)
     server.start()
     yield server, control

@@ -129,7 +129,7 @@ def test_nobody_waits_for_it(server, names):
     client.close()
     begun = time.monotonic()
     assert server.stop() == 0
-    assert time.monotonic() - begun < PROMPT
+    assert time.monotonic() - begun < 6  # a receiver of callbacks has ten
     gone("")
 
 
