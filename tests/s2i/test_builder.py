@@ -265,7 +265,7 @@ def test_a_server_that_goes_ends_the_build(shop):
     build.wait_for("ready")
     gate.reached()
     build.channel.shutdown(2)
-    build.thread.join(10)
+    build.thread.join(30)
     process.wait_for(lambda: not gate.waiting(), 10, "its end")
 
 

@@ -33,7 +33,7 @@ def test_a_builder_that_is_there(server):
         assert told["weakness"] is None or "Landlock" in told["weakness"]
     assert told["builders"] == 1 and told["level"] in ("root", "user") and told["slots"] >= 1
     done = subprocess.run([process.binary(), "build", "status", "--set", f"storage.root={server.root}"],
-                          capture_output=True, text=True, timeout=30)
+                          capture_output=True, text=True, timeout=90)
     assert done.returncode == 0, done.stderr
     assert "can build" in done.stdout and "slots" in done.stdout
 

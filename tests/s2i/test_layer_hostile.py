@@ -309,5 +309,5 @@ def test_a_quiet_stream_ends(place):
     (place / "blob").touch()
     with subprocess.Popen([layering.probe_path(), "untar", "-", place / "in", "quiet_ms=50"], stdin=subprocess.PIPE,
                           stderr=subprocess.PIPE, text=True) as child:
-        assert child.wait(20) == 1
+        assert child.wait(60) == 1
         assert "timeout waiting for tar stream" in child.stderr.read()

@@ -35,7 +35,7 @@ def probe(*words, level="plain", **more):
     need_level(level)
     if level == "single":
         command = [*AS_USER, *command]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=more.pop("timeout", 60), check=False, **more)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=more.pop("timeout", 180), check=False, **more)
     if done.returncode != 0:
         raise Refused(done.stderr.strip() or f"status {done.returncode}")
     return json.loads(done.stdout)

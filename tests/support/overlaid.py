@@ -218,7 +218,7 @@ def run(orders):
     words = [sys.executable, __file__]
     if orders["level"] == "single":
         words = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "unshare", "-r", *words]
-    done = subprocess.run(words, input=json.dumps(orders), capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(words, input=json.dumps(orders), capture_output=True, text=True, timeout=180, check=False)
     if "overlay: Operation not permitted" in done.stderr or "mount namespace: Operation not permitted" in done.stderr:
         return None
     assert done.returncode == 0, done.stderr
