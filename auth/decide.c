@@ -34,8 +34,11 @@ static int refused(const struct auth_request *request, const struct caller *call
             return lacking(request, err);
         answer->fault = "insufficient_scope"; /* TOK-50: not 403 */
         return error_set(err, ERROR_UNAUTHORIZED, "the token does not cover this");
+    case VERDICT_REFUSED: /* of a kind that does not count here, known or not: TOK-06 */
+        if (caller->bearer)
+            answer->fault = "invalid_token";
+        break;
     case VERDICT_NOBODY:
-    case VERDICT_REFUSED:
     case VERDICT_GRANTED:
         break;
     }

@@ -369,7 +369,7 @@ static void test_auth_replaced_tokens_end_with_that(void **state)
 }
 
 /* The management API takes it as Bearer, the distribution API does not; with JWTs it is the other
- * way round. */
+ * way round. Who is remembered is refused with the same words (TOK-06). */
 static void test_auth_bearer_means_one_thing_in_each_api(void **state)
 {
     OWNED(buffer_drop) struct buffer header = BUFFER_NONE, jwt = BUFFER_NONE;
@@ -379,11 +379,17 @@ static void test_auth_bearer_means_one_thing_in_each_api(void **state)
     token_make(user_make("ana", ACCOUNT_ROLE_ADMIN), "", secret);
     bearer(secret, &header);
     user_token("ana", "", &jwt);
+    assert_int_equal(ask_for(ACTION_BASE, NULL, buffer_slice(&header)), ERROR_UNAUTHORIZED);
+    FAULT("invalid_token");
     assert_int_equal(ask_for(ACTION_API_ACCOUNTS, NULL, buffer_slice(&header)), ERROR_NONE);
     assert_int_equal(ask_for(ACTION_BASE, NULL, buffer_slice(&header)), ERROR_UNAUTHORIZED);
+    FAULT("invalid_token");
     assert_int_equal(ask_for(ACTION_TOKEN, NULL, buffer_slice(&header)), ERROR_UNAUTHORIZED);
+    assert_int_equal(ask_for(ACTION_API_ACCOUNTS, NULL, buffer_slice(&jwt)), ERROR_UNAUTHORIZED);
+    FAULT("invalid_token");
     assert_int_equal(ask_for(ACTION_BASE, NULL, buffer_slice(&jwt)), ERROR_NONE);
     assert_int_equal(ask_for(ACTION_API_ACCOUNTS, NULL, buffer_slice(&jwt)), ERROR_UNAUTHORIZED);
+    FAULT("invalid_token");
     assert_int_equal(ask_for(ACTION_API_PUBLIC, NULL, buffer_slice(&jwt)), ERROR_UNAUTHORIZED);
     assert_int_equal(ask_for(ACTION_TOKEN, NULL, buffer_slice(&jwt)), ERROR_UNAUTHORIZED);
 }
