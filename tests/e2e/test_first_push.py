@@ -165,5 +165,6 @@ def test_the_readmes_git_push_works_as_pasted(running, shell, folder):
     answer.chmod(0o755)
     pasted = "\n".join(commands).replace("127.0.0.1:5000", running.address).replace(" -p 8080:8080 ", " --network none ")
     pasted = pasted.replace("/tmp/page", str(folder / "page"))
+    shell(f"echo {running.password} | docker login {running.address} -u admin --password-stdin 2>&1")
     output = shell(f"set -e; export GIT_ASKPASS={answer}\nmkdir readme; ln -s ../tests readme/tests; cd readme\n{pasted} cat index.html 2>&1")
     assert "Hello from a push" in output
