@@ -8,7 +8,6 @@ import io
 import json
 import re
 import tarfile
-import time
 import zipfile
 
 import pytest

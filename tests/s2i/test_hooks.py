@@ -7,7 +7,6 @@ import contextlib
 import hashlib
 import hmac
 import itertools
-import json
 import pathlib
 import select
 import threading

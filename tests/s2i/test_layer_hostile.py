@@ -10,7 +10,6 @@ import io
 import os
 import stat
 import subprocess
-import sys
 import tarfile
 
 import pytest

@@ -4,7 +4,6 @@ Touches  the hooks of a server under test, which its next start makes anew.
 Never    another server.
 """
 import os
-import pathlib
 
 from support import process
 
