@@ -4,9 +4,7 @@ Touches  temporary folders; servers and commands it started itself, ended by pid
 Never    waits for a wall clock: rates make work long enough to be met in the middle.
 """
 import json
-import os
 import random
-import shutil
 import signal
 import subprocess
 import threading

@@ -13,8 +13,6 @@ import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-from support import process  # noqa: E402
-
 SAID = []
 
 

@@ -7,7 +7,6 @@ What was acknowledged is there; what was deleted, changed or disabled never work
 and its event are there together; a token that was issued verifies. CONC-02, TOK-49, TOK-55;
 accounts (1), keys (3).
 """
-import errno
 import random
 import shutil
 import time

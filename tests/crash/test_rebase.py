@@ -6,7 +6,7 @@ Never    clients beside it: tests/s2i/test_rebase_all.py has them. Spec: s2i 15.
 import os
 
 from crash import checks, control, rig
-from support import process, wire
+from support import wire
 from support.grounds import Ground
 
 EFFECTS = control.WRITE | control.ANY_SYNC | control.CREATE | control.UNLINK

@@ -1,7 +1,6 @@
 """test_caching.py - validators, conditions, and memory that never lies (section 14)."""
 import pytest
 
-from support import content
 from support.content import compact, digest, fresh, image, push_blob, push_image, push_manifest, put_manifest
 
 

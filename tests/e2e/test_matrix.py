@@ -18,7 +18,7 @@ import pytest
 
 from support import content, people, plan, process, tokens, wire
 from support.content import digest
-from support.people import MAINTAIN, MANAGE, PULL, PUSH, READ, WRITE
+from support.people import MAINTAIN, MANAGE, PUSH, READ, WRITE
 
 PRIVATE, PUBLIC, MISSING, ELSEWHERE = "m/private", "m/public", "z/nothing", "n/other"
 ABSENT = "sha256:" + "0" * 64

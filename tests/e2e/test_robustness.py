@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from support import content, process, wire
+from support import process, wire
 from support.content import digest, fresh, push_blob, push_image, start_upload, with_digest
 from support.crowd import beside, middle
 

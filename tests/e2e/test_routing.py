@@ -23,7 +23,7 @@ def test_good_names_push_and_pull(client, good):
 @pytest.mark.parametrize("bad", BAD_NAMES, ids=lambda value: value[:20] + str(len(value)))
 def test_bad_names_are_404_to_readers_and_400_to_writers(client, bad):
     zero = content.ZERO
-    for path in (f"manifests/latest", f"manifests/{zero}", f"blobs/{zero}", "tags/list",
+    for path in ("manifests/latest", f"manifests/{zero}", f"blobs/{zero}", "tags/list",
                  f"referrers/{zero}"):
         response = client.get(f"/v2/{bad}/{path}")
         assert (response.status, response.code) == (404, "NAME_INVALID"), path

@@ -1,6 +1,5 @@
 """test_determinism.py - the same commit and builder give the same image: acceptance 20.5."""
 import json
-import socket
 import subprocess
 import tarfile
 
@@ -61,9 +60,8 @@ def test_the_same_commit_to_another_branch_is_not_built_again(server, source, na
 
 def test_push_url_and_archive_give_the_same_layer(make_server, source, name, tmp_path):
     """s2i 4.1, 20.5."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    place = process.reserved()
+    port = place.getsockname()[1]
     server = make_server({"builds.sources.schemes": "http,https", "builds.sources.allow": "127.0.0.1",
                           "builds.sources.ports": port, "server.listen": f"127.0.0.1:{port}"})
     building.builder(server)
@@ -84,3 +82,4 @@ def test_push_url_and_archive_give_the_same_layer(make_server, source, name, tmp
     found = [layers(building.manifest(server, f"{name}-{kind}", tag)[1])[-1]
              for kind, tag in (("push", "latest"), ("url", "main"), ("archive", "latest"))]
     assert found[0] == found[1] == found[2]
+    place.close()

@@ -2,7 +2,6 @@
 
 Acceptance: the layer equals the tree the build saw; the docker engine starts the image and its process answers.
 """
-import socket
 import urllib.request
 
 import pytest
@@ -77,9 +76,8 @@ def docker(folder):
 
 def test_the_docker_engine_starts_it_and_it_answers(server, built, docker):
     """The image's own run script, with the image's own user."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    place = process.reserved()
+    port = place.getsockname()[1]
     image = f"127.0.0.1:{server.port}/{built}:latest"
     container = docker("run", "-d", "--network", "host", "-e", f"LISTEN=127.0.0.1:{port}", image).strip()
 
@@ -91,3 +89,4 @@ def test_the_docker_engine_starts_it_and_it_answers(server, built, docker):
             return None
     assert process.wait_for(answer, 20, "the image answers", 0.1) == FILES["index.html"]
     docker("rm", "-f", container)
+    place.close()

@@ -15,7 +15,7 @@ import subprocess
 import tarfile
 
 from crash import control, rig
-from support import api, building, content, gitserver, process, remains
+from support import api, building, gitserver, process, remains
 
 STEPPER = pathlib.Path(os.environ.get("SLIPWAY_BUILD", process.TOP / "build/release")) / "tests/support/stepper"
 BLOB, WAL = "root/blobs/??/*", "root/meta.db-wal"
