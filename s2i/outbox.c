@@ -308,8 +308,9 @@ static void tell_and_settle(struct outbox *outbox, const struct build_message *m
     struct build_message_try came;
 
     tell(outbox, message, &came, &told);
-    if (came.outcome == BUILD_MESSAGE_WAITING && atomic_load(&outbox->closing))
-        return; /* (1): no try that counts */
+    if (atomic_load(&outbox->closing) &&
+        (came.outcome == BUILD_MESSAGE_WAITING || told.code != ERROR_NONE))
+        return; /* (1): no try that counts, be it the last */
     while (build_message_settle(outbox->builds->storage, message, &came, &err) < 0) {
         log_event(LOG_WARNING, event_of(message), F_I64("id", message->build),
                   F_TEXT("reason", err.message), F_TEXT("cause", err.cause));

@@ -529,19 +529,62 @@ static void *receive(void *arg)
     return NULL;
 }
 
-static unsigned listen_at(struct receiver *receiver)
+enum { SPEC_SIZE = 200 };
+static const char LAST_TRY[] =
+    "INSERT INTO build_messages(build_id, kind, destination, state, tries, due_at)"
+    "     VALUES (1, 1, 'http://127.0.0.1', 6, 2, 1)";
+static char receiver_port[16], *receiver_ports[] = {receiver_port};
+static char *http_only[] = {(char *)(uintptr_t) "http"};
+static char *loopback[] = {(char *)(uintptr_t) "127.0.0.1"};
+
+/* Builds may call the receiver, which listens from now on; spec: of one that does. */
+static void allow(struct room *room, struct receiver *receiver, char spec[SPEC_SIZE])
 {
-    const struct timeval patience = {.tv_sec = 120}; /* for one that never comes */
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t size = sizeof(address);
 
     receiver->socket = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     assert_int_equal(bind(receiver->socket, (struct sockaddr *)&address, size), 0);
     assert_int_equal(listen(receiver->socket, 4), 0);
-    setsockopt(receiver->socket, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
     assert_int_equal(getsockname(receiver->socket, (struct sockaddr *)&address, &size), 0);
+    snprintf(receiver_port, sizeof(receiver_port), "%u", ntohs(address.sin_port));
+    room->config.builds_sources_schemes = (struct config_list){http_only, 1};
+    room->config.builds_sources_ports = (struct config_list){receiver_ports, 1};
+    room->config.builds_sources_allow = (struct config_list){loopback, 1};
+    snprintf(spec, SPEC_SIZE, "{\"options\":{\"callback_url\":\"http://127.0.0.1:%s/x\"}}",
+             receiver_port);
+}
+
+static void answer(struct receiver *receiver)
+{
+    const struct timeval patience = {.tv_sec = 120}; /* for one that never comes */
+
+    setsockopt(receiver->socket, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
     assert_int_equal(pthread_create(&receiver->thread, NULL, receive, receiver), 0);
-    return ntohs(address.sin_port);
+}
+
+/* outbox (1): also the last one. One that is over before, on a machine that stood still, has
+ * another problem. */
+static void test_build_room_callbacks_that_a_close_cuts_short(void **state)
+{
+    struct room *room = *state;
+    struct fixture *fixture = room->fixture;
+    struct receiver receiver = {.socket = -1};
+    OWNED(build_told_drop) struct build_told_list told = {.count = 0};
+    char spec[SPEC_SIZE];
+
+    allow(room, &receiver, spec);
+    int64_t id = add(fixture, BUILD_PENDING, BUILD_FROM_URL, spec);
+    script(fixture, LAST_TRY);
+    open_room(room);
+    struct pollfd called = {.fd = receiver.socket, .events = POLLIN};
+    assert_int_equal(poll(&called, 1, 120 * 1000), 1);
+    builds_close(room->builds);
+    room->builds = NULL;
+    close(receiver.socket);
+    OK(build_told_list(fixture->store, id, &told, &fixture->err));
+    assert_int_equal(told.count, 1);
+    assert_null(strstr(told.items[0].problem, "stopped"));
 }
 
 /* What is told comes too late to be written, and the receiver is not told again for it. */
@@ -550,18 +593,12 @@ static void test_build_room_callbacks_that_cannot_be_settled(void **state)
     struct room *room = *state;
     struct fixture *fixture = room->fixture;
     struct receiver receiver = {.socket = -1};
-    char port[16], spec[200];
-    char *schemes[] = {(char[]){"http"}}, *ports[] = {port}, *hosts[] = {(char[]){"127.0.0.1"}};
+    char spec[SPEC_SIZE];
 
-    snprintf(port, sizeof(port), "%u", listen_at(&receiver));
-    room->config.builds_sources_schemes = (struct config_list){schemes, 1};
-    room->config.builds_sources_ports = (struct config_list){ports, 1};
-    room->config.builds_sources_allow = (struct config_list){hosts, 1};
-    snprintf(spec, sizeof(spec), "{\"options\":{\"callback_url\":\"http://127.0.0.1:%s/x\"}}",
-             port);
+    allow(room, &receiver, spec);
+    answer(&receiver);
     add(fixture, BUILD_PENDING, BUILD_FROM_URL, spec);
-    script(fixture, "INSERT INTO build_messages(build_id, kind, destination, state, tries, due_at)"
-                    " VALUES (1, 1, 'http://127.0.0.1', 6, 2, 1)");
+    script(fixture, LAST_TRY);
     script(fixture, "CREATE TRIGGER full BEFORE UPDATE ON build_messages"
                     " BEGIN SELECT RAISE(ABORT, 'full'); END");
     open_room(room);
@@ -580,18 +617,13 @@ static void test_build_room_callbacks_are_tried_again(void **state)
     struct room *room = *state;
     struct fixture *fixture = room->fixture;
     struct receiver receiver = {.socket = -1};
-    char port[16], spec[200], signature[CALLBACK_SIGNATURE_MAX];
-    char *schemes[] = {(char[]){"http"}}, *ports[] = {port}, *hosts[] = {(char[]){"127.0.0.1"}};
+    char spec[SPEC_SIZE], signature[CALLBACK_SIGNATURE_MAX];
     OWNED(build_config_drop) struct build_config config = {.id = 0};
     struct build_config_change change = {.repository = REPOSITORY};
     bool created;
 
-    snprintf(port, sizeof(port), "%u", listen_at(&receiver));
-    room->config.builds_sources_schemes = (struct config_list){schemes, 1};
-    room->config.builds_sources_ports = (struct config_list){ports, 1};
-    room->config.builds_sources_allow = (struct config_list){hosts, 1};
-    snprintf(spec, sizeof(spec), "{\"options\":{\"callback_url\":\"http://127.0.0.1:%s/x\"}}",
-             port);
+    allow(room, &receiver, spec);
+    answer(&receiver);
     change.spec = (struct slice){spec + 11, strlen(spec) - 12}; /* the options alone */
     open_room(room);
     OK(build_config_put(fixture->store, &change, &config, &created, &fixture->err));
@@ -626,6 +658,7 @@ int main(void)
         ROOM_TEST(test_build_room_a_new_builder_starts_builds),
         cmocka_unit_test(test_build_room_callbacks_are_signed),
         cmocka_unit_test(test_build_room_callbacks_say_how_it_ended),
+        ROOM_TEST(test_build_room_callbacks_that_a_close_cuts_short),
         ROOM_TEST(test_build_room_callbacks_that_cannot_be_settled),
         ROOM_TEST(test_build_room_callbacks_are_tried_again),
     };
