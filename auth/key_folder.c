@@ -272,7 +272,7 @@ int key_folder_check(const char *folder, size_t *count, struct error *err)
     return 0;
 }
 
-/* Temporary files are ours alone before the server runs. */
+/* Nobody writes one yet: the folder is made before there is a ring of its keys. */
 static int remove_temporary(const char *folder, struct error *err)
 {
     OWNED(folder_drop) DIR *entries = opendir(folder);

@@ -69,6 +69,7 @@ static void drop_seals(struct seals **seals)
 
 int seals_open(struct seals **out, const char *folder, uint64_t rotation_s, struct error *err)
 {
+    *out = NULL;
     if (folder == NULL || folder[0] == 0)
         return 0;
     OWNED(drop_seals) struct seals *seals = memory_new(sizeof(*seals));

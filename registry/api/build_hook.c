@@ -156,8 +156,8 @@ static int hook_open(struct request *request, struct reply *reply, void **stream
     return 1;
 }
 
-/* At once, not with the request's end: others that come at the same time would be refused as well.
- */
+/* What it holds is given back at once, not at the request's end: others that come meanwhile would
+ * be refused as well. */
 static int too_many(struct hook *hook, struct error *err)
 {
     atomic_fetch_sub(hook->bodies, hook->held);

@@ -25,8 +25,7 @@ enum feed_progress {
 /* A pipe, whose other end is the caller's. size: of the pipe in bytes, where the system allows it;
  * 0: as it comes. -1 with errno. */
 int feed_open(struct feed *feed, int size, int *reader) MUST_CHECK;
-/* From now on the epoll tells, as event.data.ptr, of a reader that went: EPOLLERR. -1 with errno.
- */
+/* From now on the epoll tells, by event.data.ptr, when the reader went: EPOLLERR. -1 with errno. */
 int feed_watch(struct feed *feed, int epoll, void *ptr) MUST_CHECK;
 /* As much of the piece as the pipe takes at once; there is one. */
 enum feed_progress feed_write(struct feed *feed) MUST_CHECK;
