@@ -18,17 +18,9 @@ import pytest
 TOP = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(TOP / "tests"))
 
-from support.process import clean_environment  # noqa: E402
+from support.process import clean_environment, wait_for  # noqa: E402
 
 PROGRAM = os.environ.get("SLIPWAY_BIN", str(TOP / "build/release/slipway"))
-
-
-def wait_for(question, seconds=60, what="condition"):
-    end = time.monotonic() + seconds
-    while not (value := question()):
-        assert time.monotonic() < end, f"{what} did not come in {seconds} s"
-        time.sleep(0.02)
-    return value
 
 
 @pytest.fixture

@@ -14,7 +14,8 @@ import time
 import pytest
 
 from support import content
-from support.moving import New, Old, wait_for
+from support.moving import New, Old
+from support.process import wait_for
 
 
 @pytest.fixture(scope="module")

@@ -193,7 +193,7 @@ def stand(one, id):
 
 
 def settled(one, id, kind):
-    process.wait_for(lambda: stand(one, id)[kind]["state"] not in ("Waiting",), 60, f"the {kind} to be settled")
+    process.wait_for(lambda: stand(one, id)[kind]["state"] != "Waiting", 60, f"the {kind} to be settled")
     return stand(one, id)[kind]
 
 

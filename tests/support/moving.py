@@ -13,19 +13,11 @@ import subprocess
 import time
 
 from support import content, wire
-from support.process import clean_environment, reserved
+from support.process import clean_environment, reserved, wait_for
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
 PROGRAM = os.environ.get("SLIPWAY_BIN", str(TOP / "build/release/slipway"))
 MISSING = [name for name in ("docker-registry", "skopeo", "htpasswd") if not shutil.which(name)]
-
-
-def wait_for(question, seconds=60, what="condition"):
-    end = time.monotonic() + seconds
-    while not (value := question()):
-        assert time.monotonic() < end, f"{what} did not come in {seconds} s"
-        time.sleep(0.02)
-    return value
 
 
 # --- the registry to move out of ---

@@ -5,8 +5,9 @@ Never    answers more than a status.
 """
 import http.server
 import json
-import socket
 import threading
+
+from support import process
 
 
 class Receiver:
@@ -18,9 +19,7 @@ class Receiver:
     def __init__(self):
         self.said, self.statuses, self.hang, self.server = [], [], None, None
         self.lock = threading.Lock()
-        self.place = socket.socket()  # bound, and never listening: nobody else gets the port meanwhile
-        self.place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self.place.bind(("127.0.0.1", 0))
+        self.place = process.reserved()  # nobody else gets the port meanwhile
         self.port = self.place.getsockname()[1]
         self.open()
 
