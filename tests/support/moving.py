@@ -10,7 +10,6 @@ import re
 import shutil
 import sqlite3
 import subprocess
-import time
 
 from support import content, wire
 from support.process import clean_environment, reserved, wait_for
