@@ -18,7 +18,7 @@ void base64_encode(enum base64 form, const void *bytes, size_t size, struct buff
  * that belong to no byte and are not zero. Appends; on failure nothing. */
 bool base64_decode(enum base64 form, struct slice text, struct buffer *out) MUST_CHECK;
 /* The same into memory of the caller, which holds `room` bytes: false, too, when these are too few.
- * On failure *size is unset, and a part may stand there. */
+ * On failure a part may stand there, and *size tells nothing. */
 bool base64_decode_into(enum base64 form, struct slice text, void *out, size_t room,
                         size_t *size) MUST_CHECK;
 
