@@ -28,9 +28,9 @@ static bool look(int all, const char *name, struct entry *out)
     OWNED(fd_drop) int folder = openat(all, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
     struct stat about;
 
-    if (folder < 0 || strlen(name) >= sizeof(out->name) || fstatat(folder, "lock", &about, 0) < 0)
+    if (folder < 0 || fstatat(folder, "lock", &about, 0) < 0 ||
+        snprintf(out->name, sizeof(out->name), "%s", name) >= (int)sizeof(out->name))
         return false;
-    snprintf(out->name, sizeof(out->name), "%s", name);
     out->until = about.st_mtim.tv_sec;
     out->bytes = tree_bytes(folder);
     return true;
