@@ -124,7 +124,13 @@ class Registry(rig.Server):
 
     def wait_text(self, build, text):
         path = self.root / f"builds/logs/{build}.log"
-        process.wait_for(lambda: path.exists() and text.encode() in path.read_bytes(), 60, f"{text} in the log of {build}")
+
+        def said():
+            log = path.read_text(errors="replace") if path.exists() else ""
+            record = self.record(build) if text not in log else {"finished_at": None}
+            assert record["finished_at"] is None or text in path.read_text(errors="replace"), f"{record}\n{log}\n{self.tail()}"
+            return text in log
+        process.wait_for(said, 60, f"{text} in the log of {build}")
 
     def able(self):
         call = self.caller()
