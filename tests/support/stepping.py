@@ -126,9 +126,9 @@ class Registry(rig.Server):
         path = self.root / f"builds/logs/{build}.log"
 
         def said():
+            record = self.record(build)
             log = path.read_text(errors="replace") if path.exists() else ""
-            record = self.record(build) if text not in log else {"finished_at": None}
-            assert record["finished_at"] is None or text in path.read_text(errors="replace"), f"{record}\n{log}\n{self.tail()}"
+            assert text in log or record["finished_at"] is None, f"{record}\n{log}\n{self.tail()}"
             return text in log
         process.wait_for(said, 60, f"{text} in the log of {build}")
 
