@@ -118,3 +118,13 @@ def new(tmp_path):
     """A root of ours without a server."""
     from support import moving
     return moving.New(tmp_path / "new")
+
+
+@pytest.fixture
+def root(tmp_path):
+    return tmp_path / "0" / "root"  # of the first server that `serve` starts
+
+
+@pytest.fixture
+def words(root):
+    return ["--config", "/dev/null", "--set", f"storage.root={root}"]

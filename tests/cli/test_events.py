@@ -12,16 +12,6 @@ from support import content, wire
 USAGE, UNREACHABLE = 2, 6
 
 
-@pytest.fixture
-def root(tmp_path):
-    return tmp_path / "0" / "root"  # of the first server that `serve` starts
-
-
-@pytest.fixture
-def words(root):
-    return ["--config", "/dev/null", "--set", f"storage.root={root}"]
-
-
 def push(server, tag, name="team/app"):
     client = wire.Client(wire.Target("127.0.0.1", int(server.url.rpartition(":")[2]), None))
     content.push_image(client, name, tag)

@@ -19,16 +19,6 @@ ENDLESS = ["check", "--deep", "--rate", "1"]  # reads a byte a second
 
 
 @pytest.fixture
-def root(tmp_path):
-    return tmp_path / "0" / "root"  # of the first server that `serve` starts
-
-
-@pytest.fixture
-def words(root):
-    return ["--config", "/dev/null", "--set", f"storage.root={root}"]
-
-
-@pytest.fixture
 def run(slipway, words):
     return lambda *given: slipway(*given, *words)
 
