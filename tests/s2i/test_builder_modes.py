@@ -7,14 +7,12 @@ Never    a registry.
 import json
 import pathlib
 import shutil
-import socket
 import tarfile
 import tempfile
-import threading
 
 import pytest
 
-from support import building, workshop
+from support import building, listener, workshop
 from support.workshop import APP, IMAGE, ask_proxy, assemble, connect, done, failed
 
 
@@ -231,32 +229,24 @@ def test_caches_that_are_refused(shop):
 
 # --- networks (16.9) ---
 
-class Echo(threading.Thread):
+class Echo(listener.Listener):
     """Answers whoever connects, once."""
 
     def __init__(self):
-        super().__init__(daemon=True)
-        self.socket = socket.create_server(("127.0.0.1", 0))
-        self.port = self.socket.getsockname()[1]
         self.heard = []
-        self.start()
+        super().__init__(self.answer)
 
-    def run(self):
-        while True:
-            try:
-                connection, _ = self.socket.accept()
-            except OSError:
-                return
+    def answer(self, connection):
+        with connection:
             self.heard.append(connection.recv(100))
             connection.sendall(b"answer\n")
-            connection.close()
 
 
 @pytest.fixture
 def echo():
     one = Echo()
     yield one
-    one.socket.close()
+    one.close()
 
 
 def through_proxy(target):

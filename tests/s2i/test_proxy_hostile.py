@@ -10,12 +10,11 @@ import pathlib
 import shutil
 import socket
 import tempfile
-import threading
 import time
 
 import pytest
 
-from support import building, nameserver, process, workshop
+from support import building, listener, nameserver, process, workshop
 from support.workshop import ask_proxy, connect, done
 
 GET = ask_proxy("GET / HTTP/1.1\\r\\n\\r\\n")  # which it does not serve
@@ -23,25 +22,17 @@ HOSTS = {"open.test": "127.0.0.1", "private.test": "10.1.2.3", "meta.test": "169
          "zero.test": "0.0.0.0", "shared.test": "100.64.0.1"}
 
 
-class Ear(threading.Thread):
+class Ear(listener.Listener):
     """Whoever comes is noted, and answered."""
 
-    def __init__(self, address="127.0.0.1", family=socket.AF_INET):
-        super().__init__(daemon=True)
-        self.socket = socket.create_server((address, 0), family=family)
-        self.port = self.socket.getsockname()[1]
+    def __init__(self):
         self.heard = []
-        self.start()
+        super().__init__(self.note)
 
-    def run(self):
-        while True:
-            try:
-                one, _ = self.socket.accept()
-            except OSError:
-                return
-            self.heard.append(one)
-            with one, contextlib.suppress(OSError):  # who has gone already was heard, too
-                one.sendall(b"answer\n")
+    def note(self, one):
+        self.heard.append(one)
+        with one, contextlib.suppress(OSError):  # who has gone already was heard, too
+            one.sendall(b"answer\n")
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +57,7 @@ def shop(request, names):
 def ear():
     one = Ear()
     yield one
-    one.socket.close()
+    one.close()
 
 
 def run(shop, script, allow=("*:*",), **more):

@@ -7,6 +7,8 @@ import socket
 import threading
 import time
 
+from support import listener
+
 PIECE = 65536
 
 
@@ -20,28 +22,18 @@ class Relay:
         self.body_delay, self.patience, self.early = body_delay, patience, 0
         self.flows = threading.Event()
         self.flows.set()
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self.listener.getsockname()[1]
-        threading.Thread(target=self.accept, daemon=True).start()
+        self.listener = listener.Listener(self.join_ends)
+        self.port, self.close = self.listener.port, self.listener.close
 
-    def close(self):
-        self.listener.shutdown(socket.SHUT_RDWR)
-        self.listener.close()
-
-    def accept(self):
-        while True:
-            try:
-                near, _ = self.listener.accept()
-            except OSError:
-                return
-            try:
-                far = socket.create_connection(("127.0.0.1", self.target))
-            except OSError:
-                near.close()
-                continue
-            answers = []
-            threading.Thread(target=self.carry, args=(near, far, self.forth(answers)), daemon=True).start()
-            threading.Thread(target=self.carry, args=(far, near, lambda _: answers.append(True)), daemon=True).start()
+    def join_ends(self, near):
+        try:
+            far = socket.create_connection(("127.0.0.1", self.target))
+        except OSError:
+            near.close()
+            return
+        answers = []
+        threading.Thread(target=self.carry, args=(near, far, self.forth(answers)), daemon=True).start()
+        threading.Thread(target=self.carry, args=(far, near, lambda _: answers.append(True)), daemon=True).start()
 
     def forth(self, answers):
         """What happens to pieces towards the server; answers: grows with what comes from it."""

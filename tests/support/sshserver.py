@@ -5,13 +5,12 @@ Never    a command but git-upload-pack on a repository of that folder; the machi
 """
 import pathlib
 import shlex
-import socket
 import subprocess
 import threading
 
 import paramiko
 
-from support import gitserver
+from support import gitserver, listener
 
 
 class SshServer:
@@ -21,28 +20,15 @@ class SshServer:
         self.folder, self.key = pathlib.Path(folder), key
         self.host_key = paramiko.ECDSAKey.generate()
         self.commands = []
-        self.socket = socket.create_server(("127.0.0.1", 0))
-        self.port = self.socket.getsockname()[1]
-        self.thread = threading.Thread(target=self.accept, daemon=True)
-        self.thread.start()
+        self.listener = listener.Listener(self.meet)
+        self.port, self.close = self.listener.port, self.listener.close
 
     def known_hosts(self, key=None):
         key = key or self.host_key
         return f"[127.0.0.1]:{self.port} {key.get_name()} {key.get_base64()}\n"
 
-    def close(self):
-        """Its thread first: one that still waits would take the next server's connections by the same descriptor."""
-        self.socket.shutdown(socket.SHUT_RDWR)
-        self.thread.join()
-        self.socket.close()
-
-    def accept(self):
-        while True:
-            try:
-                connection, _ = self.socket.accept()
-            except OSError:
-                return
-            threading.Thread(target=self.serve, args=(connection,), daemon=True).start()
+    def meet(self, connection):
+        threading.Thread(target=self.serve, args=(connection,), daemon=True).start()
 
     def serve(self, connection):
         transport = paramiko.Transport(connection)
