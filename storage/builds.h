@@ -7,6 +7,7 @@
  * (1) A row is made, durably, before the first step of its build; how it ended is one transaction.
  * (2) The state only grows. Whoever runs a build names its epoch in every change: a change of an
  *     earlier epoch, or of a build that has ended, is CONFLICT and changes nothing.
+ * (3) One that was cancelled while it runs does not begin anew, whenever the process dies.
  *
  * Spec: s2i 13.40 to 13.47. */
 #ifndef SLIPWAY_STORAGE_BUILDS_H
@@ -130,7 +131,8 @@ struct build_end {
 int build_finish(struct storage *store, const struct build_end *end, struct error *err) MUST_CHECK
     ON(worker_thread);
 /* A build that waits: CANCELLED, reason CancelledBuild; why: a sentence for its message, or
- * SLICE_NONE. *running: it runs; only the event is written. CONFLICT  has ended. NOT_FOUND */
+ * SLICE_NONE. *running: it runs; who cancelled it is written (3), and the event. CONFLICT  has
+ * ended. NOT_FOUND */
 int build_cancel(struct storage *store, int64_t id, struct slice actor, struct slice why,
                  const struct audit_event *event, bool *running, struct error *err) MUST_CHECK
     ON(worker_thread);
@@ -141,8 +143,9 @@ int build_expire(struct storage *store, size_t limit, int64_t **out, size_t *cou
 /* Who pushed it left while it went on, or waited. NOT_FOUND. Spec: 13.25 */
 int build_left(struct storage *store, int64_t id, struct slice actor, struct error *err) MUST_CHECK
     ON(worker_thread);
-/* At start: what an earlier process left NEW or RUNNING. again: those that ran wait anew, the one
- * step back there is; else, and NEW ones, they are ERROR, reason ServerRestarted. Spec: 13.41 */
+/* At start: what an earlier process left NEW or RUNNING. Those that somebody had cancelled are
+ * CANCELLED (3). again: the others that ran wait anew, the one step back there is; else, and NEW
+ * ones, they are ERROR, reason ServerRestarted. Spec: 13.41 */
 int build_interrupt(struct storage *store, bool again, size_t *count, struct error *err) MUST_CHECK
     ON(worker_thread);
 /* NOT_FOUND */

@@ -384,12 +384,26 @@ int build_finish(struct storage *store, const struct build_end *end, struct erro
 
 /* --- taken back --- */
 
+/* builds (3): the first who calls it off; its end writes over it. */
+static const char SQL_BUILD_CALL_OFF[] = "UPDATE builds"
+                                         "   SET ended_by = coalesce(ended_by, $1)"
+                                         " WHERE id = $2";
+
 struct cancel {
     int64_t id;
     struct slice actor, why;
     const struct audit_event *event;
     bool running;
 };
+
+static int call_off(struct db_tx *tx, const struct cancel *with, struct error *err)
+{
+    OWNED(db_query_end) struct db_query query = db_query(tx, SQL_BUILD_CALL_OFF);
+
+    db_bind_text(&query, meta_or_empty(with->actor));
+    db_bind_i64(&query, with->id);
+    return db_finish(&query, err) < 0 ? -1 : tell_of(tx, with->event, with->id, err);
+}
 
 static int cancel(struct db_tx *tx, void *arg, struct error *err)
 {
@@ -402,7 +416,7 @@ static int cancel(struct db_tx *tx, void *arg, struct error *err)
         return ended(&record, err);
     with->running = record.state == BUILD_RUNNING;
     if (with->running)
-        return tell_of(tx, with->event, with->id, err);
+        return call_off(tx, with, err);
     const struct build_end end = {
         .id = with->id,
         .state = BUILD_CANCELLED,

@@ -165,6 +165,14 @@ int build_claim(struct storage *store, uint64_t each, struct build_record *out, 
 
 /* --- after the end of a process --- */
 
+static const char SQL_CALLED_OFF[] = "SELECT id"
+                                     "  FROM builds"
+                                     " WHERE state < 3 AND state = 2 AND ended_by IS NOT NULL";
+static const char SQL_CANCEL[] =
+    "UPDATE builds"
+    "   SET state = 6, reason = 'CancelledBuild', message = 'cancelled by ' || ended_by,"
+    "       finished_at = $1"
+    " WHERE state < 3 AND state = 2 AND ended_by IS NOT NULL";
 static const char SQL_CUT_OFF[] = "SELECT id"
                                   "  FROM builds"
                                   " WHERE state < 3 AND (state = 2 OR state = $1)";
@@ -196,11 +204,25 @@ static int note_cut_off(struct db_tx *tx, struct interrupt *with, enum build_sta
     return meta_messages_note_all(tx, &with->ids, state, err);
 }
 
+/* builds (3) */
+static int end_called_off(struct db_tx *tx, struct interrupt *with, int64_t *count,
+                          struct error *err)
+{
+    OWNED(db_query_end) struct db_query query = db_query(tx, SQL_CALLED_OFF);
+
+    if (meta_ids_fill(&with->ids, &query, err) < 0 ||
+        meta_messages_note_all(tx, &with->ids, BUILD_CANCELLED, err) < 0)
+        return -1;
+    return META_CHANGED(tx, SQL_CANCEL, count, err, clock_now_us());
+}
+
 static int interrupt(struct db_tx *tx, void *arg, struct error *err)
 {
     struct interrupt *with = arg;
-    int64_t again = 0, ended = 0;
+    int64_t cancelled = 0, again = 0, ended = 0;
 
+    if (end_called_off(tx, with, &cancelled, err) < 0)
+        return -1;
     if (with->again && (note_cut_off(tx, with, BUILD_RUNNING, BUILD_PENDING, err) < 0 ||
                         META_CHANGED(tx, SQL_AGAIN, &again, err, clock_now_us()) < 0))
         return -1;
@@ -208,7 +230,7 @@ static int interrupt(struct db_tx *tx, void *arg, struct error *err)
         return -1;
     if (META_CHANGED(tx, SQL_INTERRUPT, &ended, err, clock_now_us()) < 0)
         return -1;
-    with->count = again + ended;
+    with->count = cancelled + again + ended;
     return 0;
 }
 

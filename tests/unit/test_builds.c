@@ -325,6 +325,47 @@ static void test_builds_interrupted_are_errors_or_wait_anew(void **state)
     assert_int_equal(claim(fixture, 0, NULL), running);
 }
 
+/* builds (3) */
+static void test_builds_cancelled_while_they_ran_do_not_begin_anew(void **state)
+{
+    struct fixture *fixture = *state;
+
+    for (int i = 0; i < 4; i++) {
+        const bool again = i % 2 == 0, named = i < 2;
+        int64_t id = add(fixture, "team/app", BUILD_SERIAL);
+        bool running = false;
+        size_t count = 0;
+        assert_int_equal(claim(fixture, 0, NULL), id);
+        OK(build_cancel(fixture->store, id, named ? SLICE("eva") : SLICE(""), SLICE_NONE, NULL,
+                        &running, &fixture->err));
+        assert_true(running);
+        OK(build_cancel(fixture->store, id, SLICE("ana"), SLICE_NONE, NULL, &running,
+                        &fixture->err));
+        OK(build_interrupt(fixture->store, again, &count, &fixture->err));
+        assert_int_equal(count, 1);
+        OWNED(build_record_drop) struct build_record record = find(fixture, id);
+        assert_int_equal(record.state, BUILD_CANCELLED);
+        assert_string_equal(record.reason, "CancelledBuild");
+        assert_string_equal(record.message, named ? "cancelled by eva" : "cancelled by ");
+        assert_string_equal(record.ended_by, named ? "eva" : "");
+        assert_true(record.finished_at > 0);
+    }
+}
+
+static void test_builds_that_end_in_spite_of_a_cancel_say_nothing_of_it(void **state)
+{
+    struct fixture *fixture = *state;
+    int64_t id = add(fixture, "team/app", BUILD_SERIAL);
+    bool running = false;
+
+    assert_int_equal(claim(fixture, 0, NULL), id);
+    OK(build_cancel(fixture->store, id, SLICE("eva"), SLICE_NONE, NULL, &running, &fixture->err));
+    assert_int_equal(end(fixture, id, 1, BUILD_COMPLETE), 0);
+    OWNED(build_record_drop) struct build_record record = find(fixture, id);
+    assert_int_equal(record.state, BUILD_COMPLETE);
+    assert_string_equal(record.ended_by, "");
+}
+
 /* --- the queue --- */
 
 static void test_builds_queue_is_bounded(void **state)
@@ -862,6 +903,8 @@ int main(void)
         FIXTURE_TEST(test_builds_cancel_ends_what_waits_only),
         FIXTURE_TEST(test_builds_wait_once_their_source_is_here),
         FIXTURE_TEST(test_builds_interrupted_are_errors_or_wait_anew),
+        FIXTURE_TEST(test_builds_cancelled_while_they_ran_do_not_begin_anew),
+        FIXTURE_TEST(test_builds_that_end_in_spite_of_a_cancel_say_nothing_of_it),
         FIXTURE_TEST(test_builds_queue_is_bounded),
         FIXTURE_TEST(test_builds_the_latest_takes_the_place_of_those_that_wait),
         FIXTURE_TEST(test_builds_ahead_counts_those_that_came_before),
