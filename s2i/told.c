@@ -9,7 +9,6 @@
 
 #include "registry/core/clock.h"
 #include "registry/core/timestamp.h"
-#include "registry/core/timestamp.h"
 #include "s2i/outbox.h"
 #include "s2i/session.h"
 
@@ -34,6 +33,8 @@ int session_fail(struct session *session, enum build_state state, const char *re
     va_start(list, format);
     vsnprintf(out->message, sizeof(out->message), format, list);
     va_end(list);
+    utf8_mend(out->reason); /* JSON is made of them; what was cut, or a builder said, may be none */
+    utf8_mend(out->message);
     return -1;
 }
 

@@ -148,6 +148,17 @@ size_t utf8_size(struct slice s)
     return too_long || surrogate || too_high ? 0 : size;
 }
 
+void utf8_mend(char *text)
+{
+    for (struct slice rest = slice_of(text); rest.size > 0;) {
+        size_t size = utf8_size(rest);
+        if (size == 0)
+            *text = '?';
+        text += size == 0 ? 1 : size;
+        rest = slice_from(rest, size == 0 ? 1 : size);
+    }
+}
+
 bool slice_to_text(struct slice s, char *out, size_t capacity)
 {
     if (s.size >= capacity || (s.size > 0 && memchr(s.at, 0, s.size) != NULL))

@@ -40,6 +40,8 @@ bool slice_to_u64_saturated(struct slice s, uint64_t *out);
 int slice_compare(struct slice a, struct slice b);
 /* Bytes of the UTF-8 character at the start; 0 when s is empty or starts with something else. */
 size_t utf8_size(struct slice s);
+/* In place: each byte that belongs to no UTF-8 character becomes '?'. */
+void utf8_mend(char *text);
 /* Copies into out with a terminating zero; false when it does not fit or holds a zero byte. */
 bool slice_to_text(struct slice s, char *out, size_t capacity) MUST_CHECK;
 

@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "registry/core/bytes.h"
+
 #undef error_set
 #undef error_set_errno
 #undef error_set_cause
@@ -55,6 +57,7 @@ static void PRINTF_LIKE(3, 0)
     err->code = code;
     err->status = codes[code].status;
     vsnprintf(err->message, sizeof(err->message), format, list);
+    utf8_mend(err->message);
 }
 
 int error_set(struct error *err, enum error_code code, const char *format, ...)

@@ -45,7 +45,7 @@ struct error {
     int status;             /* HTTP status, from the table unless a caller knows better */
     unsigned retry_after_s; /* 429, 503: when to come again; 0: a second */
     const char *field;      /* ERROR_INVALID: the member of the body, a constant; or NULL */
-    char message[200];      /* for the client: one line, no path, no SQL, no secret */
+    char message[200];      /* for the client: UTF-8, one line, no path, no SQL, no secret */
     char cause[200];        /* for the log: what errno, the database or the peer said */
 };
 

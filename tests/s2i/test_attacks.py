@@ -29,6 +29,17 @@ def test_a_file_of_holes(shop):
     assert "larger than" in outcome.result["message"] and outcome.seconds < 40
 
 
+@pytest.mark.parametrize("blanks", [0, 1])
+def test_a_failure_that_is_cut_within_a_character(server, name, blanks):
+    """s2i 15.9: the answer to a plan is JSON of it, and was none at all: the server died."""
+    caller = api.Api(server.target)
+    host = "x" * blanks + "\u00e9" * 120 + ":80"
+    planned = caller.post(f"/repos/{name}/-/builds?plan=true",
+                          {"source": "none", "options": {"builder": "builders/test", "allow": [host]}})
+    caller.close()
+    assert planned.status == 200 and "\u00e9" * 90 in planned.json()["error"]["message"], planned.body
+
+
 class Taken:
     """A builder whose workers say what the test says."""
 
@@ -114,6 +125,8 @@ def test_a_worker_that_wants_what_is_not_its_builds(taken, name, kind, said, rea
     ([("r", b"[" * workshop.PIECE)] * 4 + [("r", b"")], "must be an object"),
     ([("r", b" " * workshop.PIECE)] * 257, "too long"),
     ([("?", b"")], "unknown"),
+    ([("r", json.dumps({"done": False, "exit_code": 1, "reason": "\u00e9" * 70, "message": "\u00e9" * 200,
+                        "scripts": [], "layers": []}).encode()), ("r", b"")], "\u00e9?"),
 ])
 def test_a_worker_that_lies(taken, name, packets, said):
     build, channel = taken.begin(name)

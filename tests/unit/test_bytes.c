@@ -132,6 +132,37 @@ static void test_hex(void **state)
     assert_false(hex_decode(SLICE("0ag0"), bytes, 2));
 }
 
+static void test_utf8_mend(void **state)
+{
+    static const struct {
+        const char *text, *mended;
+    } cases[] = {{"", ""},
+                 {"plain", "plain"},
+                 {"\xc3\xa9t\xc3\xa9", "\xc3\xa9t\xc3\xa9"},
+                 {"cut \xc3", "cut ?"},
+                 {"\xe2\x82", "??"},
+                 {"\xffx\xe2\x82\xac\x80", "?x\xe2\x82\xac?"}};
+    char text[32];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        snprintf(text, sizeof(text), "%s", cases[i].text);
+        utf8_mend(text);
+        assert_string_equal(text, cases[i].mended);
+    }
+}
+
+static void test_error_is_utf8_where_it_is_cut(void **state)
+{
+    struct error err = {0};
+    size_t last = sizeof(err.message) - 2;
+
+    (void)state;
+    error_set(&err, ERROR_INVALID, "%*s\xc3\xa9 is not known", (int)last, "");
+    assert_int_equal(strlen(err.message), last + 1);
+    assert_int_equal(err.message[last], '?');
+}
+
 static void test_error_keeps_the_first(void **state)
 {
     struct error err = {0};
@@ -219,7 +250,9 @@ int main(void)
         cmocka_unit_test(test_buffer_grows),
         cmocka_unit_test(test_buffer_append_json_escapes),
         cmocka_unit_test(test_hex),
+        cmocka_unit_test(test_utf8_mend),
         cmocka_unit_test(test_error_keeps_the_first),
+        cmocka_unit_test(test_error_is_utf8_where_it_is_cut),
         cmocka_unit_test(test_error_full_disk_is_507),
         cmocka_unit_test(test_error_codes_are_those_of_the_specification),
     };
