@@ -124,39 +124,44 @@ void place_leave(struct git *git, struct place *place, bool dirty)
     pthread_mutex_unlock(&git->lock);
 }
 
-struct place *place_look(struct git *git, struct slice name)
+/* Refs change in pushes only, and none is under way where care removes something: whoever sees a
+ * ref after he is counted reads what stays. */
+const char *place_look(struct git *git, struct slice name, const char *path, struct place **looked)
 {
+    *looked = NULL;
+    if (!repository_has_refs(path))
+        return git->nothing;
     pthread_mutex_lock(&git->lock);
     struct place *place = place_find(git, name);
     place->looks++;
-    while (place->caring) {
-        stop_care(place);
-        pthread_cond_wait(&git->place_changed, &git->lock);
-    }
     pthread_mutex_unlock(&git->lock);
-    return place;
+    if (repository_has_refs(path)) {
+        *looked = place;
+        return path;
+    }
+    pthread_mutex_lock(&git->lock);
+    place_looked(git, place);
+    pthread_mutex_unlock(&git->lock);
+    return git->nothing;
 }
 
 void place_looked(struct git *git, struct place *place)
 {
-    place->looks--;
-    if (is_idle(place) && place->clean_size == 0) /* nothing is known of it */
+    if (--place->looks == 0 && place->lingers) {
+        place->lingers = false;
+        place->dirty = true;
+        if (git->care != NULL)
+            pthread_cond_signal(&git->care->work);
+    } else if (is_idle(place) && place->clean_size == 0) { /* nothing is known of it */
         place_forget(git, place);
-    else if (git->care != NULL)
-        pthread_cond_signal(&git->care->work);
-}
-
-/* Somebody counts on what stands there. */
-static bool is_busy(const struct place *place)
-{
-    return place->pushes > 0 || place->looks > 0;
+    }
 }
 
 static struct place *place_next(struct git *git)
 {
     struct place *place = git->places;
 
-    while (place != NULL && (!(place->used || place->dirty) || is_busy(place)))
+    while (place != NULL && (!(place->used || place->dirty) || place->pushes > 0))
         place = place->next;
     return place;
 }
@@ -168,6 +173,19 @@ struct pass {
     struct place *place;
     const char *path;
 };
+
+/* A repository without a ref goes, unless somebody still reads what was there. */
+static void remove_empty(const struct pass *pass)
+{
+    bool empty = !repository_has_refs(pass->path);
+
+    pthread_mutex_lock(&pass->git->lock);
+    pass->place->lingers = empty && pass->place->looks > 0;
+    bool goes = empty && !pass->place->lingers;
+    pthread_mutex_unlock(&pass->git->lock);
+    if (goes)
+        repository_remove_empty(pass->path);
+}
 
 static bool yields(const struct pass *pass)
 {
@@ -343,7 +361,7 @@ static void take_care(const struct pass *pass, bool dirty) ON(worker_thread)
     repository_sweep(pass->path);
     drop_pins(pass);
     if (dirty)
-        repository_remove_empty(pass->path);
+        remove_empty(pass);
     if (!repository_exists(pass->path))
         return;
     bool packed = repack_wanted(place, sizes_of(pass->path), limit);
@@ -386,7 +404,7 @@ static void care_at_start(struct git *git, struct slice name) ON(worker_thread)
 {
     pthread_mutex_lock(&git->lock);
     struct place *place = place_find(git, name);
-    if (is_busy(place))
+    if (place->pushes > 0)
         place->used = true; /* soon */
     else if (!place->caring && !git->care->ending)
         care_of(git, place);

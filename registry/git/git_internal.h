@@ -67,6 +67,8 @@ bool repository_ref_is(const char *path, const char *ref, const char *oid);
 void repository_ref_sync(const char *path, const char *ref);
 /* Names of all branches and tags, at most `limit`. */
 void repository_refs(const char *path, size_t limit, struct s2i_list *out);
+/* Whether there is anything that a client would see. */
+bool repository_has_refs(const char *path);
 /* The ref that HEAD names, "refs/heads/main". */
 bool repository_head(const char *path, char out[PUSH_REF_SIZE_MAX]);
 int repository_head_put(const char *path, const char *ref, struct error *err) MUST_CHECK;
@@ -102,12 +104,13 @@ struct session;
 struct place {
     struct place *next;
     char *name;
-    unsigned pushes, looks;        /* under way: no care is taken meanwhile */
+    unsigned pushes;               /* under way: no care is taken meanwhile */
+    unsigned looks;                /* who reads it: it does not go meanwhile */
     struct session *turn;          /* whose refs are being judged and moved */
     struct session *first, **last; /* that wait for it, in order */
     bool caring, yields;           /* care is being taken; it is to stop for a push */
-    bool used, dirty; /* since care was taken; and objects are there that nobody needs */
-    bool swept;
+    bool used, dirty;    /* since care was taken; and objects are there that nobody needs */
+    bool swept, lingers; /* it has no ref any more, and goes after the last look */
     int carer;           /* descriptor of the child of care; -1: none */
     uint64_t clean_size; /* bytes after care was taken; 0: not known */
 };
@@ -115,9 +118,11 @@ struct place {
 struct place *place_enter(struct git *git, struct slice name) ON(worker_thread);
 /* dirty: it left objects that nobody needs. */
 void place_leave(struct git *git, struct place *place, bool dirty);
-/* Somebody is told what a push will find: a repository without a ref does not go meanwhile. Blocks
- * for moments. */
-struct place *place_look(struct git *git, struct slice name) ON(worker_thread);
+/* The folder that somebody who reads is shown: what is at path, or nothing at all (git->nothing)
+ * where no ref is, which looks the same. *looked: path stays until it is given back; NULL: there is
+ * nothing to give back. Keeps no care away. */
+const char *place_look(struct git *git, struct slice name, const char *path, struct place **looked)
+    ON(worker_thread);
 void place_looked(struct git *git, struct place *place); /* with git->lock */
 
 struct care;
@@ -157,7 +162,7 @@ struct service {
     bool ending;                   /* was told to end */
     bool heard_out;                /* no hook will say anything more */
     struct session *session;       /* SERVICE_PUSH */
-    struct place *looked;          /* SERVICE_ADVERTISE of a push; else NULL */
+    struct place *looked;          /* as place_look has it; may be NULL */
 };
 
 struct service_wish {

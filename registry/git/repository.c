@@ -292,11 +292,19 @@ void repository_refs(const char *path, size_t limit, struct s2i_list *out)
 
     add_loose(path, "refs/heads", limit, 0, out);
     add_loose(path, "refs/tags", limit, 0, out);
-    if (read_below(path, "packed-refs", PACKED_MAX, &text) < 0)
+    if (out->count >= limit || read_below(path, "packed-refs", PACKED_MAX, &text) < 0)
         return;
     rest = buffer_slice(&text);
-    while (packed_next(&rest, &oid, &ref))
+    while (out->count < limit && packed_next(&rest, &oid, &ref))
         add_ref(ref, limit, out);
+}
+
+bool repository_has_refs(const char *path)
+{
+    OWNED(s2i_list_drop) struct s2i_list refs = {0};
+
+    repository_refs(path, 1, &refs);
+    return refs.count > 0;
 }
 
 bool repository_head(const char *path, char out[PUSH_REF_SIZE_MAX])
@@ -377,25 +385,26 @@ void repository_sweep(const char *path)
 }
 
 /* Pins count: they are dropped first. */
-static bool is_empty(const char *path)
+static bool has_pins(const char *path)
 {
-    OWNED(s2i_list_drop) struct s2i_list refs = {0};
     OWNED(folder_drop) DIR *pins = repository_folder(path, "refs/builds");
     const struct dirent *entry;
 
-    repository_refs(path, 1, &refs);
     while ((entry = folder_next(pins)) != NULL)
         if (entry->d_name[0] != '.')
-            s2i_list_add(&refs, slice_of(entry->d_name));
-    return refs.count == 0;
+            return true;
+    return false;
 }
 
 void repository_remove_empty(const char *path)
 {
     OWNED(fd_drop) int root = root_open(path);
+    OWNED(memory_drop) char *held = memory_print("/proc/self/fd/%d", root);
 
-    if (root < 0 || !is_empty(path))
+    /* another one may come under the name: it was deleted, or comes back */
+    if (root < 0 || repository_has_refs(held) || has_pins(held))
         return;
     unlinkat(root, "HEAD", 0); /* from now on it does not exist */
-    folder_erase(AT_FDCWD, path);
+    folder_empty(held);
+    rmdir(path);
 }

@@ -63,6 +63,27 @@ static int unknown(const struct request *request, struct error *err)
 
 /* --- reading --- */
 
+/* wish->path is shown, or what looks like it. One that is deleted meanwhile was never there. */
+static int look_start(struct git *git, struct service_wish *wish, const struct request *request,
+                      struct reply *reply, int *input, struct error *err) ON(worker_thread)
+{
+    const char *path = wish->path;
+
+    wish->name = request->name;
+    wish->path = place_look(git, request->name, path, &wish->looked);
+    bool shown = wish->path == path;
+    if (service_start(git, wish, request, NULL, reply, input, err) == 0)
+        return 0;
+    if (!shown || repository_exists(path))
+        return -1;
+    error_clear(err);
+    if (!wish->push)
+        return unknown(request, err);
+    wish->path = git->nothing;
+    wish->looked = NULL;
+    return service_start(git, wish, request, NULL, reply, input, err);
+}
+
 static int fetch_refs(struct request *request, struct reply *reply, struct error *err)
 {
     struct git *git;
@@ -73,10 +94,9 @@ static int fetch_refs(struct request *request, struct reply *reply, struct error
     OWNED(memory_drop) char *path = repository_path(git, request->name);
     if (!repository_exists(path))
         return unknown(request, err);
-    const struct service_wish wish = {
-        .kind = SERVICE_ADVERTISE, .name = request->name, .path = path};
+    struct service_wish wish = {.kind = SERVICE_ADVERTISE, .path = path};
     reply_headers(reply, "git-upload-pack", "advertisement");
-    return service_start(git, &wish, request, NULL, reply, NULL, err);
+    return look_start(git, &wish, request, reply, NULL, err);
 }
 
 static int fetch_open(struct request *request, struct reply *reply, int *input, struct error *err)
@@ -91,10 +111,9 @@ static int fetch_open(struct request *request, struct reply *reply, int *input, 
     OWNED(memory_drop) char *path = repository_path(git, request->name);
     if (!repository_exists(path))
         return unknown(request, err);
-    const struct service_wish wish = {
-        .kind = SERVICE_FETCH, .name = request->name, .path = path, .gzip = gzip};
+    struct service_wish wish = {.kind = SERVICE_FETCH, .path = path, .gzip = gzip};
     reply_headers(reply, "git-upload-pack", "result");
-    return service_start(git, &wish, request, NULL, reply, input, err) < 0 ? -1 : 1;
+    return look_start(git, &wish, request, reply, input, err) < 0 ? -1 : 1;
 }
 
 /* --- pushing --- */
@@ -121,14 +140,9 @@ static int push_refs(struct request *request, struct reply *reply, struct error 
     OWNED(memory_drop) char *path = repository_path(git, request->name);
     if (!repository_exists(path) && creation_check(git, request, err) < 0)
         return -1;
-    struct place *looked = place_look(git, request->name);
-    const struct service_wish wish = {.kind = SERVICE_ADVERTISE,
-                                      .push = true,
-                                      .name = request->name,
-                                      .path = repository_exists(path) ? path : git->nothing,
-                                      .looked = looked};
+    struct service_wish wish = {.kind = SERVICE_ADVERTISE, .push = true, .path = path};
     reply_headers(reply, "git-receive-pack", "advertisement");
-    return service_start(git, &wish, request, NULL, reply, NULL, err);
+    return look_start(git, &wish, request, reply, NULL, err);
 }
 
 static int push_start(struct git *git, struct request *request, const char *path, bool gzip,

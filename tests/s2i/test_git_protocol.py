@@ -284,27 +284,29 @@ def test_a_rejected_push_leaves_no_objects(server, source, name):
 
 
 def test_a_rejected_push_is_tried_again_at_once(server, source, name):
-    """A repository without a ref goes, but not while somebody is told what is in it."""
+    """A repository without a ref goes, whoever asks meanwhile; he is told of it as of one that is not there."""
     app = source({"a": "1"})
-    ended, told = threading.Event(), set()
+    ended, told = threading.Event(), {"git-receive-pack": set(), "git-upload-pack": set()}
 
-    def ask():
+    def ask(service):
         client = server.client()
         while not ended.is_set():
             try:
-                told.add(client.request("GET", f"/git/{name}.git/info/refs?service=git-receive-pack", server_error=True).status)
+                told[service].add(client.request("GET", f"/git/{name}.git/info/refs?service={service}", server_error=True).status)
             except wire.Broken as broken:
-                told.add(str(broken))
+                told[service].add(str(broken))
         client.close()
-    asking = [threading.Thread(target=ask) for _ in range(4)]
+    asking = [threading.Thread(target=ask, args=(service,)) for service in told for _ in range(2)]
     for one in asking:
         one.start()
-    codes = [push(app, server, name, "main:refs/notes/x", check=False).returncode for _ in range(8)]
-    ended.set()
-    for one in asking:
-        one.join()
-    assert codes == [1] * 8 and told == {200}, (codes, told)
-    process.wait_for(lambda: not bare(server, name).exists(), 10, "it goes when nobody asks")
+    try:
+        codes = [push(app, server, name, "main:refs/notes/x", check=False).returncode for _ in range(8)]
+        process.wait_for(lambda: not bare(server, name).exists(), 30, "it goes while others ask")
+    finally:
+        ended.set()
+        for one in asking:
+            one.join()
+    assert codes == [1] * 8 and told["git-receive-pack"] == {200} and told["git-upload-pack"] <= {200, 404}, (codes, told)
 
 
 def test_names_that_lie_within_another(server, source, name):

@@ -1,20 +1,25 @@
 /* test_git_room.c - requests with children whose start fails at each call that may: nothing is
- * left, nothing is freed that the room's thread may still be told of, and the next one starts. */
+ * left, nothing is freed that the room's thread may still be told of, and the next one starts. Care
+ * comes to its turn whoever reads, and takes nothing away that is being read. */
 #include <dlfcn.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <malloc.h>
 #include <sys/epoll.h>
 #include <unistd.h>
 
 #include "registry/config.h"
 #include "registry/core/fd.h"
+#include "registry/core/folder.h"
 #include "registry/git/git_internal.h"
+#include "registry/services.h"
 #include "tests/support/store.h"
 
 /* --- the nth descriptor that is to be watched is refused, as when the kernel has no memory --- */
 
 static pthread_t patient; /* the thread whose calls are counted */
 static int fails_at, calls;
+static const char *going; /* a folder that is deleted in this moment; NULL */
 
 /* In the place of the library's. What was watched before has time to happen meanwhile. */
 int epoll_ctl(int epoll, int operation, int fd, struct epoll_event *event)
@@ -25,6 +30,8 @@ int epoll_ctl(int epoll, int operation, int fd, struct epoll_event *event)
     if (operation == EPOLL_CTL_ADD && fails_at > 0 && pthread_equal(pthread_self(), patient) &&
         ++calls == fails_at) {
         usleep(30000);
+        if (going != NULL)
+            folder_erase(AT_FDCWD, going);
         errno = ENOMEM;
         return -1;
     }
@@ -213,6 +220,174 @@ static void test_room_nobody_gets_more_than_are_free(void **state)
         assert_int_equal(taken[i], rows[i].wanted);
 }
 
+/* --- care, and those who read --- */
+
+struct bare {
+    struct git *git;
+    char *path, *left; /* a file that care sweeps */
+};
+
+static void bare_open(struct bare *bare, struct git *git)
+{
+    struct error err = {0};
+
+    bare->git = git;
+    bare->path = repository_path(git, REPOSITORY);
+    bare->left = folder_path(bare->path, "objects/tmp_left");
+    assert_int_equal(repository_make(bare->path, &err), 0);
+}
+
+static void bare_drop(struct bare *bare)
+{
+    free(bare->path);
+    free(bare->left);
+}
+
+static void bare_run(const struct bare *bare, const char *words)
+{
+    OWNED(memory_drop)
+    char *line = memory_print("cd %s && GIT_AUTHOR_NAME=a GIT_AUTHOR_EMAIL=a GIT_COMMITTER_NAME=a "
+                              "GIT_COMMITTER_EMAIL=a %s",
+                              bare->path, words);
+
+    assert_int_equal(system(line), 0); /* NOLINT(cert-env33-c): words of this file */
+}
+
+static void bare_commit(const struct bare *bare)
+{
+    bare_run(bare, "git update-ref refs/heads/main "
+                   "$(git commit-tree -m x $(git hash-object -t tree -w /dev/null))");
+}
+
+static const char *look(const struct bare *bare, struct place **looked)
+{
+    return place_look(bare->git, REPOSITORY, bare->path, looked);
+}
+
+static void looked_back(const struct bare *bare, struct place *place)
+{
+    pthread_mutex_lock(&bare->git->lock);
+    place_looked(bare->git, place);
+    pthread_mutex_unlock(&bare->git->lock);
+}
+
+static void wait_gone(const char *path)
+{
+    for (int i = 0; i < 12000 && access(path, F_OK) == 0; i++)
+        usleep(5000);
+    assert_int_equal(access(path, F_OK), -1);
+}
+
+/* A push that was refused: care follows, all of it. */
+static void be_refused(const struct bare *bare)
+{
+    struct place *place = place_enter(bare->git, REPOSITORY);
+    bool caring = true;
+
+    if (repository_exists(bare->path))
+        assert_int_equal(close(creat(bare->left, 0600)), 0);
+    place_leave(bare->git, place, true);
+    wait_gone(bare->left);
+    for (int i = 0; i < 12000 && caring; i++) {
+        usleep(1000);
+        pthread_mutex_lock(&bare->git->lock);
+        caring =
+            bare->git->places != NULL && (bare->git->places->caring || bare->git->places->dirty);
+        pthread_mutex_unlock(&bare->git->lock);
+    }
+    assert_false(caring);
+}
+
+static void test_room_who_reads_keeps_no_care_away(void **state)
+{
+    struct room *room = *state;
+    OWNED(bare_drop) struct bare bare = {NULL};
+    struct place *looked, *again;
+
+    bare_open(&bare, room->git);
+    bare_commit(&bare);
+    assert_string_equal(look(&bare, &looked), bare.path);
+    assert_non_null(looked);
+    be_refused(&bare);
+    assert_true(repository_exists(bare.path));
+    assert_string_equal(look(&bare, &again), bare.path);
+    looked_back(&bare, looked);
+    looked_back(&bare, again);
+    assert_true(repository_exists(bare.path));
+}
+
+/* Who reads where no ref is holds nothing. */
+static void test_room_a_repository_without_a_ref_goes_at_once(void **state)
+{
+    struct room *room = *state;
+    OWNED(bare_drop) struct bare bare = {NULL};
+    struct place *looked;
+
+    bare_open(&bare, room->git);
+    assert_string_equal(look(&bare, &looked), room->git->nothing);
+    assert_null(looked);
+    be_refused(&bare);
+    wait_gone(bare.path);
+    assert_string_equal(look(&bare, &looked), room->git->nothing);
+    assert_null(looked);
+}
+
+static void test_room_what_is_read_goes_after_the_last_look(void **state)
+{
+    struct room *room = *state;
+    OWNED(bare_drop) struct bare bare = {NULL};
+    struct place *first, *second, *third;
+
+    bare_open(&bare, room->git);
+    bare_commit(&bare);
+    look(&bare, &first);
+    look(&bare, &second);
+    bare_run(&bare, "git update-ref -d refs/heads/main");
+    be_refused(&bare);
+    assert_true(repository_exists(bare.path));
+    assert_string_equal(look(&bare, &third), room->git->nothing);
+    assert_null(third);
+    looked_back(&bare, first);
+    be_refused(&bare);
+    assert_true(repository_exists(bare.path));
+    looked_back(&bare, second);
+    wait_gone(bare.path);
+}
+
+/* Between the look at it and the start of git: the answer is that of a repository nobody made, to
+ * who pushes that of an empty one. */
+static void test_room_a_repository_that_is_deleted_meanwhile(void **state)
+{
+    struct room *room = *state;
+    const struct services services = {.storage = room->store->store, .git = room->git};
+    static const struct {
+        const char *endpoint;
+        int outcome;
+    } rows[] = {{"git.fetch.refs", -1}, {"git.push.refs", 0}};
+
+    for (size_t i = 0; i < LENGTH(rows); i++) {
+        OWNED(bare_drop) struct bare bare = {NULL};
+        struct request request = {.name = REPOSITORY, .services = &services};
+        struct reply reply;
+        struct error err = {0};
+
+        bare_open(&bare, room->git);
+        bare_commit(&bare);
+        reply_init(&reply);
+        going = bare.path;
+        fails_at = 1;
+        calls = 0;
+        assert_string_equal(git_routes.routes[i].endpoint, rows[i].endpoint);
+        int outcome = git_routes.routes[i].handle(&request, &reply, &err);
+        fails_at = 0;
+        going = NULL;
+        reply_drop(&reply);
+        assert_int_equal(outcome, rows[i].outcome);
+        assert_true(outcome == 0 || err.code == ERROR_NOT_FOUND);
+        wait_until_empty(room->git);
+    }
+}
+
 #define ROOM_TEST(name) cmocka_unit_test_setup_teardown(name, room_set_up, room_tear_down)
 
 int main(void)
@@ -221,6 +396,10 @@ int main(void)
         ROOM_TEST(test_room_a_start_that_fails_leaves_nothing),
         ROOM_TEST(test_room_the_next_one_starts),
         ROOM_TEST(test_room_nobody_gets_more_than_are_free),
+        ROOM_TEST(test_room_a_repository_that_is_deleted_meanwhile),
+        ROOM_TEST(test_room_who_reads_keeps_no_care_away),
+        ROOM_TEST(test_room_a_repository_without_a_ref_goes_at_once),
+        ROOM_TEST(test_room_what_is_read_goes_after_the_last_look),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
