@@ -16,6 +16,7 @@
 #include "registry/cli/cli.h"
 #include "registry/cli/reload.h"
 #include "registry/cli/wiring.h"
+#include "registry/core/clock.h"
 #include "registry/core/log.h"
 #include "registry/notify.h"
 
@@ -45,22 +46,37 @@ static void hold_signals(void)
     pthread_sigmask(SIG_BLOCK, &signals, NULL);
 }
 
-enum { POLL_S = 10 };
+enum { POLL_MS = 10 * 1000 };
+
+/* The signal that came by then; 0: none. A process that is stopped for a moment waits no longer for
+ * it, which would be for ever where that happens again and again. */
+static int signal_until(const sigset_t *signals, uint64_t end_ms)
+{
+    uint64_t now = clock_monotonic_ms();
+    int got = -1;
+
+    errno = EINTR;
+    for (; now < end_ms && got < 0 && errno == EINTR; now = clock_monotonic_ms()) {
+        const struct timespec left = {.tv_sec = (time_t)((end_ms - now) / 1000),
+                                      .tv_nsec = (long)((end_ms - now) % 1000) * NS_PER_MS};
+        got = sigtimedwait(signals, NULL, &left);
+    }
+    return got < 0 ? 0 : got;
+}
 
 /* Returns with the first TERM or INT; from then on the next one ends the process. */
 static const char *wait_for_stop(struct reload *reload)
 {
     const struct sigaction at_once = {.sa_handler = end_at_once};
-    const struct timespec pause = {.tv_sec = POLL_S};
     sigset_t signals;
     int got = 0;
 
     our_signals(&signals);
     while (got != SIGTERM && got != SIGINT) {
-        got = sigtimedwait(&signals, NULL, &pause);
+        got = signal_until(&signals, clock_monotonic_ms() + POLL_MS);
         if (got == SIGHUP)
             reload_all(reload);
-        else if (got < 0 && errno == EAGAIN)
+        else if (got == 0)
             reload_poll(reload);
     }
     sigaction(SIGTERM, &at_once, NULL);
