@@ -219,11 +219,12 @@ static void *link_thread(void *arg)
         pthread_mutex_unlock(&link->lock);
         poll(polled, count, AGAIN_MS);
         pthread_mutex_lock(&link->lock);
-        if ((polled[1].revents & POLLIN) != 0)
-            accept_builder(link);
         for (size_t i = 0; i < BUILDERS_MAX; i++)
             if (polled[2 + i].revents != 0 && link->builders[i].control == polled[2 + i].fd)
                 control_readable(link, &link->builders[i]);
+        /* Last: it may get the number of one that another thread ended, and that was heard. */
+        if ((polled[1].revents & POLLIN) != 0)
+            accept_builder(link);
         end_silent(link);
         child_again(link);
     }
