@@ -4,6 +4,7 @@
  * rebase, save a signature that could not be made then.
  *
  * Spec: s2i 7.12, 15.5, 15.10. */
+#include <errno.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -122,6 +123,8 @@ static int send_log(const struct publisher *publisher, int fd, struct arrival *a
         if (arrival_write(publisher, arrival, bytes, err) < 0)
             return -1;
     }
+    if (got < 0)
+        return error_set_errno(err, ERROR_INTERNAL, errno, "the log cannot be read");
     hasher_digest(&hasher, digest);
     return arrival_finish(publisher, arrival, digest, err);
 }

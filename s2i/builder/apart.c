@@ -118,8 +118,11 @@ static int listen_to(struct work *work, pid_t pid, int from, struct buffer *out,
 
     while (out->size < ANSWER_MAX) {
         both[1].fd = work->gone ? -1 : work->channel;
-        if (poll(both, 2, LOOK_MS) < 0 && errno != EINTR)
+        int ready = poll(both, 2, LOOK_MS);
+        if (ready < 0 && errno != EINTR)
             return -1;
+        if (ready < 0)
+            continue;
         if (both[1].revents != 0)
             work_listen(work);
         if (err->code == ERROR_NONE && work_over(work, err) < 0)
