@@ -21,7 +21,9 @@
 
 enum {
     BUCKETS = 64,
-    SETTLE_WAIT_MS = 2000, /* a commit takes less; then the numbers are taken as they are */
+    /* A commit takes less, also of a process that is stopped for a moment meanwhile; then the
+     * numbers are taken as they are. */
+    SETTLE_WAIT_MS = 30 * 1000,
 };
 
 struct reservation {
