@@ -26,6 +26,7 @@
 #include <openssl/ssl.h>
 #include <openssl/x509.h>
 
+#include "registry/core/clock.h"
 #include "registry/core/fd.h"
 #include "registry/http/server.h"
 #include "tests/support/folder.h"
@@ -74,13 +75,11 @@ static void released(void *what, bool gone)
 
 static void await(const int *counter, int least)
 {
-    struct timespec until;
+    const struct timespec until = clock_monotonic_after(PATIENCE_MS);
 
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec += PATIENCE_MS / 1000;
     pthread_mutex_lock(&lock);
     while (*counter < least) {
-        if (pthread_cond_timedwait(&changed, &lock, &until) == ETIMEDOUT)
+        if (pthread_cond_clockwait(&changed, &lock, CLOCK_MONOTONIC, &until) == ETIMEDOUT)
             fail_msg("waited in vain");
     }
     pthread_mutex_unlock(&lock);
@@ -1063,7 +1062,7 @@ static void *produce_much(void *argument)
     static const char bytes[8 * MIB];
 
     (void)argument;
-    return write(scene.producer, bytes, sizeof(bytes)) == sizeof(bytes) ? &scene : NULL;
+    return fd_write(scene.producer, (struct slice){bytes, sizeof(bytes)}) == 0 ? &scene : NULL;
 }
 
 /* A client that was slow and has caught up is not waited for. */
