@@ -17,6 +17,7 @@
 #include "storage/storage.h"
 
 enum { DESCRIPTORS_MAX = 1000, CONFIG_MAX = 4 * 1024 * 1024, PIN_NAME_MAX = 48 };
+#define PIN_PREFIX "build-"
 
 static void manifest_drop(const struct manifest **manifest)
 {
@@ -244,13 +245,13 @@ int image_layer_open(const struct builds *builds, const struct s2i_image *image,
 /* --- pins --- */
 
 /* Of the build and the image: two images of one repository are two pins. */
-static struct slice pin_name(const struct s2i_image *image, int64_t build, char out[PIN_NAME_MAX])
+static struct slice pin_name(const struct digest *image, int64_t build, char out[PIN_NAME_MAX])
 {
     char hex[17];
 
-    hex_encode(image->digest.bytes, 8, hex);
+    hex_encode(image->bytes, 8, hex);
     hex[16] = 0;
-    int size = snprintf(out, PIN_NAME_MAX, "build-%lld-%s", (long long)build, hex);
+    int size = snprintf(out, PIN_NAME_MAX, PIN_PREFIX "%lld-%s", (long long)build, hex);
     return (struct slice){out, (size_t)size};
 }
 
@@ -265,7 +266,8 @@ int image_pin(const struct builds *builds, const struct s2i_image *image, int64_
     if (image->name == NULL)
         return 0;
     return content_pin_put(builds->storage, slice_of(image->repository),
-                           pin_name(image, build, name), &reference, until, &change, &created, err);
+                           pin_name(&image->digest, build, name), &reference, until, &change,
+                           &created, err);
 }
 
 void image_unpin(const struct builds *builds, const struct s2i_image *image, int64_t build)
@@ -276,7 +278,7 @@ void image_unpin(const struct builds *builds, const struct s2i_image *image, int
 
     if (image->name != NULL &&
         content_pin_delete(builds->storage, slice_of(image->repository),
-                           pin_name(image, build, name), &change, &ignored) < 0)
+                           pin_name(&image->digest, build, name), &change, &ignored) < 0)
         error_clear(&ignored); /* it ends by itself */
 }
 
@@ -298,4 +300,51 @@ void image_unpin_row(const struct builds *builds, int64_t build)
     image.name = record.builder;
     image.repository = repository;
     image_unpin(builds, &image, build);
+}
+
+/* The build that made the pin; 0: it was none. */
+static int64_t pin_build(const struct content_pin *pin)
+{
+    struct slice rest = slice_from(slice_of(pin->name), sizeof(PIN_PREFIX) - 1), digits;
+    char name[PIN_NAME_MAX];
+    uint64_t build = 0;
+
+    if (!slice_split(rest, '-', &digits, &rest) || !slice_to_u64(digits, &build) ||
+        build > INT64_MAX ||
+        !slice_equal_text(pin_name(&pin->digest, (int64_t)build, name), pin->name))
+        return 0;
+    return (int64_t)build;
+}
+
+static bool has_ended(const struct builds *builds, int64_t build) ON(worker_thread)
+{
+    OWNED(build_record_drop) struct build_record record = {.id = 0};
+    struct error err = {0};
+
+    if (build_find(builds->storage, build, &record, &err) < 0)
+        return err.code == ERROR_NOT_FOUND;
+    return build_state_ended(record.state);
+}
+
+void image_unpin_late(const struct builds *builds, int64_t build)
+{
+    if (has_ended(builds, build))
+        image_unpin_row(builds, build);
+}
+
+void images_sweep_pins(const struct builds *builds)
+{
+    OWNED(content_pins_drop) struct content_pins pins = {.items = NULL};
+    const struct content_change change = {.actor = NULL};
+    struct error err = {0};
+
+    if (content_pins_own(builds->storage, SLICE(PIN_PREFIX), &pins, &err) < 0)
+        return; /* the next sweep */
+    for (size_t i = 0; i < pins.count; i++) {
+        int64_t build = pin_build(&pins.items[i]);
+        if (build != 0 && has_ended(builds, build) &&
+            content_pin_delete(builds->storage, slice_of(pins.repositories[i]),
+                               slice_of(pins.items[i].name), &change, &err) < 0)
+            error_clear(&err); /* it ended by itself */
+    }
 }

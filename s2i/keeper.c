@@ -1,6 +1,6 @@
 /* keeper.c - what is done for builds now and then: old rows, logs and archives go, what waited too
  * long ends, builders that moved start builds, ends that nobody told are noticed.
- * Touches  rows of builds, files below <root>/builds; threads of its own.
+ * Touches  rows of builds, pins of theirs, files below <root>/builds; threads of its own.
  * Never    removes a build that has not ended, or what it needs.
  *
  * (1) A row goes first, its files after it: what a crash leaves is a file without a row, which the
@@ -199,6 +199,7 @@ static void tick(struct keeper *keeper, uint64_t at) ON(worker_thread)
         keeper_sweep_archives(builds);
         keeper_sweep_logs(builds);
         sources_sweep(builds);
+        images_sweep_pins(builds);
     }
     if (at % PRUNE_ANYWAY_TICKS == 0 || (at % PRUNE_TICKS == 0 && take_ended(keeper)))
         keeper_prune(builds);

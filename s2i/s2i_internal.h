@@ -165,6 +165,10 @@ int image_pin(const struct builds *builds, const struct s2i_image *image, int64_
 void image_unpin_row(const struct builds *builds, int64_t build) ON(worker_thread);
 void image_unpin(const struct builds *builds, const struct s2i_image *image, int64_t build)
     ON(worker_thread);
+/* The same for who pinned it a moment ago: only when the build has ended since. */
+void image_unpin_late(const struct builds *builds, int64_t build) ON(worker_thread);
+/* What builds held that have ended, or are not there: of processes that died. */
+void images_sweep_pins(const struct builds *builds) ON(worker_thread);
 
 /* --- what a build gives back (publish.c) --- */
 

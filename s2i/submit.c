@@ -137,7 +137,6 @@ static void images_resolve(struct builds *builds, const struct build_request *re
         error_clear(&ignored);
 }
 
-/* From the queue on; s2i (2). */
 static void pin(struct builds *builds, const struct s2i_image *image, int64_t id) ON(worker_thread)
 {
     struct error err = {0};
@@ -145,6 +144,17 @@ static void pin(struct builds *builds, const struct s2i_image *image, int64_t id
     if (image->name != NULL &&
         image_pin(builds, image, id, clock_now_us() + QUEUE_PIN_US, &err) < 0)
         log_event(LOG_WARNING, "build.unpinned", F_I64("id", id), F_TEXT("reason", err.message));
+}
+
+/* From the queue on; s2i (2). Its end may have come before. */
+static void pin_all(struct builds *builds, const struct s2i_image *builder,
+                    const struct build_inputs *inputs, int64_t id) ON(worker_thread)
+{
+    pin(builds, builder, id);
+    for (size_t i = 0; i < inputs->count; i++)
+        pin(builds, &inputs->items[i], id);
+    if (builder->name != NULL || inputs->count > 0)
+        image_unpin_late(builds, id);
 }
 
 /* Who is told of it, by host. A status that cannot be told is no reason not to build. */
@@ -221,9 +231,7 @@ static int row_add(struct builds *builds, const struct build_request *request, i
             err->retry_after_s = RETRY_AFTER_S;
         return -1;
     }
-    pin(builds, &builder, *id);
-    for (size_t i = 0; i < inputs.count; i++)
-        pin(builds, &inputs.items[i], *id);
+    pin_all(builds, &builder, &inputs, *id);
     tell_superseded(builds, superseded, count);
     return 0;
 }

@@ -153,6 +153,12 @@ int content_pin_find(struct storage *store, struct slice repository, struct slic
     return meta_pin_find(store->meta, repository, name, out, err);
 }
 
+int content_pins_own(struct storage *store, struct slice prefix, struct content_pins *out,
+                     struct error *err)
+{
+    return meta_pins_own(store->meta, prefix, out, err);
+}
+
 int content_pin_put(struct storage *store, struct slice repository, struct slice name,
                     const struct manifest_reference *reference, int64_t until,
                     const struct content_change *change, bool *created, struct error *err)

@@ -207,7 +207,13 @@ struct content_pin_page {
     size_t count;
     bool more;
 };
+struct content_pins {
+    struct content_pin *items;
+    char **repositories; /* of each */
+    size_t count;
+};
 void content_pin_drop(struct content_pin *pin);
+void content_pins_drop(struct content_pins *pins);
 void content_pin_page_drop(struct content_pin_page *page);
 /* By name; those that have ended are not there. */
 int content_pin_list(struct storage *store, struct slice repository, struct slice after,
@@ -215,6 +221,9 @@ int content_pin_list(struct storage *store, struct slice repository, struct slic
     ON(worker_thread);
 int content_pin_find(struct storage *store, struct slice repository, struct slice name,
                      struct content_pin *out, struct error *err) MUST_CHECK ON(worker_thread);
+/* Those that the server made itself, of all repositories, whose names begin so. */
+int content_pins_own(struct storage *store, struct slice prefix, struct content_pins *out,
+                     struct error *err) MUST_CHECK ON(worker_thread);
 /* What the reference stands for now does not go before `until`; in the place of what the name
  * pinned before. CONFLICT  the repository has CONTENT_PINS_MAX */
 int content_pin_put(struct storage *store, struct slice repository, struct slice name,

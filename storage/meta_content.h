@@ -68,6 +68,8 @@ int meta_pin_list(struct meta *meta, struct slice repository, struct slice after
                   struct content_pin_page *out, struct error *err) MUST_CHECK;
 int meta_pin_find(struct meta *meta, struct slice repository, struct slice name,
                   struct content_pin *out, struct error *err) MUST_CHECK;
+int meta_pins_own(struct meta *meta, struct slice prefix, struct content_pins *out,
+                  struct error *err) MUST_CHECK;
 int meta_pin_put(struct meta *meta, struct slice repository, struct slice name,
                  const struct manifest_reference *reference, int64_t until,
                  const struct content_change *change, bool *created, struct error *err) MUST_CHECK;

@@ -4,6 +4,7 @@
 #include "storage/meta_content.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 void content_pin_drop(struct content_pin *pin)
 {
@@ -18,6 +19,17 @@ void content_pin_page_drop(struct content_pin_page *page)
         content_pin_drop(&page->items[i]);
     free(page->items);
     *page = (struct content_pin_page){.items = NULL};
+}
+
+void content_pins_drop(struct content_pins *pins)
+{
+    for (size_t i = 0; i < pins->count; i++) {
+        content_pin_drop(&pins->items[i]);
+        free(pins->repositories[i]);
+    }
+    free(pins->items);
+    free(pins->repositories);
+    *pins = (struct content_pins){.items = NULL};
 }
 
 static int unknown(struct slice name, struct error *err)
@@ -36,6 +48,12 @@ static const char SQL_PIN[] = PIN_SELECT " WHERE p.repo_id = $1 AND p.name = $2 
 static const char SQL_PINS[] = PIN_SELECT " WHERE p.repo_id = $1 AND p.name > $2 AND p.until > $3"
                                           " ORDER BY p.name"
                                           " LIMIT $4";
+
+static const char SQL_PINS_OWN[] = "SELECT p.name, m.digest, p.until, p.created_at, p.actor, r.name"
+                                   "  FROM pins p"
+                                   "  JOIN manifests m ON m.id = p.manifest_id"
+                                   "  JOIN repositories r ON r.id = p.repo_id"
+                                   " WHERE p.until > $1 AND p.actor = ''";
 
 static int pin_row(const struct db_query *query, struct content_pin *out, struct error *err)
 {
@@ -130,6 +148,50 @@ int meta_pin_list(struct meta *meta, struct slice repository, struct slice after
     if (db_read(meta->db, list, &with, err) == 0)
         return 0;
     content_pin_page_drop(out);
+    return -1;
+}
+
+/* --- the server's own --- */
+
+struct own {
+    struct slice prefix;
+    struct content_pins *out;
+};
+
+static int own(struct db_tx *tx, void *arg, struct error *err)
+{
+    const struct own *with = arg;
+    struct content_pins *out = with->out;
+    OWNED(db_query_end) struct db_query query = db_query(tx, SQL_PINS_OWN);
+    size_t capacity = 0, repositories = 0;
+    int row;
+
+    content_pins_drop(out);
+    db_bind_i64(&query, clock_now_us());
+    while ((row = db_step(&query, err)) == 1) {
+        struct slice name = db_column_slice(&query, 0);
+        if (name.size < with->prefix.size ||
+            memcmp(name.at, with->prefix.at, with->prefix.size) != 0)
+            continue;
+        out->items = meta_grow(out->items, out->count, &capacity, sizeof(*out->items));
+        out->repositories =
+            meta_grow(out->repositories, out->count, &repositories, sizeof(*out->repositories));
+        if (pin_row(&query, &out->items[out->count], err) < 0)
+            return -1;
+        out->repositories[out->count++] = meta_text(&query, 5);
+    }
+    return row;
+}
+
+int meta_pins_own(struct meta *meta, struct slice prefix, struct content_pins *out,
+                  struct error *err)
+{
+    struct own with = {prefix, out};
+
+    *out = (struct content_pins){.items = NULL};
+    if (db_read(meta->db, own, &with, err) == 0)
+        return 0;
+    content_pins_drop(out);
     return -1;
 }
 

@@ -87,10 +87,15 @@ def unfinished(server):
     return found
 
 
+def pins(server):
+    """What builds hold for as long as they run or wait (s2i.h (2))."""
+    return [row[0] for row in rows(server, "SELECT name FROM pins WHERE name LIKE 'build-%'")]
+
+
 def of(server):
     """Sentences; none while no build runs."""
     workers = [words for _, words in children(server.pid) if "builder-worker" in words] if server.running() else []
-    return [str(one) for one in [*workers, *mounts(server), *loops(server), *groups(server), *unfinished(server)]]
+    return [str(one) for one in [*workers, *mounts(server), *loops(server), *groups(server), *unfinished(server), *pins(server)]]
 
 
 def wait_none(server, seconds=60):

@@ -521,6 +521,16 @@ static void test_content_lists(void **state)
     assert_int_equal(tags.items[0].pins, 1);
     OK(content_pin_list(fixture->store, REPOSITORY, SLICE_NONE, 5, &pins, &fixture->err));
     assert_string_equal(pins.items[0].actor, "ana");
+    OWNED(content_pins_drop) struct content_pins own = {.items = NULL};
+    OK(content_pins_own(fixture->store, SLICE("sho"), &own, &fixture->err));
+    assert_int_equal(own.count, 0); /* it is ana's */
+    script(fixture, "UPDATE pins SET actor = ''");
+    OK(content_pins_own(fixture->store, SLICE("shop-"), &own, &fixture->err));
+    assert_int_equal(own.count, 0);
+    OK(content_pins_own(fixture->store, SLICE("sho"), &own, &fixture->err));
+    assert_int_equal(own.count, 1);
+    assert_string_equal(own.items[0].name, "shop");
+    assert_string_equal(own.repositories[0], "team/app");
     OK(content_manifest_find(fixture->store, REPOSITORY, &top, &manifest, &family, &fixture->err));
     assert_int_equal(family.child_count, 1);
     assert_true(family.children[0].here);

@@ -664,6 +664,77 @@ static void test_queue_keeper_sweeps_what_has_no_row(void **state)
     assert_false(has_file(stage->builds.log_folder, "77.log"));
 }
 
+static void pin_named(struct fixture *fixture, const char *name, const struct digest *digest,
+                      const char *actor)
+{
+    const struct manifest_reference reference = {.digest = *digest};
+    const struct actor who = {.name = slice_of(actor)};
+    const struct content_change change = {.actor = actor == NULL ? NULL : &who};
+    bool created;
+
+    OK(content_pin_put(fixture->store, REPOSITORY, slice_of(name), &reference,
+                       clock_now_us() + INT64_C(3600) * US_PER_S, &change, &created,
+                       &fixture->err));
+}
+
+/* s2i (2), (4): what a process that died held for its builds. Names that people chose are theirs.
+ */
+static void test_queue_keeper_lets_go_of_what_ended_builds_held(void **state)
+{
+    struct stage *stage = *state;
+    struct fixture *fixture = stage->fixture;
+    const struct digest digest = digest_text_of("{}");
+    struct s2i_image image = {.name = (char *)(uintptr_t) "team/app",
+                              .repository = (char *)(uintptr_t) "team/app",
+                              .digest = digest};
+    int64_t until = clock_now_us() + INT64_C(3600) * US_PER_S;
+    char hex[DIGEST_TEXT_MAX], name[64];
+
+    push_text(fixture, "{}", "v1");
+    add(stage, "a"); /* complete */
+    add(stage, "b"); /* waits */
+    script(fixture, "UPDATE builds SET state = 3 WHERE id = 1");
+    for (int64_t id = 1; id <= 2; id++)
+        OK(image_pin(&stage->builds, &image, id, until, &fixture->err));
+    OK(image_pin(&stage->builds, &image, 77, until, &fixture->err));
+    hex_encode(digest.bytes, digest.size, hex);
+    snprintf(name, sizeof(name), "build-78-%.16s", hex);
+    pin_named(fixture, name, &digest, "ana");
+    pin_named(fixture, "build-1-0123456789abcdef", &digest, NULL);
+    pin_named(fixture, "build-1", &digest, NULL);
+    pin_named(fixture, "build", &digest, NULL);
+    assert_int_equal(number(fixture, "SELECT count(*) FROM pins"), 7);
+    images_sweep_pins(&stage->builds);
+    assert_int_equal(number(fixture, "SELECT count(*) FROM pins"), 5);
+    assert_int_equal(number(fixture, "SELECT count(*) FROM pins WHERE name LIKE 'build-2-%'"), 1);
+    assert_int_equal(number(fixture, "SELECT count(*) FROM pins WHERE name LIKE 'build-78-%'"), 1);
+}
+
+/* Of who asked for a build, and held its builder when it had ended already. */
+static void test_queue_what_is_held_too_late_is_let_go_of(void **state)
+{
+    struct stage *stage = *state;
+    struct fixture *fixture = stage->fixture;
+    struct s2i_image image = {.name = (char *)(uintptr_t) "team/app",
+                              .repository = (char *)(uintptr_t) "team/app",
+                              .digest = digest_text_of("{}")};
+    char text[DIGEST_TEXT_MAX];
+    OWNED(buffer_drop) struct buffer sql = BUFFER_NONE;
+
+    push_text(fixture, "{}", "v1");
+    add(stage, "a");
+    buffer_print(&sql, "UPDATE builds SET builder = 'team/app', builder_digest = '%s'",
+                 digest_text(&image.digest, text));
+    script(fixture, sql.at);
+    OK(image_pin(&stage->builds, &image, 1, clock_now_us() + INT64_C(3600) * US_PER_S,
+                 &fixture->err));
+    image_unpin_late(&stage->builds, 1);
+    assert_int_equal(number(fixture, "SELECT count(*) FROM pins"), 1);
+    script(fixture, "UPDATE builds SET state = 3");
+    image_unpin_late(&stage->builds, 1);
+    assert_int_equal(number(fixture, "SELECT count(*) FROM pins"), 0);
+}
+
 static void put_archive(struct stage *stage, int64_t id, size_t size)
 {
     OWNED(memory_drop) char *path = builds_archive_path(&stage->builds, id);
@@ -915,6 +986,8 @@ int main(void)
         QUEUE_TEST(test_queue_waiters_notice_ends_nobody_told),
         QUEUE_TEST(test_queue_keeper_prunes_rows_with_their_files),
         QUEUE_TEST(test_queue_keeper_sweeps_what_has_no_row),
+        QUEUE_TEST(test_queue_keeper_lets_go_of_what_ended_builds_held),
+        QUEUE_TEST(test_queue_what_is_held_too_late_is_let_go_of),
         QUEUE_TEST(test_queue_masks_are_all_that_is_secret),
         QUEUE_TEST(test_queue_submit_makes_a_row_and_supersedes),
         QUEUE_TEST(test_queue_archives_live_as_long_as_they_are_needed),
