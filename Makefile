@@ -133,7 +133,7 @@ sanitize: deps-test ## all but real clients under address + undefined, then thre
 mutants: deps-test ## breaks the program on purpose, line by line: a test must notice each; MUTANTS="--only v2"
 	@$(PYTHON) tests/mutants/run.py $(MUTANTS)
 
-lint: deps-test ## format, clang-tidy, cppcheck, layers, banned functions
+lint: deps-test ## format, clang-tidy, cppcheck, pyflakes, layers, banned functions
 	@tests/lint/lint.sh
 format: ## applies clang-format
 	@clang-format -i $(C_FILES)

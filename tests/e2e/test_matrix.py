@@ -384,7 +384,7 @@ class Row:
 
 
 def table():
-    rows = []
+    rows, last = [], []
     for line in filter(None, TABLE.splitlines()):
         head, *rest = line.split()
         if head == "public":

@@ -1,11 +1,13 @@
 #!/bin/bash
-# lint.sh - format, layers and banned functions, cppcheck, clang-tidy; quick ones first, all of them always.
+# lint.sh - format, layers and banned functions, mutants, Python, cppcheck, clang-tidy; quick ones first, all of them
+# always.
 set -u
 cd "$(dirname "$0")/../.."
 flags="-std=gnu11 -I. -D_GNU_SOURCE -DH2O_USE_LIBUV=0 -DH2O_USE_EPOLL=1"
 sources=$(find registry storage auth s2i -name '*.c' 2>/dev/null | sort)
 headers=$(find registry storage auth s2i -name '*.h' 2>/dev/null | sort)
 tests=$(find tests -name '*.[ch]' | sort)
+python=$(find tests -name '*.py' | sort)
 failed=0
 step() { # NAME COMMAND...
     local name=$1 started=$SECONDS
@@ -20,6 +22,7 @@ check() {
 step "format" clang-format --dry-run -Werror $sources $headers $tests
 step "layers, banned functions" /usr/bin/python3 tests/lint/layers.py
 step "mutants have their places" /usr/bin/python3 tests/mutants/run.py --check
+step "pyflakes" pyflakes3 $python
 step "cppcheck" check
 step "clang-tidy" tidy
 exit $failed

@@ -6,7 +6,7 @@ set -eu
 run="gcc make pkgconf libc6-dev libh2o-evloop-dev libssl-dev libjansson-dev libsqlite3-dev libyaml-dev
     libcrypt-dev libcurl4-openssl-dev libgit2-dev libarchive-dev zlib1g-dev libzstd-dev tzdata
     git runc e2fsprogs busybox-static python3"
-test="clang libclang-rt-dev clang-format clang-tidy cppcheck libcmocka-dev python3-pytest openssl curl
+test="clang libclang-rt-dev clang-format clang-tidy cppcheck pyflakes3 libcmocka-dev python3-pytest openssl curl
     docker.io podman buildah crun skopeo containerd umoci docker-registry nginx wrk nodejs
     python3-jwt python3-cryptography python3-jsonschema python3-paramiko openssh-client apache2-utils procps util-linux mount jq zstd"
 
