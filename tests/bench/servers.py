@@ -8,20 +8,18 @@ import base64
 import http.client
 import json
 import os
+import pathlib
 import shutil
 import signal
-import socket
 import subprocess
+import sys
 import tempfile
 import time
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+from support.process import reserved  # noqa: E402
+
 TICKS = os.sysconf("SC_CLK_TCK")
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def children_of(pid):
@@ -50,7 +48,8 @@ class Server:
 
     def __init__(self, base):
         self.root = tempfile.mkdtemp(prefix=f"bench-{self.name}-", dir=base)
-        self.port = free_port()
+        self.place = reserved()
+        self.port = self.place.getsockname()[1]
         self.address = f"127.0.0.1:{self.port}"
         self.log = open(os.path.join(self.root, "log"), "wb")
         clean = {k: v for k, v in os.environ.items() if not k.startswith(("REGISTRY_", "SLIPWAY_"))}
@@ -59,7 +58,7 @@ class Server:
                 self.command(), env=clean, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log
             )
         except OSError:
-            shutil.rmtree(self.root, ignore_errors=True)
+            self.remove()
             raise
         try:
             self.wait_ready()
@@ -103,6 +102,10 @@ class Server:
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
+        self.remove()
+
+    def remove(self):
+        self.place.close()
         self.log.close()
         shutil.rmtree(self.root, ignore_errors=True)
 
