@@ -91,14 +91,19 @@ void source_entries_drop(struct entries *entries)
     entries->count = entries->capacity = 0;
 }
 
+int source_entries_expect(const struct entries *entries, uint64_t more, struct error *err)
+{
+    if (more <= entries->count_max && entries->count <= entries->count_max - more)
+        return 0;
+    return error_set(err, ERROR_INVALID, "the source has more than %llu files and folders",
+                     (unsigned long long)entries->count_max);
+}
+
 /* The slot after the last; counted. */
 static struct entry *take_slot(struct entries *entries, struct slice path, struct error *err)
 {
-    if (entries->count >= entries->count_max) {
-        error_set(err, ERROR_INVALID, "the source has more than %llu files and folders",
-                  (unsigned long long)entries->count_max);
+    if (source_entries_expect(entries, 1, err) < 0)
         return NULL;
-    }
     if (entries->count == entries->capacity) {
         entries->capacity = entries->capacity == 0 ? CAPACITY_FIRST : entries->capacity * 2;
         entries->items = memory_resize(entries->items, entries->capacity * sizeof(struct entry));

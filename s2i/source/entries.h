@@ -48,6 +48,9 @@ struct entries {
     uint64_t count_max, bytes_max, blob_max; /* 4.11 */
 };
 void source_entries_drop(struct entries *entries);
+/* INVALID  that there is no room for so many more */
+int source_entries_expect(const struct entries *entries, uint64_t more,
+                          struct error *err) MUST_CHECK;
 /* Borrowed, until the next call. NULL: INVALID  its name, or a limit */
 struct entry *source_entries_add(struct entries *entries, struct slice path, enum entry_kind kind,
                                  uint64_t size, struct error *err) MUST_CHECK;

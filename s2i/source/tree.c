@@ -4,11 +4,13 @@
  *          of the system or of anybody's home.
  *
  * A tree may hold what no file system should get, nest without end, or name one tree a million
- * times: names are checked and counts met as it is walked, sizes before contents are read. */
+ * times: all is counted before it is walked, names are checked on the way, sizes before contents
+ * are read. */
 #include <git2.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "s2i/source/census.h"
 #include "s2i/source/commit.h"
 #include "s2i/source/gitlinks.h"
 #include "s2i/source/reading.h"
@@ -106,6 +108,19 @@ static struct slice walk_path(const struct walk *walk)
     return (struct slice){walk->path, walk->path_size};
 }
 
+/* A repository's tree, from its root. What is left out by its path only the walk can count. */
+static int walk_root(struct walk *walk, const git_tree *tree, struct error *err)
+{
+    const struct reading *reading = walk->forest->reading;
+    git_repository *repository = walk->forest->repositories[walk->repository];
+
+    if (!reading->exclude.on &&
+        source_entries_expect(&reading->entries,
+                              source_census(repository, tree, reading->entries.count_max), err) < 0)
+        return -1;
+    return walk_tree(walk, tree, err);
+}
+
 static int enter_folder(struct walk *walk, const git_oid *id, struct error *err)
 {
     OWNED(tree_drop) git_tree *tree = NULL;
@@ -151,7 +166,7 @@ static int walk_module(struct walk *walk, const char *folder, const git_oid *id,
         return source_git_unreadable(err, "a submodule's commit");
     if (gitmodules_read(&inner.modules, folder, tree, err) < 0)
         return -1;
-    int outcome = walk_tree(&inner, tree, err);
+    int outcome = walk_root(&inner, tree, err);
     gitmodules_drop(&inner.modules);
     return outcome;
 }
@@ -296,7 +311,7 @@ static int read_commit(struct walk *walk, git_commit *commit, struct error *err)
     struct slice context = slice_of(reading->orders->context_dir);
     memcpy(walk->place, context.at, context.size);
     walk->place_size = context.size;
-    if (walk_tree(walk, tree, err) < 0)
+    if (walk_root(walk, tree, err) < 0)
         return -1;
     if (reading->gitlink_count > 0)
         return 0;

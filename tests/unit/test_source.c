@@ -440,6 +440,49 @@ static void test_source_meets_its_limits_while_it_walks(void **state)
     is_refused(&nested, "InvalidSource", "");
 }
 
+/* The commit of a tree that shows 10^levels files, by one tree for each level. */
+static char *commit_of_many(const struct place *place, const char *blob, const char *levels)
+{
+    OWNED(memory_drop)
+    char *words = memory_print(
+        "id=%s kind='100644 blob' && for level in %s; do id=$(for i in 0 1 2 3 4 5 6 7 8 9; do "
+        "printf \"$kind $id\\t$i\\n\"; done | git mktree --missing); kind='040000 tree'; done && "
+        "git commit-tree -m x $id",
+        blob, levels);
+
+    return run(place, words);
+}
+
+/* No file is looked at: they are not there. What is left out does not count. */
+static void test_source_is_counted_before_it_is_walked(void **state)
+{
+    const struct place *place = *state;
+    static const char nowhere[] = "0123456789012345678901234567890123456789";
+    OWNED(memory_drop) char *blob = run(place, "echo x | git hash-object -w --stdin");
+    OWNED(memory_drop) char *bomb = commit_of_many(place, nowhere, "1 2 3 4 5 6 7 8 9 10 11 12");
+    OWNED(memory_drop) char *absent = commit_of_many(place, nowhere, "1 2 3");
+    OWNED(memory_drop) char *shared = commit_of_many(place, blob, "1 2 3 4");
+    OWNED(found_drop) struct found many = open_commit(place, bomb);
+    OWNED(found_drop) struct found unread = open_commit(place, absent);
+    OWNED(found_drop) struct found whole = open_commit(place, shared);
+    struct source_wish wish = wish_for(place);
+
+    is_refused(&many, "InvalidSource", "more than 10000 files and folders");
+    is_refused(&unread, "InvalidSource", "a file of the repository cannot be read");
+    is_refused(&whole, "InvalidSource", "more than 10000 files and folders");
+    wish.kind = BUILD_FROM_PUSH;
+    wish.commit = slice_of(shared);
+    wish.exclude = SLICE("^[1-9]");
+    OWNED(found_drop) struct found part = open_wish(&wish);
+    is_good(&part);
+    assert_int_equal(part.facts.files, 1000);
+    wish.exclude = SLICE_NONE;
+    wish.files_max = 11110;
+    OWNED(found_drop) struct found all = open_wish(&wish);
+    is_good(&all);
+    assert_int_equal(all.facts.files, 10000);
+}
+
 static void test_source_refuses_what_is_no_commit(void **state)
 {
     const struct place *place = *state;
@@ -662,6 +705,7 @@ int main(int argc, char **argv)
         TEST(test_source_refuses_names),
         TEST(test_source_refuses_doubles),
         TEST(test_source_meets_its_limits_while_it_walks),
+        TEST(test_source_is_counted_before_it_is_walked),
         TEST(test_source_refuses_what_is_no_commit),
         TEST(test_source_gitlinks_of_a_push),
         TEST(test_source_refuses_archives),
