@@ -238,6 +238,11 @@ int builds_when_ended(struct builds *builds, int64_t id,
     return waiters_add(builds->waiters, id, ended, arg, err);
 }
 
+struct s2i_hosts builds_hosts(const struct builds *builds)
+{
+    return s2i_hosts_of(builds->config->server_public_url, SLICE_NONE);
+}
+
 int builds_options_of(struct builds *builds, struct slice repository, struct s2i_options *out,
                       struct error *err)
 {

@@ -89,6 +89,18 @@ enum s2i_origin {
  * INVALID  with the field; what came before it may be set */
 int s2i_options_read(struct s2i_options *options, const json_t *object, enum s2i_origin origin,
                      struct error *err) MUST_CHECK;
+/* What this registry is called: its public URL's host, and the one that a request came by. */
+struct s2i_hosts {
+    struct slice items[2]; /* or SLICE_NONE */
+};
+/* public_url: "https://host[:port]" or ""; called: "host[:port]" or SLICE_NONE. Borrows both. */
+struct s2i_hosts s2i_hosts_of(const char *public_url, struct slice called);
+/* The name without a host of ours before it; borrowed from it. */
+struct slice s2i_name_own(struct slice name, const struct s2i_hosts *hosts);
+/* s2i_options_read of what somebody wrote: names of images may begin with a host of ours, which is
+ * left out. What is stored is read without. */
+int s2i_options_hear(struct s2i_options *options, const json_t *object, enum s2i_origin origin,
+                     const struct s2i_hosts *hosts, struct error *err) MUST_CHECK;
 /* Fields that differ from "not said", in the order of the table; the caller's. secrets: values of
  * secret_env stand in it, else "NAME=***". */
 json_t *s2i_options_write(const struct s2i_options *options, bool secrets);

@@ -33,7 +33,8 @@ struct rebasing {
     const struct build_rebase *wish;
     struct build_rebased *out;
     struct slice base_repository, base_tag, base_digest; /* of wish->base */
-    char *base_name; /* as annotations have it; NULL: by digest, or of a repository */
+    char *base_name;  /* as annotations have it; NULL: by digest, or of a repository */
+    char *base_alias; /* the same with our host before it; NULL: we have none */
     struct rebase_bases bases;
     struct rebase_candidate *found; /* as out->items, and as many */
     size_t *order;                  /* equal images follow each other */
@@ -71,14 +72,21 @@ static void rebasing_drop(struct rebasing *work)
     free(work->order);
     free(work->made);
     free(work->base_name);
+    free(work->base_alias);
     rebase_bases_drop(&work->bases);
 }
 
 /* --- which --- */
 
+/* From here on its base is called as we call it. */
 static void item_add(struct rebasing *work, struct rebase_candidate *candidate)
 {
     struct build_rebased *out = work->out;
+    const struct s2i_hosts hosts = builds_hosts(work->builds);
+    char *own = memory_text(s2i_name_own(slice_of(candidate->base_name), &hosts));
+
+    free(candidate->base_name);
+    candidate->base_name = own;
 
     out->items = memory_resize(out->items, (out->count + 1) * sizeof(*out->items));
     work->found = memory_resize(work->found, (out->count + 1) * sizeof(*work->found));
@@ -177,9 +185,10 @@ static struct rebase_query query_of(const struct rebasing *work)
 
     if (work->wish->repository.at != NULL)
         query.repository = work->wish->repository;
-    else if (work->base_name != NULL)
+    else if (work->base_name != NULL) {
         query.base_name = slice_of(work->base_name);
-    else
+        query.base_alias = slice_of(work->base_alias);
+    } else
         query.base_digest = work->base_digest;
     return query;
 }
@@ -508,6 +517,7 @@ static int apply_all(struct rebasing *work, struct error *err) ON(worker_thread)
 /* wish->base without a repository: the name images have of it, or their base's digest. */
 static int base_parse(struct rebasing *work, struct error *err)
 {
+    const struct slice host = builds_hosts(work->builds).items[0];
     OWNED(buffer_drop) struct buffer name = BUFFER_NONE;
 
     if (!s2i_reference_parse(work->wish->base, &work->base_repository, &work->base_tag,
@@ -520,6 +530,8 @@ static int base_parse(struct rebasing *work, struct error *err)
     buffer_print(&name, "%.*s:%.*s", SLICE_ARG(work->base_repository),
                  SLICE_ARG(work->base_tag.size > 0 ? work->base_tag : SLICE("latest")));
     work->base_name = memory_text(buffer_slice(&name));
+    if (host.size > 0)
+        work->base_alias = memory_print("%.*s/%s", SLICE_ARG(host), work->base_name);
     return 0;
 }
 

@@ -5,7 +5,8 @@
 #include "s2i/s2i_internal.h"
 
 int builds_rebuild_options(struct builds *builds, const struct actor *who, struct slice repository,
-                           struct slice tag, struct s2i_options *out, struct error *err)
+                           struct slice tag, const struct s2i_hosts *hosts, struct s2i_options *out,
+                           struct error *err)
 {
     OWNED(s2i_image_drop) struct s2i_image image = {.name = NULL};
     OWNED(image_config_drop) struct image_config config = {.document = NULL};
@@ -18,7 +19,7 @@ int builds_rebuild_options(struct builds *builds, const struct actor *who, struc
     if (!found)
         return error_set_field(err, "rebuild", "rebuild must be a tag whose image you may pull");
     if (image_config_read(&config, slice_of(image.config), err) < 0 ||
-        rebuild_options(&config, out->label_prefix, out, err) < 0)
+        rebuild_options(&config, out->label_prefix, hosts, out, err) < 0)
         return -1;
     s2i_list_drop(&out->tags);
     s2i_list_add(&out->tags, tag);

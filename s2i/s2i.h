@@ -168,8 +168,8 @@ int builds_keys(struct builds *builds, struct buffer *out, struct error *err) MU
 /* Options that build an image of here again, by its labels, as its tag: over what out has. INVALID
  * there is none, or "required label X not found in image". Spec: 10.5 */
 int builds_rebuild_options(struct builds *builds, const struct actor *who, struct slice repository,
-                           struct slice tag, struct s2i_options *out, struct error *err) MUST_CHECK
-    ON(worker_thread);
+                           struct slice tag, const struct s2i_hosts *hosts, struct s2i_options *out,
+                           struct error *err) MUST_CHECK ON(worker_thread);
 enum build_question {
     BUILD_PLAN,       /* what would be done: 15.9 */
     BUILD_USAGE,      /* what the builder's usage says: 10.4 */

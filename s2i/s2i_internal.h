@@ -46,6 +46,9 @@ struct builds {
     char *scratch;          /* scratch: fetched repositories; emptied at start */
 };
 
+/* What this registry is called where no request tells: by its public URL (names.c). */
+struct s2i_hosts builds_hosts(const struct builds *builds);
+
 /* --- what stands beside an image --- */
 
 /* Publishes, on a thread of its own, what ends of builds left to be published: rows, so it goes on

@@ -145,12 +145,13 @@ const char *session_detected(const struct session *session)
     const struct s2i_list found = session->spec.source.detected;
     const struct s2i_list of_server = list_of(&session->task->builds->config->builds_detect);
     const struct s2i_list *table = detect_table(session, &of_server);
+    const struct s2i_hosts hosts = builds_hosts(session->task->builds);
 
     for (size_t i = 0; found.count > 0 && table != NULL && i < table->count; i++) {
         struct slice pattern, builder;
         if (slice_split(slice_of(table->items[i]), '=', &pattern, &builder) &&
             slice_equal_text(pattern, found.items[0]))
-            return builder.at;
+            return s2i_name_own(builder, &hosts).at;
     }
     return NULL;
 }

@@ -15,7 +15,8 @@ static int source_options(struct session *session, struct error *err)
     if (text == NULL || text[0] == 0)
         return 0;
     json_t *own = json_loads(text, 0, NULL);
-    int outcome = s2i_options_read(&session->spec.options, own, S2I_FROM_SOURCE, err);
+    const struct s2i_hosts hosts = builds_hosts(session->task->builds);
+    int outcome = s2i_options_hear(&session->spec.options, own, S2I_FROM_SOURCE, &hosts, err);
     json_decref(own);
     return outcome;
 }

@@ -275,13 +275,16 @@ static bool asker_may(const struct look *look, const struct build_record *record
     return true;
 }
 
-/* "app" is "app:latest". */
-static bool stands_on_builder(const struct rebase_candidate *tag, const struct build_record *record)
+/* "app" is "app:latest"; who built it may have said which registry it is of. */
+static bool stands_on_builder(const struct look *look, const struct rebase_candidate *tag,
+                              const struct build_record *record)
 {
-    size_t size = strlen(record->builder);
+    const struct s2i_hosts hosts = builds_hosts(look->builds);
+    struct slice base = s2i_name_own(slice_of(tag->base_name), &hosts);
+    struct slice rest = slice_from(base, strlen(record->builder));
 
-    return strncmp(tag->base_name, record->builder, size) == 0 &&
-           (tag->base_name[size] == 0 || strcmp(tag->base_name + size, ":latest") == 0);
+    return slice_starts(base, record->builder) &&
+           (rest.size == 0 || slice_equal(rest, SLICE(":latest")));
 }
 
 /* Whether the build is to be built again; a rebase is done here. */
@@ -298,7 +301,7 @@ static bool is_due(struct look *look, const struct build_record *record, enum tr
     if ((here && strcmp(tag.base_digest, digest) == 0) || comes_back(look->builds, record) ||
         !asker_may(look, record))
         return false;
-    if (trigger == TRIGGER_REBASE && here && stands_on_builder(&tag, record) &&
+    if (trigger == TRIGGER_REBASE && here && stands_on_builder(look, &tag, record) &&
         (tag.immutable || moved_lately(look, &tag) || !rebase(look, record, &tag)))
         return false;
     return record->source != BUILD_FROM_ARCHIVE && strcmp(record->builder_digest, digest) != 0;

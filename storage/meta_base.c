@@ -32,14 +32,19 @@ void rebase_candidates_drop(struct rebase_candidates *candidates)
     "  JOIN tags t ON t.repo_id = b.repo_id AND t.manifest_id = b.manifest_id"                     \
     "  JOIN manifests m ON m.id = b.manifest_id"                                                   \
     "  JOIN repositories r ON r.id = b.repo_id"
-#define BASE_AFTER                                                                                 \
+#define BASE_BEYOND                                                                                \
     "   AND (b.repo_id, b.manifest_id) >= ($2, $3)"                                                \
     "   AND NOT (b.repo_id = $2 AND b.manifest_id = $3 AND t.name <= $4)"                          \
-    "   AND r.deleted_at IS NULL AND m.deleted_at IS NULL"                                         \
-    " ORDER BY b.repo_id, b.manifest_id, t.name"                                                   \
-    " LIMIT $5"
+    "   AND r.deleted_at IS NULL AND m.deleted_at IS NULL"
+#define BASE_AFTER                                                                                 \
+    BASE_BEYOND " ORDER BY b.repo_id, b.manifest_id, t.name"                                       \
+                " LIMIT $5"
 
-static const char SQL_BY_NAME[] = BASE_SELECT " WHERE b.base_name = $1" BASE_AFTER;
+/* Two ranges of the index, merged: a list of names would be read whole and sorted. */
+static const char SQL_BY_NAME[] =
+    BASE_SELECT " WHERE b.base_name = $1" BASE_BEYOND " UNION ALL " BASE_SELECT
+                " WHERE b.base_name = $5" BASE_BEYOND " ORDER BY 1, 2, 4"
+                " LIMIT $6";
 static const char SQL_BY_DIGEST[] = BASE_SELECT " WHERE b.base_digest = $1" BASE_AFTER;
 /* $2 is the repository as well: as a range, a page begins where it should. */
 static const char SQL_BY_REPOSITORY[] = BASE_SELECT " WHERE b.repo_id <= $1" BASE_AFTER;
@@ -134,6 +139,8 @@ static int list(struct db_tx *tx, void *arg, struct error *err)
     db_bind_i64(&query, begun ? wanted->after_repository : repository);
     db_bind_i64(&query, begun ? wanted->after_manifest : 0);
     db_bind_text(&query, meta_or_empty(wanted->after_tag));
+    if (wanted->repository.at == NULL && wanted->base_name.at != NULL)
+        db_bind_text(&query, wanted->base_alias); /* NULL is nobody's name */
     db_bind_i64(&query, meta_one_more(wanted->limit));
     return list_fill(tx, with, &query, err);
 }

@@ -39,7 +39,8 @@ void rebase_candidates_drop(struct rebase_candidates *candidates);
  * other. */
 struct rebase_query {
     struct slice repository;  /* all in it that name a base */
-    struct slice base_name;   /* all that say so */
+    struct slice base_name;   /* all that say so; */
+    struct slice base_alias;  /* or that say this, which is another name of it; SLICE_NONE */
     struct slice base_digest; /* all that say so, as text */
     /* Strictly after these; 0: from the start. manifest INT64_MAX: the rest of a repository is
      * passed over. */

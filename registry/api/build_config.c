@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "registry/api/build.h"
+#include "registry/config.h"
 
 /* What a repository without a configuration answers, as one that is not there. */
 static int config_missing(struct error *err)
@@ -111,10 +112,13 @@ static const struct json_member put_members[] = {
 };
 
 /* Unless they are replaced, the old options stay; of secret variables NAME=*** does. */
-static int options_change(const struct build_config *old, const json_t *given, bool replace,
-                          struct s2i_options *out, struct error *err)
+static int options_change(const struct request *request, const struct build_config *old,
+                          const json_t *given, bool replace, struct s2i_options *out,
+                          struct error *err)
 {
     OWNED(s2i_options_drop) struct s2i_options before = {0};
+    const struct s2i_hosts hosts =
+        s2i_hosts_of(request->services->config->server_public_url, request->host);
 
     if (old->spec != NULL && api_build_options_read(old->spec, &before, err) < 0)
         return -1;
@@ -125,7 +129,7 @@ static int options_change(const struct build_config *old, const json_t *given, b
         out->secret_env = before.secret_env;
         before.secret_env = (struct s2i_list){.items = NULL};
     }
-    return given == NULL ? 0 : s2i_options_read(out, given, S2I_FROM_CONFIG, err);
+    return given == NULL ? 0 : s2i_options_hear(out, given, S2I_FROM_CONFIG, &hosts, err);
 }
 
 /* If-None-Match: * makes it, If-Match changes what was read; without either what is there counts.
@@ -165,7 +169,7 @@ static int put(const struct request *request, struct reply *reply, const struct 
     int64_t if_version = 0;
 
     if (condition(request, old, &if_version, err) < 0 ||
-        options_change(old, values[CHANGE_OPTIONS].object, replace, &options, err) < 0)
+        options_change(request, old, values[CHANGE_OPTIONS].object, replace, &options, err) < 0)
         return -1;
     document = s2i_options_write(&options, true);
     spec = json_dumps(document, JSON_COMPACT);

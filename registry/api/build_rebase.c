@@ -5,12 +5,13 @@
  * What is refused of one image is told of it, and the others go on. The answer comes when all is
  * done: its status is sent before that, so what fails then stands in the body as "error".
  * Spec: s2i 15.1 */
-#include "registry/api/build.h"
-#include "registry/core/oci.h"
-#include "storage/rebases.h"
-
 #include <stdlib.h>
 #include <string.h>
+
+#include "registry/api/build.h"
+#include "registry/config.h"
+#include "registry/core/oci.h"
+#include "storage/rebases.h"
 
 enum { REFERENCE_MAX = 512, AFTER_MAX = 200, LIST_MOVES_MAX = 5000 };
 
@@ -93,9 +94,18 @@ static const struct json_member members[] = {
     [REBASE_LIMIT] = {"limit", JSON_NUMBER, .least = 1, .most = BUILD_REBASE_MAX},
 };
 
+/* An image's name that was given, without a host of ours. */
+static struct slice name_given(const struct request *request, const struct json_value *value)
+{
+    const struct s2i_hosts hosts =
+        s2i_hosts_of(request->services->config->server_public_url, request->host);
+
+    return value->given ? s2i_name_own(value->text, &hosts) : SLICE_NONE;
+}
+
 /* A repository has a tag, a base has an onto. */
-static int wish_read(const struct json_value *values, bool one, struct build_rebase *wish,
-                     struct error *err)
+static int wish_read(const struct request *request, const struct json_value *values, bool one,
+                     struct build_rebase *wish, struct error *err)
 {
     if (values[one ? REBASE_ONTO : REBASE_TAG].given)
         return error_set_field(err, one ? "onto" : "tag", "there is no such member here");
@@ -104,8 +114,8 @@ static int wish_read(const struct json_value *values, bool one, struct build_reb
     if (values[REBASE_TAG].given && !oci_tag_valid(values[REBASE_TAG].text))
         return error_set_field(err, "tag", "tag must be one");
     wish->tag = values[REBASE_TAG].given ? values[REBASE_TAG].text : SLICE_NONE;
-    wish->base = values[REBASE_BASE].given ? values[REBASE_BASE].text : SLICE_NONE;
-    wish->onto = values[REBASE_ONTO].given ? values[REBASE_ONTO].text : SLICE_NONE;
+    wish->base = name_given(request, &values[REBASE_BASE]);
+    wish->onto = name_given(request, &values[REBASE_ONTO]);
     wish->after = values[REBASE_AFTER].given ? values[REBASE_AFTER].text : SLICE_NONE;
     wish->limit =
         values[REBASE_LIMIT].given ? (size_t)values[REBASE_LIMIT].number : BUILD_REBASE_MAX;
@@ -136,7 +146,7 @@ static int rebase(const struct request *request, struct reply *reply, bool one, 
 
     if (api_builds_needed(request, err) < 0 || answer_dry_run(request, &wish.dry_run, err) < 0 ||
         json_read(&body, request, JSON_MEMBERS(members), values, err) < 0 ||
-        wish_read(values, one, &wish, err) < 0)
+        wish_read(request, values, one, &wish, err) < 0)
         return -1;
     event_write(&event, request, &wish);
     wish.event = event_done(&event);

@@ -259,6 +259,8 @@ static int request_read(const struct request *request, const struct start *start
 {
     struct slice commit = values[START_COMMIT].text;
     const struct actor who = auth_actor(request->caller);
+    const struct s2i_hosts hosts =
+        s2i_hosts_of(request->services->config->server_public_url, request->host);
 
     if (builds_options_of(request->services->builds, request->name, options, err) < 0)
         return -1;
@@ -266,9 +268,9 @@ static int request_read(const struct request *request, const struct start *start
     *configured = named == NULL ? NULL : memory_text(slice_of(named));
     if ((values[START_REBUILD].given &&
          builds_rebuild_options(request->services->builds, &who, request->name,
-                                values[START_REBUILD].text, options, err) < 0) ||
-        (values[START_OPTIONS].given &&
-         s2i_options_read(options, values[START_OPTIONS].object, S2I_FROM_REQUEST, err) < 0) ||
+                                values[START_REBUILD].text, &hosts, options, err) < 0) ||
+        (values[START_OPTIONS].given && s2i_options_hear(options, values[START_OPTIONS].object,
+                                                         S2I_FROM_REQUEST, &hosts, err) < 0) ||
         source_read(start, &values[START_SOURCE], &out->source, err) < 0)
         return -1;
     if (start->usage && options->builder != NULL && source_missing(out->source, options))

@@ -258,6 +258,7 @@ struct session {
     const struct identity *caller; /* held */
     char remote[64], request_id[REQUEST_ID_MAX + 1];
     char *address; /* of this server, as the pusher calls it: "https://host" */
+    char *called;  /* the host his request names; "": none */
     int channel;   /* to the hooks; the service closes it */
     /* under git->lock */
     char refusal[200]; /* of a transaction: git ends without a word */

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "registry/config.h"
 #include "registry/core/json.h"
 #include "registry/git/git_internal.h"
 
@@ -129,6 +130,8 @@ static int wishes_apply(struct session *session, struct error *err)
 {
     struct push_wishes *wishes = &session->wishes;
     struct s2i_options *options = &session->options;
+    const struct s2i_hosts hosts =
+        s2i_hosts_of(session->git->options.config->server_public_url, slice_of(session->called));
 
     if (wishes->env.count > 0 && !options->allow_push_env)
         return error_set(err, ERROR_DENIED,
@@ -146,7 +149,7 @@ static int wishes_apply(struct session *session, struct error *err)
     options->rebuild |= wishes->rebuild || wishes->no_cache;
     if (wishes->no_cache)
         options->incremental = false;
-    return s2i_options_read(options, object, S2I_FROM_REQUEST, err);
+    return s2i_options_hear(options, object, S2I_FROM_REQUEST, &hosts, err);
 }
 
 static int options_load(struct session *session, struct error *err) ON(worker_thread)

@@ -41,6 +41,7 @@ struct session *session_new(struct git *git, const struct request *request, stru
     memcpy(session->remote, request->remote, sizeof(session->remote));
     memcpy(session->request_id, request->id, sizeof(session->request_id));
     session->address = address_of(git, request);
+    session->called = memory_text(request->host);
     session->channel = -1;
     session->message_last = &session->messages;
     return session;
@@ -80,6 +81,7 @@ void session_drop(struct session **owned)
     identity_drop(&session->caller);
     free(session->refs);
     free(session->address);
+    free(session->called);
     free(session->repository);
     free(session->path);
     free(session);

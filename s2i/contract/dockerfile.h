@@ -21,7 +21,8 @@ int dockerfile_make(const struct dockerfile *about, struct buffer *out,
 /* Spec: s2i 10.5: options that build the same again. The image may be anybody's: its labels meet
  * the rules for a request. prefix: of its labels, NULL for ours or OpenShift's. INVALID  "required
  * label X not found in image", or the field */
-int rebuild_options(const struct image_config *image, const char *prefix, struct s2i_options *out,
+int rebuild_options(const struct image_config *image, const char *prefix,
+                    const struct s2i_hosts *hosts, struct s2i_options *out,
                     struct error *err) MUST_CHECK;
 
 #endif

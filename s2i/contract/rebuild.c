@@ -28,8 +28,8 @@ static const char *prefix_of(const struct image_config *image)
     return LABEL_PREFIX_DEFAULT;
 }
 
-int rebuild_options(const struct image_config *image, const char *prefix, struct s2i_options *out,
-                    struct error *err)
+int rebuild_options(const struct image_config *image, const char *prefix,
+                    const struct s2i_hosts *hosts, struct s2i_options *out, struct error *err)
 {
     static const struct {
         const char *label, *option;
@@ -54,5 +54,5 @@ int rebuild_options(const struct image_config *image, const char *prefix, struct
     compose_set(options, "application_name", slice_of(image_label(image, "io.k8s.display-name")));
     if (strcmp(prefix, LABEL_PREFIX_DEFAULT) != 0)
         compose_set(options, "label_prefix", slice_of(prefix));
-    return s2i_options_read(out, options, S2I_FROM_REQUEST, err);
+    return s2i_options_hear(out, options, S2I_FROM_REQUEST, hosts, err);
 }

@@ -11,9 +11,10 @@ static void read_back(const json_t *object, enum s2i_origin origin)
 {
     OWNED(s2i_options_drop) struct s2i_options first = {.url = NULL};
     OWNED(s2i_options_drop) struct s2i_options again = {.url = NULL};
+    const struct s2i_hosts hosts = s2i_hosts_of("https://r.example", SLICE("127.0.0.1:5000"));
     struct error err = {0};
 
-    if (s2i_options_read(&first, object, origin, &err) < 0) {
+    if (s2i_options_hear(&first, object, origin, &hosts, &err) < 0) {
         assert(err.code == ERROR_INVALID && err.message[0] != 0);
         return;
     }

@@ -144,6 +144,11 @@ static void test_rebuild(void **state)
          NULL,
          "{\"url\":\"https://h/x\",\"builder\":\"c\",\"application_name\":\"N\","
          "\"label_prefix\":\"io.openshift.build.\"}"},
+        {OCP "image\":\"r.example:5000/c:1\"," OCP "source-location\":\"https://h/x\"", NULL,
+         "{\"url\":\"https://h/x\",\"builder\":\"c:1\","
+         "\"label_prefix\":\"io.openshift.build.\"}"},
+        {OCP "image\":\"other.example:5000/c:1\"," OCP "source-location\":\"https://h/x\"", NULL,
+         "!of this registry"},
         {"\"x.image\":\"c\",\"x.source-location\":\"https://h/x\"", "x.",
          "{\"url\":\"https://h/x\",\"builder\":\"c\",\"label_prefix\":\"x.\"}"},
         {S2I "source-location\":\"https://h/x\"", NULL,
@@ -159,6 +164,8 @@ static void test_rebuild(void **state)
          NULL, "!must be a word"},
     };
 
+    const struct s2i_hosts hosts = s2i_hosts_of("https://r.example:5000", SLICE_NONE);
+
     (void)state;
     for (size_t i = 0; i < LENGTH(cases); i++) {
         OWNED(image_config_drop) struct image_config image;
@@ -167,7 +174,7 @@ static void test_rebuild(void **state)
         struct error err = {0};
         snprintf(config, sizeof(config), "{\"config\":{\"Labels\":{%s}}}", cases[i].labels);
         assert_int_equal(image_config_read(&image, slice_of(config), &err), 0);
-        int outcome = rebuild_options(&image, cases[i].prefix, &options, &err);
+        int outcome = rebuild_options(&image, cases[i].prefix, &hosts, &options, &err);
         if (cases[i].wanted[0] == '!') {
             if (outcome == 0 || strstr(err.message, cases[i].wanted + 1) == NULL)
                 fail_msg("%s: %s", cases[i].labels, err.message);

@@ -93,6 +93,26 @@ static void test_what_stands_on_a_base(void **state)
           ERROR_NOT_FOUND);
 }
 
+/* Who built it may have said which registry the base is of. */
+static void test_another_name_of_the_base(void **state)
+{
+    struct fixture *fixture = *state;
+
+    two_repositories(fixture);
+    script(fixture, "UPDATE manifest_bases SET base_name = 'us.example:5000/' || base_name"
+                    " WHERE repo_id = (SELECT id FROM repositories WHERE name = 'team/one')"
+                    "   AND manifest_id = (SELECT min(manifest_id) FROM manifest_bases)");
+    lists(fixture, (struct rebase_query){.base_name = SLICE(BASE)}, "team/one:v0 team/two:latest ");
+    lists(fixture,
+          (struct rebase_query){.base_name = SLICE(BASE),
+                                .base_alias = SLICE("us.example:5000/" BASE)},
+          "team/one:latest team/one:v1 team/one:v0 team/two:latest ");
+    lists(fixture,
+          (struct rebase_query){.base_name = SLICE(BASE),
+                                .base_alias = SLICE("other.example:5000/" BASE)},
+          "team/one:v0 team/two:latest ");
+}
+
 /* A repository that is passed over costs one page. */
 static void test_a_repository_is_passed_over(void **state)
 {
@@ -474,6 +494,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         FIXTURE_TEST(test_what_stands_on_a_base),
+        FIXTURE_TEST(test_another_name_of_the_base),
         FIXTURE_TEST(test_a_repository_is_passed_over),
         FIXTURE_TEST(test_all_move_at_once),
         FIXTURE_TEST(test_a_dry_run_changes_nothing),
