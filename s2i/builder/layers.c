@@ -286,18 +286,19 @@ static size_t gather(int layers, struct unpacked **out, uint64_t *bytes)
     return count;
 }
 
-/* Nobody uses it: true. It is renamed first, so that a half of it is never taken for the whole. */
+/* Nobody uses it: true. Whoever keeps it says so before he lets go of its lock. It is renamed
+ * first, so that a half of it is never taken for the whole. */
 static bool evict(int layers, const char *name)
 {
     char file[NAME_SIZE], gone[NAME_SIZE];
 
     snprintf(file, sizeof(file), "%s.lock", name);
     snprintf(gone, sizeof(gone), "%s.new", name);
-    OWNED(fd_drop) int kept = openat(layers, "../kept", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (kept >= 0 && kept_uses(kept, name))
-        return false;
     OWNED(fd_drop) int lock = openat(layers, file, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
     if (lock < 0 || flock(lock, LOCK_EX | LOCK_NB) < 0)
+        return false;
+    OWNED(fd_drop) int kept = openat(layers, "../kept", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (kept >= 0 && kept_uses(kept, name))
         return false;
     folder_erase(layers, gone);
     if (renameat(layers, name, layers, gone) < 0 && errno != ENOENT)
