@@ -2,6 +2,7 @@
 #include "registry/core/bytes.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "registry/core/error.h"
