@@ -186,6 +186,7 @@ void session_start(struct session *session, struct build_task *task, struct buil
                                 .begun_ms = clock_monotonic_ms()};
     session->publisher = publisher_of(task);
     session->spec.build = task->record.id;
+    session->spec.first_build = task->record.first;
     session->spec.mode = mode;
     session->spec.options = task->options;
     task->options = (struct s2i_options){0};

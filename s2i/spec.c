@@ -85,6 +85,7 @@ static const struct record_field limit_fields[] = {
 static const struct record_field spec_fields[] = {
     FIELD(struct s2i_spec, build, RECORD_SIGNED),
     TEXT(struct s2i_spec, target, WORD_MAX),
+    FIELD(struct s2i_spec, first_build, RECORD_SIGNED),
     TEXT(struct s2i_spec, proxy_environment, LINE_MAX),
     LIST(struct s2i_spec, secrets, 128 * 1024, 256),
     FIELD(struct s2i_spec, scripts_by_http, RECORD_FLAG),

@@ -73,6 +73,7 @@ struct s2i_spec {
     struct s2i_options options;
     struct s2i_limits limits;
     char *target;            /* "repository:tag", for names and messages */
+    int64_t first_build;     /* into its repository: whoever has the name next has another */
     char *proxy_environment; /* "HTTP_PROXY=..." lines of the server's, 5.8; "" */
     struct s2i_list secrets; /* "<name>=<value>": of options.inject */
     bool scripts_by_http;    /* 2.8; then from these only, as sources (16.10): */

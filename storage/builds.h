@@ -41,6 +41,8 @@ const char *build_source_name(enum build_source source); /* "push", "url", "arch
 /* Texts are never NULL; freed with build_record_drop. Times in us since 1970, 0: not yet. */
 struct build_record {
     int64_t id, account, created_at, started_at, finished_at, epoch, retry_of;
+    int64_t first; /* of one that was claimed: the first build into its repository, whose name may
+                      have been another's before */
     enum build_state state;
     enum build_policy policy;
     enum build_source source;

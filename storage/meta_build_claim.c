@@ -22,10 +22,13 @@ static const char SQL_TURN_OF[] = "SELECT turn"
                                   "  FROM build_turns"
                                   " WHERE repository = $1";
 static const char SQL_TURN_PUT[] =
-    "INSERT INTO build_turns(repository, turn)"
-    "     VALUES ($1, (SELECT coalesce(max(turn), 0) + 1 FROM build_turns))"
+    "INSERT INTO build_turns(repository, turn, first_build)"
+    "     VALUES ($1, (SELECT coalesce(max(turn), 0) + 1 FROM build_turns), $2)"
     " ON CONFLICT (repository)"
     "   DO UPDATE SET turn = excluded.turn";
+static const char SQL_FIRST_OF[] = "SELECT first_build"
+                                   "  FROM build_turns"
+                                   " WHERE repository = $1";
 static const char SQL_BUILD_BEGIN[] = "UPDATE builds"
                                       "   SET state = 2, epoch = epoch + 1, started_at = $1"
                                       " WHERE id = $2";
@@ -115,12 +118,23 @@ static int choose(struct db_tx *tx, uint64_t each, struct candidate *best, struc
     return row;
 }
 
-static int turn_put(struct db_tx *tx, struct slice repository, struct error *err)
+static int turn_put(struct db_tx *tx, const struct candidate *candidate, struct error *err)
 {
     OWNED(db_query_end) struct db_query query = db_query(tx, SQL_TURN_PUT);
 
-    db_bind_text(&query, repository);
+    db_bind_text(&query, buffer_slice(&candidate->repository));
+    db_bind_i64(&query, candidate->id);
     return db_finish(&query, err);
+}
+
+static int first_read(struct db_tx *tx, struct slice repository, int64_t *out, struct error *err)
+{
+    OWNED(db_query_end) struct db_query query = db_query(tx, SQL_FIRST_OF);
+
+    db_bind_text(&query, repository);
+    int row = db_step(&query, err);
+    *out = row == 1 ? db_column_i64(&query, 0) : 0;
+    return row < 0 ? -1 : 0;
 }
 
 struct claim {
@@ -141,11 +155,11 @@ static int claim(struct db_tx *tx, void *arg, struct error *err)
         return 0;
     with->found = true;
     if (META_CHANGE(tx, SQL_BUILD_BEGIN, err, clock_now_us(), best.id) < 0 ||
-        turn_put(tx, buffer_slice(&best.repository), err) < 0 ||
-        meta_news_build(tx, best.id, err) < 0 ||
-        meta_messages_note(tx, best.id, BUILD_RUNNING, err) < 0)
+        turn_put(tx, &best, err) < 0 || meta_news_build(tx, best.id, err) < 0 ||
+        meta_messages_note(tx, best.id, BUILD_RUNNING, err) < 0 ||
+        meta_build_read(tx, best.id, with->out, err) < 0)
         return -1;
-    return meta_build_read(tx, best.id, with->out, err);
+    return first_read(tx, buffer_slice(&best.repository), &with->out->first, err);
 }
 
 int build_claim(struct storage *store, uint64_t each, struct build_record *out, bool *found,

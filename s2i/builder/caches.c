@@ -2,9 +2,10 @@
  * Touches  the folder caches of the builder; folders beside the build's changes, within its disk.
  * Never    lets one into a layer; fails a build for a cache that cannot be used.
  *
- * A cache belongs to a repository, a builder's repository, a branch and a path; a branch without
- * one begins with that of the default branch. It is kept as a packed layer, "<key>-<its diff id>",
- * so it is read as carefully as a layer is, and it is whole or absent. Spec: s2i 8.7 */
+ * A cache belongs to a repository (by its first build: names are given again), a builder's
+ * repository, a branch and a path; a branch without one begins with that of the default branch. It
+ * is kept as a packed layer, "<key>-<its diff id>", so it is read as carefully as a layer is, and
+ * it is whole or absent. Spec: s2i 8.7 */
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -61,11 +62,9 @@ static void key_of(const struct work *work, const char *ref, const char *path,
                    char out[KEY_SIZE + 1])
 {
     OWNED(buffer_drop) struct buffer text = BUFFER_NONE;
-    struct slice repository, tag;
     struct digest digest;
 
-    slice_split(slice_of(work->spec.target), ':', &repository, &tag);
-    buffer_print(&text, "%.*s\n%s\n%s\n%s\n%s", SLICE_ARG(repository),
+    buffer_print(&text, "%lld\n%s\n%s\n%s\n%s", (long long)work->spec.first_build,
                  work->spec.builder.repository, ref, path, work->setup.root ? "root" : "user");
     digest_of(DIGEST_SHA256, buffer_slice(&text), &digest);
     hex_encode(digest.bytes, digest.size, out);

@@ -145,9 +145,11 @@ CREATE TABLE build_keys(
 ) @TIGHT;
 
 -- Whose turn it is: the number of the last start in each repository, counted over all of them.
+-- first_build: what tells it from those that had its name before; a row goes with its repository.
 CREATE TABLE build_turns(
     repository TEXT @BYTEWISE NOT NULL PRIMARY KEY,
-    turn BIGINT NOT NULL UNIQUE
+    turn BIGINT NOT NULL UNIQUE,
+    first_build BIGINT NOT NULL
 ) @TIGHT;
 
 -- Tags that a push moved and whose ref is about to move: gone when the ref moved, or the tags went

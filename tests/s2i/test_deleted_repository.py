@@ -39,6 +39,22 @@ def test_the_next_of_its_name_inherits_nothing(server, source, name, tmp_path):
     assert cloned(server, name, tmp_path).count("refs/heads/") == 2
 
 
+def test_the_next_of_its_name_inherits_no_cache(server, source, name):
+    """s2i 8.7: what one team's builds downloaded is not the next team's."""
+    assemble = building.ASSEMBLE + "echo run >> /var/cache/app/runs; cp /var/cache/app/runs /opt/app-root/src\n"
+    building.builder(server, "builders/hoarding", assemble=assemble, labels={"s2i.cache-dirs": "/var/cache/app"})
+    root, app = api.Api(server.target), source({"index.html": "x"})
+
+    def runs():
+        app.commit({})
+        app.push(server, name, "-o", "builder=builders/hoarding", "--force")
+        return building.layer_entries(server, name)["opt/app-root/src/runs"][1].count(b"run")
+    assert (runs(), runs()) == (1, 2)
+    assert root.delete(f"/repos/{name}").status == 204
+    assert (runs(), runs()) == (1, 2), "the next repository of that name read the cache of the one before"
+    root.close()
+
+
 def test_one_that_is_deleted_during_a_push(server, source, name, tmp_path):
     """s2i 13.7, 13.11: the pusher is told; nothing of the push is in the next repository of that name."""
     root, app = api.Api(server.target), source({"index.html": "secret plans\n"})
