@@ -15,6 +15,7 @@ from support import process
 from support.content import (IMAGE, artifact, compact, fresh, push_blob, push_image, push_subject_free, put_manifest,
                              start_upload)
 from support.crowd import beside, middle
+from support.pace import in_time
 
 
 def median_wait(client, name, rounds=15):
@@ -34,29 +35,33 @@ def test_a_crowd_on_one_session_holds_no_workers(make_server, name):
     server = make_server()
     client = server.client()
     push_image(client, name)
-    where, crowded = start_upload(client, name), []
 
-    def trickle(stop, _):
-        with server.connect() as living:
-            living.send_head("PATCH", where, [("Content-Length", 1000000)])
-            while not stop.wait(0.1):
-                living.send(b"x")
+    def attempt(pace):
+        where, crowded = start_upload(client, name), []
 
-    def crowd(stop, _):
-        while not stop.is_set():
-            begin = time.monotonic()
-            with server.connect(timeout=120) as one:
-                one.send_head("PATCH", where, [("Content-Length", 3)])
-                one.send(b"abc")
-                assert one.response("PATCH").status == 416
-            crowded.append(time.monotonic() - begin)
+        def trickle(stop, _):
+            with server.connect() as living:
+                living.send_head("PATCH", where, [("Content-Length", 1000000)])
+                while not stop.wait(0.1):
+                    living.send(b"x")
+                    pace.step()
 
-    with beside(1, trickle):
-        process.wait_for(lambda: client.get(where)["Range"] != "0-0", 20, "the first writer's bytes")
-        with beside(80, crowd):
-            time.sleep(0.5)
-            honest = median_wait(client, name)
-    assert honest < middle(crowded) / 4
+        def crowd(stop, _):
+            while not stop.is_set():
+                begin = time.monotonic()
+                with server.connect(timeout=120) as one:
+                    one.send_head("PATCH", where, [("Content-Length", 3)])
+                    one.send(b"abc")
+                    assert one.response("PATCH").status == 416
+                crowded.append(time.monotonic() - begin)
+
+        with beside(1, trickle):
+            process.wait_for(lambda: client.get(where)["Range"] != "0-0", 20, "the first writer's bytes")
+            with beside(80, crowd):
+                time.sleep(0.5)
+                honest = median_wait(client, name)
+        assert honest < middle(crowded) / 4
+    in_time(1, attempt)
     client.close()
 
 
@@ -92,24 +97,29 @@ def test_one_address_with_all_uploads_locks_nobody_out(make_server, name):
 @pytest.mark.spec("HTTP-20", "LIM-01")
 def test_stalled_uploads_give_way_to_their_own_address(make_server, name):
     """Behind a proxy all have one address: then who stood still for some seconds gives way."""
-    server = make_server({"server.limits.uploads": "4"})
-    client = server.client()
-    places = [start_upload(client, name) for _ in range(4)]
-    with stalled_bodies(server, 4, "PATCH", lambda n: places[n], 100000, 50000) as held:
-        def move(stop, _):
-            while not stop.wait(0.1):
-                for connection in held:
-                    connection.send(b"x")
+    def attempt(pace):
+        server = make_server({"server.limits.uploads": "4"})
+        with contextlib.closing(server.client()) as client:
+            stand_still(server, client, pace)
 
-        with beside(1, move):
-            for where in places:
-                process.wait_for(lambda place=where: int(client.get(place)["Range"][2:]) >= 50000, 20, "bytes")
-            where = start_upload(client, name)
-            early = client.request("PATCH", where, fresh(200000), server_error=True)
-        assert early.status == 503 and early.code == "UNAVAILABLE"
-        time.sleep(5.5)
-        push_blob(client, name, fresh(200000))
-    client.close()
+    def stand_still(server, client, pace):
+        places = [start_upload(client, name) for _ in range(4)]
+        with stalled_bodies(server, 4, "PATCH", lambda n: places[n], 100000, 50000) as held:
+            def move(stop, _):
+                while not stop.wait(0.1):
+                    for connection in held:
+                        connection.send(b"x")
+                    pace.step()
+
+            with beside(1, move):
+                for where in places:
+                    process.wait_for(lambda place=where: int(client.get(place)["Range"][2:]) >= 50000, 20, "bytes")
+                where = start_upload(client, name)
+                early = client.request("PATCH", where, fresh(200000), server_error=True)
+            assert early.status == 503 and early.code == "UNAVAILABLE"
+            time.sleep(5.5)
+            push_blob(client, name, fresh(200000))
+    in_time(2.5, attempt)
 
 
 @pytest.mark.spec("LIM-02")

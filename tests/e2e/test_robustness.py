@@ -10,6 +10,7 @@ import pytest
 from support import process, wire
 from support.content import digest, fresh, push_blob, push_image, start_upload, with_digest
 from support.crowd import beside, middle
+from support.pace import in_time
 
 
 @pytest.fixture(params=["http", "https"])
@@ -136,18 +137,22 @@ def test_trickling_body_is_not_cut(make_server, secured, name, chunked):
     """Longer than the idle time-out in all, never idle for long."""
     server = make_server({"server.limits.body_idle_timeout": "3s"}, tls=secured)
     client = server.client()
-    where, data = start_upload(client, name), fresh(16)
-    with server.connect(timeout=20) as connection:
-        framing = ("Transfer-Encoding", "chunked") if chunked else ("Content-Length", len(data))
-        connection.send_head("PATCH", where, [framing])
-        for at in range(16):
-            piece = data[at:at + 1]
-            connection.send_chunk(piece) if chunked else connection.send(piece)
-            time.sleep(0.25)
-        if chunked:
-            connection.send_chunk(b"")
-        assert connection.response("PATCH").status == 202
-    assert client.put(with_digest(where, digest(data))).status == 201
+    data = fresh(16)
+
+    def attempt(pace):
+        where = start_upload(client, name)
+        with server.connect(timeout=20) as connection:
+            framing = ("Transfer-Encoding", "chunked") if chunked else ("Content-Length", len(data))
+            connection.send_head("PATCH", where, [framing])
+            for at in range(16):
+                piece = data[at:at + 1]
+                connection.send_chunk(piece) if chunked else connection.send(piece)
+                pace.step(0.25)
+            if chunked:
+                connection.send_chunk(b"")
+            assert connection.response("PATCH").status == 202
+        return where
+    assert client.put(with_digest(in_time(1.5, attempt), digest(data))).status == 201
     client.close()
 
 
@@ -158,13 +163,16 @@ def test_slow_reader_is_not_cut_but_a_stalled_one_is(make_server, secured, name)
     data = fresh(12 << 20)
     path = f"/v2/{name}/blobs/{push_blob(client, name, data)}"
     descriptors = server.descriptors()
-    with server.connect(receive_buffer=32768) as slow:
-        slow.send_head("GET", path)
-        slow.read_head()
-        for at in range(0, 2 << 20, 256 << 10):
-            assert slow.read_exactly(256 << 10) == data[at:at + (256 << 10)]
-            time.sleep(0.5)  # 4 s in all
-        assert slow.read_exactly((12 << 20) - (2 << 20)) == data[2 << 20:]
+
+    def attempt(pace):
+        with server.connect(receive_buffer=32768) as slow:
+            slow.send_head("GET", path)
+            slow.read_head()
+            for at in range(0, 2 << 20, 256 << 10):
+                assert slow.read_exactly(256 << 10) == data[at:at + (256 << 10)]
+                pace.step(0.5)  # 4 s in all
+            assert slow.read_exactly((12 << 20) - (2 << 20)) == data[2 << 20:]
+    in_time(1.5, attempt)
     with server.connect(receive_buffer=32768, timeout=30) as stalled:
         stalled.send_head("GET", path)
         stalled.read_head()

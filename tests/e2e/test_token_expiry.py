@@ -9,6 +9,7 @@ import pytest
 
 from support import plan, tokens
 from support.content import digest, fresh, with_digest
+from support.pace import in_time
 from support.process import wait_for
 
 APP = "repository:team/app:"
@@ -210,9 +211,12 @@ def test_sessions_of_personal_tokens_and_of_foreign_subjects(make_registry, fold
 def test_a_push_whose_token_ends_between_two_chunks(guarded, stranger, forge, pushing):
     """Docker's way: one token for everything, and no answer to a 401."""
     data = fresh(300000)
-    short = forge.like(pushing, exp=int(time.time()) - 54)
-    where = started(stranger, short)
-    where = stranger.patch(where, data[:100000], headers=signed(short))["Location"]
+
+    def attempt(_):
+        short = forge.like(pushing, exp=int(time.time()) - 54)
+        where = started(stranger, short)
+        return short, stranger.patch(where, data[:100000], headers=signed(short))["Location"]
+    short, where = in_time(2, attempt)
     wait_for(lambda: stranger.get("/v2/", headers=signed(short)).status == 401, 40, "the token's end")
     where = stranger.patch(where, data[100000:200000], headers=signed(short))["Location"]
     assert stranger.put(with_digest(where, digest(data)), data[200000:], headers=signed(short)).status == 201
