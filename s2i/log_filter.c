@@ -14,12 +14,6 @@
 static const char MASK[] = "***";
 static const char BROKEN_CHARACTER[] = "\xef\xbf\xbd"; /* U+FFFD */
 
-struct log_masks {
-    struct buffer *secrets;
-    size_t count, capacity;
-    bool first[256]; /* bytes that a secret begins with */
-};
-
 /* --- bytes become text --- */
 
 static void clean_move(struct log_filter *filter)
@@ -230,34 +224,13 @@ static size_t plain_size(const struct log_masks *masks, struct slice s)
 
 /* --- secrets --- */
 
-/* How a secret can begin at s: its size when all of it is there, the longest of many; *open: there
- * may be more of one than is there. */
-static size_t match(const struct log_masks *masks, struct slice s, bool *open)
-{
-    size_t longest = 0;
-
-    if (masks == NULL || s.size == 0 || !masks->first[(unsigned char)s.at[0]])
-        return 0;
-    for (size_t i = 0; i < masks->count; i++) {
-        struct slice secret = buffer_slice(&masks->secrets[i]);
-        size_t common = s.size < secret.size ? s.size : secret.size;
-        if (memcmp(s.at, secret.at, common) != 0)
-            continue;
-        if (common < secret.size)
-            *open = true;
-        else if (secret.size > longest)
-            longest = secret.size;
-    }
-    return longest;
-}
-
 /* Where the secrets that begin at s end: one may reach into the next. */
 static size_t covered(const struct log_masks *masks, struct slice s, bool *open)
 {
-    size_t end = match(masks, s, open);
+    size_t end = log_masks_match(masks, s, open);
 
     for (size_t at = 1; at < end; at++) {
-        size_t size = match(masks, slice_from(s, at), open);
+        size_t size = log_masks_match(masks, slice_from(s, at), open);
         if (at + size > end)
             end = at + size;
     }
@@ -330,64 +303,5 @@ void log_filter_drop(struct log_filter *filter)
 {
     buffer_wipe(&filter->clean);
     buffer_wipe(&filter->held);
-    buffer_drop(&filter->text);
-}
-
-/* --- the set of secrets --- */
-
-static void mask_add(struct log_masks *masks, struct slice clean, size_t least)
-{
-    if (clean.size < least)
-        return;
-    if (masks->count == masks->capacity) {
-        masks->capacity = masks->capacity == 0 ? 8 : masks->capacity * 2;
-        masks->secrets = memory_resize(masks->secrets, masks->capacity * sizeof(*masks->secrets));
-    }
-    struct buffer *secret = &masks->secrets[masks->count++];
-    *secret = BUFFER_NONE;
-    buffer_append_slice(secret, clean);
-    masks->first[(unsigned char)clean.at[0]] = true;
-}
-
-static void secret_add(struct log_masks *masks, struct slice secret)
-{
-    struct log_filter filter = {.masks = NULL};
-    struct slice line, rest;
-
-    for (size_t i = 0; i < secret.size; i++)
-        take(&filter, (unsigned char)secret.at[i]);
-    utf8_break(&filter);
-    clean_move(&filter);
-    struct slice clean = buffer_slice(&filter.held);
-    while (clean.size > 0 && clean.at[clean.size - 1] == '\n')
-        clean.size--; /* a file's last line's end is seldom printed with it */
-    mask_add(masks, clean, MASK_MIN);
-    for (bool more = slice_split(clean, '\n', &line, &rest); more;) {
-        mask_add(masks, slice_trim(line), MASK_LINE_MIN);
-        if (rest.at == NULL)
-            break;
-        slice_split(rest, '\n', &line, &rest);
-    }
-    log_filter_drop(&filter);
-}
-
-struct log_masks *log_masks_new(const struct slice *secrets, size_t count)
-{
-    struct log_masks *masks = memory_new(sizeof(*masks));
-
-    for (size_t i = 0; i < count; i++)
-        secret_add(masks, secrets[i]);
-    return masks;
-}
-
-void log_masks_free(struct log_masks *masks)
-{
-    if (masks == NULL)
-        return;
-    for (size_t i = 0; i < masks->count; i++) {
-        explicit_bzero(masks->secrets[i].at, masks->secrets[i].capacity);
-        buffer_drop(&masks->secrets[i]);
-    }
-    free(masks->secrets);
-    free(masks);
+    buffer_wipe(&filter->text); /* without masks it is all there is */
 }

@@ -14,9 +14,16 @@
 /* What is not to be seen: texts of MASK_MIN bytes and more; of a text with many lines each line of
  * MASK_LINE_MIN and more as well, for tools that print them one by one. Immutable. */
 enum { MASK_MIN = 4, MASK_LINE_MIN = 8 };
-struct log_masks;
+struct log_masks {          /* log_masks.c */
+    bool first[256];        /* bytes that one begins with */
+    struct log_mask *items; /* in the order of their bytes */
+    size_t count, capacity;
+};
 struct log_masks *log_masks_new(const struct slice *secrets, size_t count);
 void log_masks_free(struct log_masks *masks); /* wipes; accepts NULL */
+/* How one can begin at s: its size when all of it is there, the longest of many, or 0; *open is set
+ * when there may be more of one than is there. masks may be NULL. */
+size_t log_masks_match(const struct log_masks *masks, struct slice s, bool *open);
 
 /* Zero-initialised but for the first three is a filter at the start of a line. */
 struct log_filter {

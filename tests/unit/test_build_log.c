@@ -145,6 +145,82 @@ static void test_secrets_are_masked_wherever_they_are_cut(void **state)
     log_masks_free(masks);
 }
 
+/* Secrets that begin with others: whatever follows, the longest that is there counts. */
+static void test_secrets_that_begin_with_others(void **state)
+{
+    static const char *const texts[] = {"aaaa",     "aaaab", "aaaabcde", "aaaac",
+                                        "aaaabcdz", "aaaa",  "zzzzzz",   "aaaabcdefghi"};
+    static const struct {
+        const char *bytes, *lines;
+    } cases[] = {
+        {"aaaa\n", "***|"},
+        {"aaaad\n", "***d|"},
+        {"aaaabx\n", "***x|"},
+        {"aaaabcdx\n", "***cdx|"},
+        {"aaaabcdey\n", "***y|"},
+        {"aaaabcdefghi.\n", "***.|"},
+        {"aaaabcdefgh.\n", "***fgh.|"},
+        {"aaaac\n", "***|"},
+        {"aaa\n", "aaa|"},
+        {"xzzzzzz\n", "x***|"},
+        {"zzzzz\n", "zzzzz|"},
+    };
+    struct slice secrets[LENGTH(texts)];
+
+    (void)state;
+    for (size_t i = 0; i < LENGTH(texts); i++)
+        secrets[i] = slice_of(texts[i]);
+    struct log_masks *masks = log_masks_new(secrets, LENGTH(secrets));
+    for (size_t i = 0; i < LENGTH(cases); i++)
+        expect_filtered(masks, slice_of(cases[i].bytes), cases[i].lines);
+    log_masks_free(masks);
+}
+
+/* A long line is masked piece by piece, and never within a character. */
+static void test_a_long_secret(void **state)
+{
+    struct buffer text = BUFFER_NONE, out = BUFFER_NONE;
+
+    (void)state;
+    for (int i = 0; text.size < 3000; i++)
+        buffer_print(&text, "%d\xe2\x82\xac", i);
+    const struct slice secret = buffer_slice(&text);
+    struct log_masks *masks = log_masks_new(&secret, 1);
+    for (size_t step = 1; step < 3000; step += 700) {
+        out.size = 0;
+        filtered(masks, secret, step, &out);
+        assert_true(out.size <= sizeof("******************|"));
+        assert_null(memmem(out.at, out.size, "\xe2\x82\xac", 3));
+    }
+    log_masks_free(masks);
+    buffer_drop(&text);
+    buffer_drop(&out);
+}
+
+/* It took a look at each secret for each byte: minutes, in which no build could be cancelled. */
+static void test_many_secrets_cost_little(void **state)
+{
+    enum { MANY = 100000, SIZE = 1 << 20 };
+    OWNED(memory_drop) struct slice *secrets = memory_new(MANY * sizeof(*secrets));
+    OWNED(memory_drop) char *texts = memory_new((size_t)MANY * 16);
+    struct buffer text = BUFFER_NONE, out = BUFFER_NONE;
+
+    (void)state;
+    for (size_t i = 0; i < MANY; i++) {
+        snprintf(texts + i * 16, 16, "aaaa%zx", i);
+        secrets[i] = slice_of(texts + i * 16);
+    }
+    buffer_reserve(&text, SIZE);
+    memset(text.at, 'a', SIZE);
+    text.size = SIZE;
+    struct log_masks *masks = log_masks_new(secrets, MANY);
+    filtered(masks, buffer_slice(&text), SIZE / 16, &out);
+    assert_true(out.size > 0 && memchr(out.at, '*', out.size) != NULL);
+    log_masks_free(masks);
+    buffer_drop(&text);
+    buffer_drop(&out);
+}
+
 /* A line is shown as soon as it cannot be a secret any more. */
 static void test_lines_do_not_wait_longer_than_they_must(void **state)
 {
@@ -657,6 +733,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_only_colours_and_tabs_are_left_of_controls),
         cmocka_unit_test(test_secrets_are_masked_wherever_they_are_cut),
+        cmocka_unit_test(test_secrets_that_begin_with_others),
+        cmocka_unit_test(test_a_long_secret),
+        cmocka_unit_test(test_many_secrets_cost_little),
         cmocka_unit_test(test_lines_do_not_wait_longer_than_they_must),
         cmocka_unit_test(test_long_lines_become_many),
         cmocka_unit_test(test_streams_keep_their_lines_apart),
