@@ -3,8 +3,8 @@
  * Touches  the connection's descriptor, the reply's source, the pipe the body goes into.
  * Never    waits, runs anything of the producer's; files.
  *
- *   client --body_read--> rest --write--> input          source --read--> rest --conn_write-->
- * client
+ *   client --body_read--> rest --write--> input
+ *   source --read--> rest --conn_write--> client
  *
  * (1) A direction is read only when nothing of it waits to be taken: each holds one piece
  *     (PIECE_SIZE) at most, and an idle one holds nothing.
