@@ -92,10 +92,21 @@ static int end_all_held(struct builds *builds, struct error *err) ON(worker_thre
     return 0;
 }
 
+/* Bytes that were on their way into an image. Nobody goes on with them. */
+static void end_uploads(struct builds *builds) ON(worker_thread)
+{
+    struct error err = {0};
+
+    if (storage_uploads_end(builds->storage, BUILD_UPLOADS, &err) < 0) /* in storage.upload_ttl */
+        log_event(LOG_WARNING, "build.uploads", F_TEXT("reason", err.message),
+                  F_TEXT("cause", err.cause));
+}
+
 static int recover(struct builds *builds, struct error *err) ON(worker_thread)
 {
     size_t count = 0;
 
+    end_uploads(builds);
     if (build_interrupt(builds->storage, builds->config->builds_retry_on_restart, &count, err) < 0)
         return -1;
     if (count > 0)

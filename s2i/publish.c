@@ -29,9 +29,11 @@ static int arrival_begin(const struct publisher *publisher, struct arrival *arri
                          struct error *err) ON(worker_thread)
 {
     struct storage *storage = publisher->builds->storage;
+    struct actor actor = publisher->actor;
 
-    if (storage_upload_start(storage, publisher->repository, DIGEST_SHA256, &publisher->actor,
-                             arrival->id, err) < 0)
+    actor.owner = BUILD_UPLOADS;
+    if (storage_upload_start(storage, publisher->repository, DIGEST_SHA256, &actor, arrival->id,
+                             err) < 0)
         return -1;
     return storage_upload_claim(storage, publisher->repository, slice_of(arrival->id),
                                 &arrival->upload, err);

@@ -12,7 +12,8 @@
  * (3) The result's blobs come first, then its manifest; all its tags and the end of the build are
  *     one transaction (the tags of a push move with its ref instead). No tag moves when any step
  *     failed.
- * (4) A build that is cancelled, or whose builder is gone, leaves nothing but its row and log. */
+ * (4) A build that is cancelled, or whose builder or server is gone, leaves nothing but its row and
+ *     log. */
 #ifndef SLIPWAY_S2I_S2I_H
 #define SLIPWAY_S2I_S2I_H
 

@@ -181,6 +181,7 @@ struct publisher {
     struct slice repository;
     struct actor actor;
 };
+#define BUILD_UPLOADS SLICE("build") /* who owns its sessions: no client is called so */
 struct publisher publisher_of(const struct build_task *task);
 
 /* A blob that arrives, from a builder or from us. */

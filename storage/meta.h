@@ -111,6 +111,10 @@ int meta_upload_discard(struct meta *meta, const char *id, struct error *err) MU
  * time. *more: it found something, so there may be more. Background. */
 int meta_upload_expire(struct meta *meta, int64_t now, char *locator, bool *more,
                        struct error *err) MUST_CHECK;
+/* One of that owner; *found is false when there is none. */
+int meta_upload_of(struct meta *meta, struct slice owner, bool *found,
+                   char id[OCI_UPLOAD_ID_SIZE + 1], struct buffer *repository,
+                   struct error *err) MUST_CHECK;
 /* The session whose id follows `after` ("" to begin); *found is false at the end. */
 int meta_upload_next(struct meta *meta, const char *after, bool *found, struct meta_upload *out,
                      struct error *err) MUST_CHECK;

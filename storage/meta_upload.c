@@ -166,6 +166,46 @@ int meta_upload_owner(struct meta *meta, struct slice repository, struct slice i
     return db_read(meta->db, find_owner, &with, err);
 }
 
+static const char SQL_UPLOAD_OF[] = "SELECT u.id, r.name"
+                                    "  FROM uploads u"
+                                    "  JOIN repositories r ON r.id = u.repo_id"
+                                    " WHERE u.expires_at > 0 AND u.owner = $1"
+                                    " LIMIT 1";
+
+struct of_owner {
+    struct slice owner;
+    bool found;
+    char *id;
+    struct buffer *repository;
+};
+
+static int find_of(struct db_tx *tx, void *arg, struct error *err)
+{
+    struct of_owner *with = arg;
+    OWNED(db_query_end) struct db_query query = db_query(tx, SQL_UPLOAD_OF);
+
+    db_bind_text(&query, with->owner);
+    int row = db_step(&query, err);
+    with->found = row == 1;
+    if (row != 1)
+        return row;
+    with->repository->size = 0;
+    buffer_append_slice(with->repository, db_column_slice(&query, 1));
+    if (!slice_to_text(db_column_slice(&query, 0), with->id, OCI_UPLOAD_ID_SIZE + 1))
+        return error_set(err, ERROR_INTERNAL, "internal error");
+    return 0;
+}
+
+int meta_upload_of(struct meta *meta, struct slice owner, bool *found,
+                   char id[OCI_UPLOAD_ID_SIZE + 1], struct buffer *repository, struct error *err)
+{
+    struct of_owner with = {owner, false, id, repository};
+
+    int result = db_read(meta->db, find_of, &with, err);
+    *found = with.found;
+    return result;
+}
+
 /* --- walking --- */
 
 static int find_next(struct db_tx *tx, void *arg, struct error *err)

@@ -162,6 +162,9 @@ int storage_upload_finish(struct upload *upload, const struct digest *claimed,
 /* Spec: UPL-27. Ends a writer as well. BLOB_UPLOAD_UNKNOWN */
 int storage_upload_cancel(struct storage *store, struct slice repository, struct slice id,
                           struct error *err) MUST_CHECK ON(worker_thread);
+/* Ends all sessions of that owner: at the start, of a process that is gone. */
+int storage_uploads_end(struct storage *store, struct slice owner, struct error *err) MUST_CHECK
+    ON(worker_thread);
 
 /* --- manifests and tags: end-3, end-7, end-8, end-9 --- */
 

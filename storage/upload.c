@@ -492,6 +492,21 @@ int storage_upload_cancel(struct storage *store, struct slice repository, struct
     return 0;
 }
 
+int storage_uploads_end(struct storage *store, struct slice owner, struct error *err)
+{
+    OWNED(buffer_drop) struct buffer repository = BUFFER_NONE;
+    char id[OCI_UPLOAD_ID_SIZE + 1];
+    bool found = true;
+
+    while (found) {
+        if (meta_upload_of(store->meta, owner, &found, id, &repository, err) < 0)
+            return -1;
+        if (found && storage_upload_cancel(store, buffer_slice(&repository), slice_of(id), err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
 int storage_upload_status(struct storage *store, struct slice repository, struct slice id,
                           struct upload_status *out, struct error *err)
 {

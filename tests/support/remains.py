@@ -92,10 +92,16 @@ def pins(server):
     return [row[0] for row in rows(server, "SELECT name FROM pins WHERE name LIKE 'build-%'")]
 
 
+def uploads(server):
+    """What was on its way into an image: clients of these tests finish theirs."""
+    return [f"upload {row[0]}" for row in rows(server, "SELECT id FROM uploads")]
+
+
 def of(server):
     """Sentences; none while no build runs."""
     workers = [words for _, words in children(server.pid) if "builder-worker" in words] if server.running() else []
-    return [str(one) for one in [*workers, *mounts(server), *loops(server), *groups(server), *unfinished(server), *pins(server)]]
+    return [str(one) for one in [*workers, *mounts(server), *loops(server), *groups(server), *unfinished(server), *pins(server),
+                                 *uploads(server)]]
 
 
 def wait_none(server, seconds=60):

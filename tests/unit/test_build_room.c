@@ -45,6 +45,24 @@ static void test_build_room_starts_with_nothing_half_done(void **state)
     assert_int_equal(access(path.at, F_OK), -1);
 }
 
+/* s2i (4): what clients began stays. */
+static void test_build_room_ends_uploads_of_builds(void **state)
+{
+    static const char *const owners[] = {"build", "account:7", "", "build", "builder"};
+    struct room *room = *state;
+    struct fixture *fixture = room->fixture;
+    char id[OCI_UPLOAD_ID_SIZE + 1];
+
+    for (size_t i = 0; i < sizeof(owners) / sizeof(owners[0]); i++) {
+        const struct actor actor = {.owner = slice_of(owners[i])};
+        OK(storage_upload_start(fixture->store, REPOSITORY, DIGEST_SHA256, &actor, id,
+                                &fixture->err));
+    }
+    open_room(room);
+    assert_int_equal(number(fixture, "SELECT count(*) FROM uploads"), 3);
+    assert_int_equal(number(fixture, "SELECT count(*) FROM uploads WHERE owner = 'build'"), 0);
+}
+
 static void test_build_room_says_that_builds_are_off(void **state)
 {
     struct room *room = *state;
@@ -363,6 +381,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         ROOM_TEST(test_build_room_starts_with_nothing_half_done),
+        ROOM_TEST(test_build_room_ends_uploads_of_builds),
         ROOM_TEST(test_build_room_says_that_builds_are_off),
         ROOM_TEST(test_build_room_knows_stored_options),
         ROOM_TEST(test_build_room_sources_go_with_their_repository),
