@@ -295,16 +295,18 @@ char *memory_print(const char *format, ...)
 void buffer_append_json(struct buffer *buffer, struct slice text)
 {
     buffer_append(buffer, "\"", 1);
-    for (size_t i = 0; i < text.size; i++) {
-        unsigned char c = (unsigned char)text.at[i];
+    while (text.size > 0) {
+        unsigned char c = (unsigned char)text.at[0];
+        size_t size = utf8_size(text);
         if (c == '"' || c == '\\') {
             char escaped[2] = {'\\', (char)c};
             buffer_append(buffer, escaped, 2);
         } else if (c < 0x20 || c == 0x7f) {
             buffer_print(buffer, "\\u%04x", c);
         } else {
-            buffer_append(buffer, text.at + i, 1);
+            buffer_append(buffer, size == 0 ? "?" : text.at, size == 0 ? 1 : size);
         }
+        text = slice_from(text, size == 0 ? 1 : size);
     }
     buffer_append(buffer, "\"", 1);
 }

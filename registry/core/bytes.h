@@ -68,7 +68,8 @@ void buffer_append_text(struct buffer *buffer, const char *text);
 void buffer_append_u64(struct buffer *buffer, uint64_t value); /* decimal */
 void buffer_print(struct buffer *buffer, const char *format, ...) PRINTF_LIKE(2, 3);
 void buffer_print_list(struct buffer *buffer, const char *format, va_list list) PRINTF_LIKE(2, 0);
-void buffer_append_json(struct buffer *buffer, struct slice text); /* quoted and escaped */
+/* quoted and escaped; what is no UTF-8 becomes '?' */
+void buffer_append_json(struct buffer *buffer, struct slice text);
 /* Lines longer than width bytes go on after a blank in the next, behind indent blanks; a word that
  * is longer stays whole. */
 void buffer_append_wrapped(struct buffer *buffer, struct slice text, size_t indent, size_t width);

@@ -115,6 +115,9 @@ static void test_buffer_append_json_escapes(void **state)
     (void)state;
     buffer_append_json(&buffer, SLICE("a\"b\\c\n\x01\x7f/"));
     assert_true(slice_equal_text(buffer_slice(&buffer), "\"a\\\"b\\\\c\\u000a\\u0001\\u007f/\""));
+    buffer.size = 0;
+    buffer_append_json(&buffer, SLICE("\xc3\xa9\xff\xc3\"\xe2\x82"));
+    assert_true(slice_equal_text(buffer_slice(&buffer), "\"\xc3\xa9??\\\"??\""));
 }
 
 static void test_hex(void **state)
