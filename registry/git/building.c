@@ -108,7 +108,7 @@ static bool log_follow(struct session *session, int64_t id)
     if (build_log_follow(builds_logs(session->git->options.builds), &wish, &fd, &err) < 0)
         return false;
     session->following = true;
-    session->left |= session_send(session, HOOK_FOLLOW, SLICE_NONE, fd, false) < 0;
+    session_send(session, HOOK_FOLLOW, SLICE_NONE, fd, false);
     return true;
 }
 
@@ -353,7 +353,7 @@ static void report(struct session *session)
     pthread_mutex_lock(&session->git->lock); /* what is left takes moments */
     session->service->deadline_ms = clock_monotonic_ms() + MOVE_MS;
     pthread_mutex_unlock(&session->git->lock);
-    session->left |= session_send(session, HOOK_REPORT, buffer_slice(&text), -1, true) < 0;
+    session_send(session, HOOK_REPORT, buffer_slice(&text), -1, true);
 }
 
 void building_next(struct session *session)

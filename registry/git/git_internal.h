@@ -61,13 +61,13 @@ int repository_write(const char *path, const char *name, struct slice bytes,
                      struct error *err) MUST_CHECK;
 /* What a ref holds; false: there is none. */
 bool repository_ref(const char *path, const char *ref, char out[GIT_OID_SIZE + 1]);
-/* Whether it holds this object, or is not there when that is none. */
-bool repository_ref_is(const char *path, const char *ref, const char *oid);
+/* 1: it holds this object, or is not there when that is none; 0; -1: it cannot be read. */
+int repository_ref_is(const char *path, const char *ref, const char *oid);
 /* That it moved survives a power cut: git syncs a ref's file, and not the folders it stands in. */
 void repository_ref_sync(const char *path, const char *ref);
-/* Names of all branches and tags, at most `limit`. */
-void repository_refs(const char *path, size_t limit, struct s2i_list *out);
-/* Whether there is anything that a client would see. */
+/* Names of all branches and tags, at most `limit`. False: not all could be read. */
+bool repository_refs(const char *path, size_t limit, struct s2i_list *out);
+/* Whether there is anything that a client would see, or may be: where it cannot be read. */
 bool repository_has_refs(const char *path);
 /* The ref that HEAD names, "refs/heads/main". */
 bool repository_head(const char *path, char out[PUSH_REF_SIZE_MAX]);
@@ -282,9 +282,10 @@ struct session {
     size_t at; /* the ref that is being built */
     char default_ref[PUSH_REF_SIZE_MAX], head[PUSH_REF_SIZE_MAX];
     bool asked, following, reported, paused;
-    bool left;       /* the hook does not listen any more */
-    bool deserted;   /* the pusher went */
-    bool called_off; /* and git is about to end: nothing begins any more */
+    bool left;          /* the hook does not listen any more, or too slowly */
+    uint64_t waited_ms; /* for it to listen */
+    bool deserted;      /* the pusher went */
+    bool called_off;    /* and git is about to end: nothing begins any more */
     uint64_t look_pause_ms;
     uint64_t ahead; /* as it was told last; UINT64_MAX: not yet */
 };
@@ -299,8 +300,9 @@ void session_step(struct session *session, unsigned events, struct hook_message 
     ON(worker_thread);
 
 void session_say(struct session *session, const char *format, ...) PRINTF_LIKE(2, 3);
-int session_send(struct session *session, enum hook_kind kind, struct slice text, int fd,
-                 bool pieces) MUST_CHECK;
+/* Where nobody listens, or too slowly, session->left: nothing more is said, and git is ended. */
+void session_send(struct session *session, enum hook_kind kind, struct slice text, int fd,
+                  bool pieces);
 /* Whether git still writes into what stands under the name: it may be deleted during a push. */
 bool session_repository_stands(const struct session *session);
 void ref_refuse(struct pushed_ref *ref, const char *format, ...) PRINTF_LIKE(2, 3);

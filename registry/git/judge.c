@@ -50,7 +50,7 @@ void judge_begin(struct session *session, struct slice text)
         return; /* one hook asks once */
     if (push_request_parse(text, &session->push, &err) < 0) {
         session_say(session, "%s", err.message);
-        session->left |= session_send(session, HOOK_REPORT, SLICE_NONE, -1, true) < 0;
+        session_send(session, HOOK_REPORT, SLICE_NONE, -1, true);
         return;
     }
     session->refs = memory_new((session->push.count + 1) * sizeof(*session->refs));
@@ -91,11 +91,14 @@ static bool nests(const char *outer, const char *inner)
     return strncmp(inner, outer, size) == 0 && inner[size] == '/';
 }
 
-static void refuse_nested(struct pushed_ref *ref, const char *other)
+static bool collides(const struct pushed_ref *ref, const char *other)
 {
-    if (ref->state != REF_REFUSED &&
-        (nests(ref->command->ref, other) || nests(other, ref->command->ref)))
-        ref_refuse(ref, "it cannot be beside %.60s", other);
+    return nests(ref->command->ref, other) || nests(other, ref->command->ref);
+}
+
+static void refuse_beside(struct pushed_ref *ref, const char *other)
+{
+    ref_refuse(ref, "it cannot be beside %.60s", other);
 }
 
 static bool goes(const struct session *session, const char *name)
@@ -117,12 +120,12 @@ static void judge_names(struct session *session)
             continue;
         if (present.count == 0)
             repository_refs(session->path, PRESENT_MAX, &present);
-        for (size_t j = 0; j < present.count; j++)
-            if (!goes(session, present.items[j]))
-                refuse_nested(ref, present.items[j]);
-        for (size_t j = 0; j < i; j++)
-            if (brings(&session->refs[j]))
-                refuse_nested(ref, session->refs[j].command->ref);
+        for (size_t j = 0; j < present.count && ref->state != REF_REFUSED; j++)
+            if (collides(ref, present.items[j]) && !goes(session, present.items[j]))
+                refuse_beside(ref, present.items[j]);
+        for (size_t j = 0; j < i && ref->state != REF_REFUSED; j++)
+            if (brings(&session->refs[j]) && collides(ref, session->refs[j].command->ref))
+                refuse_beside(ref, session->refs[j].command->ref);
     }
 }
 
@@ -205,8 +208,8 @@ void judge_turn(struct session *session)
     questions(session, &asked);
     if (asked.size == 0)
         judge_known(session, SLICE_NONE);
-    else if (session_send(session, HOOK_ASK, buffer_slice(&asked), -1, true) < 0)
-        session->left = true;
+    else
+        session_send(session, HOOK_ASK, buffer_slice(&asked), -1, true);
 }
 
 /* --- by what git knows --- */

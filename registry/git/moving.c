@@ -115,8 +115,7 @@ static void prepared(struct session *session, struct slice text) ON(worker_threa
         note_refusal(session, &err);
         aborted(session, text);
     }
-    session->left |= session_send(session, HOOK_VERDICT, slice_of(outcome < 0 ? err.message : ""),
-                                  -1, false) < 0;
+    session_send(session, HOOK_VERDICT, slice_of(outcome < 0 ? err.message : ""), -1, false);
 }
 
 static void committed(struct session *session, struct slice text)
@@ -150,11 +149,14 @@ void moving_told(struct session *session, struct slice text)
  * since, for the turn is ours. */
 static bool stands(const struct session *session, const struct pushed_ref *ref)
 {
-    if (ref->state != REF_ACCEPTED ||
-        !repository_ref_is(session->path, ref->command->ref, ref->command->new))
+    const struct push_command *command = ref->command;
+
+    if (ref->state != REF_ACCEPTED)
         return false;
-    repository_ref_sync(session->path, ref->command->ref);
-    return true;
+    int is = repository_ref_is(session->path, command->ref, command->new);
+    if (is > 0)
+        repository_ref_sync(session->path, command->ref);
+    return is < 0 ? ref->moved : is > 0; /* git told, where it cannot be read */
 }
 
 static void note(const struct session *session, const struct pushed_ref *ref)

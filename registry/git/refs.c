@@ -9,7 +9,7 @@
 #include "registry/core/oci.h"
 
 static const char HEADS[] = "refs/heads/", TAGS[] = "refs/tags/";
-enum { COMMIT_SHORT = 12 };
+enum { COMMIT_SHORT = 12, COMPONENT_MAX = 250, COMPONENTS_MAX = 60 };
 
 bool ref_is_branch(const char *ref)
 {
@@ -30,28 +30,44 @@ struct slice ref_short(const char *ref)
 
 /* --- what may be pushed --- */
 
-/* As git check-ref-format has it, so that our files of refs are never anything else. */
+/* As git check-ref-format has it, so that our files of refs are never anything else; and short
+ * enough for a file's name with git's ".lock" behind it. */
 static bool component_sane(struct slice part)
 {
-    return part.size > 0 && part.at[0] != '.' && part.at[part.size - 1] != '.' &&
-           !slice_ends(part, ".lock");
+    return part.size > 0 && part.size <= COMPONENT_MAX && part.at[0] != '.' &&
+           part.at[part.size - 1] != '.' && !slice_ends(part, ".lock");
+}
+
+/* It stands in JSON and is shown to people: no control characters of Unicode's either. */
+static bool is_shown(struct slice name)
+{
+    while (name.size > 0) {
+        size_t size = utf8_size(name);
+        bool control = size == 2 && name.at[0] == '\xc2' && (unsigned char)name.at[1] < 0xa0;
+        if (size == 0 || control)
+            return false;
+        name = slice_from(name, size);
+    }
+    return true;
 }
 
 static bool name_sane(struct slice name)
 {
     struct slice part, rest = name;
+    size_t parts = 0;
 
     for (size_t i = 0; i < name.size; i++) {
         unsigned char c = (unsigned char)name.at[i];
         if (c <= ' ' || c == 0x7f || strchr("~^:?*[\\", c) != NULL)
             return false;
     }
-    if (name.size == 0 || name.at[name.size - 1] == '/' || slice_starts(name, "-") ||
-        memmem(name.at, name.size, "..", 2) != NULL || memmem(name.at, name.size, "@{", 2) != NULL)
+    if (!is_shown(name) || name.size == 0 || name.at[name.size - 1] == '/' ||
+        slice_starts(name, "-") || memmem(name.at, name.size, "..", 2) != NULL ||
+        memmem(name.at, name.size, "@{", 2) != NULL)
         return false;
     while (rest.size > 0) {
         slice_split(rest, '/', &part, &rest);
-        if (!component_sane(part))
+        if (!component_sane(part) || ++parts > COMPONENTS_MAX)
             return false;
     }
     return true;

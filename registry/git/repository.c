@@ -23,6 +23,7 @@ enum {
     FILE_MODE = 0600,
     FOLDER_MODE = 0700,
     PACKED_MAX = 64 * 1024 * 1024,
+    PACKED_SOME = 4096,
     DEPTH_MAX = 64,
     FRESH_SIZE = 32,
 };
@@ -207,37 +208,48 @@ static bool packed_next(struct slice *text, struct slice *oid, struct slice *ref
     return false;
 }
 
-static bool packed_ref(const char *path, const char *wanted, char out[GIT_OID_SIZE + 1])
+/* There is none; anything else may be a ref that cannot be read now. */
+static bool is_absent(int number)
+{
+    return number == ENOENT || number == ENOTDIR || number == EISDIR;
+}
+
+static int packed_ref(const char *path, const char *wanted, char out[GIT_OID_SIZE + 1])
 {
     OWNED(buffer_drop) struct buffer text = BUFFER_NONE;
     struct slice rest, oid, ref;
 
     if (read_below(path, "packed-refs", PACKED_MAX, &text) < 0)
-        return false;
+        return is_absent(errno) ? 0 : -1;
     rest = buffer_slice(&text);
     while (packed_next(&rest, &oid, &ref))
         if (slice_equal_text(ref, wanted))
             return oid_take(oid, out);
-    return false;
+    return 0;
 }
 
-bool repository_ref(const char *path, const char *ref, char out[GIT_OID_SIZE + 1])
+/* 1; 0: there is none; -1: it cannot be read. */
+static int ref_read(const char *path, const char *ref, char out[GIT_OID_SIZE + 1])
 {
     OWNED(buffer_drop) struct buffer text = BUFFER_NONE;
 
     assert(ref_objection(ref) == NULL);
     if (read_below(path, ref, PATH_MAX, &text) == 0)
         return oid_take(buffer_slice(&text), out);
-    return packed_ref(path, ref, out);
+    return is_absent(errno) ? packed_ref(path, ref, out) : -1;
 }
 
-bool repository_ref_is(const char *path, const char *ref, const char *oid)
+bool repository_ref(const char *path, const char *ref, char out[GIT_OID_SIZE + 1])
+{
+    return ref_read(path, ref, out) > 0;
+}
+
+int repository_ref_is(const char *path, const char *ref, const char *oid)
 {
     char now[GIT_OID_SIZE + 1];
+    int found = ref_read(path, ref, now);
 
-    if (!repository_ref(path, ref, now))
-        return oid_is_none(oid);
-    return strcmp(now, oid) == 0;
+    return found < 0 ? -1 : found == 0 ? oid_is_none(oid) : strcmp(now, oid) == 0;
 }
 
 /* From the folder it stands in up to the repository, for folders may be new too. One that is not
@@ -267,44 +279,58 @@ static void add_ref(struct slice name, size_t limit, struct s2i_list *out)
         s2i_list_add(out, name);
 }
 
-/* prefix: "refs/heads", of the folder. */
-static void add_loose(const char *path, const char *prefix, size_t limit, int depth,
+/* prefix: "refs/heads", of the folder. False: not all could be read. */
+static bool add_loose(const char *path, const char *prefix, size_t limit, int depth,
                       struct s2i_list *out)
 {
     OWNED(folder_drop) DIR *folder = repository_folder(path, prefix);
     const struct dirent *entry;
+    bool whole = true;
 
-    while (out->count < limit && (entry = folder_next(folder)) != NULL) {
+    if (folder == NULL)
+        return is_absent(errno);
+    while ((entry = folder_next(folder)) != NULL) {
+        if (out->count >= limit)
+            return whole;
         if (entry->d_name[0] == '.')
             continue;
         OWNED(memory_drop) char *below = folder_path(prefix, entry->d_name);
-        if (entry->d_type == DT_DIR && depth < DEPTH_MAX)
-            add_loose(path, below, limit, depth + 1, out);
+        if (entry->d_type == DT_DIR)
+            whole &= depth < DEPTH_MAX && add_loose(path, below, limit, depth + 1, out);
         else if (entry->d_type == DT_REG)
             add_ref(slice_of(below), limit, out);
     }
+    return whole && errno == 0;
 }
 
-void repository_refs(const char *path, size_t limit, struct s2i_list *out)
+static bool add_all(const char *path, size_t limit, size_t packed_max, struct s2i_list *out)
 {
     OWNED(buffer_drop) struct buffer text = BUFFER_NONE;
+    bool whole = add_loose(path, "refs/heads", limit, 0, out);
     struct slice rest, oid, ref;
 
-    add_loose(path, "refs/heads", limit, 0, out);
-    add_loose(path, "refs/tags", limit, 0, out);
-    if (out->count >= limit || read_below(path, "packed-refs", PACKED_MAX, &text) < 0)
-        return;
+    whole &= add_loose(path, "refs/tags", limit, 0, out);
+    if (out->count >= limit)
+        return whole;
+    if (read_below(path, "packed-refs", packed_max, &text) < 0)
+        return whole && is_absent(errno);
     rest = buffer_slice(&text);
     while (out->count < limit && packed_next(&rest, &oid, &ref))
         add_ref(ref, limit, out);
+    return whole;
 }
 
+bool repository_refs(const char *path, size_t limit, struct s2i_list *out)
+{
+    return add_all(path, limit, PACKED_MAX, out);
+}
+
+/* Where much is packed, there is one. */
 bool repository_has_refs(const char *path)
 {
     OWNED(s2i_list_drop) struct s2i_list refs = {0};
 
-    repository_refs(path, 1, &refs);
-    return refs.count > 0;
+    return !add_all(path, 1, PACKED_SOME, &refs) || refs.count > 0;
 }
 
 bool repository_head(const char *path, char out[PUSH_REF_SIZE_MAX])
@@ -384,16 +410,18 @@ void repository_sweep(const char *path)
     sweep_locks(path, "refs", 0); /* a branch may be called tmp_x */
 }
 
-/* Pins count: they are dropped first. */
+/* Or may have: where it cannot be read. */
 static bool has_pins(const char *path)
 {
     OWNED(folder_drop) DIR *pins = repository_folder(path, "refs/builds");
     const struct dirent *entry;
 
+    if (pins == NULL)
+        return !is_absent(errno);
     while ((entry = folder_next(pins)) != NULL)
         if (entry->d_name[0] != '.')
             return true;
-    return false;
+    return errno != 0;
 }
 
 void repository_remove_empty(const char *path)

@@ -156,7 +156,7 @@ static int push_start(struct git *git, struct request *request, const char *path
     int made = repository_make(path, err);
     session->number = repository_number(path);
     if (made < 0 || service_start(git, &wish, request, session, reply, input, err) < 0) {
-        place_leave(git, place, false);
+        place_leave(git, place, !repository_has_refs(path)); /* it goes again */
         return -1;
     }
     session = NULL; /* the service has it */

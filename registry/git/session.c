@@ -6,15 +6,17 @@
  *
  * Pushes into one repository take turns from the first hook to git's end, so that what was judged
  * is what moves. Spec: s2i 13.a */
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "registry/config.h"
+#include "registry/core/clock.h"
 #include "registry/core/fd.h"
 #include "registry/core/log.h"
 #include "registry/git/git_internal.h"
 
-enum { LINE_MAX = 4096 };
+enum { LINE_MAX = 4096, WAITS_MAX_MS = 20000 };
 
 /* --- memory --- */
 
@@ -199,13 +201,34 @@ void session_step(struct session *session, unsigned events, struct hook_message 
 
 /* --- saying --- */
 
-int session_send(struct session *session, enum hook_kind kind, struct slice text, int fd,
-                 bool pieces)
+static void leave(struct session *session)
 {
+    struct git *git = session->git;
+
+    session->left = true;
+    pthread_mutex_lock(&git->lock);
+    service_end(session->service);
+    pthread_mutex_unlock(&git->lock);
+    room_wake(git);
+}
+
+/* Whoever does not read holds a step thread, which others need, once and not for long. */
+void session_send(struct session *session, enum hook_kind kind, struct slice text, int fd,
+                  bool pieces)
+{
+    struct pollfd room = {.fd = session->channel, .events = POLLOUT};
     struct error err = {0};
 
-    return pieces ? wire_send_text(session->channel, (enum wire_kind)kind, text, fd, &err)
-                  : wire_send(session->channel, (enum wire_kind)kind, text, fd, &err);
+    if (session->left)
+        return;
+    bool full = poll(&room, 1, 0) == 0;
+    uint64_t since_ms = clock_monotonic_ms();
+    int outcome = pieces ? wire_send_text(session->channel, (enum wire_kind)kind, text, fd, &err)
+                         : wire_send(session->channel, (enum wire_kind)kind, text, fd, &err);
+    if (full)
+        session->waited_ms += clock_monotonic_ms() - since_ms;
+    if (outcome < 0 || session->waited_ms > WAITS_MAX_MS)
+        leave(session);
 }
 
 /* Names in it are whatever a client sent: control characters are shown, not obeyed (13.13). */
@@ -231,8 +254,7 @@ void session_say(struct session *session, const char *format, ...)
     make_harmless(&text);
     buffer_append_wrapped(&lines, buffer_slice(&text), SAID_INDENT, SAID_COLUMNS);
     buffer_append_text(&lines, "\n");
-    if (session_send(session, HOOK_SAY, buffer_slice(&lines), -1, false) < 0)
-        session->left = true; /* nobody listens; git's end will be told */
+    session_send(session, HOOK_SAY, buffer_slice(&lines), -1, false);
 }
 
 bool session_repository_stands(const struct session *session)

@@ -12,8 +12,15 @@ static int settle_one(struct git *git, const struct build_moved *left, struct er
     ON(worker_thread)
 {
     OWNED(memory_drop) char *path = repository_path(git, slice_of(left->repository));
-    bool moved = repository_ref_is(path, left->ref, left->ref_id);
+    int is = repository_ref_is(path, left->ref, left->ref_id);
+    bool moved = is > 0;
 
+    if (is < 0) {
+        log_event(LOG_ERROR, "git.settled", F_TEXT("repository", left->repository),
+                  F_TEXT("ref", left->ref), F_I64("build", left->build),
+                  F_TEXT("tags", "wait for the next start: the ref cannot be read"));
+        return 0;
+    }
     if (moved)
         repository_ref_sync(path, left->ref);
     log_event(LOG_WARNING, "git.settled", F_TEXT("repository", left->repository),

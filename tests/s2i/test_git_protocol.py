@@ -379,6 +379,24 @@ def test_pushes_at_once_into_one_repository(server, source, name):
     building.git(bare(server, name), "fsck", "--strict")
 
 
+def test_a_push_without_a_place_leaves_nothing(folder, source, name, client_of):
+    """s2i 13.11: it was refused before git began; the repository that was made for it goes."""
+    server = process.Server(folder / "narrow", {"builds.enabled": "true", "builds.builder": "external", "builds.git.requests": "2",
+                                                "builds.git.fetches": "2"})
+    server.start()
+    kind = ("Content-Type", "application/x-git-receive-pack-request")
+    silent = server.connect()
+    silent.send(f"POST /git/{name}.git/git-receive-pack HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n"
+                f"{kind[0]}: {kind[1]}\r\n\r\n".encode())
+    process.wait_for(lambda: len(remains.gits(server)) == 1, 30, "git")
+    answer = client_of(server).request("POST", f"/git/{name}-none.git/git-receive-pack", body=b"0000", headers=[kind],
+                                       server_error=True)
+    assert answer.status == 429
+    process.wait_for(lambda: not bare(server, f"{name}-none").exists(), 30, "nothing was pushed")
+    silent.close()
+    server.finish()
+
+
 def test_a_client_that_goes_while_it_sends(server, source, name):
     """s2i 13.25: nothing is left, no process and no folder of objects."""
     connection = server.connect()

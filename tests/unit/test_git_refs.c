@@ -45,7 +45,11 @@ static void test_ref_objection(void **state)
         "refs/heads/a\\b",
         "refs/heads/@{1}",
         "refs/heads/-x",
+        "refs/heads/\xff\xfe", /* no UTF-8 */
+        "refs/heads/\xc2\x9b"
+        "31m", /* a control character */
     };
+    char part[300] = "refs/heads/";
 
     (void)state;
     for (size_t i = 0; i < LENGTH(good); i++)
@@ -54,6 +58,17 @@ static void test_ref_objection(void **state)
         assert_non_null(ref_objection(bad[i]));
         assert_true(strlen(ref_objection(bad[i])) < 100);
     }
+    memset(part + strlen("refs/heads/"), 'x', 250);
+    assert_null(ref_objection(part));
+    part[strlen(part)] = 'x'; /* with ".lock" it would be no name of a file */
+    assert_non_null(ref_objection(part));
+    memset(part, 0, sizeof(part));
+    memcpy(part, "refs/heads/", strlen("refs/heads/"));
+    for (size_t i = 0; i < 60; i++)
+        memcpy(part + strlen(part), i == 0 ? "a" : "/a", i == 0 ? 1 : 2);
+    assert_null(ref_objection(part));
+    memcpy(part + strlen(part), "/a", 2); /* more folders in each other than anybody looks into */
+    assert_non_null(ref_objection(part));
 }
 
 static void items_of(const char *text, struct s2i_list *out)

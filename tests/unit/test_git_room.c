@@ -6,6 +6,8 @@
 #include <fcntl.h>
 #include <malloc.h>
 #include <sys/epoll.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "registry/config.h"
@@ -388,6 +390,70 @@ static void test_room_a_repository_that_is_deleted_meanwhile(void **state)
     }
 }
 
+/* --- what cannot be read is not gone --- */
+
+static void keeps_all(const struct bare *bare)
+{
+    assert_true(repository_has_refs(bare->path));
+    repository_remove_empty(bare->path);
+    assert_true(repository_exists(bare->path));
+}
+
+static void test_room_what_cannot_be_read_is_not_removed(void **state)
+{
+    static const char ref[] = "refs/heads/main";
+    struct room *room = *state;
+    OWNED(bare_drop) struct bare bare = {NULL};
+    char id[GIT_OID_SIZE + 1], none[GIT_OID_SIZE + 1];
+    struct rlimit limit, few;
+
+    bare_open(&bare, room->git);
+    bare_commit(&bare);
+    memset(none, '0', GIT_OID_SIZE);
+    none[GIT_OID_SIZE] = 0;
+    assert_true(repository_ref(bare.path, ref, id));
+    assert_int_equal(repository_ref_is(bare.path, ref, id), 1);
+    assert_int_equal(repository_ref_is(bare.path, ref, none), 0);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    few = (struct rlimit){3, limit.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0); /* no descriptor is to be had */
+    int is = repository_ref_is(bare.path, ref, none);
+    bool has = repository_has_refs(bare.path);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    assert_int_equal(is, -1);
+    assert_true(has);
+    keeps_all(&bare);
+    bare_run(&bare,
+             "git pack-refs --all && truncate -s 65M packed-refs"); /* too large to be read */
+    keeps_all(&bare);
+}
+
+/* --- a hook that does not read --- */
+
+static void test_room_who_does_not_listen_is_waited_for_once(void **state)
+{
+    struct room *room = *state;
+    struct service service = {.git = room->git};
+    struct session session = {.git = room->git, .service = &service};
+    const struct timeval patience = {.tv_usec = 1000};
+    char byte;
+    int both[2];
+
+    assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, both), 0);
+    assert_int_equal(setsockopt(both[0], SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience)), 0);
+    session.channel = both[0];
+    for (int i = 0; i < 100000 && !session.left; i++)
+        session_say(&session, "nobody reads this");
+    assert_true(session.left);
+    assert_true(service.ending);
+    while (recv(both[1], &byte, 1, MSG_DONTWAIT) > 0)
+        ;
+    session_say(&session, "nor is this said");
+    assert_int_equal(recv(both[1], &byte, 1, MSG_DONTWAIT), -1);
+    close(both[0]);
+    close(both[1]);
+}
+
 #define ROOM_TEST(name) cmocka_unit_test_setup_teardown(name, room_set_up, room_tear_down)
 
 int main(void)
@@ -400,6 +466,8 @@ int main(void)
         ROOM_TEST(test_room_who_reads_keeps_no_care_away),
         ROOM_TEST(test_room_a_repository_without_a_ref_goes_at_once),
         ROOM_TEST(test_room_what_is_read_goes_after_the_last_look),
+        ROOM_TEST(test_room_what_cannot_be_read_is_not_removed),
+        ROOM_TEST(test_room_who_does_not_listen_is_waited_for_once),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
