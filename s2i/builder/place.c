@@ -120,10 +120,13 @@ static int count_ignored(struct work *work, const struct ignore *ignore, struct 
 
     if (lseek(source, 0, SEEK_SET) < 0)
         return error_set_errno(err, ERROR_UNAVAILABLE, errno, "the source cannot be read");
-    while ((more = tar_next(reader, &entry, err)) == 1)
+    while ((more = tar_next(reader, &entry, err)) == 1) {
+        if (work_go_on(work, err) < 0) /* a path may be held against many rules */
+            return -1;
         if (entry.type != '5')
             *(ignored(ignore, entry.path) ? &work->result.files_ignored : &work->result.files_in) +=
                 1;
+    }
     return more;
 }
 
@@ -246,34 +249,51 @@ void place_keep(struct work *work, struct assembly *assembly)
 
 /* --- what .s2iignore says of the folders that had scripts --- */
 
-static void sweep(const struct ignore *ignore, int parent, const char *name, struct buffer *path)
+struct sweeping {
+    struct work *work;
+    const struct ignore *ignore;
+    struct buffer path; /* of the folder, from the source's root on */
+};
+
+static void sweeping_drop(struct sweeping *sweeping)
+{
+    buffer_drop(&sweeping->path);
+}
+
+static int sweep(struct sweeping *sweeping, int parent, const char *name, struct error *err)
 {
     OWNED(folder_drop) DIR *open = folder_open(parent, name);
+    struct buffer *path = &sweeping->path;
     size_t above = path->size;
 
     for (const struct dirent *entry; (entry = folder_next(open)) != NULL;) {
         path->size = above;
         buffer_print(path, "/%s", entry->d_name);
-        if (ignore_selects(ignore, buffer_slice(path)))
+        if (work_go_on(sweeping->work, err) < 0)
+            return -1;
+        if (ignore_selects(sweeping->ignore, buffer_slice(path)))
             folder_erase(dirfd(open), entry->d_name);
-        else if (entry->d_type == DT_DIR)
-            sweep(ignore, dirfd(open), entry->d_name, path);
+        else if (entry->d_type == DT_DIR && sweep(sweeping, dirfd(open), entry->d_name, err) < 0)
+            return -1;
     }
     path->size = above;
+    return 0;
 }
 
-void place_ignore(struct assembly *assembly)
+int place_ignore(struct work *work, struct assembly *assembly, struct error *err)
 {
     static const char *const folders[] = {".s2i", ".sti"};
 
     for (size_t i = 0; assembly->ignore != NULL && i < 2; i++) {
-        OWNED(buffer_drop) struct buffer path = BUFFER_NONE;
-        buffer_append_text(&path, folders[i]);
-        if (ignore_selects(assembly->ignore, buffer_slice(&path)))
+        OWNED(sweeping_drop)
+        struct sweeping sweeping = {.work = work, .ignore = assembly->ignore};
+        buffer_append_text(&sweeping.path, folders[i]);
+        if (ignore_selects(assembly->ignore, buffer_slice(&sweeping.path)))
             folder_erase(assembly->src, folders[i]);
-        else
-            sweep(assembly->ignore, assembly->src, folders[i], &path);
+        else if (sweep(&sweeping, assembly->src, folders[i], err) < 0)
+            return -1;
     }
+    return 0;
 }
 
 /* --- small files of the source --- */

@@ -185,8 +185,7 @@ static int look(struct work *work, struct assembly *assembly, struct error *err)
         place_scripts(work, assembly, err) < 0)
         return -1;
     place_keep(work, assembly);
-    place_ignore(assembly);
-    if (look_environment(work, assembly, err) < 0)
+    if (place_ignore(work, assembly, err) < 0 || look_environment(work, assembly, err) < 0)
         return -1;
     tell_result(work, assembly);
     return 0;

@@ -61,7 +61,7 @@ int place_source(struct work *work, struct assembly *assembly, struct error *err
 /* A runtime image's scripts are kept for later, before .s2iignore counts. */
 void place_keep(struct work *work, struct assembly *assembly);
 int place_scripts(struct work *work, struct assembly *assembly, struct error *err) MUST_CHECK;
-void place_ignore(struct assembly *assembly);
+int place_ignore(struct work *work, struct assembly *assembly, struct error *err) MUST_CHECK;
 /* A file of the source; out stays empty when there is none. */
 int place_read(struct work *work, const struct assembly *assembly, const char *path,
                struct buffer *out, struct error *err) MUST_CHECK;

@@ -563,6 +563,13 @@ def test_a_cache_is_packed_within_the_time(shop):
     assert outcome.seconds < 20
 
 
+def test_rules_are_held_against_paths_within_the_time(shop):
+    """s2i 4.23, 16.6: no cancel and no limit ended it, for hours; the builder had no place for others meanwhile."""
+    rules = "".join(f"d/*{'a' * 58}{number}b\n" for number in range(900))
+    paths = {f"d/{'a' * 240}{number}": "x" for number in range(5000)}
+    failed(shop.build(IMAGE, {".s2iignore": rules, **paths}, limits={"timeout_ms": 2500}), "BuildTimeout")
+
+
 # --- another runtime ---
 
 def test_crun_builds_or_says_why_not():
