@@ -96,12 +96,13 @@ static void sweep_layers(const struct builder *builder, bool all)
     }
 }
 
-/* What failed builds wrote, until its time is over. */
+/* What failed builds wrote, until its time is over. A worker that sweeps holds up nobody here. */
 static void sweep_kept(struct builder *builder, bool halves)
 {
     OWNED(fd_drop) int kept = openat(builder->folder, "kept", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
-    builder->next_sweep = kept < 0 ? 0 : kept_sweep(kept, builder->options->cache_max, halves);
+    builder->next_sweep =
+        kept < 0 ? 0 : kept_sweep(kept, builder->options->cache_max, halves, false);
 }
 
 /* Halves of dead workers. */

@@ -389,5 +389,5 @@ void kept_end(struct work *work, bool failed)
     if (all >= 0 && folder_erase(all, fresh) < 0)
         errno = 0; /* the next sweep */
     if (all >= 0)
-        kept_sweep(all, work->setup.cache_max, false);
+        kept_sweep(all, work->setup.cache_max, false, true);
 }

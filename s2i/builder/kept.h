@@ -26,8 +26,9 @@ void kept_note(struct work *work, const struct run *run);
 /* No root is mounted any more. Says in the result until when it is kept. */
 void kept_end(struct work *work, bool failed);
 /* Removes what is over, and the oldest above the builder's measure. halves: also what dead workers
- * left. When the next is over, in seconds since 1970; 0: there is none. */
-int64_t kept_sweep(int all, unsigned long long cache_max, bool halves);
+ * left. One process at a time; wait: for the one before, else nothing is done while there is one.
+ * When to sweep again, in seconds since 1970; 0: there is nothing left. */
+int64_t kept_sweep(int all, unsigned long long cache_max, bool halves, bool wait);
 /* Whether a kept build stands on the layer of that name. */
 bool kept_uses(int all, const char *layer);
 

@@ -15,7 +15,7 @@
 #include "registry/core/clock.h"
 #include "registry/core/folder.h"
 
-enum { NAME_SIZE = 48, KEPT_MAX = 16, SHARE = 4, AGAIN_S = 60 };
+enum { NAME_SIZE = 48, KEPT_MAX = 16, SHARE = 4, AGAIN_S = 60, BUSY_S = 1 };
 
 struct entry {
     char name[NAME_SIZE];
@@ -102,10 +102,15 @@ static int64_t sweep(int all, unsigned long long cache_max, bool halves)
     return next;
 }
 
-int64_t kept_sweep(int all, unsigned long long cache_max, bool halves)
+/* Who sweeps may have counted already: who does not wait comes again. */
+int64_t kept_sweep(int all, unsigned long long cache_max, bool halves, bool wait)
 {
-    while (flock(all, LOCK_EX) < 0 && errno == EINTR)
+    int failed;
+
+    while ((failed = flock(all, LOCK_EX | (wait ? 0 : LOCK_NB))) < 0 && errno == EINTR)
         continue;
+    if (failed < 0)
+        return clock_now_us() / US_PER_S + BUSY_S;
     int64_t next = sweep(all, cache_max, halves);
     flock(all, LOCK_UN);
     return next;

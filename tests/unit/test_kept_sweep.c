@@ -3,6 +3,7 @@
  * Never    a builder. */
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -29,7 +30,7 @@ static void keep(int all, int build)
     assert_int_equal(futimens(lock, times), 0);
 }
 
-static void be_sweeper(const char *path, const int go[2])
+static void be_sweeper(const char *path, const int go[2], bool wait)
 {
     char byte;
 
@@ -37,7 +38,7 @@ static void be_sweeper(const char *path, const int go[2])
     OWNED(fd_drop) int all = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (all < 0 || read(go[0], &byte, 1) != 0) /* its end: all begin together */
         _exit(1);
-    _exit(kept_sweep(all, UINT64_MAX, false) > 0 ? 0 : 1);
+    _exit(kept_sweep(all, UINT64_MAX, false, wait) > 0 ? 0 : 1);
 }
 
 static void sweep_at_once(const char *path)
@@ -50,7 +51,7 @@ static void sweep_at_once(const char *path)
         pids[i] = fork();
         assert_true(pids[i] >= 0);
         if (pids[i] == 0)
-            be_sweeper(path, go);
+            be_sweeper(path, go, i > 0);
     }
     close(go[0]);
     close(go[1]);
@@ -70,7 +71,7 @@ static size_t count(int all)
     return found;
 }
 
-/* A worker and its builder do, when the one before it has just ended. */
+/* Workers and their builder do, when the one before it has just ended. */
 static void sweeps_at_once_remove_what_is_too_many(void **state)
 {
     char path[FOLDER_MAX];
@@ -90,10 +91,52 @@ static void sweeps_at_once_remove_what_is_too_many(void **state)
     folder_remove(path);
 }
 
+enum { TOO_LONG_S = 120 };
+
+/* As the builder, which hands out builds. Ends by itself: it would wait for us. */
+static pid_t sweep_without_waiting(const char *path, int64_t *before)
+{
+    pid_t pid;
+
+    *before = time(NULL);
+    pid = fork();
+    assert_true(pid >= 0);
+    if (pid > 0)
+        return pid;
+    alarm(TOO_LONG_S);
+    OWNED(fd_drop) int all = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int64_t next = kept_sweep(all, UINT64_MAX, false, false);
+    _exit(next > *before && next <= time(NULL) + 1 ? 0 : 1);
+}
+
+static void a_sweep_of_another_is_not_waited_for(void **state)
+{
+    char path[FOLDER_MAX];
+    int64_t before;
+    int status = -1;
+
+    (void)state;
+    folder_new(path);
+    OWNED(fd_drop) int all = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    OWNED(fd_drop) int other = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    for (int i = 0; i < KEPT + MORE; i++)
+        keep(all, 1 + i);
+    assert_int_equal(flock(other, LOCK_EX), 0);
+    pid_t pid = sweep_without_waiting(path, &before);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+    assert_int_equal(count(all), KEPT + MORE);
+    assert_int_equal(flock(other, LOCK_UN), 0);
+    assert_true(kept_sweep(all, UINT64_MAX, false, false) > before + 1); /* the end of one */
+    assert_int_equal(count(all), KEPT);
+    folder_remove(path);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(sweeps_at_once_remove_what_is_too_many),
+        cmocka_unit_test(a_sweep_of_another_is_not_waited_for),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
