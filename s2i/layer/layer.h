@@ -76,7 +76,7 @@ struct layer_make {
     struct layer_ids ids;
     uint32_t uid, gid; /* level (b): in the container, whose new files are */
     layer_brought
-        *brought; /* level (b): those have the group 0, the others gid; NULL: all have gid */
+        *brought; /* level (b): those have the group 0, others gid or their folder's; NULL: none */
     void *brought_arg;
     int64_t epoch; /* seconds: 17.3 */
     bool clamp_all;

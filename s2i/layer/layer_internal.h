@@ -150,6 +150,8 @@ struct walk_folder {
     struct slice path;          /* "": the top */
     bool hidden;                /* lowers do not show through: it is opaque, or its parent is */
     bool written;               /* its entry is */
+    bool group_known;           /* level (b): group is filled in */
+    uint64_t group;             /* of what is new in it */
     bool viewed;                /* lowers is filled in */
     size_t *lowers;             /* those that show a folder of this path, topmost first */
     size_t lower_count;

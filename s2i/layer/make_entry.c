@@ -164,6 +164,51 @@ static char type_of(mode_t mode)
     }
 }
 
+/* Opens what has content or attributes to read; *fd stays -1 for links. */
+static int open_entry(const struct maker *maker, const char *path, int *fd, struct stat *file)
+{
+    int upper = maker->make->upper, flags = O_RDONLY | O_NOFOLLOW | O_NONBLOCK;
+
+    *fd = open_below(upper, path, flags | O_NOATIME, false);
+    if (*fd < 0 && errno == EPERM)
+        *fd = open_below(upper, path, flags, false);
+    if (*fd >= 0)
+        return fstat(*fd, file);
+    return errno == ELOOP || errno == ENXIO || errno == EACCES
+               ? fstatat(upper, path, file, AT_SYMLINK_NOFOLLOW)
+               : -1;
+}
+
+static int owner_single(struct maker *maker, struct walk_folder *folder, int fd,
+                        const struct stat *file, struct tar_entry *entry, struct error *err);
+
+/* Level (b): of what is new in the folder. Where the kernel would give it the folder's, it cannot:
+ * there is one group on disk. So what was moved there from elsewhere has the folder's as well. */
+static int group_of_new(struct maker *maker, struct walk_folder *folder, uint64_t *out,
+                        struct error *err)
+{
+    OWNED(fd_drop) int fd = -1;
+    struct tar_entry entry = {.path = folder->path};
+    char text[LAYER_PATH_MAX + 1];
+    struct stat file;
+
+    *out = folder->group_known ? folder->group : maker->make->gid;
+    if (folder->group_known || folder->parent == NULL)
+        return 0;
+    if (!slice_to_text(folder->path, text, sizeof(text)))
+        return entry_fail("read", folder->path, ENAMETOOLONG, err);
+    if (open_entry(maker, text, &fd, &file) < 0)
+        return entry_fail("read", folder->path, errno, err);
+    if ((file.st_mode & S_ISGID) != 0) {
+        if (owner_single(maker, folder->parent, fd, &file, &entry, err) < 0)
+            return -1;
+        *out = entry.gid;
+    }
+    folder->group = *out;
+    folder->group_known = true;
+    return 0;
+}
+
 /* Level (b): of a file that overlay copied up, the base layer's word; else the new files' owner. A
  * link or a fifo carries no marks: it is the base's when the base has one of that kind there, and
  * belongs to whom its folder does. Spec: 16.3 */
@@ -178,9 +223,10 @@ static int owner_single(struct maker *maker, struct walk_folder *folder, int fd,
     bool shown = false;
 
     entry->uid = make->uid;
-    entry->gid = make->brought != NULL && make->brought(make->brought_arg, file->st_ino)
-                     ? 0 /* 4.12 */
-                     : make->gid;
+    entry->gid = 0;
+    if ((make->brought == NULL || !make->brought(make->brought_arg, file->st_ino)) /* 4.12 */
+        && group_of_new(maker, folder, &entry->gid, err) < 0)
+        return -1;
     if (folder->hidden || (S_ISDIR(file->st_mode) && fd >= 0 && is_opaque(fd, &make->ids)) ||
         !slice_to_text(entry->path, text, sizeof(text)))
         return 0;
@@ -214,21 +260,6 @@ static int owner(struct maker *maker, struct walk_folder *folder, int fd, const 
     entry->uid = file->st_uid - ids->base;
     entry->gid = file->st_gid - ids->base;
     return 0;
-}
-
-/* Opens what has content or attributes to read; *fd stays -1 for links. */
-static int open_entry(const struct maker *maker, const char *path, int *fd, struct stat *file)
-{
-    int upper = maker->make->upper, flags = O_RDONLY | O_NOFOLLOW | O_NONBLOCK;
-
-    *fd = open_below(upper, path, flags | O_NOATIME, false);
-    if (*fd < 0 && errno == EPERM)
-        *fd = open_below(upper, path, flags, false);
-    if (*fd >= 0)
-        return fstat(*fd, file);
-    return errno == ELOOP || errno == ENXIO || errno == EACCES
-               ? fstatat(upper, path, file, AT_SYMLINK_NOFOLLOW)
-               : -1;
 }
 
 /* What the file says of itself: mode, owner, time, attributes. */
