@@ -250,28 +250,68 @@ int api_build_answer(const struct request *request, struct reply *reply, int64_t
 
 /* --- waiting for its end --- */
 
-/* Who waits: the pipe that his reply comes from, and what he may see. */
+/* Who waits, and the pipe that his reply comes from. */
 struct waiter {
     int fd;
-    unsigned rights;
-    bool auditor;
+    struct auth *auth;
+    const struct identity *who; /* held */
 };
+
+static void waiter_free(struct waiter *waiter)
+{
+    identity_drop(&waiter->who);
+    close(waiter->fd);
+    free(waiter);
+}
 
 /* A pipe takes this much at once, so that nobody here waits for a reader. */
 enum { PIPE_SIZE = 1 << 20 };
+
+/* A build takes its time: what he may see is asked anew. None: nothing of it, as if it were not
+ * there. */
+static unsigned rights_now(struct waiter *waiter, const struct build_record *record,
+                           struct error *err) ON(worker_thread)
+{
+    unsigned rights = 0;
+
+    if (auth_renew(waiter->auth, &waiter->who, err) == 0)
+        rights = auth_rights(waiter->auth, waiter->who, slice_of(record->repository));
+    if ((rights & (RIGHT_PULL | RIGHT_PUSH)) != 0)
+        return rights;
+    if (err->code == ERROR_NONE)
+        (void)missing(record->id, err);
+    return 0;
+}
+
+static void end_write(struct waiter *waiter, const struct build_record *record, struct buffer *body)
+    ON(worker_thread)
+{
+    struct error err = {0};
+    unsigned rights = rights_now(waiter, record, &err);
+
+    if (rights != 0)
+        build_write_open(body, record, rights, waiter->who->role == ACCOUNT_ROLE_AUDITOR);
+    else {
+        write_open(body, NULL, '{');
+        write_open(body, "error", '{');
+        write_text(body, "reason", slice_of(error_code_problem(err.code)));
+        write_text(body, "message", slice_of(err.message));
+        write_close(body, '}');
+    }
+    write_close(body, '}');
+    buffer_append_text(body, "\n");
+}
 
 static void ended(void *arg, const struct build_record *record)
 {
     struct waiter *waiter = arg;
     OWNED(buffer_drop) struct buffer body = BUFFER_NONE;
 
-    build_write_open(&body, record, waiter->rights, waiter->auditor);
-    write_close(&body, '}');
-    buffer_append_text(&body, "\n");
+    assert_worker_thread();
+    end_write(waiter, record, &body);
     if (write(waiter->fd, body.at, body.size) < 0)
         log_event(LOG_DEBUG, "build.waiter_gone", F_I64("build", record->id));
-    close(waiter->fd);
-    free(waiter);
+    waiter_free(waiter);
 }
 
 int api_build_answer_end(const struct request *request, struct reply *reply, int64_t id,
@@ -286,12 +326,10 @@ int api_build_answer_end(const struct request *request, struct reply *reply, int
     fcntl(ends[1], F_SETPIPE_SZ, PIPE_SIZE);
     fcntl(ends[1], F_SETFL, O_NONBLOCK);
     waiter = memory_new(sizeof(*waiter));
-    *waiter = (struct waiter){ends[1], auth_rights(services->auth, request->caller, request->name),
-                              request->caller->role == ACCOUNT_ROLE_AUDITOR};
+    *waiter = (struct waiter){ends[1], services->auth, identity_hold(request->caller)};
     if (builds_when_ended(services->builds, id, ended, waiter, err) < 0) {
         close(ends[0]);
-        close(ends[1]);
-        free(waiter);
+        waiter_free(waiter);
         return -1;
     }
     reply->status = 201;

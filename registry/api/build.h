@@ -20,7 +20,8 @@ int api_build_push_needed(unsigned rights, struct error *err) MUST_CHECK;
 /* 201 at the build. */
 int api_build_answer(const struct request *request, struct reply *reply, int64_t id,
                      struct error *err) MUST_CHECK ON(worker_thread);
-/* 201 at the build at once; the body is what it is once it has ended. */
+/* 201 at the build at once; the body is what it is once it has ended, as far as the caller may see
+ * it then: else it is an "error". */
 int api_build_answer_end(const struct request *request, struct reply *reply, int64_t id,
                          struct error *err) MUST_CHECK ON(worker_thread);
 /* Options as a stored text has them. */
