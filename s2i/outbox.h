@@ -1,5 +1,5 @@
-/* outbox.h - what others are told of builds: shared by outbox.c (who is told when), callback.c and
- * status.c (the words, pure but for look-ups).
+/* outbox.h - what others are told of builds: shared by outbox.c (who is told when), letter.c (which
+ * build, whose secret), callback.c and status.c (the words, pure but for look-ups).
  * Touches  nothing by itself.
  * Never    included from outside s2i/ and its tests. */
 #ifndef SLIPWAY_S2I_OUTBOX_H
@@ -26,6 +26,10 @@ struct secret_wanted {
 };
 int secret_newest(struct builds *builds, const struct secret_wanted *wanted, char **out,
                   struct error *err) MUST_CHECK ON(worker_thread);
+
+/* What a message is to say; *any is false when there is nothing to tell any more. */
+int letter_write(struct builds *builds, const struct build_message *message, struct letter *out,
+                 bool *any, struct error *err) MUST_CHECK ON(worker_thread);
 
 /* --- callback.c: how a build ended, to the URL it was given (11.1) --- */
 
@@ -55,6 +59,17 @@ int status_write(const struct status_about *about, struct letter *out,
                  struct error *err) MUST_CHECK;
 
 /* --- outbox.c --- */
+
+struct outbox_try {
+    bool any;                   /* there was something to tell */
+    int answer;                 /* its status; 0: none came */
+    const struct error *failed; /* code NONE: an answer came, or there was nothing to tell */
+    bool closing;               /* the server ends */
+    int64_t now;                /* us since 1970 */
+};
+/* What is to stand in the row; borrows failed. False: the try does not count, outbox (1). Pure. */
+bool outbox_judge(const struct build_message *message, const struct outbox_try *tried,
+                  struct build_message_try *out);
 
 /* Tells what the table build_messages holds. Close accepts NULL. */
 int outbox_open(struct outbox **out, struct builds *builds, struct error *err) MUST_CHECK;
