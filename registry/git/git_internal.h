@@ -61,8 +61,15 @@ int repository_write(const char *path, const char *name, struct slice bytes,
                      struct error *err) MUST_CHECK;
 /* What a ref holds; false: there is none. */
 bool repository_ref(const char *path, const char *ref, char out[GIT_OID_SIZE + 1]);
+struct held_ref {
+    const char *ref; /* which nothing can be objected to */
+    int state;       /* 1; 0: there is none; -1: it cannot be read */
+    char oid[GIT_OID_SIZE + 1];
+};
+/* Fills the states of many at once. */
+void repository_refs_find(const char *path, struct held_ref *refs, size_t count);
 /* 1: it holds this object, or is not there when that is none; 0; -1: it cannot be read. */
-int repository_ref_is(const char *path, const char *ref, const char *oid);
+int held_ref_is(const struct held_ref *held, const char *oid);
 /* That it moved survives a power cut: git syncs a ref's file, and not the folders it stands in. */
 void repository_ref_sync(const char *path, const char *ref);
 /* Names of all branches and tags, at most `limit`. False: not all could be read. */

@@ -64,22 +64,35 @@ void judge_begin(struct session *session, struct slice text)
 
 /* --- by name, options, and where the refs stand --- */
 
-static void judge_ref(struct session *session, struct pushed_ref *ref)
+static void judge_ref(const struct session *session, struct pushed_ref *ref,
+                      const struct held_ref *held)
 {
     const struct push_command *command = ref->command;
-    const char *objection = ref_objection(command->ref);
-    char now[GIT_OID_SIZE + 1];
 
-    if (objection != NULL) {
-        ref_refuse(ref, "%s", objection);
-        return;
-    }
-    if (!repository_ref(session->path, command->ref, now))
-        memset(now, '0', GIT_OID_SIZE), now[GIT_OID_SIZE] = 0;
-    if (strcmp(now, command->old) != 0)
-        ref_refuse(ref, "fetch first: it moved meanwhile");
+    if (held_ref_is(held, command->old) <= 0)
+        ref_refuse(ref, held->state < 0 ? "it cannot be read" : "fetch first: it moved meanwhile");
     else if (!brings(ref) && ref_protected(&session->options, command->ref))
         ref_refuse(ref, "protected: it may not be deleted");
+}
+
+static void judge_refs(struct session *session)
+{
+    size_t count = 0;
+    OWNED(memory_drop)
+    struct held_ref *held = memory_new(session->push.count * sizeof(*held));
+
+    for (size_t i = 0; i < session->push.count; i++) {
+        struct pushed_ref *ref = &session->refs[i];
+        const char *objection = ref_objection(ref->command->ref);
+        if (ref->state != REF_REFUSED && objection != NULL)
+            ref_refuse(ref, "%s", objection);
+        if (ref->state != REF_REFUSED)
+            held[count++].ref = ref->command->ref;
+    }
+    repository_refs_find(session->path, held, count);
+    for (size_t i = 0, at = 0; at < count; i++)
+        if (session->refs[i].state != REF_REFUSED)
+            judge_ref(session, &session->refs[i], &held[at++]);
 }
 
 /* "refs/heads/a" and "refs/heads/a/b": the one is a file, the other lies in a folder of its name.
@@ -201,9 +214,7 @@ void judge_turn(struct session *session)
         session_say(session, "%s", err.message);
         refuse_all(session, err.message);
     }
-    for (size_t i = 0; i < session->push.count; i++)
-        if (session->refs[i].state != REF_REFUSED)
-            judge_ref(session, &session->refs[i]);
+    judge_refs(session);
     judge_names(session);
     questions(session, &asked);
     if (asked.size == 0)

@@ -147,15 +147,13 @@ void moving_told(struct session *session, struct slice text)
 
 /* Whatever was told: git may have been killed before, or be somebody else's by now. Nobody moved it
  * since, for the turn is ours. */
-static bool stands(const struct session *session, const struct pushed_ref *ref)
+static bool stands(const struct session *session, const struct pushed_ref *ref,
+                   const struct held_ref *held)
 {
-    const struct push_command *command = ref->command;
+    int is = held_ref_is(held, ref->command->new);
 
-    if (ref->state != REF_ACCEPTED)
-        return false;
-    int is = repository_ref_is(session->path, command->ref, command->new);
     if (is > 0)
-        repository_ref_sync(session->path, command->ref);
+        repository_ref_sync(session->path, ref->command->ref);
     return is < 0 ? ref->moved : is > 0; /* git told, where it cannot be read */
 }
 
@@ -197,13 +195,28 @@ static void undo_async(struct session *session, struct pushed_ref *ref) ON(worke
                   F_TEXT("reason", err.message));
 }
 
+/* Of the refs that were accepted, in order. Freed by the caller. */
+static struct held_ref *find_accepted(const struct session *session)
+{
+    struct held_ref *held = memory_new(session->push.count * sizeof(*held));
+    size_t count = 0;
+
+    for (size_t i = 0; i < session->push.count; i++)
+        if (session->refs[i].state == REF_ACCEPTED)
+            held[count++].ref = session->refs[i].command->ref;
+    repository_refs_find(session->path, held, count);
+    return held;
+}
+
 static bool settle_refs(struct session *session) ON(worker_thread)
 {
+    OWNED(memory_drop)
+    struct held_ref *held = session->refs == NULL ? NULL : find_accepted(session);
     bool dirty = false;
 
-    for (size_t i = 0; session->refs != NULL && i < session->push.count; i++) {
+    for (size_t i = 0, at = 0; session->refs != NULL && i < session->push.count; i++) {
         struct pushed_ref *ref = &session->refs[i];
-        ref->moved = stands(session, ref);
+        ref->moved = ref->state == REF_ACCEPTED && stands(session, ref, &held[at++]);
         tags_settle(session, ref);
         undo_async(session, ref);
         note(session, ref);

@@ -214,42 +214,78 @@ static bool is_absent(int number)
     return number == ENOENT || number == ENOTDIR || number == EISDIR;
 }
 
-static int packed_ref(const char *path, const char *wanted, char out[GIT_OID_SIZE + 1])
+struct wanted {
+    struct held_ref *held;
+};
+
+static int compare_wanted(const void *a, const void *b)
+{
+    const struct wanted *left = a, *right = b;
+
+    return strcmp(left->held->ref, right->held->ref);
+}
+
+static int compare_name(const void *name, const void *element)
+{
+    const struct wanted *wanted = element;
+
+    return slice_compare(*(const struct slice *)name, slice_of(wanted->held->ref));
+}
+
+/* Those that are not loose, in their order: the file is read once, and may be long. */
+static void find_packed(const char *path, const struct wanted *wanted, size_t count)
 {
     OWNED(buffer_drop) struct buffer text = BUFFER_NONE;
     struct slice rest, oid, ref;
 
-    if (read_below(path, "packed-refs", PACKED_MAX, &text) < 0)
-        return is_absent(errno) ? 0 : -1;
+    if (read_below(path, "packed-refs", PACKED_MAX, &text) < 0) {
+        for (size_t i = 0; i < count; i++)
+            wanted[i].held->state = is_absent(errno) ? 0 : -1;
+        return;
+    }
     rest = buffer_slice(&text);
-    while (packed_next(&rest, &oid, &ref))
-        if (slice_equal_text(ref, wanted))
-            return oid_take(oid, out);
-    return 0;
+    while (packed_next(&rest, &oid, &ref)) {
+        struct wanted *found = bsearch(&ref, wanted, count, sizeof(*wanted), compare_name);
+        if (found != NULL)
+            found->held->state = oid_take(oid, found->held->oid);
+    }
 }
 
-/* 1; 0: there is none; -1: it cannot be read. */
-static int ref_read(const char *path, const char *ref, char out[GIT_OID_SIZE + 1])
+void repository_refs_find(const char *path, struct held_ref *refs, size_t count)
 {
-    OWNED(buffer_drop) struct buffer text = BUFFER_NONE;
+    OWNED(memory_drop) struct wanted *packed = memory_new(count * sizeof(*packed));
+    size_t packed_count = 0;
 
-    assert(ref_objection(ref) == NULL);
-    if (read_below(path, ref, PATH_MAX, &text) == 0)
-        return oid_take(buffer_slice(&text), out);
-    return is_absent(errno) ? packed_ref(path, ref, out) : -1;
+    for (size_t i = 0; i < count; i++) {
+        OWNED(buffer_drop) struct buffer text = BUFFER_NONE;
+        struct held_ref *held = &refs[i];
+        assert(ref_objection(held->ref) == NULL);
+        if (read_below(path, held->ref, PATH_MAX, &text) == 0)
+            held->state = oid_take(buffer_slice(&text), held->oid);
+        else if ((held->state = is_absent(errno) ? 0 : -1) == 0)
+            packed[packed_count++].held = held;
+    }
+    if (packed_count == 0)
+        return;
+    qsort(packed, packed_count, sizeof(*packed), compare_wanted);
+    find_packed(path, packed, packed_count);
 }
 
 bool repository_ref(const char *path, const char *ref, char out[GIT_OID_SIZE + 1])
 {
-    return ref_read(path, ref, out) > 0;
+    struct held_ref held = {.ref = ref};
+
+    repository_refs_find(path, &held, 1);
+    if (held.state > 0)
+        memcpy(out, held.oid, sizeof(held.oid));
+    return held.state > 0;
 }
 
-int repository_ref_is(const char *path, const char *ref, const char *oid)
+int held_ref_is(const struct held_ref *held, const char *oid)
 {
-    char now[GIT_OID_SIZE + 1];
-    int found = ref_read(path, ref, now);
-
-    return found < 0 ? -1 : found == 0 ? oid_is_none(oid) : strcmp(now, oid) == 0;
+    if (held->state < 0)
+        return -1;
+    return held->state == 0 ? oid_is_none(oid) : strcmp(held->oid, oid) == 0;
 }
 
 /* From the folder it stands in up to the repository, for folders may be new too. One that is not

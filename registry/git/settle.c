@@ -12,7 +12,10 @@ static int settle_one(struct git *git, const struct build_moved *left, struct er
     ON(worker_thread)
 {
     OWNED(memory_drop) char *path = repository_path(git, slice_of(left->repository));
-    int is = repository_ref_is(path, left->ref, left->ref_id);
+    struct held_ref held = {.ref = left->ref};
+
+    repository_refs_find(path, &held, 1);
+    int is = held_ref_is(&held, left->ref_id);
     bool moved = is > 0;
 
     if (is < 0) {

@@ -303,7 +303,7 @@ static void be_refused(const struct bare *bare)
 static void test_room_who_reads_keeps_no_care_away(void **state)
 {
     struct room *room = *state;
-    OWNED(bare_drop) struct bare bare = {NULL};
+    OWNED(bare_drop) struct bare bare = {.git = NULL};
     struct place *looked, *again;
 
     bare_open(&bare, room->git);
@@ -322,7 +322,7 @@ static void test_room_who_reads_keeps_no_care_away(void **state)
 static void test_room_a_repository_without_a_ref_goes_at_once(void **state)
 {
     struct room *room = *state;
-    OWNED(bare_drop) struct bare bare = {NULL};
+    OWNED(bare_drop) struct bare bare = {.git = NULL};
     struct place *looked;
 
     bare_open(&bare, room->git);
@@ -337,7 +337,7 @@ static void test_room_a_repository_without_a_ref_goes_at_once(void **state)
 static void test_room_what_is_read_goes_after_the_last_look(void **state)
 {
     struct room *room = *state;
-    OWNED(bare_drop) struct bare bare = {NULL};
+    OWNED(bare_drop) struct bare bare = {.git = NULL};
     struct place *first, *second, *third;
 
     bare_open(&bare, room->git);
@@ -368,7 +368,7 @@ static void test_room_a_repository_that_is_deleted_meanwhile(void **state)
     } rows[] = {{"git.fetch.refs", -1}, {"git.push.refs", 0}};
 
     for (size_t i = 0; i < LENGTH(rows); i++) {
-        OWNED(bare_drop) struct bare bare = {NULL};
+        OWNED(bare_drop) struct bare bare = {.git = NULL};
         struct request request = {.name = REPOSITORY, .services = &services};
         struct reply reply;
         struct error err = {0};
@@ -399,11 +399,43 @@ static void keeps_all(const struct bare *bare)
     assert_true(repository_exists(bare->path));
 }
 
+static int ref_is(const struct bare *bare, const char *ref, const char *oid)
+{
+    struct held_ref held = {.ref = ref};
+
+    repository_refs_find(bare->path, &held, 1);
+    return held_ref_is(&held, oid);
+}
+
+/* Loose, packed, none, and one in whose place a folder is. */
+static void test_room_many_refs_are_found_at_once(void **state)
+{
+    struct room *room = *state;
+    OWNED(bare_drop) struct bare bare = {.git = NULL};
+    struct held_ref held[] = {{.ref = "refs/tags/packed"},   {.ref = "refs/heads/main"},
+                              {.ref = "refs/heads/none"},    {.ref = "refs/heads/b/packed"},
+                              {.ref = "refs/heads/b"},       {.ref = "refs/heads/main/below"},
+                              {.ref = "refs/heads/a/packed"}};
+    static const int states[] = {1, 1, 0, 1, 0, 0, 1};
+
+    bare_open(&bare, room->git);
+    bare_commit(&bare);
+    bare_run(&bare, "git tag packed main && git branch b/packed main && git branch a/packed main "
+                    "&& git pack-refs --all && git update-ref -d refs/heads/main && git branch "
+                    "b/loose packed && git update-ref refs/heads/main packed");
+    repository_refs_find(bare.path, held, LENGTH(held));
+    for (size_t i = 0; i < LENGTH(held); i++) {
+        assert_int_equal(held[i].state, states[i]);
+        assert_true(held[i].state == 0 || strcmp(held[i].oid, held[0].oid) == 0);
+        assert_int_equal(held_ref_is(&held[i], held[0].oid), states[i]);
+    }
+}
+
 static void test_room_what_cannot_be_read_is_not_removed(void **state)
 {
     static const char ref[] = "refs/heads/main";
     struct room *room = *state;
-    OWNED(bare_drop) struct bare bare = {NULL};
+    OWNED(bare_drop) struct bare bare = {.git = NULL};
     char id[GIT_OID_SIZE + 1], none[GIT_OID_SIZE + 1];
     struct rlimit limit, few;
 
@@ -412,12 +444,12 @@ static void test_room_what_cannot_be_read_is_not_removed(void **state)
     memset(none, '0', GIT_OID_SIZE);
     none[GIT_OID_SIZE] = 0;
     assert_true(repository_ref(bare.path, ref, id));
-    assert_int_equal(repository_ref_is(bare.path, ref, id), 1);
-    assert_int_equal(repository_ref_is(bare.path, ref, none), 0);
+    assert_int_equal(ref_is(&bare, ref, id), 1);
+    assert_int_equal(ref_is(&bare, ref, none), 0);
     assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
     few = (struct rlimit){3, limit.rlim_max};
     assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0); /* no descriptor is to be had */
-    int is = repository_ref_is(bare.path, ref, none);
+    int is = ref_is(&bare, ref, none);
     bool has = repository_has_refs(bare.path);
     assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
     assert_int_equal(is, -1);
@@ -466,6 +498,7 @@ int main(void)
         ROOM_TEST(test_room_who_reads_keeps_no_care_away),
         ROOM_TEST(test_room_a_repository_without_a_ref_goes_at_once),
         ROOM_TEST(test_room_what_is_read_goes_after_the_last_look),
+        ROOM_TEST(test_room_many_refs_are_found_at_once),
         ROOM_TEST(test_room_what_cannot_be_read_is_not_removed),
         ROOM_TEST(test_room_who_does_not_listen_is_waited_for_once),
     };
