@@ -342,15 +342,17 @@ static int keep(struct rebasing *work, const struct rebase_made *made, size_t fi
 
     if (work->held + manifest.size > HELD_MAX)
         return error_set(err, ERROR_CONFLICT, "this is too much at once: ask again for the rest");
-    work->held += manifest.size;
-    work->made_count++;
     *kept = (struct made){.first = first, .count = count};
     buffer_append_slice(&kept->manifest, manifest);
     kept->tags = memory_new(count * sizeof(*kept->tags));
     for (size_t i = 0; i < count; i++)
         kept->tags[i].name = slice_of(item_at(work, first + i)->tag);
-    if (publish_put_read(buffer_slice(&kept->manifest), SLICE_NONE, &kept->read, err) < 0)
+    if (publish_put_read(buffer_slice(&kept->manifest), SLICE_NONE, &kept->read, err) < 0) {
+        made_drop(kept);
         return -1;
+    }
+    work->held += manifest.size;
+    work->made_count++;
     if (!work->wish->dry_run)
         rebase_attest(&work->bases, made, slice_of(found_at(work, first)->repository),
                       kept->read.document.media_type, &kept->attestations);

@@ -1,4 +1,5 @@
-/* test_outbox_tries.c - what a try to tell of a build makes of its row: what counts, what comes again.
+/* test_outbox_tries.c - what a try to tell of a build makes of its row: what counts, what comes
+ * again.
  * Touches  memory only.
  * Never    a receiver: test_outbox.c, tests/s2i/test_told.py. */
 #include "s2i/outbox.h"
