@@ -102,11 +102,13 @@ bool ref_protected(const struct s2i_options *options, const char *ref)
 
 /* --- the default branch --- */
 
+/* One that is refused for its name is none: nobody may look for it. */
 static const char *pushed_branch(const struct push_request *push, struct slice name)
 {
     for (size_t i = 0; i < push->count; i++) {
         const struct push_command *command = &push->commands[i];
-        if (ref_is_branch(command->ref) && !oid_is_none(command->new) &&
+        if (ref_is_branch(command->ref) && ref_objection(command->ref) == NULL &&
+            !oid_is_none(command->new) &&
             (name.at == NULL || slice_equal(ref_short(command->ref), name)))
             return command->ref;
     }

@@ -9,6 +9,8 @@ import re
 import signal
 import subprocess
 
+import pytest
+
 from support import building, process, remains
 
 FAILS = {".s2i/bin/assemble": "#!/bin/sh\necho no luck; exit 7\n"}
@@ -351,3 +353,11 @@ def test_pushes_of_others_at_once(server, source, name):
         assert "latest" in tags(server, f"{name}-{i}")
 
 
+@pytest.mark.parametrize("branch", [b"-x", b"b\xff\xc3"])
+def test_a_first_branch_that_is_refused_for_its_name(server, source, name, branch):
+    """s2i 13.12, 13.22: it was looked for as what a clone would check out, and the server ended."""
+    app = source({"index.html": "x"})
+    done = subprocess.run([b"git", b"push", url(server, name).encode(), b"main:refs/heads/" + branch], cwd=app.folder,
+                          env=building.environment(), capture_output=True, timeout=60)
+    assert done.returncode == 1 and b"this is no name for a branch or tag" in done.stderr, done.stderr
+    assert push(app, server, name).returncode == 0
