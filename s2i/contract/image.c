@@ -6,6 +6,9 @@
 
 #include "s2i/contract/contract.h"
 
+/* Each is looked for among all before it, by the server as well: nobody needs so many. */
+enum { ENV_MAX = 4096 };
+
 /* --- reading --- */
 
 /* A text that may be absent or null: "" then. */
@@ -25,6 +28,9 @@ static int read_env(const json_t *list, struct s2i_list *out, struct error *err)
         return 0;
     if (!json_is_array(list))
         return error_set(err, ERROR_INVALID, "the image's config: Env is not a list");
+    if (json_array_size(list) > ENV_MAX)
+        return error_set(err, ERROR_INVALID, "the image's config: Env has more than %d variables",
+                         ENV_MAX);
     for (size_t i = 0; i < json_array_size(list); i++) {
         const char *item = json_string_value(json_array_get(list, i));
         if (item == NULL || strchr(item, '=') == NULL)

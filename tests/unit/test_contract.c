@@ -76,6 +76,30 @@ static void test_image_config_refuses(void **state)
     }
 }
 
+/* A few megabytes of them kept a thread of the server busy for an hour. */
+static void test_a_config_of_many_variables(void **state)
+{
+    enum { MOST = 4096 };
+    struct buffer text = BUFFER_NONE;
+    struct image_config image;
+    struct error err = {0};
+
+    (void)state;
+    buffer_append_text(&text, "{\"config\":{\"Env\":[\"A=\"");
+    for (int i = 1; i < MOST; i++)
+        buffer_print(&text, ",\"A%d=\"", i);
+    size_t size = text.size;
+    buffer_append_text(&text, "]}}");
+    assert_int_equal(image_config_read(&image, buffer_slice(&text), &err), 0);
+    assert_int_equal(image.env.count, MOST);
+    image_config_drop(&image);
+    text.size = size;
+    buffer_append_text(&text, ",\"B=\"]}}");
+    assert_int_equal(image_config_read(&image, buffer_slice(&text), &err), -1);
+    assert_int_equal(err.code, ERROR_INVALID);
+    buffer_drop(&text);
+}
+
 #define LABELS(text) "{\"config\":{\"Labels\":{" text "}}}"
 #define ENV(text) "{\"config\":{\"Env\":[" text "]}}"
 
@@ -522,6 +546,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_image_config),
         cmocka_unit_test(test_image_config_refuses),
+        cmocka_unit_test(test_a_config_of_many_variables),
         cmocka_unit_test(test_scripts_url),
         cmocka_unit_test(test_destination),
         cmocka_unit_test(test_users),
