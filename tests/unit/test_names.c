@@ -28,6 +28,7 @@ static void test_names(void **state)
         {"registry.example:84433/app", "registry.example:84433/app"},
         {"127.0.0.1:500/app", "127.0.0.1:500/app"},
         {"other.example:8443/app", "other.example:8443/app"},
+        {"registry.example:8444/app", "registry.example:8444/app"},
         {"/app", "/app"},
         {"", ""},
     };
