@@ -11,6 +11,8 @@
 #include "storage/storage.h"
 
 enum { CONFLICTS_MAX = 100, RATIO_MAX = 1100 };
+/* Names stay in memory, of all layers of an image; a file is at least so many bytes beside its. */
+enum { TREE_MAX = 128 << 20, FILE_COST = 128 };
 
 void rebase_bases_drop(struct rebase_bases *bases)
 {
@@ -40,12 +42,21 @@ static void xattrs_write(const struct tar_entry *entry, struct buffer *out)
     }
 }
 
+struct reading {
+    struct rebase_tree *tree;
+    uint64_t bytes; /* that it holds */
+};
+
 static int put(void *arg, const struct tar_entry *entry, const struct digest *content,
                struct error *err)
 {
     OWNED(buffer_drop) struct buffer xattrs = BUFFER_NONE;
+    struct reading *reading = arg;
 
-    (void)err;
+    reading->bytes += entry->path.size + entry->link.size + FILE_COST;
+    if (reading->bytes > TREE_MAX)
+        return error_set(err, ERROR_INVALID,
+                         "the names of the files of an image are too long, or too many");
     xattrs_write(entry, &xattrs);
     const struct rebase_entry item = {.path = entry->path,
                                       .type = entry->type,
@@ -56,7 +67,7 @@ static int put(void *arg, const struct tar_entry *entry, const struct digest *co
                                       .link = entry->link,
                                       .content = *content,
                                       .xattrs = buffer_slice(&xattrs)};
-    rebase_tree_put(arg, &item);
+    rebase_tree_put(reading->tree, &item);
     return 0;
 }
 
@@ -68,13 +79,14 @@ static int tree_read(const struct builds *builds, const struct s2i_image *image,
     const struct layer_limits limits = {config->builds_disk * 4,
                                         config->builds_sources_max_files * 10, RATIO_MAX};
     OWNED(rebase_tree_drop) struct rebase_tree *tree = rebase_tree_new(own);
+    struct reading reading = {.tree = tree};
 
     for (size_t i = from; i < image->layer_count; i++) {
         struct blob blob;
         if (storage_blob_open(builds->storage, slice_of(image->repository),
                               &image->layers[i].digest, false, &blob, err) < 0)
             return -1;
-        int status = layer_list(blob.fd, &image->layers[i], &limits, put, tree, err);
+        int status = layer_list(blob.fd, &image->layers[i], &limits, put, &reading, err);
         storage_blob_close(&blob);
         if (status < 0)
             return -1;

@@ -3,7 +3,9 @@
 Touches  the server under test; pushes, the API, the command line.
 Never    another repository's tags. Spec: s2i 15.1
 """
+import io
 import subprocess
+import tarfile
 
 import pytest
 
@@ -90,6 +92,21 @@ def test_what_is_refused(server, source, name, call, base):
         assert call.post(f"/repos/{name}/-/tags:rebase", body).status == 422, body
     assert call.post(f"/repos/{name}/-/tags:rebase", {"tag": "absent"}).status == 404
     assert rebase(call, base.image) == {}, "an image without a base has none to be moved from"
+
+
+def test_a_base_of_names_without_end(server, source, name, call, base):
+    """A small layer of names that are long and alike: the server kept all of them in memory."""
+    base()
+    source(FILES).push(server, name, "-o", f"builder={base.image}")
+    long, stream = "/".join(["n" * 200] * 19), io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        for number in range(18000):
+            archive.addfile(building.entry(f"{long}/{number}", tarfile.LNKTYPE, link=f"{long}/to"))
+    scripts = {"assemble": building.ASSEMBLE, "run": building.RUN}
+    building.push_image(server, base.image, "latest", [building.base_tar(scripts, {}), stream.getvalue()],
+                        {"Labels": {**ALLOWED, "io.openshift.s2i.scripts-url": f"image://{building.SCRIPTS}"}})
+    item = rebase(call, name, "?dry_run=true", tag="latest")["latest"]
+    assert item["outcome"] == "refused" and "names of the files" in item["message"], item
 
 
 def test_a_tag_that_is_immutable_stays(server, source, name, call, base):
