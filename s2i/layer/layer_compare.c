@@ -8,6 +8,8 @@
 
 #include "s2i/layer/layer_internal.h"
 
+enum { TEXTS_MAX = 128 << 20 }; /* bytes of paths and links of a layer: they stay in memory */
+
 struct line {
     char *path, *link;
     char type;
@@ -19,6 +21,7 @@ struct line {
 struct table {
     struct line *lines;
     size_t count, capacity;
+    uint64_t bytes; /* of texts */
 };
 
 static void table_drop(struct table *table)
@@ -100,7 +103,8 @@ static int table_read(int fd, const struct s2i_layer *layer, const struct layer_
     int more;
 
     while ((more = tar_next(reader, &entry, err)) == 1) {
-        if (out->count == limits->entries_max)
+        out->bytes += entry.path.size + entry.link.size;
+        if (out->count == limits->entries_max || out->bytes > TEXTS_MAX)
             return error_set(err, ERROR_INVALID, "a layer has too many entries to be compared");
         struct line *line = table_add(out, &entry);
         xattrs_hash(&entry, &line->xattrs);

@@ -102,11 +102,40 @@ static void test_compare_is_bounded(void **state)
     assert_int_equal(err.code, ERROR_INVALID);
 }
 
+/* Long ones that are alike pack to little: the server kept gigabytes of them. */
+static void test_compare_keeps_few_bytes_of_paths(void **state)
+{
+    enum { MANY = 18000, SIZE = 4000 };
+    static char text[SIZE + 1];
+    OWNED(memory_drop) struct tar_entry *entries = memory_new(MANY * sizeof(*entries));
+    OWNED(memory_drop) const char **contents = memory_new(MANY * sizeof(*contents));
+    const struct layer_limits wide = {1 << 30, 100000, 0};
+    OWNED(s2i_list_drop) struct s2i_list out = {0};
+    struct error err = {0};
+
+    (void)state;
+    for (size_t i = 0; i < SIZE; i++)
+        text[i] = i % 200 == 199 ? '/' : 'n';
+    text[SIZE - 1] = 'n';
+    for (size_t i = 0; i < MANY; i++) {
+        entries[i] = file(text);
+        entries[i].type = '1';
+        entries[i].link = entries[i].path;
+    }
+    OWNED(fd_drop)
+    int first = layer_of(entries, contents, MANY),
+        second = layer_of(entries, NULL, 0);
+    const struct layer_pair x = {first, &plain}, y = {second, &plain};
+    assert_int_equal(layer_differences(&x, &y, &wide, 2, &out, &err), -1);
+    assert_int_equal(err.code, ERROR_INVALID);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_compare_names_what_differs),
         cmocka_unit_test(test_compare_is_bounded),
+        cmocka_unit_test(test_compare_keeps_few_bytes_of_paths),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
