@@ -296,6 +296,12 @@ int repository_settings_list(struct storage *store, struct slice after, struct s
 
 /* --- the audit; audit_note stands in notes.c --- */
 
+int audit_put(struct storage *store, const struct audit_event *events, size_t count,
+              struct error *err)
+{
+    return meta_audit_put(store->meta, events, count, err);
+}
+
 int audit_list(struct storage *store, const struct audit_query *query, struct audit_page *out,
                struct error *err)
 {

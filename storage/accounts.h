@@ -67,6 +67,9 @@ struct audit_query {
 /* Newest first. */
 int audit_list(struct storage *store, const struct audit_query *query, struct audit_page *out,
                struct error *err) MUST_CHECK ON(worker_thread);
+/* For what was done outside of the database: all in one transaction, durable. */
+int audit_put(struct storage *store, const struct audit_event *events, size_t count,
+              struct error *err) MUST_CHECK ON(worker_thread);
 /* Kept in memory (bounded) and written within seconds; equal events of one minute become one row
  * with repeats. For refusals, which a stranger can cause. Any thread, never blocks on the disk. */
 void audit_note(struct storage *store, const struct audit_event *event);

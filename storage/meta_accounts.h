@@ -115,6 +115,10 @@ int meta_audit_list(struct meta *meta, const struct audit_query *query, struct a
                     struct error *err) MUST_CHECK;
 int meta_audit_expire(struct meta *meta, int64_t before, bool *more, struct error *err) MUST_CHECK;
 
+/* One transaction, durable. */
+int meta_audit_put(struct meta *meta, const struct audit_event *events, size_t count,
+                   struct error *err) MUST_CHECK;
+
 /* An event that happened `repeats` times since it was written last. */
 struct meta_note {
     struct audit_event event;

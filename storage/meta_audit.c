@@ -40,6 +40,29 @@ int meta_audit_add(struct db_tx *tx, const struct audit_event *event, struct err
     return event == NULL ? 0 : event_add(tx, event, clock_now_us(), 1, &id, err);
 }
 
+struct events {
+    const struct audit_event *items;
+    size_t count;
+};
+
+static int events_add(struct db_tx *tx, void *arg, struct error *err)
+{
+    const struct events *events = arg;
+
+    for (size_t i = 0; i < events->count; i++)
+        if (meta_audit_add(tx, &events->items[i], err) < 0)
+            return -1;
+    return 0;
+}
+
+int meta_audit_put(struct meta *meta, const struct audit_event *events, size_t count,
+                   struct error *err)
+{
+    struct events with = {events, count};
+
+    return count == 0 ? 0 : meta_write(meta, events_add, &with, err);
+}
+
 /* --- notes --- */
 
 struct notes {

@@ -157,28 +157,57 @@ static bool stands(const struct session *session, const struct pushed_ref *ref,
     return is < 0 ? ref->moved : is > 0; /* git told, where it cannot be read */
 }
 
-static void note(const struct session *session, const struct pushed_ref *ref)
+static struct audit_event event_of(const struct session *session, const struct pushed_ref *ref,
+                                   struct slice target, struct buffer *detail)
 {
     const struct push_command *command = ref->command;
     const struct actor actor = session_actor(session);
-    OWNED(buffer_drop) struct buffer target = BUFFER_NONE, detail = BUFFER_NONE;
 
-    buffer_print(&target, "repository/%s", session->repository);
-    buffer_append_text(&detail, "{\"ref\":");
-    buffer_append_json(&detail, slice_of(command->ref));
-    buffer_print(&detail, ",\"old\":\"%s\",\"new\":\"%s\",\"build\":%lld}", command->old,
+    buffer_append_text(detail, "{\"ref\":");
+    buffer_append_json(detail, slice_of(command->ref));
+    buffer_print(detail, ",\"old\":\"%s\",\"new\":\"%s\",\"build\":%lld}", command->old,
                  command->new, (long long)ref->id);
-    const struct audit_event event = {
+    return (struct audit_event){
         .actor = actor.name.at == NULL ? SLICE("") : actor.name,
         .actor_id = actor.account,
         .action = SLICE("git.push"),
-        .target = buffer_slice(&target),
+        .target = target,
         .outcome = ref->moved ? SLICE("done") : SLICE("refused"),
         .remote = slice_of(session->remote),
         .request_id = slice_of(session->request_id),
-        .detail = buffer_slice(&detail),
+        .detail = buffer_slice(detail),
     };
-    audit_note(session->git->options.storage, &event);
+}
+
+/* Refs that moved are written down before the push ends; refusals, and what cannot be written now,
+ * soon. */
+static void write_down(const struct session *session) ON(worker_thread)
+{
+    struct storage *store = session->git->options.storage;
+    const size_t count = session->refs == NULL ? 0 : session->push.count;
+    OWNED(memory_drop) struct audit_event *done = memory_new((count + 1) * sizeof(*done));
+    OWNED(memory_drop) struct buffer *details = memory_new((count + 1) * sizeof(*details));
+    OWNED(buffer_drop) struct buffer target = BUFFER_NONE;
+    size_t moved = 0;
+    struct error err = {0};
+
+    buffer_print(&target, "repository/%s", session->repository);
+    for (size_t i = 0; i < count; i++) {
+        const struct pushed_ref *ref = &session->refs[i];
+        const struct audit_event event = event_of(session, ref, buffer_slice(&target), &details[i]);
+        if (ref->moved)
+            done[moved++] = event;
+        else
+            audit_note(store, &event);
+    }
+    if (audit_put(store, done, moved, &err) < 0) {
+        log_event(LOG_ERROR, "git.audit", F_TEXT("repository", session->repository),
+                  F_TEXT("reason", err.message), F_TEXT("cause", err.cause));
+        for (size_t i = 0; i < moved; i++)
+            audit_note(store, &done[i]);
+    }
+    for (size_t i = 0; i < count; i++)
+        buffer_drop(&details[i]);
 }
 
 /* A build that nobody waited for, of a ref that did not move after all. */
@@ -219,9 +248,9 @@ static bool settle_refs(struct session *session) ON(worker_thread)
         ref->moved = ref->state == REF_ACCEPTED && stands(session, ref, &held[at++]);
         tags_settle(session, ref);
         undo_async(session, ref);
-        note(session, ref);
         dirty |= !ref->moved || oid_is_none(ref->command->new);
     }
+    write_down(session);
     return dirty || session->refs == NULL;
 }
 

@@ -175,6 +175,16 @@ def test_several_refs_are_judged_one_by_one(server, source, name):
     assert "refs/heads/c" not in refs(server, name)
 
 
+def test_each_ref_of_a_large_push_stands_in_the_audit(server, source, name):
+    """More than are kept in memory of what is refused."""
+    done = push(source({"a": "1"}), server, name, *[f"main:b{number}" for number in range(530)], words=("--atomic",))
+    assert done.stderr.count("[new branch]") == 530
+    noted = "SELECT count(*) FROM audit WHERE action = 'git.push' AND outcome = 'done' AND target = "
+    process.wait_for(lambda: remains.rows(server, f"{noted}'repository/{name}'")[0][0] >= 530, 10, "all are written down")
+    assert remains.rows(server, f"{noted}'repository/{name}'") == [(530,)]
+    assert remains.rows(server, "SELECT count(*) FROM audit WHERE action = 'audit.dropped'") == [(0,)]
+
+
 def test_tags_deletion_and_force(server, source, name):
     """s2i 13.12: annotated and light tags, deleting, forcing."""
     app = source({"a": "1"})
