@@ -45,9 +45,8 @@ static void test_ref_objection(void **state)
         "refs/heads/a\\b",
         "refs/heads/@{1}",
         "refs/heads/-x",
-        "refs/heads/\xff\xfe", /* no UTF-8 */
-        "refs/heads/\xc2\x9b"
-        "31m", /* a control character */
+        "refs/heads/\xff\xfe",    /* no UTF-8 */
+        "refs/heads/\302\23331m", /* a control character */
     };
     char part[300] = "refs/heads/";
 

@@ -123,8 +123,7 @@ static void test_compare_keeps_few_bytes_of_paths(void **state)
         entries[i].link = entries[i].path;
     }
     OWNED(fd_drop)
-    int first = layer_of(entries, contents, MANY),
-        second = layer_of(entries, NULL, 0);
+    int first = layer_of(entries, contents, MANY), second = layer_of(entries, NULL, 0);
     const struct layer_pair x = {first, &plain}, y = {second, &plain};
     assert_int_equal(layer_differences(&x, &y, &wide, 2, &out, &err), -1);
     assert_int_equal(err.code, ERROR_INVALID);
