@@ -314,7 +314,8 @@ def test_calls_that_are_refused(shop, probe):
                               options={"assemble_user": "0"}))
     assert outcome.out.decode().split() == [
         "mount:1", "unshare:1", "setns:1", "clone-user:1", "clone-net:1", "clone3:38", "ptrace:1", "keyctl:1", "bpf:1",
-        "perf:1", "userfaultfd:1", "io_uring:1", "handle:1", "fork:0", "foreign:31"], outcome.text
+        "perf:1", "userfaultfd:1", "io_uring:1", "handle:1", "vsock:97", "alg:97", "x25:97", "hidden:97",
+        "pair:97", "netlink:0", "fork:0", "foreign:31"], outcome.text
 
 
 PROBE = r"""
@@ -322,6 +323,7 @@ PROBE = r"""
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -348,6 +350,13 @@ int main(void)
     say("userfaultfd", syscall(SYS_userfaultfd, 0));
     say("io_uring", syscall(SYS_io_uring_setup, 1, 0));
     say("handle", syscall(SYS_open_by_handle_at, 0, 0, 0));
+    say("vsock", syscall(SYS_socket, AF_VSOCK, SOCK_STREAM, 0)); /* past the network namespace */
+    say("alg", syscall(SYS_socket, AF_ALG, SOCK_SEQPACKET, 0));
+    say("x25", syscall(SYS_socket, AF_X25, SOCK_SEQPACKET, 0));
+    say("hidden", syscall(SYS_socket, 1L << 32 | AF_VSOCK, SOCK_STREAM, 0)); /* the kernel takes 32 bits */
+    int two[2];
+    say("pair", syscall(SYS_socketpair, AF_VSOCK, SOCK_STREAM, 0, two));
+    say("netlink", syscall(SYS_socket, AF_NETLINK, SOCK_RAW, 0));
     child("fork", 0);
     pid_t pid = fork();
     if (pid == 0) {

@@ -303,6 +303,13 @@ static void test_worker_setup_round_trip(void **state)
     assert_int_equal(worker_setup_read(&none, "{}", &err), -1);
 }
 
+static bool is_for(const json_t *call, const char *name)
+{
+    const json_t *first = json_array_get(json_object_get(call, "names"), 0);
+
+    return strcmp(json_string_value(first), name) == 0;
+}
+
 /* Each way into a new namespace is refused by itself. */
 static void test_seccomp_profile_refuses_namespaces(void **state)
 {
@@ -314,10 +321,35 @@ static void test_seccomp_profile_refuses_namespaces(void **state)
     json_array_foreach(json_object_get(profile, "syscalls"), i, call) {
         const json_t *first = json_array_get(json_object_get(call, "args"), 0);
         assert_string_equal(json_string_value(json_object_get(call, "action")), "SCMP_ACT_ERRNO");
-        flags |= (uint64_t)json_integer_value(json_object_get(first, "value"));
+        if (is_for(call, "clone"))
+            flags |= (uint64_t)json_integer_value(json_object_get(first, "value"));
     }
     json_decref(profile);
     assert_int_equal(flags, 0x7e020080);
+}
+
+/* Four families are left: unix, inet, netlink, inet6. */
+static void test_seccomp_profile_refuses_families(void **state)
+{
+    json_t *profile = seccomp_profile(), *call;
+    json_int_t above = 0;
+    uint64_t refused = 0;
+    size_t i;
+
+    (void)state;
+    json_array_foreach(json_object_get(profile, "syscalls"), i, call) {
+        const json_t *first = json_array_get(json_object_get(call, "args"), 0);
+        const char *op = json_string_value(json_object_get(first, "op"));
+        if (!is_for(call, "socket"))
+            continue;
+        if (strcmp(op, "SCMP_CMP_GT") == 0)
+            above = json_integer_value(json_object_get(first, "value"));
+        else
+            refused |= 1U << json_integer_value(json_object_get(first, "valueTwo"));
+    }
+    json_decref(profile);
+    assert_int_equal(refused, 0xfbf9);
+    assert_int_equal(above, 16);
 }
 
 int main(void)
@@ -334,6 +366,7 @@ int main(void)
         cmocka_unit_test(test_packages_of_vendors_and_locks),
         cmocka_unit_test(test_worker_setup_round_trip),
         cmocka_unit_test(test_seccomp_profile_refuses_namespaces),
+        cmocka_unit_test(test_seccomp_profile_refuses_families),
     };
 
     return cmocka_run_group_tests(tests, make_world, end_world);
