@@ -149,8 +149,11 @@ static void accept_builder(struct build_link *link)
     int fd = accept4(link->listener, NULL, NULL, SOCK_CLOEXEC);
     struct builder *place;
 
-    if (fd < 0)
+    link->rests = fd < 0;
+    if (fd < 0) {
+        log_event(LOG_WARNING, "builder.refused", F_TEXT("cause", strerror(errno)));
         return;
+    }
     if (!trusted_peer(fd) || (place = free_place(link)) == NULL) {
         log_event(LOG_WARNING, "builder.refused");
         close(fd);
@@ -199,10 +202,13 @@ static void child_again(struct build_link *link)
         snprintf(link->problem, sizeof(link->problem), "%s", err.message);
 }
 
+/* Who could not be taken, for want of a descriptor, is still there: he is asked for again after
+ * this poll. */
 static size_t gather(struct build_link *link, struct pollfd *out)
 {
     out[0] = (struct pollfd){.fd = link->wake, .events = POLLIN};
-    out[1] = (struct pollfd){.fd = link->listener, .events = POLLIN};
+    out[1] = (struct pollfd){.fd = link->rests ? -1 : link->listener, .events = POLLIN};
+    link->rests = false;
     for (size_t i = 0; i < BUILDERS_MAX; i++)
         out[2 + i] = (struct pollfd){.fd = link->builders[i].control, .events = POLLIN};
     return 2 + BUILDERS_MAX;

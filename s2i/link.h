@@ -31,6 +31,7 @@ struct build_link {
     const struct config *config;
     char *folder; /* the started builder's */
     int listener; /* -1: none */
+    bool rests;   /* the listener is left out of the next poll */
     char *path;
     int wake;
     pthread_t thread;
