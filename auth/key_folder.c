@@ -21,14 +21,6 @@ enum {
 
 static const int64_t CREATED_MAX = 253402300799; /* the end of the year 9999 */
 
-/* Private keys do not stay in memory that is given back. */
-static void drop_secret(struct buffer *buffer)
-{
-    if (buffer->at != NULL)
-        explicit_bzero(buffer->at, buffer->capacity);
-    buffer_drop(buffer);
-}
-
 void key_file_drop(struct key_file *file)
 {
     jwt_key_drop(&file->key);
@@ -130,7 +122,7 @@ static int read_pem(int fd, const char *name, struct buffer *out, struct error *
 
 static int read_key(int fd, const char *name, struct jwt_key **out, struct error *err)
 {
-    OWNED(drop_secret) struct buffer pem = BUFFER_NONE;
+    OWNED(buffer_wipe) struct buffer pem = BUFFER_NONE;
     struct error why = {0};
 
     if (read_pem(fd, name, &pem, err) < 0)
@@ -247,7 +239,7 @@ static bool is_pem(struct slice text)
 
 static int check_file(int directory, const char *name, struct error *err)
 {
-    OWNED(drop_secret) struct buffer pem = BUFFER_NONE;
+    OWNED(buffer_wipe) struct buffer pem = BUFFER_NONE;
     OWNED(fd_drop) int fd = file_open(directory, name, err);
 
     if (fd < 0 || check_mode(fd, name, err) < 0 || read_pem(fd, name, &pem, err) < 0)
@@ -353,7 +345,7 @@ static int write_file(int directory, const char *name, struct slice pem, struct 
 int key_folder_create(const char *folder, int64_t now_s, struct key_file *out, struct error *err)
 {
     OWNED(fd_drop) int directory = directory_open(folder, err);
-    OWNED(drop_secret) struct buffer pem = BUFFER_NONE;
+    OWNED(buffer_wipe) struct buffer pem = BUFFER_NONE;
     OWNED(key_file_drop) struct key_file file = {.created_s = now_s};
 
     if (directory < 0)

@@ -292,13 +292,6 @@ void log_filter_flush(struct log_filter *filter)
         line_end(filter);
 }
 
-static void buffer_wipe(struct buffer *buffer)
-{
-    if (buffer->capacity > 0)
-        explicit_bzero(buffer->at, buffer->capacity);
-    buffer_drop(buffer);
-}
-
 void log_filter_drop(struct log_filter *filter)
 {
     buffer_wipe(&filter->clean);

@@ -72,13 +72,6 @@ static void clean_write(struct slice secret, struct buffer *out)
         out->size--; /* a file's last line's end is seldom printed with it */
 }
 
-static void buffer_wipe(struct buffer *buffer)
-{
-    if (buffer->capacity > 0)
-        explicit_bzero(buffer->at, buffer->capacity);
-    buffer_drop(buffer);
-}
-
 static void secret_add(struct log_masks *masks, struct slice secret)
 {
     OWNED(buffer_wipe) struct buffer clean = BUFFER_NONE;

@@ -109,13 +109,6 @@ static int credential_check(const struct json_value *values, struct error *err)
     return 0;
 }
 
-static void buffer_wipe(struct buffer *buffer)
-{
-    if (buffer->at != NULL)
-        explicit_bzero(buffer->at, buffer->size);
-    buffer_drop(buffer);
-}
-
 static int put(const struct request *request, struct reply *reply, enum build_secret_kind kind,
                struct slice value, struct error *err) ON(worker_thread)
 {

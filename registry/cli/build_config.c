@@ -169,13 +169,6 @@ static int secret_path(const struct cli_call *call, struct buffer *path)
     return cli_usage(call, "the kind of a secret is hook, source, file, callback or status");
 }
 
-static void buffer_wipe(struct buffer *buffer)
-{
-    if (buffer->at != NULL)
-        explicit_bzero(buffer->at, buffer->size);
-    buffer_drop(buffer);
-}
-
 /* A last line feed is the editor's, save in files. */
 static int secret_set(const struct cli_call *call)
 {

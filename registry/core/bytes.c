@@ -208,6 +208,13 @@ void buffer_drop(struct buffer *buffer)
     *buffer = BUFFER_NONE;
 }
 
+void buffer_wipe(struct buffer *buffer)
+{
+    if (buffer != NULL && buffer->at != NULL)
+        explicit_bzero(buffer->at, buffer->capacity);
+    buffer_drop(buffer);
+}
+
 void buffer_reserve(struct buffer *buffer, size_t more)
 {
     if (buffer->capacity - buffer->size >= more)

@@ -62,6 +62,7 @@ struct buffer {
 #define BUFFER_NONE ((struct buffer){NULL, 0, 0})
 
 void buffer_drop(struct buffer *buffer); /* frees, becomes BUFFER_NONE */
+void buffer_wipe(struct buffer *buffer); /* the same of a secret: nothing of it stays in memory */
 void buffer_append(struct buffer *buffer, const void *bytes, size_t size);
 void buffer_append_slice(struct buffer *buffer, struct slice s);
 void buffer_append_text(struct buffer *buffer, const char *text);

@@ -54,13 +54,6 @@ static void wipe(char **secret)
     *secret = NULL;
 }
 
-static void wipe_buffer(struct buffer *secret)
-{
-    if (secret->at != NULL)
-        explicit_bzero(secret->at, secret->capacity);
-    buffer_drop(secret);
-}
-
 void remote_close(struct remote **owned)
 {
     struct remote *remote = *owned;
@@ -72,14 +65,14 @@ void remote_close(struct remote **owned)
     free(remote->user);
     wipe(&remote->password);
     free(remote->ca_file);
-    wipe_buffer(&remote->bearer);
+    buffer_wipe(&remote->bearer);
     free(remote->token_scope);
     free(remote);
 }
 
 void remote_answer_drop(struct remote_answer *answer)
 {
-    wipe_buffer(&answer->body); /* it may be a token */
+    buffer_wipe(&answer->body); /* it may be a token */
     buffer_drop(&answer->authenticate);
     free(answer->content_type);
     free(answer->link);
@@ -92,7 +85,7 @@ void remote_answer_drop(struct remote_answer *answer)
 
 static int read_password(struct remote *remote, const char *path, struct error *err)
 {
-    OWNED(wipe_buffer) struct buffer text = BUFFER_NONE;
+    OWNED(buffer_wipe) struct buffer text = BUFFER_NONE;
     struct error why = {0};
     struct slice line, rest;
 
@@ -360,7 +353,7 @@ static int token_keep(struct remote *remote, const struct remote_answer *answer,
     if (token == NULL)
         token = json_string_value(json_object_get(root, "access_token"));
     bool sound = token != NULL && strpbrk(token, "\r\n") == NULL;
-    wipe_buffer(&remote->bearer);
+    buffer_wipe(&remote->bearer);
     if (sound)
         buffer_print(&remote->bearer, "Authorization: Bearer %s", token);
     json_decref(root);

@@ -43,13 +43,6 @@ static int write_file(struct work *work, struct slice content, mode_t mode, uid_
 
 /* --- secrets (10.20, 10.21) --- */
 
-static void secret_drop(struct buffer *secret)
-{
-    if (secret->at != NULL)
-        explicit_bzero(secret->at, secret->capacity);
-    buffer_drop(secret);
-}
-
 static bool find_secret(const struct work *work, struct slice name, struct buffer *out)
 {
     const struct s2i_list *secrets = &work->spec.secrets;
@@ -96,7 +89,7 @@ static int find_target(struct work *work, const struct assembly *assembly, struc
 static int give_secret(struct work *work, struct assembly *assembly, struct run *run,
                        const char *inject, struct error *err)
 {
-    OWNED(secret_drop) struct buffer content = BUFFER_NONE;
+    OWNED(buffer_wipe) struct buffer content = BUFFER_NONE;
     struct slice name, given;
     char target[PATH_MAX];
 
