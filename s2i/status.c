@@ -1,5 +1,6 @@
-/* status.c - the words of a commit's status, as GitHub, GitLab and Gitea (Forgejo) take them
- * (pure). Touches  memory only. Never    sends them: outbox.c does.
+/* status.c - the words of a commit's status, as GitHub, GitLab and Gitea (Forgejo) take them.
+ * Touches  memory only (pure).
+ * Never    sends them: outbox.c does.
  *
  *   GitHub, Gitea  POST <api>/repos/<owner>/<name>/statuses/<commit>
  *                  {"state", "target_url", "description", "context"}

@@ -1,6 +1,6 @@
-/* meta_build_repository.c - builds and configuration of a repository that is deleted, or comes
- * back. Touches  builds, build_turns, build_configs, build_moves, build_messages. Never    decides
- * that it goes: meta_removed.c. */
+/* meta_build_repository.c - builds and configuration of a repository that goes, or comes back.
+ * Touches  builds, build_turns, build_configs, build_moves, build_messages.
+ * Never    decides that it goes: meta_removed.c. */
 #include "storage/meta_builds.h"
 #include "storage/meta_news.h"
 

@@ -1,5 +1,6 @@
-/* meta_upload_expire.c - upload sessions that end without their client: by the recovery, or by
- * time. Touches  uploads, finished_uploads, trash. Never    bytes.
+/* meta_upload_expire.c - upload sessions that end without their client: by recovery, or by time.
+ * Touches  uploads, finished_uploads, trash.
+ * Never    bytes.
  *
  * As in meta_upload.c, a session's row goes first. */
 #include "storage/meta_internal.h"

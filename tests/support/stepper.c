@@ -1,6 +1,6 @@
-/* stepper.c - stops the next worker of a builder at its n-th system call, for tests that kill
- * there. Touches  the builder and that worker, by ptrace. Never    the worker's own children; what
- * it was told not to stop.
+/* stepper.c - stops the next worker of a builder at its n-th system call: tests kill it there.
+ * Touches  the builder and that worker, by ptrace.
+ * Never    the worker's own children; what it was told not to stop.
  *
  *   stepper BUILDER N     says "ready" once it watches; then
  *                         "stopped PID CALL" and goes on when its input ends, or
