@@ -192,6 +192,9 @@ static int image_read(const struct builds *builds, struct slice repository,
         return error_set(err, ERROR_INVALID, "the image names no config");
     if (config_read(builds, repository, &digest, &text, err) < 0)
         return -1;
+    if (json_is_crowded(buffer_slice(&text)))
+        return error_set(err, ERROR_INVALID, "the image's config has more than %d values",
+                         JSON_VALUES_MAX);
     config = json_loadb(text.at, text.size, 0, NULL);
     if (!json_is_object(config))
         return error_set(err, ERROR_INVALID, "the image's config is no JSON object");

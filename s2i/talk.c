@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "registry/core/clock.h"
+#include "registry/core/json.h"
 #include "s2i/session.h"
 #include "s2i/wire.h"
 
@@ -97,6 +98,9 @@ static int take_result(struct talk *talk, const struct wire_packet *packet, stru
 
     if (whole <= 0)
         return whole;
+    if (json_is_crowded(buffer_slice(&talk->result)))
+        return error_set(err, ERROR_INVALID, "the builder's result has more than %d values",
+                         JSON_VALUES_MAX);
     json_t *object = json_loadb(talk->result.at, talk->result.size, 0, NULL);
     int outcome = s2i_result_read(&talk->session->result, object, err);
     json_decref(object);

@@ -330,10 +330,14 @@ static int parse_whole(enum hook_sender sender, const json_t *root, struct hook_
 int hook_parse(enum hook_sender sender, struct slice body, struct hook_push *out, struct error *err)
 {
     bool nothing = sender == HOOK_GENERIC && slice_trim(body).size == 0;
+
+    *out = (struct hook_push){.count = 0};
+    if (json_is_crowded(body))
+        return error_set(err, ERROR_BAD_REQUEST, "the payload has more than %d values",
+                         JSON_VALUES_MAX);
     OWNED(json_drop)
     json_t *root = nothing ? json_object() : json_loadb(body.at, body.size, 0, NULL);
 
-    *out = (struct hook_push){.count = 0};
     if (!json_is_object(root))
         return error_set(err, ERROR_BAD_REQUEST, "the payload is not a JSON object");
     return parse_whole(sender, root, out, err);

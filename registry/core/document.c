@@ -141,6 +141,9 @@ static int parse(struct slice body, json_t **out, struct error *err)
     if (nests_too_deep(body))
         return error_set(err, ERROR_MANIFEST_INVALID, "the manifest nests deeper than %d levels",
                          NESTING_MAX);
+    if (json_is_crowded(body))
+        return error_set(err, ERROR_MANIFEST_INVALID, "the manifest has more than %d values",
+                         JSON_VALUES_MAX);
     OWNED(json_drop)
     json_t *root = json_loadb(body.at, body.size, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &why);
     if (root == NULL)

@@ -5,13 +5,14 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "registry/core/json.h"
 #include "s2i/builder/steps.h"
 
 enum {
     DATABASE_MAX = 64 << 20,
     LOCK_MAX = 16 << 20,
     RELEASE_MAX = 64 << 10,
-    PACKAGES_MAX = 100000,
+    PACKAGES_MAX = 20000,
     WORD_MAX = 256,
     VENDOR_MAX = 64,
 };
@@ -122,7 +123,7 @@ static void vendor_read(int root, char out[VENDOR_MAX])
  * been removed. */
 static void read_npm(int root, const char *folder, struct slice text, struct s2i_list *out)
 {
-    json_t *lock = json_loadb(text.at, text.size, 0, NULL);
+    json_t *lock = json_is_crowded(text) ? NULL : json_loadb(text.at, text.size, 0, NULL);
     const char *path;
     json_t *item;
 

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "registry/core/json.h"
 #include "registry/core/oci.h"
 #include "s2i/contract/compose.h"
 
@@ -30,7 +31,8 @@ static void image_drop(struct image *image)
 
 static json_t *parse(struct slice text)
 {
-    json_t *json = json_loadb(text.at == NULL ? "" : text.at, text.size, 0, NULL);
+    json_t *json =
+        text.at == NULL || json_is_crowded(text) ? NULL : json_loadb(text.at, text.size, 0, NULL);
 
     if (json_is_object(json))
         return json;

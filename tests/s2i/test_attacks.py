@@ -16,7 +16,7 @@ import time
 
 import pytest
 
-from support import api, building, gitserver, images, people, process, workshop
+from support import api, building, gitserver, images, people, process, wire, workshop
 from conftest import able
 from support.tokens import basic
 from support.workshop import assemble, failed
@@ -122,7 +122,7 @@ def test_a_worker_that_wants_what_is_not_its_builds(taken, name, kind, said, rea
 
 @pytest.mark.parametrize("packets, said", [
     ([("d", b"x" * 1000), ("e", b'{"digest": "sha256:' + b"0" * 64 + b'"}')], "does not match"),
-    ([("r", b"[" * workshop.PIECE)] * 4 + [("r", b"")], "must be an object"),
+    ([("r", b"[" * workshop.PIECE)] * 3 + [("r", b"")], "must be an object"),
     ([("r", b" " * workshop.PIECE)] * 257, "too long"),
     ([("?", b"")], "unknown"),
     ([("r", json.dumps({"done": False, "exit_code": 1, "reason": "\u00e9" * 70, "message": "\u00e9" * 200,
@@ -327,3 +327,14 @@ def test_layers_meet_their_limit_together(make_server, source, name):
                         {"User": "1001", "Labels": {"io.openshift.s2i.scripts-url": f"image://{building.SCRIPTS}"}})
     done = source({"index.html": "x"}).push(server, name, "-o", "builder=builders/big", check=False)
     assert done.returncode == 1 and "unpacks to more than" in done.stderr
+
+
+def test_a_config_of_too_many_values(server, name):
+    """4 MiB of them were 300 MiB of the server, for each build of the image."""
+    building.push_image(server, "builders/crowded", "latest", [building.base_tar({}, {})],
+                        {"Labels": {}, "X": [{}] * 250_000})
+    client = wire.Client(server.target)
+    answer = client.post(f"/api/v1/repos/{name}/-/builds?wait=true", headers=[("Content-Type", "application/json")],
+                         body=json.dumps({"source": "none", "options": {"builder": "builders/crowded"}}).encode())
+    client.close()
+    assert answer.json()["state"] == "Failed" and "250000 values" in answer.json()["message"], answer.body

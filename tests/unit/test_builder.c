@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "registry/core/folder.h"
+#include "registry/core/json.h"
 #include "s2i/builder/proxy.h"
 #include "s2i/builder/steps.h"
 #include "tests/support/unit.h"
@@ -273,6 +274,27 @@ static void test_packages_of_vendors_and_locks(void **state)
         assert_string_equal(packages.items[i], wanted[i]);
 }
 
+/* A lock that would take the worker's memory is not read. */
+static void test_packages_of_a_crowded_lock(void **state)
+{
+    OWNED(s2i_list_drop) struct s2i_list packages = {0};
+    OWNED(buffer_drop) struct buffer lock = BUFFER_NONE;
+
+    (void)state;
+    assert_true(mkdirat(root, "crowd", 0755) == 0 &&
+                mkdirat(root, "crowd/node_modules", 0755) == 0 &&
+                mkdirat(root, "crowd/node_modules/a", 0755) == 0);
+    put(root, "crowd/node_modules/a/package.json", "{}");
+    buffer_append_text(&lock, "{\"packages\":{\"node_modules/a\":{\"version\":\"1.0\"}},\"x\":[1");
+    for (size_t i = 0; i < JSON_VALUES_MAX; i++)
+        buffer_append_text(&lock, ",1");
+    buffer_append(&lock, "]}", 3);
+    put(root, "crowd/package-lock.json", lock.at);
+    packages_read(root, "/crowd", &packages);
+    for (size_t i = 0; i < packages.count; i++)
+        assert_false(slice_starts(slice_of(packages.items[i]), "npm "));
+}
+
 /* --- what workers are told, what containers may not call --- */
 
 static void test_worker_setup_round_trip(void **state)
@@ -364,6 +386,7 @@ int main(void)
         cmocka_unit_test(test_proxy_allows),
         cmocka_unit_test(test_packages_read),
         cmocka_unit_test(test_packages_of_vendors_and_locks),
+        cmocka_unit_test(test_packages_of_a_crowded_lock),
         cmocka_unit_test(test_worker_setup_round_trip),
         cmocka_unit_test(test_seccomp_profile_refuses_namespaces),
         cmocka_unit_test(test_seccomp_profile_refuses_families),

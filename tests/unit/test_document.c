@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "registry/core/json.h"
 #include "registry/core/oci.h"
 #include "tests/support/unit.h"
 
@@ -415,6 +416,31 @@ static void test_document_bounds_descriptors(void **state)
     }
 }
 
+/* Three bytes of a text are two hundred in memory; in its strings they are three. */
+static void test_document_bounds_values(void **state)
+{
+    static const char *const items[] = {"{},", "[1],", ",,,", "\\\",["};
+
+    (void)state;
+    for (size_t i = 0; i < 4; i++) {
+        OWNED(buffer_drop) struct buffer body = BUFFER_NONE;
+        struct document document;
+        struct error err = {0};
+        bool text = i > 1;
+        buffer_append_text(&body, "{" V2 "," CONFIG ",\"x\":");
+        buffer_append_text(&body, text ? "\"" : "[");
+        for (size_t count = 0; count < JSON_VALUES_MAX; count++)
+            buffer_append_text(&body, items[i]);
+        buffer_append_text(&body, text ? "\"}" : "1]}");
+        int got =
+            document_parse(buffer_slice(&body), slice_of(OCI_TYPE_MANIFEST), 100, &document, &err);
+        assert_int_equal(got, text ? 0 : -1);
+        if (got < 0)
+            assert_non_null(strstr(err.message, "250000 values"));
+        document_drop(&document);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -426,6 +452,7 @@ int main(void)
         cmocka_unit_test(test_document_reads_platforms),
         cmocka_unit_test(test_document_bounds_nesting),
         cmocka_unit_test(test_document_bounds_descriptors),
+        cmocka_unit_test(test_document_bounds_values),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "registry/core/json.h"
 #include "tests/support/unit.h"
 
 static void file_read(const char *name, struct buffer *out)
@@ -230,6 +231,22 @@ static void test_hook_too_many_changes(void **state)
     assert_int_equal(err.code, ERROR_BAD_REQUEST);
 }
 
+static void test_hook_too_many_values(void **state)
+{
+    OWNED(buffer_drop) struct buffer body = BUFFER_NONE;
+    struct hook_push push;
+    struct error err = {0};
+
+    (void)state;
+    buffer_append_text(&body, "{\"ref\":\"main\",\"x\":[");
+    for (size_t i = 0; i < JSON_VALUES_MAX; i++)
+        buffer_append_text(&body, "{},");
+    buffer_append_text(&body, "1]}");
+    assert_int_equal(hook_parse(HOOK_GENERIC, buffer_slice(&body), &push, &err), -1);
+    assert_non_null(strstr(err.message, "250000 values"));
+    hook_push_drop(&push);
+}
+
 static void test_hook_events(void **state)
 {
     static const struct {
@@ -261,9 +278,13 @@ static void test_hook_events(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_hook_samples),     cmocka_unit_test(test_hook_generic_says_little),
-        cmocka_unit_test(test_hook_generic_env), cmocka_unit_test(test_hook_default_branch),
-        cmocka_unit_test(test_hook_refuses),     cmocka_unit_test(test_hook_too_many_changes),
+        cmocka_unit_test(test_hook_samples),
+        cmocka_unit_test(test_hook_generic_says_little),
+        cmocka_unit_test(test_hook_generic_env),
+        cmocka_unit_test(test_hook_default_branch),
+        cmocka_unit_test(test_hook_refuses),
+        cmocka_unit_test(test_hook_too_many_changes),
+        cmocka_unit_test(test_hook_too_many_values),
         cmocka_unit_test(test_hook_events),
     };
 
