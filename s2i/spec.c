@@ -19,6 +19,10 @@ enum {
     LAYERS_MAX = 512,
     INPUTS_MAX = 32,
     SCRIPTS_MAX = 16,
+    WARNINGS_KEPT = 100, /* a page of builds shows them of a thousand */
+    WARNINGS_BYTES = 16 * 1024,
+    PACKAGES_KEPT = 20000,
+    PACKAGES_BYTES = 4 * 1024 * 1024,
 };
 
 #define NAME(type, name, most)                                                                     \
@@ -419,14 +423,48 @@ static int made_layers_read(struct s2i_result *out, const json_t *object, struct
     return 0;
 }
 
+/* How many of the list were too many, and are gone. */
+static size_t cut(struct s2i_list *list, size_t most, size_t bytes)
+{
+    size_t kept = 0, before = list->count;
+
+    while (kept < before && kept < most && strlen(list->items[kept]) <= bytes)
+        bytes -= strlen(list->items[kept++]);
+    for (size_t i = kept; i < before; i++)
+        free(list->items[i]);
+    list->count = kept;
+    return before - kept;
+}
+
+/* A builder says what a script has it say; who looks at builds later is spared of too much. */
+static void cut_result(struct s2i_result *result)
+{
+    OWNED(buffer_drop) struct buffer text = BUFFER_NONE;
+    size_t packages = cut(&result->packages, PACKAGES_KEPT, PACKAGES_BYTES);
+    size_t warnings = cut(&result->warnings, WARNINGS_KEPT, WARNINGS_BYTES);
+
+    if (warnings > 0) {
+        buffer_print(&text, "and %zu more, which the log has", warnings);
+        s2i_list_add(&result->warnings, buffer_slice(&text));
+    }
+    text.size = 0;
+    if (packages > 0) {
+        buffer_print(&text, "%zu packages are not in the list of parts: there are too many",
+                     packages);
+        s2i_list_add(&result->warnings, buffer_slice(&text));
+    }
+}
+
 int s2i_result_read(struct s2i_result *out, const json_t *object, struct error *err)
 {
     *out = (struct s2i_result){.exit_code = -1};
     if (!json_is_object(object))
         return error_set_field(err, "result", "must be an object");
     if (record_read(out, result_fields, LENGTH(result_fields), object, err) == 0 &&
-        scripts_read(out, object, err) == 0 && made_layers_read(out, object, err) == 0)
+        scripts_read(out, object, err) == 0 && made_layers_read(out, object, err) == 0) {
+        cut_result(out);
         return 0;
+    }
     s2i_result_drop(out);
     return -1;
 }

@@ -177,13 +177,53 @@ static void test_result_limits(void **state)
     assert_string_equal(err.field, "scripts");
 }
 
+/* What a script has its builder say is cut where it becomes too much for who looks at builds. */
+static void test_result_is_cut(void **state)
+{
+    static const struct {
+        const char *list;
+        size_t count, size, kept;
+        const char *last;
+    } cases[] = {
+        {"warnings", 100, 100, 100, NULL},
+        {"warnings", 300, 100, 100, "and 200 more, which the log has"},
+        {"warnings", 9, 6000, 2, "and 7 more, which the log has"},
+        {"warnings", 1, 20000, 0, "and 1 more, which the log has"},
+        {"packages", 20000, 10, 20000, NULL},
+        {"packages", 20003, 10, 20000,
+         "3 packages are not in the list of parts: there are too many"},
+        {"packages", 2000, 4000, 1048,
+         "952 packages are not in the list of parts: there are too many"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < LENGTH(cases); i++) {
+        OWNED(json_drop) json_t *object = json_object();
+        OWNED(s2i_result_drop) struct s2i_result result = {.exit_code = 0};
+        OWNED(memory_drop) char *text = memory_new(cases[i].size + 1);
+        json_t *list = json_array();
+        struct error err = {0};
+        memset(text, 'w', cases[i].size);
+        for (size_t count = 0; count < cases[i].count; count++)
+            json_array_append_new(list, json_string(text));
+        json_object_set_new(object, cases[i].list, list);
+        assert_int_equal(s2i_result_read(&result, object, &err), 0);
+        bool warnings = strcmp(cases[i].list, "warnings") == 0;
+        size_t said = result.warnings.count;
+        assert_int_equal(warnings ? said : result.packages.count,
+                         cases[i].kept + (warnings && cases[i].last != NULL ? 1 : 0));
+        if (cases[i].last != NULL)
+            assert_string_equal(result.warnings.items[said - 1], cases[i].last);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_spec_comes_back),   cmocka_unit_test(test_spec_small),
         cmocka_unit_test(test_result_comes_back), cmocka_unit_test(test_result_mends_text),
         cmocka_unit_test(test_specs_refused),     cmocka_unit_test(test_results_refused),
-        cmocka_unit_test(test_result_limits),
+        cmocka_unit_test(test_result_limits),     cmocka_unit_test(test_result_is_cut),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
