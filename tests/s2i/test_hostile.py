@@ -38,6 +38,7 @@ def registry(folder, level, settings):
     """One whose builds run at this level, with an image."""
     if level == "user":
         layering.need_level("single")
+        layering.need_one_thread()
     kind = Unprivileged if level == "user" else process.Server
     server = kind(folder, {"builds.enabled": "true", **settings})
     server.start()

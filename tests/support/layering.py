@@ -58,6 +58,12 @@ def need_level(level):
         pytest.skip(why_not(level))
 
 
+def need_one_thread():
+    """Who enters a user namespace may have one thread only, and the thread sanitizer brings one of its own."""
+    if any("libtsan" in path for path in process.runtime()):
+        pytest.skip("under the thread sanitizer no builder is without privileges: level (b) was not tested")
+
+
 def sha256(data):
     return "sha256:" + hashlib.sha256(data).hexdigest()
 

@@ -18,7 +18,7 @@ import tarfile
 import threading
 import time
 
-from support import building, content, process
+from support import building, content, layering, process
 
 PIECE = 64 * 1024
 LIMITS = {"timeout_ms": 60000, "silence_ms": 60000, "memory": 256 << 20, "disk": 256 << 20, "log": 64 << 20,
@@ -197,6 +197,8 @@ class Workshop:
 
     def __init__(self, folder, *options, user=None, names=None):
         """names: a nameserver.NameServer that it asks."""
+        if user:
+            layering.need_one_thread()
         self.folder = pathlib.Path(folder)
         self.ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         words = [process.binary(), "builder", "--connection", str(theirs.fileno()), "--folder", str(self.folder),
