@@ -70,8 +70,9 @@ struct held_ref {
 void repository_refs_find(const char *path, struct held_ref *refs, size_t count);
 /* 1: it holds this object, or is not there when that is none; 0; -1: it cannot be read. */
 int held_ref_is(const struct held_ref *held, const char *oid);
-/* That it moved survives a power cut: git syncs a ref's file, and not the folders it stands in. */
-void repository_ref_sync(const char *path, const char *ref);
+/* That they moved survives a power cut: git syncs a ref's file, and not the folders it stands in.
+ */
+void repository_refs_sync(const char *path, char *const *refs, size_t count);
 /* Names of all branches and tags, at most `limit`. False: not all could be read. */
 bool repository_refs(const char *path, size_t limit, struct s2i_list *out);
 /* Whether there is anything that a client would see, or may be: where it cannot be read. */

@@ -208,15 +208,15 @@ static int proc_receive(int channel)
 /* Before anybody is told that they moved. text: "<old> <new> <ref>" lines. */
 static void sync_refs(struct slice text)
 {
+    OWNED(s2i_list_drop) struct s2i_list refs = {.items = NULL};
     struct slice line, rest;
 
     while (text.size > 0) {
         slice_split(text, '\n', &line, &text);
-        if (slice_split(line, ' ', &rest, &line) && slice_split(line, ' ', &rest, &line)) {
-            OWNED(memory_drop) char *ref = memory_text(line);
-            repository_ref_sync(".", ref);
-        }
+        if (slice_split(line, ' ', &rest, &line) && slice_split(line, ' ', &rest, &line))
+            s2i_list_add(&refs, line);
     }
+    repository_refs_sync(".", refs.items, refs.count);
 }
 
 static int reference_transaction(int channel, const char *state)

@@ -145,18 +145,6 @@ void moving_told(struct session *session, struct slice text)
 
 /* --- the end --- */
 
-/* Whatever was told: git may have been killed before, or be somebody else's by now. Nobody moved it
- * since, for the turn is ours. */
-static bool stands(const struct session *session, const struct pushed_ref *ref,
-                   const struct held_ref *held)
-{
-    int is = held_ref_is(held, ref->command->new);
-
-    if (is > 0)
-        repository_ref_sync(session->path, ref->command->ref);
-    return is < 0 ? ref->moved : is > 0; /* git told, where it cannot be read */
-}
-
 static struct audit_event event_of(const struct session *session, const struct pushed_ref *ref,
                                    struct slice target, struct buffer *detail)
 {
@@ -224,34 +212,43 @@ static void undo_async(struct session *session, struct pushed_ref *ref) ON(worke
                   F_TEXT("reason", err.message));
 }
 
-/* Of the refs that were accepted, in order. Freed by the caller. */
-static struct held_ref *find_accepted(const struct session *session)
+/* Whatever was told: git may have been killed before, or be somebody else's by now. Nobody moved
+ * them since, for the turn is ours. */
+static void find_moved(struct session *session)
 {
+    OWNED(memory_drop)
     struct held_ref *held = memory_new(session->push.count * sizeof(*held));
-    size_t count = 0;
+    OWNED(memory_drop) char **stand = memory_new(session->push.count * sizeof(*stand));
+    size_t count = 0, at = 0, standing = 0;
 
     for (size_t i = 0; i < session->push.count; i++)
         if (session->refs[i].state == REF_ACCEPTED)
             held[count++].ref = session->refs[i].command->ref;
     repository_refs_find(session->path, held, count);
-    return held;
+    for (size_t i = 0; i < session->push.count; i++) {
+        struct pushed_ref *ref = &session->refs[i];
+        int is = ref->state == REF_ACCEPTED ? held_ref_is(&held[at++], ref->command->new) : 0;
+        if (is > 0)
+            stand[standing++] = ref->command->ref;
+        ref->moved = is > 0 || (is < 0 && ref->moved); /* git told, where it cannot be read */
+    }
+    repository_refs_sync(session->path, stand, standing);
 }
 
 static bool settle_refs(struct session *session) ON(worker_thread)
 {
-    OWNED(memory_drop)
-    struct held_ref *held = session->refs == NULL ? NULL : find_accepted(session);
-    bool dirty = false;
+    bool dirty = session->refs == NULL;
 
-    for (size_t i = 0, at = 0; session->refs != NULL && i < session->push.count; i++) {
+    if (session->refs != NULL)
+        find_moved(session);
+    for (size_t i = 0; session->refs != NULL && i < session->push.count; i++) {
         struct pushed_ref *ref = &session->refs[i];
-        ref->moved = ref->state == REF_ACCEPTED && stands(session, ref, &held[at++]);
         tags_settle(session, ref);
         undo_async(session, ref);
         dirty |= !ref->moved || oid_is_none(ref->command->new);
     }
     write_down(session);
-    return dirty || session->refs == NULL;
+    return dirty;
 }
 
 /* What a clone checks out: the configuration may name another branch, that is there by now. */

@@ -288,23 +288,41 @@ int held_ref_is(const struct held_ref *held, const char *oid)
     return held->state == 0 ? oid_is_none(oid) : strcmp(held->oid, oid) == 0;
 }
 
-/* From the folder it stands in up to the repository, for folders may be new too. One that is not
- * there any more went with the ref. */
-void repository_ref_sync(const char *path, const char *ref)
+/* One that is not there any more went with its ref. */
+static void sync_folder(int root, const char *name)
+{
+    OWNED(fd_drop) int fd = root < 0 ? -1 : open_below(root, name, O_RDONLY | O_DIRECTORY);
+
+    if (fd >= 0)
+        fsync(fd);
+}
+
+static bool stand_together(const char *ref, const char *other)
+{
+    const char *slash = strrchr(ref, '/');
+    size_t size = slash == NULL ? 0 : (size_t)(slash - ref) + 1;
+
+    return strncmp(ref, other, size) == 0 && strchr(other + size, '/') == NULL;
+}
+
+/* From the folder one stands in up to the repository, for folders may be new too; once for those of
+ * a folder that follow each other, as git and people name them. */
+void repository_refs_sync(const char *path, char *const *refs, size_t count)
 {
     OWNED(fd_drop) int root = root_open(path);
-    OWNED(memory_drop) char *folder = memory_text(slice_of(ref));
     char *slash;
 
-    while (root >= 0 && (slash = strrchr(folder, '/')) != NULL) {
-        *slash = 0;
-        OWNED(fd_drop) int fd = open_below(root, folder, O_RDONLY | O_DIRECTORY);
-        if (fd >= 0)
-            fsync(fd);
+    for (size_t i = 0; i < count; i++) {
+        if (i > 0 && stand_together(refs[i - 1], refs[i]))
+            continue;
+        OWNED(memory_drop) char *folder = memory_text(slice_of(refs[i]));
+        while ((slash = strrchr(folder, '/')) != NULL) {
+            *slash = 0;
+            sync_folder(root, folder);
+        }
     }
-    OWNED(fd_drop) int top = root < 0 ? -1 : open_below(root, ".", O_RDONLY | O_DIRECTORY);
-    if (top >= 0)
-        fsync(top); /* packed-refs */
+    if (count > 0)
+        sync_folder(root, "."); /* packed-refs */
 }
 
 static void add_ref(struct slice name, size_t limit, struct s2i_list *out)

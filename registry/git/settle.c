@@ -25,7 +25,7 @@ static int settle_one(struct git *git, const struct build_moved *left, struct er
         return 0;
     }
     if (moved)
-        repository_ref_sync(path, left->ref);
+        repository_refs_sync(path, &left->ref, 1);
     log_event(LOG_WARNING, "git.settled", F_TEXT("repository", left->repository),
               F_TEXT("ref", left->ref), F_I64("build", left->build),
               F_TEXT("tags", moved ? "stay with the ref" : "go back: the ref did not move"));

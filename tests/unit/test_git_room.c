@@ -4,6 +4,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <malloc.h>
 #include <sys/epoll.h>
 #include <sys/resource.h>
@@ -38,6 +39,23 @@ int epoll_ctl(int epoll, int operation, int fd, struct epoll_event *event)
         return -1;
     }
     return real(epoll, operation, fd, event);
+}
+
+static struct buffer *synced; /* last names of what the thread syncs; NULL */
+
+/* In the place of the library's. */
+int fsync(int fd)
+{
+    __typeof__(&fsync) real;
+
+    *(void **)&real = dlsym(RTLD_NEXT, "fsync");
+    if (synced != NULL && pthread_equal(pthread_self(), patient)) {
+        OWNED(memory_drop) char *link = memory_print("/proc/self/fd/%d", fd);
+        char name[PATH_MAX] = "";
+        assert_true(readlink(link, name, sizeof(name) - 1) > 0);
+        buffer_print(synced, "%s ", strrchr(name, '/') + 1);
+    }
+    return real(fd);
 }
 
 struct room {
@@ -431,6 +449,30 @@ static void test_room_many_refs_are_found_at_once(void **state)
     }
 }
 
+static void test_room_folders_of_many_refs_are_synced_once(void **state)
+{
+    static char texts[][32] = {"refs/heads/a",    "refs/heads/b", "refs/heads/deep/c",
+                               "refs/heads/main", "HEAD",         "refs/tags/gone/t"};
+    char *refs[LENGTH(texts)];
+    struct room *room = *state;
+    OWNED(bare_drop) struct bare bare = {.git = NULL};
+    OWNED(buffer_drop) struct buffer names = BUFFER_NONE;
+
+    bare_open(&bare, room->git);
+    bare_commit(&bare);
+    bare_run(&bare, "git update-ref refs/heads/deep/c main");
+    OWNED(memory_drop)
+    char *all = memory_print("heads refs deep heads refs heads refs tags refs %s ",
+                             strrchr(bare.path, '/') + 1);
+    for (size_t i = 0; i < LENGTH(texts); i++)
+        refs[i] = texts[i];
+    synced = &names;
+    repository_refs_sync(bare.path, refs, LENGTH(refs));
+    synced = NULL;
+    buffer_append(&names, "", 1);
+    assert_string_equal(names.at, all);
+}
+
 static void test_room_what_cannot_be_read_is_not_removed(void **state)
 {
     static const char ref[] = "refs/heads/main";
@@ -499,6 +541,7 @@ int main(void)
         ROOM_TEST(test_room_a_repository_without_a_ref_goes_at_once),
         ROOM_TEST(test_room_what_is_read_goes_after_the_last_look),
         ROOM_TEST(test_room_many_refs_are_found_at_once),
+        ROOM_TEST(test_room_folders_of_many_refs_are_synced_once),
         ROOM_TEST(test_room_what_cannot_be_read_is_not_removed),
         ROOM_TEST(test_room_who_does_not_listen_is_waited_for_once),
     };
