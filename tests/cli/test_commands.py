@@ -84,6 +84,11 @@ def test_the_unit_hides_no_setting_and_may_take_port_443():
     assert "\nAmbientCapabilities=CAP_NET_BIND_SERVICE\nCapabilityBoundingSet=CAP_NET_BIND_SERVICE\n" in unit
 
 
+@pytest.mark.parametrize("unit", ["slipway.service", "slipway-builder.service"])
+def test_no_unit_leaves_cores_of_secrets(unit):
+    assert "\nLimitCORE=0\n" in (TOP / "conf" / unit).read_text()
+
+
 def test_config_show_defaults_is_the_file_in_conf(slipway):
     said = slipway("config", "show", "--defaults", SLIPWAY_LOG_LEVEL="error")
     assert said.stdout == (TOP / "conf/slipway.yml").read_text()
