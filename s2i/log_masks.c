@@ -77,7 +77,7 @@ static void secret_add(struct log_masks *masks, struct slice secret)
     OWNED(buffer_wipe) struct buffer clean = BUFFER_NONE;
     struct slice line, rest;
 
-    buffer_reserve(&clean, secret.size + 1);
+    buffer_reserve(&clean, 3 * secret.size + 1); /* a byte that is no UTF-8 comes out as three */
     clean_write(secret, &clean);
     rest = buffer_slice(&clean);
     if (rest.size == 0 || memchr(rest.at, '\n', rest.size) == NULL) {
