@@ -10,6 +10,8 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "registry/core/fd.h"
+
 int wire_send(int socket, enum wire_kind kind, struct slice payload, int fd, struct error *err)
 {
     char tag = (char)kind;
@@ -92,13 +94,16 @@ int wire_receive(int socket, char *buffer, size_t capacity, struct wire_packet *
     do
         got = recvmsg(socket, &message, MSG_CMSG_CLOEXEC);
     while (got < 0 && errno == EINTR);
-    if (got == 0 || (got < 0 && errno == ECONNRESET))
+    if (got < 0 && errno == ECONNRESET)
         return 0;
     if (got < 0)
         return error_set_errno(err, ERROR_UNAVAILABLE, errno, "the build's channel failed");
+    OWNED(fd_drop) int fd = take_descriptor(&message);
+    if (got == 0) /* the end, or a packet without a kind, which may have brought one as well */
+        return 0;
     *out = (struct wire_packet){.kind = (enum wire_kind)(unsigned char)buffer[0],
                                 .payload = {buffer + 1, (size_t)got - 1},
-                                .fd = take_descriptor(&message)};
+                                .fd = fd_take(&fd)};
     if ((message.msg_flags & MSG_TRUNC) == 0)
         return 1;
     if (out->fd >= 0)
