@@ -1,6 +1,6 @@
 /* json.c - how many values a JSON text has, counted before any of them takes room.
  * Touches  memory only (pure).
- * Never    parses: each value but the first comes behind a bracket or a comma. */
+ * Never    parses what is crowded: each value but the first comes behind a bracket or a comma. */
 #include "registry/core/json.h"
 
 bool json_is_crowded(struct slice text)
@@ -18,4 +18,10 @@ bool json_is_crowded(struct slice text)
             values++;
     }
     return values > JSON_VALUES_MAX;
+}
+
+json_t *json_of_others(struct slice text, size_t flags)
+{
+    return text.at == NULL || json_is_crowded(text) ? NULL
+                                                    : json_loadb(text.at, text.size, flags, NULL);
 }

@@ -14,6 +14,9 @@ enum { JSON_VALUES_MAX = 250000 };
 
 /* Looks at the text alone; of one that is no JSON it says anything. */
 bool json_is_crowded(struct slice text);
+/* Whatever another program says, by jansson's flags. NULL when it is no JSON, or crowded. Owned by
+ * the caller. */
+json_t *json_of_others(struct slice text, size_t flags) MUST_CHECK;
 
 /* For OWNED. Accepts NULL, and becomes it. */
 static inline void json_drop(json_t **json)

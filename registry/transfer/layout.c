@@ -34,9 +34,7 @@ static int invalid(struct error *err, const char *what)
 
 static int load(struct slice text, const char *file, json_t **out, struct error *err)
 {
-    json_error_t why;
-
-    *out = json_loadb(text.at == NULL ? "" : text.at, text.size, JSON_REJECT_DUPLICATES, &why);
+    *out = json_of_others(text, JSON_REJECT_DUPLICATES);
     if (json_is_object(*out))
         return 0;
     json_decref(*out);

@@ -38,8 +38,7 @@ static int page_read(const struct remote_answer *answer, const char *member, str
                      struct error *err)
 {
     OWNED(json_drop)
-    json_t *root =
-        json_loadb(answer->body.at == NULL ? "" : answer->body.at, answer->body.size, 0, NULL);
+    json_t *root = json_of_others(buffer_slice(&answer->body), 0);
     const json_t *list = json_object_get(root, member);
     size_t i;
     json_t *value;

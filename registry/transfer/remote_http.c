@@ -10,11 +10,11 @@
 #include "registry/transfer/remote_http.h"
 
 #include <curl/curl.h>
-#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
+#include "registry/core/json.h"
 #include "registry/transfer/challenge.h"
 #include "registry/transfer/remote_url.h"
 #include "registry/transfer/transfer_internal.h"
@@ -346,8 +346,7 @@ static void append_parameter(struct remote *remote, struct buffer *url, const ch
 static int token_keep(struct remote *remote, const struct remote_answer *answer, const char *scope,
                       struct error *err)
 {
-    json_t *root =
-        json_loadb(answer->body.at == NULL ? "" : answer->body.at, answer->body.size, 0, NULL);
+    json_t *root = json_of_others(buffer_slice(&answer->body), 0);
     const char *token = json_string_value(json_object_get(root, "token"));
 
     if (token == NULL)

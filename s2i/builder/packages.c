@@ -123,7 +123,7 @@ static void vendor_read(int root, char out[VENDOR_MAX])
  * been removed. */
 static void read_npm(int root, const char *folder, struct slice text, struct s2i_list *out)
 {
-    json_t *lock = json_is_crowded(text) ? NULL : json_loadb(text.at, text.size, 0, NULL);
+    json_t *lock = json_of_others(text, 0);
     const char *path;
     json_t *item;
 

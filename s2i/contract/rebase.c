@@ -31,8 +31,7 @@ static void image_drop(struct image *image)
 
 static json_t *parse(struct slice text)
 {
-    json_t *json =
-        text.at == NULL || json_is_crowded(text) ? NULL : json_loadb(text.at, text.size, 0, NULL);
+    json_t *json = json_of_others(text, 0);
 
     if (json_is_object(json))
         return json;

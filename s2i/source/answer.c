@@ -87,7 +87,7 @@ static int run_child(struct opening *opening, json_t **answer, struct error *err
     if (input < 0 ||
         source_run(&with, false, ANSWER_MAX, &opening->patience, &said, &status, err) < 0)
         return -1;
-    *answer = status != 0 ? NULL : json_loadb(said.at, said.size, 0, NULL);
+    *answer = status != 0 ? NULL : json_of_others(buffer_slice(&said), 0);
     return *answer == NULL ? ended_badly(status, err) : 0;
 }
 

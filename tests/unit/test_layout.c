@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "registry/core/json.h"
 #include "registry/transfer/digest_set.h"
 #include "tests/support/unit.h"
 
@@ -65,6 +66,24 @@ static void test_layout_parse_refuses(void **state)
 }
 
 /* One name is one entry; what has no name is known by its digest. */
+/* It would take 200 bytes of memory for three of its own. */
+static void test_layout_parse_refuses_a_crowd(void **state)
+{
+    OWNED(buffer_drop) struct buffer text = BUFFER_NONE;
+
+    (void)state;
+    for (int crowded = 0; crowded < 2; crowded++) {
+        OWNED(layout_drop) struct layout layout = {.entries = NULL};
+        struct error err;
+        text.size = 0;
+        buffer_append_text(&text, "{\"manifests\":[],\"x\":[1");
+        for (size_t i = 0; i + 5 < JSON_VALUES_MAX + (size_t)crowded; i++)
+            buffer_append_text(&text, ",1");
+        buffer_append(&text, "]}", 3);
+        assert_int_equal(parse(text.at, &layout, &err), crowded ? -1 : 0);
+    }
+}
+
 static void test_layout_add_replaces(void **state)
 {
     OWNED(layout_drop) struct layout layout = {.entries = NULL};
@@ -197,6 +216,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_layout_parse),
         cmocka_unit_test(test_layout_parse_refuses),
+        cmocka_unit_test(test_layout_parse_refuses_a_crowd),
         cmocka_unit_test(test_layout_add_replaces),
         cmocka_unit_test(test_layout_print_is_read_again),
         cmocka_unit_test(test_layout_check),
