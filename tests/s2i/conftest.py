@@ -15,7 +15,7 @@ import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-from support import building, people, process, wire, workshop  # noqa: E402
+from support import api, building, people, process, wire, workshop  # noqa: E402
 
 names = itertools.count(1)
 # Shells let what they start in the background ignore it, and so would the clients that tests interrupt.
@@ -57,6 +57,14 @@ def server(folder):
     building.builder(server)
     yield server
     server.finish()
+
+
+@pytest.fixture
+def call(server):
+    """Its API, as nobody in particular."""
+    one = api.Api(server.target)
+    yield one
+    one.close()
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ import tarfile
 
 import pytest
 
-from support import api, building, process, workshop
+from support import building, process, workshop
 from support.workshop import APP, IMAGE, done, failed
 from test_api_builds import Caller
 
@@ -135,13 +135,6 @@ def tools(server):
     def push(text, where=server):
         return building.push_image(where, "base/tools", "1", [layer(("opt", FOLDER, 0o755), ("opt/tool", text, 0o755))], {})
     return push
-
-
-@pytest.fixture
-def call(server):
-    one = api.Api(server.target)
-    yield one
-    one.close()
 
 
 def configure(call, name, **options):

@@ -15,13 +15,6 @@ BASE_NAME = "org.opencontainers.image.base.name"
 
 
 @pytest.fixture
-def call(server):
-    one = api.Api(server.target)
-    yield one
-    one.close()
-
-
-@pytest.fixture
 def public(make_server):
     """A server that is told what it is called, and its API."""
     server = make_server({"server.public_url": f"https://{PUBLIC}", "builds.trigger.interval": "1s",

@@ -21,15 +21,8 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from support import api, building, content, process, remains, wire
+from support import building, content, process, remains, wire
 from support.provenance import ENVELOPE, SPDX, STATEMENT, referrers, signed_bytes, texts, verify
-
-@pytest.fixture
-def call(server):
-    one = api.Api(server.target)
-    yield one
-    one.close()
-
 
 def built(server, source, name, files=None, *options, **more):
     source(files or {"index.html": "hello\n"}).push(server, name, "-o", "builder=builders/test", *options, **more)

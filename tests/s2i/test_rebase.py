@@ -9,19 +9,12 @@ import tarfile
 
 import pytest
 
-from support import api, building, process
+from support import building, process
 
 FILES = {"index.html": "hello\n", ".s2i/environment": "A=b\n"}
 ALLOWED = {"s2i.rebasable": "true"}
 ROOT = {"io.openshift.s2i.assemble-user": "0"}
 APPENDS = building.ASSEMBLE + "echo app:x:9: >> /etc/group\n"
-
-
-@pytest.fixture
-def call(server):
-    one = api.Api(server.target)
-    yield one
-    one.close()
 
 
 @pytest.fixture

@@ -6,19 +6,10 @@ Never    the command line: test_cli_builds.py. Spec: s2i 15.2
 import io
 import tarfile
 
-import pytest
-
-from support import api, building, process
+from support import building, process
 
 FILES = {"index.html": "hello\n", ".s2i/environment": "A=b\n"}
 ODD = building.ASSEMBLE + "head -c 8 /dev/urandom > /opt/app-root/src/odd\n"
-
-
-@pytest.fixture
-def call(server):
-    one = api.Api(server.target)
-    yield one
-    one.close()
 
 
 def ended(call, response):
